@@ -1,0 +1,1 @@
+"""Engines: prompt token ids in, the first token and then the rest out."""

@@ -1,0 +1,41 @@
+"""The interface between the SUT and whatever generates tokens."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Sink(Protocol):
+    """Who takes an engine's answers; every call comes on the event loop's thread."""
+
+    def first(self, row: int, token: int, started_ns: int | None) -> None:
+        """The first token of query ``row`` is there.
+
+        Args:
+            row: the number given to ``submit``.
+            token: its id.
+            started_ns: when the engine took the query out of its queue (``time.monotonic_ns``),
+                or None if it does not tell.
+        """
+
+    def done(self, row: int, rest: Sequence[int]) -> None:
+        """Query ``row`` is answered; ``rest`` holds the token ids after the first."""
+
+    def failed(self, row: int, error: BaseException) -> None:
+        """Query ``row`` will not be answered."""
+
+
+class Engine(ABC):
+    """An engine lives on one asyncio loop; all its methods are called there."""
+
+    @abstractmethod
+    async def start(self) -> dict[str, Any]:
+        """Load the model; returns facts for the report (names and plain values)."""
+
+    @abstractmethod
+    def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+        """Take one query: prompt token ids in, answers to ``sink``; returns at once."""
+
+    @abstractmethod
+    async def stop(self) -> None:
+        """Release processes and memory."""

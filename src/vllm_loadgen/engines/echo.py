@@ -1,0 +1,83 @@
+"""An engine without a model: it answers with the prompt's own tokens after a set time."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from vllm_loadgen.engines.base import Engine, Sink
+
+OPTIONS = {"ttft_ms": 0.0, "tpot_ms": 0.0, "slots": 0, "output_tokens": 0, "fail_at": -1}
+
+
+class EchoEngine(Engine):
+    """Answers in a set time, to test the SUT and to find the harness's own ceiling.
+
+    Args:
+        max_new_tokens: tokens of an answer, unless the prompt is shorter.
+        ttft_ms: time from start of a query to its first token.
+        tpot_ms: time for each further token.
+        slots: most queries served at once, others wait; 0 is no limit, 1 a serial engine.
+        output_tokens: tokens of an answer, in place of ``max_new_tokens``; 0 leaves it.
+        fail_at: the query with this number fails, as if the engine had died; -1 for none.
+    """
+
+    def __init__(
+        self,
+        max_new_tokens: int,
+        ttft_ms: float = 0.0,
+        tpot_ms: float = 0.0,
+        slots: int = 0,
+        output_tokens: int = 0,
+        fail_at: int = -1,
+    ) -> None:
+        self._length = output_tokens or max_new_tokens
+        self._ttft_s = ttft_ms / 1000
+        self._tpot_s = tpot_ms / 1000
+        self._slots = slots
+        self._fail_at = fail_at
+        self._busy = 0
+        self._served = 0
+        self._waiting: deque[tuple[int, Sequence[int], Sink]] = deque()
+
+    async def start(self) -> dict[str, Any]:
+        self._loop = asyncio.get_running_loop()
+        return {"engine": "echo"}
+
+    def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+        if self._slots and self._busy >= self._slots:
+            self._waiting.append((row, prompt, sink))
+        else:
+            self._serve(row, prompt, sink)
+
+    def _serve(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+        self._busy += 1
+        self._served += 1
+        if self._served - 1 == self._fail_at:
+            sink.failed(row, RuntimeError("the echo engine was told to fail here"))
+            return
+        started_ns = time.monotonic_ns()
+        if self._ttft_s:
+            self._loop.call_later(self._ttft_s, self._first, row, prompt, sink, started_ns)
+        else:
+            self._first(row, prompt, sink, started_ns)
+
+    def _first(self, row: int, prompt: Sequence[int], sink: Sink, started_ns: int) -> None:
+        answer = prompt[: self._length]
+        sink.first(row, answer[0], started_ns)
+        if self._tpot_s:
+            delay_s = self._tpot_s * (len(answer) - 1)
+            self._loop.call_later(delay_s, self._done, row, answer[1:], sink)
+        else:
+            self._done(row, answer[1:], sink)
+
+    def _done(self, row: int, rest: Sequence[int], sink: Sink) -> None:
+        self._busy -= 1
+        sink.done(row, rest)
+        if self._waiting:
+            # A callback of its own: a long queue served at once must not nest calls.
+            self._loop.call_soon(self._serve, *self._waiting.popleft())
+
+    async def stop(self) -> None:
+        self._waiting.clear()

@@ -1,0 +1,142 @@
+"""vLLM in process: AsyncLLM with continuous batching."""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from vllm_loadgen.engines.base import Engine, Sink
+from vllm_loadgen.errors import EngineError, ParameterError
+from vllm_loadgen.params import RunParams
+
+# With DELTA outputs: the first token alone, then everything else in one piece.
+WHOLE_REST = 10**6
+
+
+def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
+    """The keyword arguments of vLLM's AsyncEngineArgs for these parameters.
+
+    Raises:
+        ParameterError: if ``engine_options`` names an option that vLLM does not have.
+    """
+    from vllm import AsyncEngineArgs
+
+    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    for name, value in params.engine_options.items():
+        if name not in known:
+            raise ParameterError(
+                f"engine_options.{name}", value, "vLLM has no such option", "see EngineArgs"
+            )
+    args = {
+        "model": model_path,
+        "dtype": params.dtype,
+        "max_model_len": params.max_model_len,
+        "tensor_parallel_size": params.tensor_parallel_size,
+        "gpu_memory_utilization": params.gpu_memory_utilization,
+        "max_num_seqs": params.max_num_seqs,
+        "max_num_batched_tokens": params.max_num_batched_tokens,
+        "enforce_eager": params.enforce_eager,
+        "kv_cache_dtype": params.kv_cache_dtype,
+        "quantization": params.quantization,
+        "load_format": params.load_format,
+        # The rules want every query computed in full; vLLM's default is on.
+        "enable_prefix_caching": params.enable_prefix_caching,
+        "seed": params.seed,
+        "stream_interval": WHOLE_REST,
+        # Statistics carry when a query left the queue: queueing is told from prefill by it.
+        "disable_log_stats": False,
+        # LoadGen wants token ids, the text is decoded after the test. A model of shape only
+        # (load_format dummy) has no tokenizer at all.
+        "skip_tokenizer_init": params.load_format == "dummy",
+    }
+    return {name: value for name, value in args.items() if value is not None} | dict(
+        params.engine_options
+    )
+
+
+class VllmEngine(Engine):
+    """AsyncLLM; greedy, two outputs a query, no detokenization."""
+
+    def __init__(self, params: RunParams, model_path: str) -> None:
+        self._params = params
+        self._model_path = model_path
+        self._tasks: set[asyncio.Task] = set()
+
+    async def start(self) -> dict[str, Any]:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self._params.cpu_kv_cache_gib))
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        import vllm
+        from vllm import AsyncEngineArgs, SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        args = engine_args(self._params, self._model_path)
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=[])
+        self._sampling = SamplingParams(
+            temperature=0.0,
+            max_tokens=self._params.max_new_tokens,
+            min_tokens=self._params.min_new_tokens,
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
+        return {"engine": "vllm", "version": vllm.__version__, **self._effective(args)}
+
+    def _effective(self, args: dict[str, Any]) -> dict[str, Any]:
+        """What vLLM made of the options that it may choose itself."""
+        config = self._llm.vllm_config
+        return {
+            "options": {name: value for name, value in args.items() if name != "model"},
+            "max_num_seqs": config.scheduler_config.max_num_seqs,
+            "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
+            "chunked_prefill": config.scheduler_config.enable_chunked_prefill,
+            "prefix_caching": config.cache_config.enable_prefix_caching,
+            "max_model_len": config.model_config.max_model_len,
+            "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        }
+
+    def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(row, prompt, sink))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+        tokens: Sequence[int] = ()
+        first = True
+        rest: list[int] = []
+        try:
+            inputs = {"type": "token", "prompt_token_ids": prompt}
+            async for output in self._llm.generate(inputs, self._sampling, str(row)):
+                tokens = output.outputs[0].token_ids
+                if first and len(tokens):
+                    first = False
+                    sink.first(row, tokens[0], _started_ns(output))
+                    tokens = tokens[1:]
+                rest.extend(tokens)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            sink.failed(row, error)
+            return
+        if first:
+            sink.failed(row, EngineError(f"the engine answered query {row} with no token at all"))
+        else:
+            sink.done(row, rest)
+
+    async def stop(self) -> None:
+        # Stopping the readers first keeps EngineDeadError traces out of the log.
+        for task in tuple(self._tasks):
+            task.cancel()
+        handler = getattr(self._llm, "output_handler", None)
+        if handler is not None:
+            handler.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await handler
+        self._llm.shutdown()
+
+
+def _started_ns(output: Any) -> int | None:
+    """When the scheduler first took the query (engine core's monotonic clock, ns)."""
+    scheduled_s = getattr(output.metrics, "scheduled_ts", 0.0) if output.metrics else 0.0
+    return int(scheduled_s * 1e9) if scheduled_s else None

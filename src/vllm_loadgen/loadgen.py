@@ -1,0 +1,220 @@
+"""LoadGen: official settings, user.conf, one test, and what its logs say."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import mlperf_loadgen as lg
+import numpy as np
+
+from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.params import RunParams
+
+MODES = {
+    "performance": lg.TestMode.PerformanceOnly,
+    "accuracy": lg.TestMode.AccuracyOnly,
+    # TEST06 is a performance run that logs some answers, by its audit.config.
+    "compliance": lg.TestMode.PerformanceOnly,
+}
+# user.conf key -> (attribute of TestSettings, factor from the file's number to it)
+READ_BACK: dict[str, tuple[str, float]] = {
+    "min_duration": ("min_duration_ms", 1),
+    "min_query_count": ("min_query_count", 1),
+    "performance_sample_count_override": ("performance_sample_count_override", 1),
+    "ttft_latency": ("ttft_latency", 1_000_000),
+    "tpot_latency": ("tpot_latency", 1_000_000),
+}
+SCENARIO_KEYS = {
+    "Server": {
+        "target_qps": ("server_target_qps", 1),
+        "target_latency_percentile": ("server_target_latency_percentile", 0.01),
+    },
+    "Offline": {"target_qps": ("offline_expected_qps", 1)},
+    "SingleStream": {
+        "target_latency": ("single_stream_expected_latency_ns", 1_000_000),
+        "target_latency_percentile": ("single_stream_target_latency_percentile", 0.01),
+    },
+}
+
+
+def user_conf(params: RunParams, sample_count: int) -> dict[str, float]:
+    """The keys of user.conf and their values, in that file's units.
+
+    Only what departs from the benchmark's own values is written, besides the rate.
+
+    Args:
+        sample_count: samples in the dataset; fewer than the benchmark's must be declared.
+    """
+    official = official_settings(params)
+    values: dict[str, float | None] = {
+        "min_duration": params.min_duration_ms,
+        "min_query_count": params.min_query_count,
+    }
+    if sample_count < official.performance_sample_count_override:
+        values["performance_sample_count_override"] = sample_count
+    if params.scenario == "SingleStream":
+        values["target_latency"] = params.target_latency_ms
+    else:
+        values["target_qps"] = params.target_qps
+    if params.scenario == "Server":
+        values["ttft_latency"] = params.ttft_limit_ms
+        values["tpot_latency"] = params.tpot_limit_ms
+        if params.target_latency_percentile is not None:
+            values["target_latency_percentile"] = round(params.target_latency_percentile * 100, 6)
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def official_settings(params: RunParams) -> lg.TestSettings:
+    """The benchmark's settings from the mlperf.conf inside LoadGen.
+
+    Type 0 reads only that file: LoadGen skips it silently on the second ``FromConfig`` of a
+    process under any other type (see README, Traps).
+    """
+    settings = lg.TestSettings()
+    settings.scenario = getattr(lg.TestScenario, params.scenario)
+    code = settings.FromConfig("", params.benchmark, params.scenario, 0)
+    if code != 0:
+        raise BenchmarkError(
+            f"LoadGen could not read its own mlperf.conf for benchmark = {params.benchmark!r} "
+            f"(code {code}). Reinstall mlcommons-loadgen."
+        )
+    return settings
+
+
+def make_settings(params: RunParams, mode: str, conf: dict[str, float], path: Path) -> Any:
+    """Write user.conf to ``path``, apply it over the official settings and read it back.
+
+    Raises:
+        BenchmarkError: if LoadGen refused the file or ignored a key of it.
+    """
+    lines = [f"{params.benchmark}.{params.scenario}.{key} = {conf[key]:.12g}" for key in conf]
+    path.write_text("\n".join(lines) + "\n")
+    settings = official_settings(params)
+    code = settings.FromConfig(str(path), params.benchmark, params.scenario, 2)
+    if code != 0:
+        raise BenchmarkError(f"LoadGen refused {path} (code {code}): {'; '.join(lines)}")
+    settings.mode = MODES[mode]
+    for key, value in conf.items():
+        attribute, factor = (READ_BACK | SCENARIO_KEYS[params.scenario])[key]
+        taken = getattr(settings, attribute)
+        if not math.isclose(taken, value * factor, rel_tol=1e-6):
+            raise BenchmarkError(
+                f"LoadGen ignored {key} = {value:g} of user.conf: its {attribute} is {taken}."
+            )
+    return settings
+
+
+def run_test(
+    sut: Any, sample_count: int, settings: Any, folder: Path, audit_config: Path | None = None
+) -> None:
+    """One LoadGen test from start to end, in the calling thread; logs go into ``folder``.
+
+    Args:
+        sut: has ``issue(ids, indices)`` and ``flush()``.
+        sample_count: samples in the QSL.
+        settings: of ``make_settings``.
+        audit_config: file of a compliance test.
+    """
+    folder.mkdir(parents=True, exist_ok=True)  # without it LoadGen returns silently
+    log_settings = lg.LogSettings()
+    log_settings.log_output.outdir = str(folder)
+    log_settings.log_output.copy_summary_to_stdout = False
+    log_settings.enable_trace = False
+    loaded = min(sample_count, settings.performance_sample_count_override)
+    # All samples are in memory from the start, so loading them is nothing.
+    qsl = lg.ConstructQSL(sample_count, loaded, _nothing, _nothing)
+    handle = lg.ConstructFastSUT(sut.issue, sut.flush)
+    try:
+        audit = str(audit_config) if audit_config else str(folder / "no-audit.config")
+        lg.StartTestWithLogSettings(handle, qsl, settings, log_settings, audit)
+    finally:
+        lg.DestroyFastSUT(handle)
+        lg.DestroyQSL(qsl)
+
+
+def _nothing(_: list[int]) -> None:
+    pass
+
+
+def server_schedule_ns(seed: int, target_qps: float, queries: int) -> np.ndarray:
+    """When each query of a Server test is due, int64 ns (queries,), from the schedule's start.
+
+    LoadGen draws the gaps with ``std::exponential_distribution`` over ``std::mt19937``
+    (loadgen/test_settings, ``ScheduleDistribution``); libstdc++ makes each from two 32-bit
+    draws, low word first, and cuts it to whole nanoseconds. The first query is due at 0.
+    """
+    generator = np.random.MT19937()
+    generator._legacy_seeding(seed % 2**32)
+    words = generator.random_raw(2 * queries).astype(np.float64)
+    uniform = (words[0::2] + words[1::2] * 2.0**32) / 2.0**64
+    gaps_ns = (-np.log(1.0 - uniform) / target_qps * 1e9).astype(np.int64)
+    return np.concatenate(([0], np.cumsum(gaps_ns)[:-1])).astype(np.int64)
+
+
+def schedule_ns(params: RunParams, seed: int, issued_ns: np.ndarray) -> np.ndarray | None:
+    """The due times of a test's queries, or None where a query is due when issued.
+
+    The Server schedule is computed anew from LoadGen's seed; should the real one differ (another
+    C++ library), queries would seem early or the harness absurdly late, and None is the answer.
+    """
+    if params.scenario == "Offline":
+        return np.zeros(len(issued_ns), dtype=np.int64)
+    if params.scenario != "Server" or len(issued_ns) == 0:
+        return None
+    due = server_schedule_ns(seed, params.target_qps, len(issued_ns))
+    late = issued_ns - due
+    late = late - late.min()
+    plausible = np.median(late) < 0.1 * (issued_ns[-1] - issued_ns[0] + 1e9)
+    return due if plausible else None
+
+
+def read_log(folder: Path) -> dict[str, Any]:
+    """What LoadGen's logs say, as the LoadGen part of result.json.
+
+    Returns:
+        verdict ("VALID", "INVALID" or None for an accuracy run), verdict_reasons, num_errors,
+        num_warnings, error_lines, effective_settings, loadgen_results (see README, Results).
+
+    Raises:
+        BenchmarkError: if the detail log is missing or not LoadGen's.
+    """
+    path = folder / "mlperf_log_detail.txt"
+    results: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    errors: list[str] = []
+    warnings = 0
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+        entries = [json.loads(line.split(":::MLLOG ", 1)[1]) for line in lines if ":::MLLOG" in line]
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{path} is not a whole LoadGen log: {error}. Run again.") from None
+    for entry in entries:
+        key, value, meta = entry["key"], entry["value"], entry.get("metadata", {})
+        if meta.get("is_error"):
+            errors.append(f"{key}: {value}")
+        elif meta.get("is_warning"):
+            warnings += 1
+        if key.startswith("result_"):
+            results[key.removeprefix("result_")] = value
+        elif key.startswith("effective_"):
+            settings[key.removeprefix("effective_")] = value
+    return {
+        "verdict": results.get("validity"),
+        "verdict_reasons": verdict_reasons(folder),
+        "num_errors": len(errors),
+        "num_warnings": warnings,
+        "error_lines": errors[:20],
+        "effective_settings": settings,
+        "loadgen_results": results,
+    }
+
+
+def verdict_reasons(folder: Path) -> list[str]:
+    """LoadGen's own lines between its verdict and the statistics, trimmed."""
+    path = folder / "mlperf_log_summary.txt"
+    text = path.read_text(errors="replace") if path.exists() else ""
+    found = re.search(r"Result is\s*:.*?\n(.*?)(?:\n={5,}|\Z)", text, re.DOTALL)
+    return [line.strip() for line in found.group(1).splitlines() if line.strip()] if found else []
+

@@ -1,0 +1,73 @@
+"""tqdm bars that leave one line behind: in JupyterLab, in a terminal and in an executed notebook."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm import tqdm
+
+
+class _Display:
+    """A file for tqdm that shows its last line in one place of a notebook's output.
+
+    ipywidgets would leave nothing in an executed notebook, and plain text a line per update.
+    """
+
+    def __init__(self) -> None:
+        from IPython.display import display
+
+        self._handle = display(_Text(""), display_id=True)
+
+    def write(self, text: str) -> None:
+        line = text.strip("\r\n \x1b[A")
+        if line:
+            self._handle.update(_Text(line))
+
+    def flush(self) -> None:
+        pass
+
+
+class _Text:
+    """Plain text as a notebook output."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this."""
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def bar(total: int | None, description: str, unit: str = "query", **options: Any) -> tqdm:
+    """A progress bar; use it as a context manager."""
+    file = _Display() if in_notebook() else sys.stderr
+    return tqdm(
+        total=total, desc=description, unit=unit, file=file, ascii=" =", mininterval=0.5,
+        dynamic_ncols=False, ncols=100, **options,
+    )  # fmt: skip
+
+
+@contextmanager
+def ticking(description: str) -> Iterator[None]:
+    """Show the seconds that go by while the body runs, for work that cannot tell how far it is."""
+    stop = threading.Event()
+    with bar(None, description, unit="s", bar_format="{desc}: {elapsed}") as ticker:
+        def tick() -> None:
+            while not stop.wait(1.0):
+                ticker.update(1)
+
+        thread = threading.Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            ticker.refresh()

@@ -1,0 +1,82 @@
+"""One row a query: when it was due, issued, started, had its first token, was done."""
+
+from array import array
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+MISSING = -1
+TIMES = ("scheduled_ns", "issued_ns", "started_ns", "first_token_ns", "done_ns")
+# A query may end without these: the engine does not tell, or the run was interrupted.
+NULLABLE = ("started_ns", "first_token_ns", "done_ns")
+COUNTS = ("input_tokens", "output_tokens")
+
+
+class Recorder:
+    """Columns of plain 64-bit integers that grow by one row a query (72 bytes)."""
+
+    def __init__(self) -> None:
+        names = ("sample_index", "issued_ns", *NULLABLE, *COUNTS)
+        self._columns = {name: array("q") for name in names}
+        self.sample_index = self._columns["sample_index"]
+        self.issued_ns = self._columns["issued_ns"]
+        self.started_ns = self._columns["started_ns"]
+        self.first_token_ns = self._columns["first_token_ns"]
+        self.done_ns = self._columns["done_ns"]
+        self.input_tokens = self._columns["input_tokens"]
+        self.output_tokens = self._columns["output_tokens"]
+
+    def __len__(self) -> int:
+        return len(self.sample_index)
+
+    def add(self, sample_index: int, issued_ns: int, input_tokens: int) -> int:
+        """Append a query and return its row; times are those of ``time.monotonic_ns``."""
+        row = len(self.sample_index)
+        self.sample_index.append(sample_index)
+        self.issued_ns.append(issued_ns)
+        self.started_ns.append(MISSING)
+        self.first_token_ns.append(MISSING)
+        self.done_ns.append(MISSING)
+        self.input_tokens.append(input_tokens)
+        self.output_tokens.append(0)
+        return row
+
+    def frame(self, schedule_ns: np.ndarray | None = None) -> pd.DataFrame:
+        """The records, times in ns since the run's start, missing ones null.
+
+        Args:
+            schedule_ns: int64 (queries,), when each query was due, in ns since the start of
+                LoadGen's schedule; None when a query is due as it is issued (Offline: all at
+                once).
+
+        The start of the schedule is the latest instant at which no query was issued early:
+        LoadGen does not tell it, and the harness can only be late.
+        """
+        frame = pd.DataFrame({name: np.array(c) for name, c in self._columns.items()})
+        if schedule_ns is None:
+            frame.insert(1, "scheduled_ns", frame["issued_ns"])
+        else:
+            due = schedule_ns[: len(frame)]
+            start = (frame["issued_ns"] - due).min() if len(frame) else 0
+            frame.insert(1, "scheduled_ns", start + due)
+        start_ns = frame["scheduled_ns"].min() if len(frame) else 0
+        for name in TIMES:
+            known = frame[name] != MISSING
+            frame[name] = (frame[name] - start_ns).astype("Int64" if name in NULLABLE else "int64")
+            if name in NULLABLE:
+                frame.loc[~known, name] = pd.NA
+        return frame
+
+
+def write_records(frame: pd.DataFrame, path: Path) -> None:
+    """Write records as parquet, whole or not at all (a full disk leaves no half file)."""
+    part = path.with_suffix(".part")
+    frame.to_parquet(part, index=False)
+    part.replace(path)
+
+
+def read_records(path: Path) -> pd.DataFrame:
+    """Records from parquet; null times stay null (Int64)."""
+    frame = pd.read_parquet(path)
+    return frame.astype({name: "Int64" for name in NULLABLE})
