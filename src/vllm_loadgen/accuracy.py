@@ -55,7 +55,7 @@ def score_samples(
 
     Returns:
         (samples,) rows by sample_index: summary, reference (stripped, a sentence a line),
-        output_tokens, and rouge1, rouge2, rougeL, rougeLsum (F1, 0 to 100).
+        output_tokens, and rouge1, rouge2, rougeL, rougeLsum (F1, 0 to 1).
 
     Raises:
         BenchmarkError: if the log cannot be trusted (see accuracy_log) or is of other data.
@@ -86,7 +86,7 @@ def score_tokens(
             "summary": summaries,
             "reference": targets,
             "output_tokens": [len(tokens) for tokens in answers],
-            **{name: np.array(scores[name]) * 100 for name in ROUGE_COLUMNS},
+            **{name: scores[name] for name in ROUGE_COLUMNS},
         }
     )
 
@@ -98,7 +98,7 @@ def totals(samples: pd.DataFrame) -> dict[str, Any]:
     between sentences too. gen_tok_len (ids, end of text included) is not among them.
     """
     return {
-        **{name: round(float(samples[name].mean()), 4) for name in ROUGE_COLUMNS},
+        **{name: round(float(np.mean(samples[name])) * 100, 4) for name in ROUGE_COLUMNS},
         "gen_len": int(samples["summary"].str.len().sum()),
         "gen_num": len(samples),
         "gen_tok_len": int(samples["output_tokens"].sum()),
@@ -113,16 +113,11 @@ def score(
     vocab_size: int,
 ) -> dict[str, Any]:
     """``totals`` of ``score_samples``: rouge1, rouge2, rougeL, rougeLsum, gen_len, ..."""
-    return totals(
-        score_samples(log_path, references, decode, expected_samples, vocab_size)
-    )
+    return totals(score_samples(log_path, references, decode, expected_samples, vocab_size))
 
 
 def sample_table(
-    samples: pd.DataFrame,
-    articles: Sequence[str],
-    rows: int = 2,
-    article_chars: int = 300,
+    samples: pd.DataFrame, articles: Sequence[str], rows: int = 2, article_chars: int = 300
 ) -> pd.DataFrame:
     """The best, median and worst summaries beside their references, to be read by a human.
 
@@ -134,11 +129,9 @@ def sample_table(
 
     Returns:
         kind ("best", "middle", "worst"), sample_index, article, reference, summary and the four
-        scores, by descending rouge1.
+        scores (0 to 100), by descending rouge1.
     """
-    ranked = samples.sort_values("rouge1", ascending=False, kind="stable").reset_index(
-        drop=True
-    )
+    ranked = samples.sort_values("rouge1", ascending=False, kind="stable").reset_index(drop=True)
     middle = max(0, (len(ranked) - rows) // 2)
     kinds = {"best": range(rows), "middle": range(middle, middle + rows)}
     kinds["worst"] = range(len(ranked) - rows, len(ranked))
@@ -151,14 +144,8 @@ def sample_table(
     table.insert(0, "kind", [chosen[place] for place in table.index])
     starts = [_start(articles[index], article_chars) for index in table["sample_index"]]
     table.insert(2, "article", starts)
-    columns = [
-        "kind",
-        "sample_index",
-        "article",
-        "reference",
-        "summary",
-        *ROUGE_COLUMNS,
-    ]
+    table[list(ROUGE_COLUMNS)] *= 100
+    columns = ["kind", "sample_index", "article", "reference", "summary", *ROUGE_COLUMNS]
     return table[columns].reset_index(drop=True)
 
 
@@ -167,10 +154,7 @@ def _start(text: str, chars: int) -> str:
 
 
 def verdict(
-    score: dict[str, Any],
-    benchmark: str,
-    official: bool,
-    baseline: dict[str, Any] | None,
+    score: dict[str, Any], benchmark: str, official: bool, baseline: dict[str, Any] | None
 ) -> dict[str, Any]:
     """PASS or FAIL against what the full-precision reference scores.
 
@@ -189,10 +173,7 @@ def verdict(
     if official:
         reference, against = OFFICIAL[benchmark], f"the official limits of {benchmark}"
     elif baseline is not None:
-        reference, against = (
-            baseline["score"],
-            "the baseline (transformers, float32, greedy)",
-        )
+        reference, against = (baseline["score"], "the baseline (transformers, float32, greedy)")
     else:
         return {
             "status": "NO BASELINE",
@@ -200,9 +181,7 @@ def verdict(
             "levels": {},
             "comparisons": [],
         }
-    comparisons = [
-        _compare(name, score[name], reference[name]) for name in ROUGE_COLUMNS
-    ]
+    comparisons = [_compare(name, score[name], reference[name]) for name in ROUGE_COLUMNS]
     comparisons.append(_compare_length(score["gen_len"], reference["gen_len"]))
     comparisons.append(_compare_count(score["gen_num"], reference["gen_num"]))
     levels = {
@@ -210,12 +189,7 @@ def verdict(
         "99.9 %": all(row["met_99_9"] for row in comparisons),
     }
     status = "PASS" if levels["99 %"] else "FAIL"
-    return {
-        "status": status,
-        "against": against,
-        "levels": levels,
-        "comparisons": comparisons,
-    }
+    return {"status": status, "against": against, "levels": levels, "comparisons": comparisons}
 
 
 def _compare(metric: str, actual: float, reference: float) -> dict[str, Any]:
@@ -240,9 +214,7 @@ def _compare_length(actual: int, reference: int) -> dict[str, Any]:
 
 
 def _compare_count(actual: int, reference: int) -> dict[str, Any]:
-    return _same_at_both(
-        "gen_num", actual, reference, f"= {reference}", actual == reference
-    )
+    return _same_at_both("gen_num", actual, reference, f"= {reference}", actual == reference)
 
 
 def _same_at_both(

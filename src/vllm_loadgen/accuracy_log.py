@@ -57,14 +57,10 @@ def read_accuracy_log(path: Path) -> list[Answer]:
     try:
         answers = TypeAdapter(list[Answer]).validate_json(path.read_bytes())
     except OSError as error:
-        raise BenchmarkError(
-            f"{path} cannot be read ({error.strerror}). {RERUN}."
-        ) from None
+        raise BenchmarkError(f"{path} cannot be read ({error.strerror}). {RERUN}.") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ", ".join(
-            f"entry {at}" if isinstance(at, int) else at for at in first["loc"]
-        )
+        place = ", ".join(f"entry {at}" if isinstance(at, int) else at for at in first["loc"])
         problem = f"{place}: {first['msg']}" if place else first["msg"]
         raise BenchmarkError(
             f"{path} is not a whole, unedited LoadGen accuracy log ({problem}). {RERUN}."
@@ -96,9 +92,7 @@ def check_answers(answers: Sequence[Answer], vocab_size: int, path: Path) -> Non
             )
 
 
-def one_per_sample(
-    answers: Sequence[Answer], expected_samples: int, path: Path
-) -> list[Answer]:
+def one_per_sample(answers: Sequence[Answer], expected_samples: int, path: Path) -> list[Answer]:
     """One answer for each of the samples 0 to ``expected_samples`` - 1, by sample.
 
     Raises:

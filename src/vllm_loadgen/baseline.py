@@ -17,10 +17,7 @@ PACKAGES = ("transformers", "torch", "tokenizers", "rouge_score", "nltk", "evalu
 
 
 def baseline_key(
-    model: dict[str, Any],
-    dataset: dict[str, Any],
-    max_new_tokens: int,
-    min_new_tokens: int,
+    model: dict[str, Any], dataset: dict[str, Any], max_new_tokens: int, min_new_tokens: int
 ) -> dict[str, Any]:
     """What decides the score of a perfect engine; two runs compare only if all of it is equal.
 
@@ -31,9 +28,7 @@ def baseline_key(
         The SHA-256 of each weight file, the dataset's checksum and number of samples, the
         prompt, and the limits on an answer's tokens.
     """
-    weights = {
-        name: sha for name, sha in model["sha256"].items() if name.endswith(WEIGHTS)
-    }
+    weights = {name: sha for name, sha in model["sha256"].items() if name.endswith(WEIGHTS)}
     return {
         "weights_sha256": weights,
         "dataset_checksum": dataset["checksum"],
@@ -74,9 +69,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
             return entries
     except (OSError, ValueError, TypeError):
         pass
-    raise BenchmarkError(
-        f"{path} holds no baselines. Restore it, or delete it and make them anew."
-    )
+    raise BenchmarkError(f"{path} holds no baselines. Restore it, or delete it and make them anew.")
 
 
 def make_baseline(

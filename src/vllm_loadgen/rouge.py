@@ -29,16 +29,11 @@ class Rouge(evaluate.Metric):
         )
 
     def _compute(
-        self,
-        predictions: Sequence[str],
-        references: Sequence[str],
-        use_stemmer: bool = False,
+        self, predictions: Sequence[str], references: Sequence[str], use_stemmer: bool = False
     ) -> dict[str, list[float]]:
         scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=use_stemmer)
         scores: dict[str, list[float]] = {name: [] for name in ROUGE_TYPES}
-        with progress.bar(
-            len(predictions), "ROUGE", unit="summary", delay=2.0
-        ) as shown:
+        with progress.bar(len(predictions), "ROUGE", unit="summary", delay=2.0) as shown:
             for prediction, reference in zip(predictions, references, strict=True):
                 for name, score in scorer.score(reference, prediction).items():
                     scores[name].append(float(score.fmeasure))
@@ -54,9 +49,7 @@ def rouge(predictions: list[str], references: list[str]) -> dict[str, list[float
     with tempfile.TemporaryDirectory() as folder:
         # evaluate wants a folder even for a metric kept in memory; the home may be read-only.
         metric: Any = Rouge(keep_in_memory=True, cache_dir=folder)
-        return metric.compute(
-            predictions=predictions, references=references, use_stemmer=True
-        )
+        return metric.compute(predictions=predictions, references=references, use_stemmer=True)
 
 
 def sentences(text: str) -> str:

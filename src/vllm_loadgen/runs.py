@@ -1,0 +1,302 @@
+"""A run: from parameters to a results folder, and back from a folder to its results."""
+
+import json
+import os
+import secrets as random_names
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vllm_loadgen import accuracy, analysis, baseline, data, machine, models
+from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.records import read_records
+from vllm_loadgen.session import Session
+
+ROOT_MARK = "pyproject.toml"
+
+
+def project_root() -> Path:
+    """The checkout around the working directory; the directory itself outside of one.
+
+    Notebooks run in their own folder under JupyterLab and anywhere under papermill, and all of
+    them write to the same outputs.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / ROOT_MARK).is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return here
+
+
+def find_file(name: str) -> str:
+    """A file named relative to the working directory or to the project's root."""
+    if not Path(name).expanduser().exists() and (project_root() / name).exists():
+        return str(project_root() / name)
+    return name
+
+
+@dataclass
+class TestResult:
+    """What one LoadGen test left in its folder."""
+
+    folder: Path
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """result.json: LoadGen's verdict, settings and figures."""
+        return read_json(self.folder / "result.json")
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """One row a query (see README, Results)."""
+        return read_records(self.folder / "records.parquet")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Throughput and latencies, computed from the records."""
+        return analysis.metrics(self.records, self.result["scenario"])
+
+    def _repr_html_(self) -> str:
+        title = f"{self.result['scenario']}, {self.result['mode']}: {self.result.get('verdict')}"
+        return f"<b>{title}</b>{analysis.metrics_table(self.metrics).to_html()}"
+
+    def __repr__(self) -> str:
+        title = f"{self.result['scenario']}, {self.result['mode']}: {self.result.get('verdict')}"
+        return f"{title}\n{analysis.metrics_table(self.metrics).to_string()}"
+
+
+@dataclass
+class Run:
+    """One folder under outputs: parameters, environment, and the tests that were made.
+
+    Use ``Run.start`` for a new run or to add a test to one, ``Run.open`` to read one.
+    """
+
+    folder: Path
+    params: RunParams
+    model_path: Path | None = None
+    tokenizer: Any = None
+    samples: data.Samples | None = None
+    _session: Session | None = field(default=None, repr=False)
+
+    @classmethod
+    def start(cls, params: RunParams, test: str = "") -> "Run":
+        """Check everything that can be checked before a model is loaded, and make the folder.
+
+        Args:
+            test: the test that is meant to follow; a folder that has one already is refused,
+                since nothing measured is ever overwritten.
+
+        Raises:
+            ParameterError: if model, dataset or folder cannot be used.
+        """
+        folder = make_folder(params, test)
+        params = params.changed(dataset=find_file(params.dataset), model=find_file(params.model))
+        run = cls(folder, params)
+        run.model_path = models.resolve(params.model, params.model_revision)
+        run.tokenizer = models.load_tokenizer(run.model_path)
+        run.samples = data.load_samples(params, run.tokenizer)
+        model = models.describe(params.model, run.model_path, params.dtype, params.model_revision)
+        _check_length(params, model)
+        (folder / "params.yaml").write_text(params.to_yaml())
+        write_json(folder / "model.json", model)
+        write_json(folder / "dataset.json", run.samples.facts)
+        write_json(folder / "environment.json", machine.environment())
+        return run
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """A finished run, to be read.
+
+        Raises:
+            ParameterError: if the folder holds none.
+        """
+        path = Path(find_file(str(folder)))
+        if not (path / "params.yaml").is_file():
+            cure = "give the folder of a run, as in outputs/NAME"
+            raise ParameterError("run", str(folder), "holds no params.yaml", cure)
+        return cls(path, RunParams.from_yaml(path / "params.yaml"))
+
+    # Making tests ---------------------------------------------------------------------------
+    def session(self) -> Session:
+        """The loaded engine; loaded at the first call, and anew if it has ended."""
+        if self._session is None or not self._session.alive:
+            self._session = Session(self.params, self.model_path, self.folder / "engine.log")
+            write_json(self.folder / "engine.json", self._session.engine)
+        return self._session
+
+    def perform(self, mode: str, name: str = "", **changes: Any) -> TestResult:
+        """One LoadGen test.
+
+        Args:
+            mode: "performance" or "accuracy".
+            name: folder of the test, if not that of the mode.
+            changes: LoadGen's parameters for this test alone, such as target_qps.
+
+        Raises:
+            EngineError: if the engine cannot be loaded or dies; what was measured is kept.
+        """
+        params = self.params.changed(**changes)
+        folder = self.folder / (name or mode)
+        folder.mkdir(parents=True, exist_ok=False)
+        self.session().run(params, self.samples.prompts, mode, folder)
+        if changes:
+            (folder / "params.yaml").write_text(params.to_yaml())
+        test = TestResult(folder)
+        self.note(name or mode, summarize(test))
+        return test
+
+    def score(self) -> pd.DataFrame:
+        """Score the accuracy test; writes accuracy.json and returns the scores by sample."""
+        folder = self.folder / "accuracy"
+        samples = accuracy.score_samples(
+            folder / "mlperf_log_accuracy.json",
+            self.samples.references,
+            lambda ids: self.tokenizer.batch_decode(ids, skip_special_tokens=True),
+            len(self.samples),
+            len(self.tokenizer),
+        )
+        totals = accuracy.totals(samples)
+        known = baseline.load_baseline(
+            baseline.weights_sha256(self.model["sha256"]), self.dataset["checksum"]
+        )
+        verdict = accuracy.verdict(totals, self.params.benchmark, False, known)
+        write_json(folder / "accuracy.json", {"score": totals, "verdict": verdict})
+        samples.drop(columns="reference").to_parquet(folder / "scores.parquet", index=False)
+        self.note("accuracy", {"score": totals, "status": verdict["status"]})
+        return samples
+
+    def note(self, key: str, value: dict[str, Any]) -> None:
+        """Add to summary.json."""
+        summary = self.summary
+        summary[key] = summary.get(key, {}) | value
+        write_json(self.folder / "summary.json", summary)
+
+    def close(self) -> None:
+        """End the engine."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Reading --------------------------------------------------------------------------------
+    def has(self, name: str) -> bool:
+        """Whether the run holds this test, finished or not."""
+        return (self.folder / name / "result.json").is_file()
+
+    def test(self, name: str) -> TestResult:
+        """A test that was made."""
+        return TestResult(self.folder / name)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """summary.json."""
+        return self._facts("summary")
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """model.json."""
+        return self._facts("model")
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        """dataset.json."""
+        return self._facts("dataset")
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """environment.json."""
+        return self._facts("environment")
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """machine.json: the measured limits; empty if they were not measured."""
+        return self._facts("machine")
+
+    @property
+    def engine(self) -> dict[str, Any]:
+        """engine.json: what the engine made of its options."""
+        return self._facts("engine")
+
+    @property
+    def accuracy(self) -> dict[str, Any]:
+        """accuracy.json: score and verdict; empty if there was no accuracy test."""
+        return self._facts("accuracy/accuracy")
+
+    def _facts(self, name: str) -> dict[str, Any]:
+        path = self.folder / f"{name}.json"
+        return read_json(path) if path.is_file() else {}
+
+
+def summarize(test: TestResult) -> dict[str, Any]:
+    """A test in a few figures, for summary.json."""
+    keys = ("status", "scenario", "verdict", "duration_s", "queries", "num_errors")
+    return {key: test.result.get(key) for key in keys} | {"metrics": test.metrics}
+
+
+def make_folder(params: RunParams, test: str) -> Path:
+    """The run's folder, made and found writable.
+
+    Raises:
+        ParameterError: if it cannot be written or has the test already.
+    """
+    base = Path(params.outputs).expanduser()
+    base = base if base.is_absolute() else project_root() / base
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    model = Path(params.model).name
+    folder = base / (params.run_name or f"{stamp}-{model}-{params.scenario.lower()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{random_names.token_hex(4)}"
+        probe.write_bytes(os.urandom(4096))
+        probe.unlink()
+    except OSError as error:
+        problem = f"{folder} cannot be written: {error.strerror}"
+        cure = "give a folder that you may write to, on a disk with room"
+        raise ParameterError("outputs", params.outputs, problem, cure) from None
+    if test and (folder / test).exists():
+        problem = f"this run holds a {test} test already, and nothing measured is overwritten"
+        raise ParameterError("run_name", params.run_name, problem, "give another run_name")
+    return folder
+
+
+def _check_length(params: RunParams, model: dict[str, Any]) -> None:
+    longest = model["max_position_embeddings"]
+    if longest and params.max_model_len > longest:
+        raise ParameterError(
+            "max_model_len",
+            params.max_model_len,
+            f"the model knows {longest} positions",
+            f"give {longest} or less",
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a run.
+
+    Raises:
+        BenchmarkError: if it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BenchmarkError(f"{path} cannot be read: {error}. Run again.") from None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2, default=float) + "\n")
+    part.replace(path)
+
+
