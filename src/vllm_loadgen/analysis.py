@@ -190,9 +190,11 @@ def violations_allowed(queries: int, share: float) -> int:
         if cumulative > 1 - CONFIDENCE:
             return allowed
         allowed = violations
-        log_term += math.log((queries - violations) / (violations + 1) * rate / (1 - rate)) if (
-            violations < queries
-        ) else 0.0
+        log_term += (
+            math.log((queries - violations) / (violations + 1) * rate / (1 - rate))
+            if (violations < queries)
+            else 0.0
+        )
     return allowed
 
 

@@ -28,9 +28,8 @@ def baseline_key(
         The SHA-256 of each weight file, the dataset's checksum and number of samples, the
         prompt, and the limits on an answer's tokens.
     """
-    weights = {name: sha for name, sha in model["sha256"].items() if name.endswith(WEIGHTS)}
     return {
-        "weights_sha256": weights,
+        "weights_sha256": weights_sha256(model["sha256"]),
         "dataset_checksum": dataset["checksum"],
         "samples": dataset["samples"],
         "instruction": dataset["instruction"],
@@ -38,6 +37,11 @@ def baseline_key(
         "max_new_tokens": max_new_tokens,
         "min_new_tokens": min_new_tokens,
     }
+
+
+def weights_sha256(files: dict[str, str]) -> dict[str, str]:
+    """The SHA-256 of the weight files alone: configuration files carry library versions."""
+    return {name: sha for name, sha in files.items() if name.endswith(WEIGHTS)}
 
 
 def load_baseline(key: dict[str, Any], path: Path = EMBEDDED) -> dict[str, Any] | None:

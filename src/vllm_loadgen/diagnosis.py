@@ -39,7 +39,9 @@ def table(findings: list[Finding]) -> pd.DataFrame:
     return pd.DataFrame([vars(f) for f in findings], columns=list(columns)).rename(columns=columns)
 
 
-def findings(records: pd.DataFrame, result: dict[str, Any], params: dict[str, Any]) -> list[Finding]:
+def findings(
+    records: pd.DataFrame, result: dict[str, Any], params: dict[str, Any]
+) -> list[Finding]:
     """All findings of one test, problems first.
 
     Args:
@@ -126,7 +128,9 @@ def _waiting_ms(metrics: dict[str, Any]) -> float:
     return metrics["ttft_ms"]["mean"] - metrics["ttft_ms"]["min"]
 
 
-def _serial(result: dict[str, Any], load: dict[str, float], params: dict[str, Any]) -> Finding | None:
+def _serial(
+    result: dict[str, Any], load: dict[str, float], params: dict[str, Any]
+) -> Finding | None:
     if result["scenario"] == "SingleStream" or load["peak_in_flight"] < 2:
         return None
     if load["peak_served"] > 1:
@@ -234,7 +238,9 @@ def _capped(frame: pd.DataFrame, params: dict[str, Any]) -> Finding | None:
         "How the answers end",
         f"{share:.0%} of the answers stop at max_new_tokens = {cap}; "
         f"the mean is {done['output_tokens'].mean():.0f} tokens",
-        "Nothing: the official task has the same cap." if cap == 128 else "Compare equal caps only.",
+        "Nothing: the official task has the same cap."
+        if cap == 128
+        else "Compare equal caps only.",
     )
 
 

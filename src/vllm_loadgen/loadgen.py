@@ -187,7 +187,9 @@ def read_log(folder: Path) -> dict[str, Any]:
     warnings = 0
     try:
         lines = path.read_text(errors="replace").splitlines()
-        entries = [json.loads(line.split(":::MLLOG ", 1)[1]) for line in lines if ":::MLLOG" in line]
+        entries = [
+            json.loads(line.split(":::MLLOG ", 1)[1]) for line in lines if ":::MLLOG" in line
+        ]
     except (OSError, ValueError) as error:
         raise BenchmarkError(f"{path} is not a whole LoadGen log: {error}. Run again.") from None
     for entry in entries:
@@ -217,4 +219,3 @@ def verdict_reasons(folder: Path) -> list[str]:
     text = path.read_text(errors="replace") if path.exists() else ""
     found = re.search(r"Result is\s*:.*?\n(.*?)(?:\n={5,}|\Z)", text, re.DOTALL)
     return [line.strip() for line in found.group(1).splitlines() if line.strip()] if found else []
-

@@ -70,9 +70,7 @@ def _gpus() -> dict[str, Any]:
     except pynvml.NVMLError:
         return {"gpus": []}
     try:
-        handles = [
-            pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())
-        ]
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         gpus = [
             {
                 "name": pynvml.nvmlDeviceGetName(handle),

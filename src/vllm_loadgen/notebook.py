@@ -4,10 +4,11 @@ import ast
 from typing import Any
 
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.params import ALIASES, RunParams
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.runs import Run
 
-# A cell with so many known parameters is the parameters cell.
-PARAMETERS_CELL = 3
+# How a notebook's own parameters cell begins, and how papermill's beneath it does.
+OWN, INJECTED = "# Parameters of this notebook", "# Parameters\n"
 
 
 def assigned_literals(source: str) -> dict[str, Any] | None:
@@ -28,34 +29,29 @@ def assigned_literals(source: str) -> dict[str, Any] | None:
     return values
 
 
-def given_values(cells: list[str]) -> dict[str, Any]:
-    """The parameters that executed cells give: the parameters cell's, then papermill's over them.
+def given_values(cells: list[str], known: set[str]) -> dict[str, Any]:
+    """The parameters that executed cells give: the parameters cell's, then what came over them.
 
     Papermill only warns of a name it does not know; here the name stays in the result, so that
-    ``RunParams`` refuses it. Variables of other cells are nobody's parameters.
+    it can be refused. Variables of other cells are nobody's parameters.
 
     Args:
         cells: sources in order of execution.
+        known: names that a later cell of plain assignments may set anew.
 
     Raises:
-        BenchmarkError: if no parameters cell was run.
+        BenchmarkError: if the parameters cell was not run, or holds more than literals.
     """
-    known = set(RunParams.model_fields) | set(ALIASES) | {"run", "runs"}
-    found: list[dict[str, Any]] = []
-    for source in reversed(cells):
-        values = assigned_literals(source)
-        if values is None:
-            continue
-        injected = source.lstrip().startswith("# Parameters")
-        if injected or set(values) & known:
-            found.append(values)
-        if not injected and len(set(values) & known) >= PARAMETERS_CELL:
-            break
-    else:
+    starts = [place for place, source in enumerate(cells) if source.startswith(OWN)]
+    if not starts:
         raise BenchmarkError("Run the notebook's parameters cell first.")
-    merged: dict[str, Any] = {}
-    for values in reversed(found):
-        merged |= values
+    merged = assigned_literals(cells[starts[-1]])
+    if merged is None:
+        raise BenchmarkError("The parameters cell may hold plain 'name = value' lines only.")
+    for source in cells[starts[-1] + 1 :]:
+        values = assigned_literals(source) or {}
+        if source.startswith(INJECTED) or set(values) <= known:
+            merged |= values
     return merged
 
 
@@ -65,6 +61,23 @@ def parameters() -> RunParams:
     Raises:
         ParameterError: for an unknown, misspelt or unusable parameter.
     """
+    return RunParams.from_dict(given_values(_executed_cells(), set(RunParams.model_fields)))
+
+
+def run_to_read() -> Run:
+    """The run that the notebook's parameter ``run`` names; the newest if it is empty.
+
+    Raises:
+        ParameterError: for an unknown parameter, or a folder that holds no run.
+    """
+    values = given_values(_executed_cells(), {"run"})
+    name = values.pop("run", "")
+    outputs = values.get("outputs", RunParams().outputs)
+    RunParams.from_dict(values)  # a file of parameters may be given; it must be a good one
+    return Run.open(name) if name else Run.newest(outputs)
+
+
+def _executed_cells() -> list[str]:
     from IPython import get_ipython
 
-    return RunParams.from_dict(given_values(get_ipython().user_ns["In"]))
+    return get_ipython().user_ns["In"]

@@ -92,7 +92,9 @@ def draw_distribution(axis: Axes, frame: pd.DataFrame, result: dict[str, Any], n
         axis.axvline(at, color="black", linestyle=style, linewidth=1.2, label=f"{label} {at:,.0f}")
     limit_ms = result.get("effective_settings", {}).get(f"{name}_latency", 0) / 1e6
     if limit_ms and result["scenario"] == "Server":
-        axis.axvline(limit_ms, color=RED, linestyle=":", linewidth=2, label=f"limit {limit_ms:,.0f}")
+        axis.axvline(
+            limit_ms, color=RED, linestyle=":", linewidth=2, label=f"limit {limit_ms:,.0f}"
+        )
     axis.legend(fontsize=8, framealpha=0.9, edgecolor="white")
 
 

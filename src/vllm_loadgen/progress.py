@@ -59,6 +59,7 @@ def ticking(description: str) -> Iterator[None]:
     """Show the seconds that go by while the body runs, for work that cannot tell how far it is."""
     stop = threading.Event()
     with bar(None, description, unit="s", bar_format="{desc}: {elapsed}") as ticker:
+
         def tick() -> None:
             while not stop.wait(1.0):
                 ticker.update(1)

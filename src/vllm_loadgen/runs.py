@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen import accuracy, analysis, baseline, data, machine, models
+from vllm_loadgen import accuracy, analysis, baseline, conformance, data, machine, models
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.records import read_records
@@ -110,6 +110,19 @@ class Run:
         return run
 
     @classmethod
+    def newest(cls, outputs: str = "outputs") -> "Run":
+        """The run whose parameters were written last.
+
+        Raises:
+            ParameterError: if there is none.
+        """
+        found = (project_root() / outputs).glob("*/params.yaml")
+        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+        if newest is None:
+            raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
+        return cls.open(newest.parent)
+
+    @classmethod
     def open(cls, folder: str | Path) -> "Run":
         """A finished run, to be read.
 
@@ -162,14 +175,18 @@ class Run:
             len(self.tokenizer),
         )
         totals = accuracy.totals(samples)
-        known = baseline.load_baseline(
-            baseline.weights_sha256(self.model["sha256"]), self.dataset["checksum"]
-        )
-        verdict = accuracy.verdict(totals, self.params.benchmark, False, known)
+        official = conformance.is_official(self.params, self.model, self.dataset)
+        known = baseline.load_baseline(self.baseline_key())
+        verdict = accuracy.verdict(totals, self.params.benchmark, official, known)
         write_json(folder / "accuracy.json", {"score": totals, "verdict": verdict})
         samples.drop(columns="reference").to_parquet(folder / "scores.parquet", index=False)
         self.note("accuracy", {"score": totals, "status": verdict["status"]})
         return samples
+
+    def baseline_key(self) -> dict[str, Any]:
+        """What a baseline must have been made with to be compared with this run."""
+        limits = self.params.max_new_tokens, self.params.min_new_tokens
+        return baseline.baseline_key(self.model, self.dataset, *limits)
 
     def note(self, key: str, value: dict[str, Any]) -> None:
         """Add to summary.json."""
@@ -298,5 +315,3 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2, default=float) + "\n")
     part.replace(path)
-
-

@@ -103,7 +103,9 @@ class Session:
                 if message["issued"] > (shown.total or 0):
                     shown.total = message["issued"]
                 elapsed_s = time.monotonic() - begin
-                shown.set_postfix_str(f"{message['tokens'] / elapsed_s:.0f} tokens/s", refresh=False)
+                shown.set_postfix_str(
+                    f"{message['tokens'] / elapsed_s:.0f} tokens/s", refresh=False
+                )
                 shown.update(message["done"] - shown.n)
         self._check(message)
 

@@ -133,9 +133,7 @@ class Sut:
             self.token_count += len(answer)
             address, length = answer.buffer_info()
             responses.append(
-                lg.QuerySampleResponse(
-                    self._ids[row], address, length * answer.itemsize, length
-                )
+                lg.QuerySampleResponse(self._ids[row], address, length * answer.itemsize, length)
             )
         lg.QuerySamplesComplete(responses)
         self.done_count += len(dones)
