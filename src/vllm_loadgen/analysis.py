@@ -61,12 +61,14 @@ def metrics(records: pd.DataFrame, scenario: str) -> dict[str, Any]:
 
     Rates are LoadGen's (loadgen/results.cc): over the time to the last completion; in the Server
     scenario to the completion of the last query issued, where the first query only starts the
-    clock: (n - 1) samples, and all tokens, over that time.
+    clock: (n - 1) samples, and all tokens, over that time. In SingleStream, where LoadGen divides
+    by the time to the last *issue* and so counts the last answer without its time, they are over
+    the time to the last completion too: below LoadGen's tokens/s by about one part in n.
 
     Returns:
         samples, completed, duration_s, samples_per_s, tokens_per_s, input_tokens_per_s,
         output_tokens {mean, total}, and ttft_ms, tpot_ms, latency_ms, queue_ms, prefill_ms,
-        schedule_delay_ms as {mean, p50, p90, p99, min, max}.
+        decode_ms, schedule_delay_ms as {mean, p50, p90, p99, min, max}.
     """
     frame = latencies(records)
     done = frame.dropna(subset=["done_s"])
@@ -87,7 +89,7 @@ def metrics(records: pd.DataFrame, scenario: str) -> dict[str, Any]:
             "total": tokens,
         },
     }
-    for name in (*METRIC_NAMES, "queue_ms", "prefill_ms", "schedule_delay_ms"):
+    for name in (*METRIC_NAMES, "queue_ms", "prefill_ms", "decode_ms", "schedule_delay_ms"):
         values = frame[name].dropna()
         result[name] = {
             "mean": float(values.mean()) if len(values) else math.nan,
@@ -110,8 +112,7 @@ def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
             for column, value in metrics[name].items()
             if column in ("mean", *PERCENTILES)
         }
-    table = pd.DataFrame(rows).T.fillna("")
-    table.index.name = "Metric"
+    table = pd.DataFrame(rows).T.fillna("").rename_axis("Metric")
     return table[["mean", *PERCENTILES]]
 
 
@@ -123,9 +124,12 @@ def load_over_time(records: pd.DataFrame, points: int = 200) -> pd.DataFrame:
         the engine does not tell), in_flight (arrived and not completed).
     """
     frame = latencies(records)
-    begun = frame["started_s"].fillna(frame["first_token_s"])
-    end_s = np.nanmax([frame["scheduled_s"].max(), frame["done_s"].max(), 1e-9])
-    time_s = np.linspace(0, end_s, points)
+    return _counts(frame, np.linspace(0, max(_end_s(frame), 1e-9), points))
+
+
+def _counts(frame: pd.DataFrame, time_s: np.ndarray) -> pd.DataFrame:
+    """The columns of ``load_over_time`` at these instants; ``frame`` is of ``latencies``."""
+    begun = frame["started_s"].fillna(frame["first_token_s"]).fillna(frame["done_s"])
 
     def count(times: pd.Series) -> np.ndarray:
         return np.searchsorted(np.sort(times.dropna()), time_s, side="right")
@@ -136,42 +140,84 @@ def load_over_time(records: pd.DataFrame, points: int = 200) -> pd.DataFrame:
             "time_s": time_s,
             "arrived": arrived,
             "completed": completed,
-            "waiting": arrived - count(begun),
+            "waiting": np.maximum(arrived - count(begun), 0),
             "in_flight": arrived - completed,
         }
     )
 
 
+def _end_s(frame: pd.DataFrame) -> float:
+    """The last thing that happened, s; 0 without queries."""
+    last = frame[["scheduled_s", "first_token_s", "done_s"]].max().max()
+    return 0.0 if math.isnan(last) else float(last)
+
+
 def arrivals_vs_service(records: pd.DataFrame) -> dict[str, float]:
     """Whether the queue grows: rates and queue over the time in which queries arrived.
 
+    Counts are taken at every event, so that a peak of any length is seen.
+
     Returns:
-        arrivals_per_s; completions_per_s while they arrived; served_per_s (completions over the
-        time in which the system was not idle); queue_growth_per_s (least-squares slope of the
-        queries in the system, while they arrived); peak_in_flight, peak_waiting, peak_served and
-        mean_served: queries in the system, before prefill, and in the engine at once.
+        arrivals_per_s (infinite if all came at once); completions_per_s while they arrived;
+        served_per_s (completions over the time in which the system was not idle);
+        queue_growth_per_s (least-squares slope of the queries in the system, while they arrived);
+        peak_in_flight, peak_waiting, peak_served and mean_served: queries in the system, before
+        prefill, and in the engine at once (mean over the time that was not idle); serial_share:
+        of that time, the share in which queries waited while exactly one was served;
+        window_s (first to last arrival), fastest_s (least latency); latency_rise_s and
+        queue_rise_s: see ``_rise_s``.
     """
     frame = latencies(records)
-    last_s = float(frame["scheduled_s"].max())
-    load = load_over_time(records, points=400)
-    arriving = load[load["time_s"] <= last_s]
+    window_s = float(frame["scheduled_s"].max()) if len(frame) else 0.0
     slope = 0.0
-    if last_s > 0 and len(arriving) > 2:
+    if window_s > 0 and len(frame) > 2:
+        arriving = _counts(frame, np.linspace(0, window_s, 400))
         slope = float(np.polyfit(arriving["time_s"], arriving["in_flight"], 1)[0])
-    done_by_then = int((frame["done_s"] <= last_s).sum())
-    end_s = float(frame["done_s"].max())
-    served = load["in_flight"] - load["waiting"]
-    busy = float((load["in_flight"] > 0).mean())
+    done_by_then = int((frame["done_s"] <= window_s).sum())
+    end_s = _end_s(frame)
     return {
-        "arrivals_per_s": (len(frame) - 1) / last_s if last_s > 0 else math.inf,
-        "completions_per_s": done_by_then / last_s if last_s > 0 else 0.0,
-        "served_per_s": float(frame["done_s"].count() / (end_s * busy)) if end_s and busy else 0.0,
+        "arrivals_per_s": (len(frame) - 1) / window_s if window_s > 0 else math.inf,
+        "completions_per_s": done_by_then / window_s if window_s > 0 else 0.0,
         "queue_growth_per_s": slope,
-        "peak_in_flight": float(load["in_flight"].max()),
-        "peak_waiting": float(load["waiting"].max()),
-        "peak_served": float(served.max()),
-        "mean_served": float(served[load["in_flight"] > 0].mean()),
+        "window_s": window_s,
+        "fastest_s": float(frame["latency_ms"].min()) / 1e3,
+        # An unanswered query has waited until the end at least.
+        "latency_rise_s": _rise_s(frame["done_s"].fillna(end_s) - frame["scheduled_s"]),
+        "queue_rise_s": _rise_s(frame["queue_ms"] / 1e3),
+        **_concurrency(frame),
     }
+
+
+def _concurrency(frame: pd.DataFrame) -> dict[str, float]:
+    """The part of ``arrivals_vs_service`` that counts queries at once."""
+    events = frame[["scheduled_s", "started_s", "first_token_s", "done_s"]].to_numpy().ravel()
+    load = _counts(frame, np.unique(events[~np.isnan(events)]))
+    served = load["in_flight"] - load["waiting"]
+    # How long each state lasted; the last event ends the test.
+    lasted_s = np.diff(load["time_s"], append=load["time_s"].max()) if len(load) else np.array([])
+    busy_s = float(lasted_s[load["in_flight"] > 0].sum())
+    behind_one_s = float(lasted_s[(served == 1) & (load["waiting"] > 0)].sum())
+    return {
+        "served_per_s": float(frame["done_s"].count()) / busy_s if busy_s else 0.0,
+        "peak_in_flight": float(load["in_flight"].max()) if len(load) else 0.0,
+        "peak_waiting": float(load["waiting"].max()) if len(load) else 0.0,
+        "peak_served": float(served.max()) if len(load) else 0.0,
+        "mean_served": float((served * lasted_s).sum()) / busy_s if busy_s else 0.0,
+        "serial_share": behind_one_s / busy_s if busy_s else 0.0,
+    }
+
+
+def _rise_s(values: pd.Series) -> float:
+    """By how much the last third of the queries exceeds the middle third on average.
+
+    The first third is left out: it finds an empty system, so latencies rise there in any run.
+    Above capacity they go on rising: arrivals at rate a for T s, served at rate c, give a rise of
+    (a / c - 1) T / 3 between these thirds.
+    """
+    third = len(values) // 3
+    if not third:
+        return math.nan
+    return float(values.iloc[-third:].mean() - values.iloc[third : 2 * third].mean())
 
 
 def violations_allowed(queries: int, share: float) -> int:
@@ -180,22 +226,17 @@ def violations_allowed(queries: int, share: float) -> int:
     LoadGen accepts ``t`` violations of ``n`` queries if, were the true share of violations
     (1 - share), seeing so few would have a probability of at most 1 - CONFIDENCE:
     P[Binomial(n, 1 - share) <= t] <= 0.01 (loadgen/early_stopping.cc, there by the incomplete
-    beta function).
+    beta function). Summed by logarithms: the first terms underflow at 10^5 queries.
     """
     rate = 1 - share
     log_term = queries * math.log1p(-rate)
-    cumulative, allowed = 0.0, -1
-    for violations in range(queries + 1):
+    cumulative = 0.0
+    for violations in range(queries):
         cumulative += math.exp(log_term)
         if cumulative > 1 - CONFIDENCE:
-            return allowed
-        allowed = violations
-        log_term += (
-            math.log((queries - violations) / (violations + 1) * rate / (1 - rate))
-            if (violations < queries)
-            else 0.0
-        )
-    return allowed
+            return violations - 1
+        log_term += math.log((queries - violations) / (violations + 1) * rate / (1 - rate))
+    return queries - 1  # no queries, or a share so low that all but one may be over
 
 
 def early_stopping_queries(violations: int, share: float) -> int:
@@ -210,6 +251,52 @@ def early_stopping_queries(violations: int, share: float) -> int:
         else:
             low = middle + 1
     return low
+
+
+def judged(result: dict[str, Any], name: str) -> tuple[float, float]:
+    """The limit, ms, on "ttft" or "tpot" that LoadGen judges a test by, and the percentile.
+
+    The limit is 0 where there is none: outside of Server, or without token latencies.
+    """
+    settings = result.get("effective_settings", {})
+    limited = result["scenario"] == "Server" and settings.get("use_token_latencies", True)
+    limit_ms = settings.get(f"{name}_latency", 0) / 1e6 if limited else 0.0
+    default = 0.9 if result["scenario"] == "SingleStream" else 0.99
+    return limit_ms, settings.get("target_latency_percentile", default)
+
+
+def queries_needed(result: dict[str, Any], frame: pd.DataFrame) -> tuple[int, int, float]:
+    """Queries that LoadGen's early stopping asks for, how many were over a limit, the percentile.
+
+    TTFT and TPOT must pass each by itself, so the worse counts. If more were over than the
+    percentile leaves room for, further queries like these cannot help, and the number is that for
+    none over. SingleStream needs enough for one (loadgen/results.cc), Offline needs none.
+
+    Args:
+        frame: of ``latencies``.
+    """
+    share = judged(result, "ttft")[1]
+    if result["scenario"] == "SingleStream":
+        return early_stopping_queries(1, share), 0, share
+    limits_ms = {name: judged(result, name)[0] for name in ("ttft", "tpot")}
+    if not any(limits_ms.values()):
+        return 0, 0, share
+    over = max(int((frame[f"{n}_ms"] > ms).sum()) for n, ms in limits_ms.items() if ms)
+    hopeless = over > (1 - share) * len(frame)
+    return early_stopping_queries(0 if hopeless else over, share), over, share
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: "1 query", "1,200 queries"."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def say_ms(value_ms: float) -> str:
+    """A time as a reader would say it: 1.3 ms, 735 ms, 50.2 s."""
+    if value_ms >= 1e4:
+        return f"{value_ms / 1e3:,.1f} s"
+    return f"{value_ms:,.0f} ms" if value_ms >= 100 else f"{value_ms:.3g} ms"
 
 
 def projections(samples_per_s: float) -> dict[str, float]:

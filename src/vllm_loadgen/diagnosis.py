@@ -4,18 +4,30 @@ Every sentence is computed from the run, and none is written where the data do n
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from vllm_loadgen import analysis
+from vllm_loadgen.analysis import count, say_ms
 
 # A queue that a steady system would not build: this share of arrivals piles up.
 GROWTH_SHARE = 0.1
 # Fewer queries tell nothing of a trend.
 TREND_QUERIES = 10
+# Between its middle and its last third (analysis._rise_s) a run above capacity gets slower by
+# 0.037 of its length at GROWTH_SHARE; half of that is left to chance.
+RISE_SHARE = 0.02
+# A run of fewer latencies than this is all ramp: queries pile up in it with or without a limit.
+RAMP = 5
+SERIAL_SHARE = 0.1
 LATE_MS = 10.0
+LATE_SHARE = 0.05
+# A p99 says something from as many queries on; a tail is worth a word at that multiple of p50.
+TAIL_QUERIES = 100
+TAIL = 5
 
 
 @dataclass(frozen=True)
@@ -40,26 +52,36 @@ def table(findings: list[Finding]) -> pd.DataFrame:
 
 
 def findings(
-    records: pd.DataFrame, result: dict[str, Any], params: dict[str, Any]
+    records: pd.DataFrame,
+    result: dict[str, Any],
+    params: dict[str, Any],
+    impossible: Sequence[str] = (),
 ) -> list[Finding]:
     """All findings of one test, problems first.
 
     Args:
         records: one row a query. result: result.json. params: the run's parameters.
+        impossible: of ``limits.impossible``, if the machine's limits were measured.
     """
+    if records.empty:
+        evidence = f"the run is {result['status']}"
+        return [Finding("problem", "No query was issued", evidence, "Run it again.")]
     frame = analysis.latencies(records)
     metrics = analysis.metrics(records, result["scenario"])
     load = analysis.arrivals_vs_service(records)
     found = [
         _errors(result),
         _unfinished(metrics),
+        _impossible(impossible),
         _overload(result, metrics, load, frame),
         _serial(result, load, params),
         _first_token_share(result, metrics),
-        _limit(result, metrics, "ttft"),
-        _limit(result, metrics, "tpot"),
+        _phase(metrics),
+        _limit(result, frame, "ttft"),
+        _limit(result, frame, "tpot"),
         _early_stopping(result, frame),
         _late_harness(result, metrics),
+        _tail(result, frame, load),
         _short_answers(frame),
         _capped(frame, params),
     ]
@@ -68,24 +90,49 @@ def findings(
 
 
 def overloaded(result: dict[str, Any], load: dict[str, float], queries: int) -> bool:
-    """Whether queries arrived faster than they were served, by the growth of the queue."""
+    """Whether queries arrived faster than they were served; False where the run cannot tell.
+
+    A queue that grows while queries arrive is not enough: queries that take long pile up in any
+    short run. They must also be getting slower to its end.
+    """
     return (
         result["scenario"] == "Server"
         and queries >= TREND_QUERIES
         and load["queue_growth_per_s"] > GROWTH_SHARE * load["arrivals_per_s"]
         and load["completions_per_s"] < (1 - GROWTH_SHARE) * load["arrivals_per_s"]
+        and load["served_per_s"] < load["arrivals_per_s"]
+        and _ever_slower(load)
     )
+
+
+def _ever_slower(load: dict[str, float]) -> bool:
+    least_s = RISE_SHARE * load["window_s"]
+    if load["queue_rise_s"] > max(least_s, load["fastest_s"] / 2):
+        return True
+    return load["latency_rise_s"] > least_s and load["window_s"] > RAMP * load["fastest_s"]
 
 
 def _errors(result: dict[str, Any]) -> Finding | None:
     if not result.get("num_errors"):
         return None
-    lines = "; ".join(result.get("error_lines", [])[:2])
+    lines = [line[:200] for line in result.get("error_lines", [])[:1]]
     return Finding(
         "problem",
         "LoadGen logged errors",
-        f"{result['num_errors']} errors, the first: {lines}",
+        "; first: ".join([count(result["num_errors"], "error"), *lines]),
         "Do not use this run: LoadGen's verdict does not take logged errors into account.",
+    )
+
+
+def _impossible(sentences: Sequence[str]) -> Finding | None:
+    if not sentences:
+        return None
+    return Finding(
+        "problem",
+        "Faster than this machine can be",
+        " ".join(sentences),
+        "Do not use this run before it is explained: measure the limits again on an idle machine "
+        "(setup.ipynb), and check token counts and engine options.",
     )
 
 
@@ -106,123 +153,180 @@ def _overload(
 ) -> Finding | None:
     if not overloaded(result, load, len(frame)):
         return None
-    waits_s = _waiting_ms(metrics) / 1e3
     return Finding(
         "problem",
         "Overloaded: arrivals exceed capacity",
         f"{load['arrivals_per_s']:.3g} queries/s arrived, {load['served_per_s']:.3g} were served; "
-        f"the queries in the system grew by {load['queue_growth_per_s']:.2g} a second; on average "
-        f"a query waited {waits_s:.3g} s before its prefill, so most of the TTFT is queueing"
-        if waits_s * 1e3 > 0.5 * metrics["ttft_ms"]["mean"]
-        else f"{load['arrivals_per_s']:.3g} queries/s arrived, {load['served_per_s']:.3g} were "
-        f"served; the queries in the system grew by {load['queue_growth_per_s']:.2g} a second",
-        f"Lower target_qps below {load['served_per_s']:.2g}, or raise the capacity.",
+        f"the queries in the system grew by {load['queue_growth_per_s']:.2g} a second to "
+        f"{load['peak_in_flight']:.0f}{_queueing(metrics, frame)}",
+        f"Lower target_qps below {load['served_per_s']:.2g}, or raise the capacity. Latencies of "
+        "such a run grow with its length.",
     )
 
 
-def _waiting_ms(metrics: dict[str, Any]) -> float:
-    """Mean time before prefill; where the engine does not tell, what exceeds the fastest TTFT."""
-    queue_ms = metrics["queue_ms"]["mean"]
-    if not math.isnan(queue_ms):
-        return queue_ms
-    return metrics["ttft_ms"]["mean"] - metrics["ttft_ms"]["min"]
+def _queueing(metrics: dict[str, Any], frame: pd.DataFrame) -> str:
+    """That the first tokens were late by queueing, if they were, and why it is nothing else."""
+    ttft, queue = metrics["ttft_ms"]["mean"], metrics["queue_ms"]["mean"]
+    third = max(1, len(frame) // 3)
+    early, late = frame["ttft_ms"].head(third).mean(), frame["ttft_ms"].tail(third).mean()
+    trend = (
+        f" The first third of the queries had its first token after {say_ms(early)}, the last "
+        f"after {say_ms(late)}: the loading of a model would have delayed the first."
+        if late > early
+        else ""
+    )
+    if queue > ttft / 2:
+        return (
+            f". Of the mean TTFT of {say_ms(ttft)}, {say_ms(queue)} are queueing and "
+            f"{say_ms(metrics['prefill_ms']['mean'])} prefill.{trend}"
+        )
+    waited = ttft - metrics["ttft_ms"]["min"]
+    if math.isnan(queue) and waited > ttft / 2:
+        return (
+            f". The engine does not tell when it began a query; the fastest first token took "
+            f"{say_ms(metrics['ttft_ms']['min'])}, so about {say_ms(waited)} of the mean TTFT of "
+            f"{say_ms(ttft)} are queueing.{trend}"
+        )
+    return ""
 
 
 def _serial(
     result: dict[str, Any], load: dict[str, float], params: dict[str, Any]
 ) -> Finding | None:
-    if result["scenario"] == "SingleStream" or load["peak_in_flight"] < 2:
+    if result["scenario"] == "SingleStream" or load["peak_served"] > 1:
         return None
-    if load["peak_served"] > 1:
+    if load["serial_share"] < SERIAL_SHARE:
         return None
+    allowed = params.get("max_num_seqs")
     return Finding(
         "problem",
         "One query in flight: the engine serves serially",
-        f"up to {load['peak_in_flight']:.0f} queries were in the system, never more than one of "
-        "them was being answered",
-        f"Batch: raise max_num_seqs (now {params.get('max_num_seqs') or 'the default'}).",
+        f"up to {load['peak_in_flight']:.0f} queries were in the system and never more than one "
+        f"was being answered; others waited behind it for {load['serial_share']:.0%} of the time",
+        "Batch: raise max_num_seqs from 1."
+        if allowed == 1
+        else "Batch: hand every query to the engine as it comes, and let it run several at once "
+        f"(max_num_seqs: {allowed or 'the default'}).",
     )
 
 
 def _first_token_share(result: dict[str, Any], metrics: dict[str, Any]) -> Finding | None:
-    ttft, queue = metrics["ttft_ms"]["mean"], metrics["queue_ms"]["mean"]
-    prefill, delay = metrics["prefill_ms"]["mean"], metrics["schedule_delay_ms"]["mean"]
-    if math.isnan(queue) or result["scenario"] == "Offline" or not ttft:
+    parts = {
+        "late issue": metrics["schedule_delay_ms"]["mean"],
+        "queueing": metrics["queue_ms"]["mean"],
+        "prefill": metrics["prefill_ms"]["mean"],
+    }
+    ttft = metrics["ttft_ms"]["mean"]
+    if any(map(math.isnan, parts.values())) or result["scenario"] == "Offline" or not ttft:
         return None
-    larger = "queueing" if queue > prefill else "prefill"
+    largest = max(parts, key=parts.get)
+    actions = {
+        "late issue": "See to the harness: the engine had not even been asked.",
+        "queueing": "Lower the rate or raise the batch limits.",
+        "prefill": "Shorter prompts, a faster matrix rate or less work beside it would shorten it.",
+    }
     return Finding(
         "note",
-        f"The first token is mostly {larger}",
-        f"mean TTFT {ttft:.0f} ms = {delay:.1f} ms until issued + {queue:.0f} ms in the engine's "
-        f"queue + {prefill:.0f} ms of prefill",
-        "Lower the rate or raise the batch limits."
-        if larger == "queueing"
-        else "Shorter prompts, a faster matrix rate or smaller prefill chunks would shorten it.",
+        f"The first token is mostly {largest}",
+        f"mean TTFT {say_ms(ttft)} = {say_ms(parts['late issue'])} until issued + "
+        f"{say_ms(parts['queueing'])} in the engine's queue + {say_ms(parts['prefill'])} of prefill",
+        actions[largest],
     )
 
 
-def _limit(result: dict[str, Any], metrics: dict[str, Any], name: str) -> Finding | None:
-    settings = result.get("effective_settings", {})
-    limit_ms = settings.get(f"{name}_latency", 0) / 1e6
-    if result["scenario"] != "Server" or not limit_ms:
+def _phase(metrics: dict[str, Any]) -> Finding | None:
+    """Where queries spend their time in the engine; not what the hardware is bound by."""
+    prefill, decode = metrics["prefill_ms"]["mean"], metrics["decode_ms"]["mean"]
+    if math.isnan(prefill) or math.isnan(decode) or prefill + decode == 0:
         return None
-    share = settings.get("target_latency_percentile", 0.99)
-    actual = metrics[f"{name}_ms"].get(f"p{share * 100:.0f}", metrics[f"{name}_ms"]["p99"])
+    share = decode / (prefill + decode)
+    larger = "decode" if share >= 0.5 else "prefill"
+    return Finding(
+        "note",
+        f"Answering is mostly {larger}",
+        f"of its time in the engine a query spends {say_ms(prefill)} in prefill and {say_ms(decode)} in "
+        f"decode ({share:.0%}), on average",
+        "Batch more queries, or read fewer bytes a step (smaller weights, KV cache in fp8)."
+        if larger == "decode"
+        else "Prompts cost more than answers: the matrix rate counts, not the bandwidth.",
+    )
+
+
+def _limit(result: dict[str, Any], frame: pd.DataFrame, name: str) -> Finding | None:
+    limit_ms, share = analysis.judged(result, name)
+    actual = analysis.percentile(frame[f"{name}_ms"], share)
+    if not limit_ms or math.isnan(actual):
+        return None
     over = actual > limit_ms
     return Finding(
         "problem" if over else "good",
         f"{name.upper()} {'exceeds' if over else 'keeps'} its limit",
-        f"p{share * 100:g} is {actual:.0f} ms, the limit {limit_ms:.0f} ms",
+        f"p{share * 100:g} is {say_ms(actual)}, the limit {say_ms(limit_ms)}",
         "Lower target_qps." if over else f"There is {1 - actual / limit_ms:.0%} of room.",
     )
 
 
 def _early_stopping(result: dict[str, Any], frame: pd.DataFrame) -> Finding | None:
-    settings = result.get("effective_settings", {})
-    if result["scenario"] != "Server" or "ttft_latency" not in settings:
-        return None
-    share = settings.get("target_latency_percentile", 0.99)
-    over = violations(frame, settings)
-    needed = analysis.early_stopping_queries(over, share)
+    needed, over, share = analysis.queries_needed(result, frame)
     if len(frame) >= needed:
         return None
+    too_slow = over > (1 - share) * len(frame)
     return Finding(
         "problem",
         "Too few queries for early stopping",
-        f"{len(frame)} queries with {over} over a limit; at the {share:.0%} percentile LoadGen "
-        f"asks for {needed} queries with so many",
-        f"Raise min_query_count to {needed} (about {needed - len(frame)} more queries).",
+        f"{count(len(frame), 'query')}, {over} of them over a limit; for p{share * 100:g} "
+        f"LoadGen asks for {needed:,} "
+        + ("even if none is over" if too_slow or not over else f"with {over} over"),
+        f"Raise min_query_count to {needed} ({needed - len(frame):,} more)"
+        + (", after the rate is low enough for the limits." if too_slow else "."),
     )
 
 
-def violations(frame: pd.DataFrame, settings: dict[str, Any]) -> int:
-    """Queries over a limit: the worse of TTFT and TPOT, as each must hold by itself."""
-    ttft = (frame["ttft_ms"] > settings["ttft_latency"] / 1e6).sum()
-    tpot = (frame["tpot_ms"] > settings["tpot_latency"] / 1e6).sum()
-    return int(max(ttft, tpot))
-
-
 def _late_harness(result: dict[str, Any], metrics: dict[str, Any]) -> Finding | None:
-    delay = metrics["schedule_delay_ms"]
-    if result["scenario"] != "Server" or delay["p99"] < LATE_MS:
+    delay, ttft = metrics["schedule_delay_ms"], metrics["ttft_ms"]["mean"]
+    if result["scenario"] != "Server" or not delay["p99"] >= LATE_MS:
         return None
+    share = delay["mean"] / ttft if ttft else math.nan
     return Finding(
-        "problem",
+        "problem" if share >= LATE_SHARE else "note",
         "The harness itself was late",
-        f"queries were issued {delay['mean']:.1f} ms after their due time on average, p99 "
-        f"{delay['p99']:.1f} ms; that is part of their TTFT",
+        f"queries were issued {say_ms(delay['mean'])} after their due time on average, p99 "
+        f"{say_ms(delay['p99'])}"
+        + ("" if math.isnan(share) else f"; that is {share:.1%} of the mean TTFT"),
         "Leave the machine to the benchmark, or give the engine fewer threads.",
     )
 
 
-def _short_answers(frame: pd.DataFrame) -> Finding | None:
-    short = int((frame["done_s"].notna() & (frame["output_tokens"] < 2)).sum())
-    if not short:
+def _tail(result: dict[str, Any], frame: pd.DataFrame, load: dict[str, float]) -> Finding | None:
+    """A long tail of first tokens, with the part of the TTFT that makes it."""
+    known = frame.dropna(subset=["ttft_ms"])
+    if result["scenario"] == "Offline" or len(known) < TAIL_QUERIES:
         return None
+    p50, p99 = (analysis.percentile(known["ttft_ms"], share) for share in (0.5, 0.99))
+    if overloaded(result, load, len(frame)) or not p99 > TAIL * p50:
+        return None
+    slowest = known.nlargest(max(1, len(known) // 100), "ttft_ms")
+    parts = {"schedule_delay_ms": "late issue", "queue_ms": "queueing", "prefill_ms": "prefill"}
+    means = slowest[list(parts)].mean()
+    cause = "" if means.isna().any() else f"; theirs is mostly {parts[means.idxmax()]}"
     return Finding(
         "note",
-        "Answers of a single token",
-        f"{short} of {len(frame)} queries; they have no time per output token",
+        "A long tail of first tokens",
+        f"p99 is {say_ms(p99)}, {p99 / p50:.1f} times the median of {say_ms(p50)}{cause}",
+        "Look at the slowest queries in the timeline, and at what ran beside them.",
+    )
+
+
+def _short_answers(frame: pd.DataFrame) -> Finding | None:
+    done = frame[frame["done_s"].notna()]
+    none, one = (int((done["output_tokens"] == tokens).sum()) for tokens in (0, 1))
+    if not none + one:
+        return None
+    return Finding(
+        "problem" if none else "note",
+        "Answers without a token" if none else "Answers of a single token",
+        f"{none} of {count(len(done), 'answer')} have no token and {one} have one: they have no "
+        "TPOT and are left out of it here, but LoadGen counts them in its own",
         "Look at their prompts; raise min_new_tokens if they are a fault.",
     )
 
@@ -245,27 +349,68 @@ def _capped(frame: pd.DataFrame, params: dict[str, Any]) -> Finding | None:
 
 
 def what_would_make_valid(result: dict[str, Any], records: pd.DataFrame) -> list[str]:
-    """What would turn this INVALID run into a valid one; empty if it is valid."""
+    """What would turn this INVALID run into a valid one; empty if it is valid.
+
+    One sentence for each thing that LoadGen judges (results.cc), and for logged errors, which it
+    does not.
+    """
     if result.get("verdict") == "VALID" and not result.get("num_errors"):
         return []
-    settings, log = result.get("effective_settings", {}), result.get("loadgen_results", {})
-    steps = []
     if result["status"] != "complete":
         return [f"The run is {result['status']}: run it to its end."]
+    frame = analysis.latencies(records)
+    log = result.get("loadgen_results", {})
+    errors = _errors(result)
+    steps = [f"Remove the cause of what LoadGen logged: {errors.evidence}."] if errors else []
     if log.get("min_duration_met") is False:
-        steps.append(
-            f"Let it last {settings['min_duration_ms'] / 1e3:.0f} s: "
-            + ("set target_qps near the real rate, " if result["scenario"] == "Offline" else "")
-            + f"it lasted {result['duration_s']:.0f} s."
-        )
-    if log.get("min_queries_met") is False:
-        steps.append(f"Issue at least {settings['min_query_count']} queries.")
-    steps += [
-        f"{f.title} ({f.evidence}). {f.action}"
-        for f in findings(records, result, {})
-        if f.severity == "problem"
-    ]
+        steps.append(_longer(result, frame, analysis.metrics(records, result["scenario"])))
+    least = result.get("effective_settings", {}).get("min_query_count", 0)
+    if log.get("min_queries_met") is False and len(frame) < least:
+        steps.append(f"Issue {count(least - len(frame), 'more query')}: {least:,} are asked for.")
+    load = analysis.arrivals_vs_service(records)
+    steps += [step for name in ("ttft", "tpot") if (step := _faster(result, frame, load, name))]
+    if early := _early_stopping(result, frame):
+        steps.append(f"{early.title}: {early.evidence}. {early.action}")
     return steps or ["LoadGen gives its reasons in the summary log."]
+
+
+def _longer(result: dict[str, Any], frame: pd.DataFrame, metrics: dict[str, Any]) -> str:
+    """By how much the test was too short, on LoadGen's basis, and how it gets longer."""
+    basis = {"Server": "scheduled_s", "SingleStream": "issued_s", "Offline": "done_s"}
+    asked_s = result["effective_settings"]["min_duration_ms"] / 1e3
+    lasted_s = float(frame[basis[result["scenario"]]].max())
+    latency_ms = metrics["latency_ms"]["mean"]
+    # LoadGen plans its queries from these before it starts.
+    cures = {
+        "Server": "raise min_query_count",
+        "SingleStream": f"set target_latency_ms near the {latency_ms:.0f} ms of this run",
+        "Offline": f"set target_qps near the {metrics['samples_per_s']:.3g} samples/s of this run",
+    }
+    return (
+        f"The test must last {asked_s:,.0f} s and lasted {lasted_s:,.1f} s, "
+        f"{asked_s - lasted_s:,.1f} s too short: {cures[result['scenario']]}."
+    )
+
+
+def _faster(
+    result: dict[str, Any], frame: pd.DataFrame, load: dict[str, float], name: str
+) -> str | None:
+    """By how much TTFT or TPOT is over its limit; None if it is not."""
+    limit_ms, share = analysis.judged(result, name)
+    actual = analysis.percentile(frame[f"{name}_ms"], share)
+    if not limit_ms or not actual > limit_ms:
+        return None
+    over = int((frame[f"{name}_ms"] > limit_ms).sum())
+    rate = (
+        f"lower target_qps below the {load['served_per_s']:.2g} queries/s that were served"
+        if overloaded(result, load, len(frame))
+        else "lower target_qps"
+    )
+    return (
+        f"{name.upper()} p{share * 100:g} is {say_ms(actual)}, {say_ms(actual - limit_ms)} over "
+        f"its limit of {say_ms(limit_ms)} ({over} of {count(len(frame), 'query')}): {rate}, or "
+        "raise the capacity."
+    )
 
 
 def recommendations(found: list[Finding]) -> list[str]:

@@ -22,7 +22,9 @@ class ParameterError(BenchmarkError):
     """
 
     def __init__(self, parameter: str, value: Any, problem: str, cure: str) -> None:
-        super().__init__(f"{parameter} = {value!r}: {problem}. {cure[:1].upper()}{cure[1:]}.")
+        cure = f"{cure[:1].upper()}{cure[1:]}".removesuffix(".")
+        end = "" if cure.endswith("?") else "."
+        super().__init__(f"{parameter} = {value!r}: {problem}. {cure}{end}")
         self.parameter = parameter
         self.value = value
 

@@ -10,17 +10,29 @@ import math
 from typing import Any
 
 KV_BYTES = {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+# Quantized as the model is loaded; of other methods the checkpoint's own size is right.
+LOADED_BYTES = {"fp8": 1}
+# Bandwidth is measured by a copy; reading alone can be this much faster before it is a wonder.
+TOLERANCE = 1.15
 
 
-def read_weight_bytes(model: dict[str, Any]) -> float:
+def read_weight_bytes(model: dict[str, Any], quantization: str | None = None) -> float:
     """Bytes of weights that a decode step reads.
 
     All but the embedding table, of which a step reads one row a query; a table that is tied to
-    the output head is read in full, as the head.
+    the output head is read in full, as the head. Weights that are quantized as they are loaded
+    count with their loaded size, without the head, which stays as it is.
     """
-    per_parameter = model["weight_bytes"] / model["parameters"]
-    unread = 0 if model["tied_embeddings"] else model["embedding_parameters"]
-    return (model["parameters"] - unread) * per_parameter
+    size = model["weight_bytes"] / model["parameters"]
+    head = model["embedding_parameters"]
+    loaded = min(size, LOADED_BYTES.get(quantization, size))
+    return _layer_parameters(model) * loaded + head * size
+
+
+def _layer_parameters(model: dict[str, Any]) -> int:
+    """Parameters without the embedding table and the output head, which has the same shape."""
+    tables = 1 if model["tied_embeddings"] else 2
+    return model["parameters"] - tables * model["embedding_parameters"]
 
 
 def kv_bytes_per_token(model: dict[str, Any], kv_cache_dtype: str = "auto") -> int:
@@ -34,14 +46,46 @@ def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
     return bytes_per_step / bandwidth_gb_s / 1e6
 
 
-def critical_batch(model: dict[str, Any], bandwidth_gb_s: float, tflop_s: float) -> float:
-    """Queries in a step above which the matrix rate, not bandwidth, bounds the weights' part.
+def decode_flops(model: dict[str, Any], context_tokens: float) -> float:
+    """Operations of one token: two a weight (the embedding is looked up), and attention.
 
-    2 operations a weight and query take 2 P b / F; reading the weights takes W / B: equal at
-    b = W F / (2 P B).
+    Attention: scores and their sum over the context, 2 operations each, in every head and layer.
     """
-    computed = 2 * model["parameters"]
-    return read_weight_bytes(model) * tflop_s * 1e3 / (computed * bandwidth_gb_s)
+    weights = _layer_parameters(model) + model["embedding_parameters"]
+    return 2 * weights + 4 * _attention_width(model) * context_tokens
+
+
+def prefill_flops(model: dict[str, Any], tokens: float) -> float:
+    """Operations of a prompt: two a weight and token, the head for its last token alone.
+
+    Attention is causal: a token sees half of the prompt on average.
+    """
+    attention = 4 * _attention_width(model) * tokens**2 / 2
+    return 2 * _layer_parameters(model) * tokens + attention + 2 * model["embedding_parameters"]
+
+
+def _attention_width(model: dict[str, Any]) -> int:
+    return model["num_layers"] * model["num_heads"] * model["head_dim"]
+
+
+def critical_batch(
+    model: dict[str, Any],
+    bandwidth_gb_s: float,
+    tflop_s: float,
+    kv_bytes: float = 0.0,
+    context_tokens: float = 0.0,
+    quantization: str | None = None,
+) -> float:
+    """Queries in a step from which the matrix rate, not bandwidth, bounds it; may be infinite.
+
+    A step of b queries reads W + b K bytes (weights; keys and values of a query's context) and
+    computes b C operations: (W + b K) / B = b C / F at b = (W / B) / (C / F - K / B). If a query's
+    keys and values take longer to read than its token to compute, no batch is large enough.
+    """
+    computing_s = decode_flops(model, context_tokens) / (tflop_s * 1e12)
+    reading_s = kv_bytes / (bandwidth_gb_s * 1e9)
+    weights_s = read_weight_bytes(model, quantization) / (bandwidth_gb_s * 1e9)
+    return weights_s / (computing_s - reading_s) if computing_s > reading_s else math.inf
 
 
 def limits(
@@ -51,6 +95,8 @@ def limits(
     mean_batch: float,
     mean_input_tokens: float,
     kv_cache_dtype: str = "auto",
+    quantization: str | None = None,
+    devices: int = 1,
 ) -> dict[str, float]:
     """A run's shares of its machine's measured limits; empty where a limit was not measured.
 
@@ -58,31 +104,82 @@ def limits(
         model: model.json. machine: machine.json. metrics: of ``analysis.metrics``.
         mean_batch: queries served at once, on average.
         mean_input_tokens: prompt tokens of a query, on average.
+        quantization: of the weights as they are loaded. devices: GPUs that share the model.
 
     Returns:
-        decode_limit_ms (least time of a step at that batch and context), decode_share (of it in
-        the mean TPOT, 0 to 1), decode_limit_batch_1_ms, prefill_limit_ms, prefill_share (of it in
-        the median prefill), critical_batch, tokens_per_s_limit at that batch.
+        decode_limit_ms (least time to read a step's bytes at that batch and context), decode_share
+        (of it in the mean TPOT, 0 to 1), decode_limit_batch_1_ms, decode_computing_ms (least time
+        of the step's arithmetic), prefill_limit_ms, prefill_share (of it in
+        the median prefill), critical_batch (weights alone), critical_batch_with_kv (at the run's
+        context; may be infinite), batch, context_tokens, tokens_per_s_limit at that batch.
     """
-    bandwidth = machine.get("memory_bandwidth_gb_s")
-    rate = machine.get("matrix_tflop_s", {}).get(model["dtype"])
+    bandwidth = devices * machine.get("memory_bandwidth_gb_s", 0)
+    rate = devices * _matrix_rate(model, machine, quantization)
     if not bandwidth or not rate:
         return {}
-    weights = read_weight_bytes(model)
-    context = mean_input_tokens + metrics["output_tokens"]["mean"] / 2
+    weights = read_weight_bytes(model, quantization)
+    answered = metrics["output_tokens"]["mean"]
+    context = float(mean_input_tokens) + (0 if math.isnan(answered) else answered / 2)
     kv = kv_bytes_per_token(model, kv_cache_dtype) * context
-    batch = max(1.0, mean_batch)
+    batch = max(1.0, float(mean_batch))
     step_ms = decode_limit_ms(weights + kv * batch, bandwidth)
-    prefill_ms = 2 * model["parameters"] * mean_input_tokens / rate / 1e9
+    computing_ms = decode_flops(model, context) * batch / rate / 1e9
+    prefill_ms = prefill_flops(model, mean_input_tokens) / rate / 1e9
     return {
         "decode_limit_ms": step_ms,
+        "decode_computing_ms": computing_ms,
         "decode_limit_batch_1_ms": decode_limit_ms(weights + kv, bandwidth),
         "decode_share": _share(step_ms, metrics["tpot_ms"]["mean"]),
         "prefill_limit_ms": prefill_ms,
         "prefill_share": _share(prefill_ms, metrics["prefill_ms"]["p50"]),
-        "critical_batch": critical_batch(model, bandwidth, rate),
-        "tokens_per_s_limit": batch / step_ms * 1e3,
+        "critical_batch": critical_batch(model, bandwidth, rate, quantization=quantization),
+        "critical_batch_with_kv": critical_batch(model, bandwidth, rate, kv, context, quantization),
+        "batch": batch,
+        "context_tokens": context,
+        "tokens_per_s_limit": batch / max(step_ms, computing_ms) * 1e3,
     }
+
+
+def _matrix_rate(model: dict[str, Any], machine: dict[str, Any], quantization: str | None) -> float:
+    """TFLOP/s of the type that is multiplied in; 0 where it was not measured."""
+    rates = machine.get("matrix_tflop_s", {})
+    return rates.get(quantization if quantization in LOADED_BYTES else model["dtype"], 0)
+
+
+def impossible(
+    model: dict[str, Any],
+    machine: dict[str, Any],
+    metrics: dict[str, Any],
+    quantization: str | None = None,
+    devices: int = 1,
+) -> list[str]:
+    """Figures above what the machine's measured limits allow, each as a sentence; mostly empty.
+
+    Only bounds that hold whatever the batch: a token takes at least one reading of the weights,
+    and a second of work at least its operations. Such a figure is a fault of the clock, the token
+    counts, the measured limits or the configuration (speculative decoding breaks the first).
+    """
+    flags = []
+    bandwidth = devices * machine.get("memory_bandwidth_gb_s", 0)
+    tpot_ms = metrics["tpot_ms"]["p50"]
+    if bandwidth:
+        least_ms = decode_limit_ms(read_weight_bytes(model, quantization), bandwidth)
+        if tpot_ms * TOLERANCE < least_ms:
+            flags.append(
+                f"The median time per output token, {tpot_ms:.3g} ms, is less than the "
+                f"{least_ms:.3g} ms that one reading of the weights takes at {bandwidth:.4g} GB/s."
+            )
+    rate = devices * _matrix_rate(model, machine, quantization)
+    computed = (
+        metrics["tokens_per_s"] * decode_flops(model, 0)
+        + metrics["input_tokens_per_s"] * 2 * _layer_parameters(model)
+    ) / 1e12
+    if rate and computed > rate * TOLERANCE:
+        flags.append(
+            f"The answered prompts and tokens come to {computed:.3g} TFLOP/s at least, above the "
+            f"{rate:.3g} TFLOP/s that the machine reached."
+        )
+    return flags
 
 
 def _share(least: float, actual: float) -> float:

@@ -43,10 +43,10 @@ def headline(run: Run, rules: list[Rule]) -> str:
     verdict, reasons = effective_verdict(test.result, test.records)
     departs = departures(rules)
     lines = [f"## {title(verdict, rules)}", ""]
-    lines += [f"- {reason.removeprefix('* ')}" for reason in reasons]
+    lines += [f"- {reason}" for reason in reasons if ":" in reason and "Result" not in reason]
     if departs:
-        names = "; ".join(f"{r.rule.lower()} {r.actual} ({r.required})" for r in departs)
-        lines += ["", f"**Departures, with what the rules ask for:** {names}."]
+        names = ", ".join(rule.rule.lower() for rule in departs)
+        lines += ["", f"**Departures:** {names} (what is required of each: see Conformance)."]
     cures = diagnosis.what_would_make_valid(test.result, test.records)
     if cures and verdict != "VALID":
         lines += ["", "**What would make it valid**", "", *(f"1. {cure}" for cure in cures)]
@@ -71,9 +71,9 @@ def executive_summary(run: Run) -> str:
         text.append(
             f"In the {test.result['scenario']} scenario it completed "
             f"**{m['samples_per_s']:.3f} samples/s** and **{m['tokens_per_s']:.1f} output "
-            f"tokens/s** over {m['duration_s']:.0f} s; the first token took {m['ttft_ms']['mean']:.0f} "
-            f"ms on average (p99 {m['ttft_ms']['p99']:.0f} ms), each further token "
-            f"{m['tpot_ms']['mean']:.1f} ms (p99 {m['tpot_ms']['p99']:.1f} ms)."
+            f"tokens/s** over {m['duration_s']:.0f} s; the first token took "
+            f"{m['ttft_ms']['mean']:.0f} ms on average (p99 {m['ttft_ms']['p99']:.0f} ms), each "
+            f"further token {m['tpot_ms']['mean']:.1f} ms (p99 {m['tpot_ms']['p99']:.1f} ms)."
         )
     if run.accuracy:
         score, verdict = run.accuracy["score"], run.accuracy["verdict"]
@@ -203,8 +203,8 @@ def limits_text(run: Run) -> str:
         f"{test.metrics['tpot_ms']['mean']:.1f} ms, reaches {found['decode_share']:.0%} of that "
         f"limit. A prefill of {mean_input:.0f} tokens needs at least "
         f"{found['prefill_limit_ms']:.0f} ms of arithmetic, and the median prefill reaches "
-        f"{found['prefill_share']:.0%} of that. Decode is bound by bandwidth up to a batch of about "
-        f"{found['critical_batch']:.0f}."
+        f"{found['prefill_share']:.0%} of that. Decode is bound by bandwidth up to a batch of "
+        f"about {found['critical_batch']:.0f}."
     )
 
 

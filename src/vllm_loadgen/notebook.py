@@ -1,7 +1,11 @@
-"""What a notebook needs of the package besides the run itself: its parameters."""
+"""What a notebook needs of the package besides the run itself: parameters in, tables out."""
 
 import ast
 from typing import Any
+
+import pandas as pd
+from IPython import get_ipython
+from IPython.display import HTML
 
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.params import RunParams
@@ -77,7 +81,15 @@ def run_to_read() -> Run:
     return Run.open(name) if name else Run.newest(outputs)
 
 
-def _executed_cells() -> list[str]:
-    from IPython import get_ipython
+def table(frame: pd.DataFrame) -> HTML:
+    """A frame as an HTML table: the index as an ordinary column, numbers to four decimals."""
+    plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
+    return HTML(plain.to_html(index=False, border=0, float_format=_number, na_rep=""))
 
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
+
+
+def _executed_cells() -> list[str]:
     return get_ipython().user_ns["In"]

@@ -49,7 +49,7 @@ class RunParams(BaseModel):
     target_qps: float = Field(0.5, gt=0, description="queries/s offered (Offline: expected)")
     target_latency_ms: float = Field(3000.0, gt=0, description="SingleStream: expected latency")
     min_duration_ms: int | None = Field(60_000, gt=0, description="shortest test, ms")
-    min_query_count: int | None = Field(48, gt=0, description="fewest queries")
+    min_query_count: int | None = Field(64, gt=0, description="fewest queries")
     target_latency_percentile: float | None = Field(
         0.9, gt=0, lt=1, description="Server: share of queries that must keep the limits"
     )
@@ -127,7 +127,7 @@ class RunParams(BaseModel):
             if name not in cls.model_fields:
                 close = difflib.get_close_matches(name, cls.model_fields, n=1)
                 cure = f"did you mean {close[0]}?" if close else "see the README for all of them"
-                raise ParameterError(name, value, "is not a parameter", cure.rstrip("."))
+                raise ParameterError(name, value, "is not a parameter", cure)
         try:
             return cls(**values)
         except ValidationError as error:

@@ -4,13 +4,15 @@ One style for all: seaborn's colour-blind palette, thin lines, no more ink than 
 is told apart by colour differs in line or lightness too, so that it survives a grey printer.
 """
 
+import io
+import itertools
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import figure as mpl_figure
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from vllm_loadgen import analysis
 
@@ -20,8 +22,17 @@ TIMELINE_QUERIES = 60
 NAMES = {"ttft": "Time to first token", "tpot": "Time per output token"}
 
 
+class Figure(mpl_figure.Figure):
+    """A figure that a notebook shows as it is, without pyplot keeping it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
 def figure(rows: int = 1, columns: int = 1, height: float = 3.4) -> tuple[Figure, np.ndarray]:
-    """A figure with its axes, in the project's style, not known to pyplot (nothing to close)."""
+    """A figure with its axes, in the project's style."""
     with sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#999999"}):
         fig = Figure(figsize=(9.5 if columns > 1 else 7.5, height * rows), layout="constrained")
         axes = fig.subplots(rows, columns, squeeze=False)
@@ -158,7 +169,7 @@ def draw_throughput(axis: Axes, frame: pd.DataFrame, windows: int = 20) -> None:
     first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
     length = np.maximum(last - first, 1e-9)
     rates = []
-    for left, right in zip(edges[:-1], edges[1:], strict=True):
+    for left, right in itertools.pairwise(edges):
         share = np.clip(np.minimum(last, right) - np.maximum(first, left), 0, None) / length
         rates.append(float((share * done["output_tokens"]).sum() / (right - left)))
     axis.step(edges, [*rates, rates[-1]], where="post", color=GREEN, linewidth=1.5)

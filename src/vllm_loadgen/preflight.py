@@ -123,14 +123,21 @@ def preflight(folders: Sequence[Path], division: str) -> list[Complaint]:
 
 
 def log_values(folder: Path) -> dict[str, Any]:
-    """The values of mlperf_log_detail.txt, the first of each key; empty without a log."""
+    """The values of mlperf_log_detail.txt, the first of each key; empty without a log.
+
+    Raises:
+        BenchmarkError: if the log is damaged.
+    """
     path = folder / "mlperf_log_detail.txt"
     values: dict[str, Any] = {}
-    if path.is_file():
-        for line in path.read_text(errors="replace").splitlines():
-            if line.startswith(":::MLLOG"):
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    for line in lines:
+        if line.startswith(":::MLLOG"):
+            try:
                 entry = json.loads(line.removeprefix(":::MLLOG"))
-                values.setdefault(entry["key"], entry["value"])
+            except ValueError as error:
+                raise BenchmarkError(f"{path} is damaged: {error}. Run again.") from None
+            values.setdefault(entry["key"], entry["value"])
     return values
 
 
@@ -167,8 +174,8 @@ Found = list[tuple[str, str]]
 
 def _performance_complaints(run: SubmittedRun, division: str) -> Found:
     log = log_values(run.folder / "performance")
-    if not log:
-        return [("missing_check", "Performance log missing")]
+    if "result_validity" not in log:
+        return [("missing_check", "Performance log missing or without its end")]
     official = loadgen.official_settings(run.params)
     found = _error_complaints(run, "performance")
     samples = official.performance_sample_count_override
@@ -192,8 +199,8 @@ def _performance_complaints(run: SubmittedRun, division: str) -> Found:
         text = "Test duration less than 600s in user config."
         found.append(("min_duration_check", f"{text} expected={needed}, found={duration}"))
     found += _token_latency_complaints(run, log, official)
-    if log.get("result_validity") != "VALID":
-        text = f"Performance result is not VALID, found={log.get('result_validity')}"
+    if log["result_validity"] != "VALID":
+        text = f"Performance result is not VALID, found={log['result_validity']}"
         found.append(("result_validity", text))
     return found
 
@@ -227,7 +234,7 @@ def _error_complaints(run: SubmittedRun, test: str) -> Found:
 def _accuracy_complaints(run: SubmittedRun, division: str) -> Found:
     log = log_values(run.folder / "accuracy")
     scored = run.facts("accuracy/accuracy.json")
-    if not log or scored is None:
+    if "qsl_reported_total_count" not in log or scored is None:
         return [("missing_check", "Accuracy log or accuracy.txt missing")]
     found = _error_complaints(run, "accuracy")
     expected = loadgen.official_settings(run.params).performance_sample_count_override

@@ -1,4 +1,4 @@
-"""tqdm bars that leave one line behind: in JupyterLab, in a terminal and in an executed notebook."""
+"""tqdm bars that leave one line behind, in JupyterLab, a terminal and an executed notebook."""
 
 import sys
 import threading

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
 from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, EngineError
+from vllm_loadgen.machine import environment_without_secrets
 from vllm_loadgen.params import RunParams
 
 ABORT_S = 5.0
@@ -45,6 +47,8 @@ class Session:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
+                # What the worker does not have, its log cannot show.
+                env=environment_without_secrets(),
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -111,11 +115,9 @@ class Session:
 
     def _abort(self) -> None:
         """End the test and, since LoadGen cannot abort, the process; its records are kept."""
-        try:
+        with suppress(OSError, subprocess.TimeoutExpired):
             self._pipe.send({"command": "abort"})
             self._process.wait(ABORT_S)
-        except (OSError, subprocess.TimeoutExpired):
-            pass
         self.close()
 
     def _send(self, command: str, **arguments: Any) -> None:
@@ -164,16 +166,12 @@ class Session:
         """End the worker and everything it started; safe to call twice."""
         atexit.unregister(self.close)
         if self.alive:
-            try:
+            with suppress(OSError, subprocess.TimeoutExpired):
                 self._pipe.send({"command": "stop"})
                 self._process.wait(STOP_S)
-            except (OSError, subprocess.TimeoutExpired):
-                pass
-        try:
+        with suppress(ProcessLookupError):
             # The engine's own children share the worker's session.
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._pipe.close()
 

@@ -234,15 +234,14 @@ def _describe_system(
     cpu, gpus = environment["cpu"], environment.get("gpus", [])
     packages = environment.get("packages", {})
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
-    edge = {run.benchmark == "llama3.1-8b-edge" for run in runs}
+    benchmarks = {run.benchmark for run in runs}
+    types = {"llama3.1-8b": "datacenter", "llama3.1-8b-edge": "edge"}
     known = {
         "division": division,
         "submitter": submitter,
         "status": status,
         "system_name": system_name,
-        "system_type": {(True,): "edge", (False,): "datacenter"}.get(
-            tuple(edge), "datacenter,edge"
-        ),
+        "system_type": ",".join(types[name] for name in sorted(benchmarks)),
         "number_of_nodes": "1",
         "host_processor_model_name": cpu["model"],
         "host_processors_per_node": "1",

@@ -1,0 +1,82 @@
+import ast
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.params import RunParams
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"targt_qps": 1}, "targt_qps = 1: is not a parameter. Did you mean target_qps?"),
+        ({"target_qps": -1}, "target_qps = -1: Input should be greater than 0"),
+        ({"target_qps": "fast"}, "target_qps = 'fast'"),
+        ({"target_qps": 0}, "target_qps = 0"),
+        ({"scenario": "Servr"}, "scenario = 'Servr': Input should be 'Offline', 'Server'"),
+        ({"min_new_tokens": 64, "max_new_tokens": 32}, "min_new_tokens = 64: is above"),
+        ({"instruction": "Summarize."}, "has no place for the article"),
+        ({"run_name": "../x"}, "run_name = '../x': is not a plain name"),
+        ({"benchmark": "llama3_1-8b-interactive", "scenario": "Offline"}, "scenario = 'Offline'"),
+    ],
+)
+def test_bad_values_name_parameter_value_and_cure(values, words):
+    with pytest.raises(ParameterError) as caught:
+        RunParams.from_dict(values)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_scenario_in_any_case_and_loadgens_own_names():
+    params = RunParams.from_dict({"scenario": "offline", "min_duration": 5000})
+    assert (params.scenario, params.min_duration_ms) == ("Offline", 5000)
+
+
+def test_yaml_round_trip():
+    params = RunParams(target_qps=3.5, engine_options={"block_size": 16})
+    assert RunParams.from_dict(yaml.safe_load(params.to_yaml())) == params
+
+
+def test_cpu_yaml_is_the_default():
+    assert RunParams.from_yaml(ROOT / "params" / "cpu.yaml") == RunParams()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_parameters_file_is_good(path):
+    RunParams.from_yaml(path)
+
+
+def test_the_seeds_configuration():
+    params = RunParams.from_yaml(ROOT / "params" / "a30-llama3.1-8b.yaml")
+    seed = {
+        "dtype": "float16",
+        "max_model_len": 8192,
+        "tensor_parallel_size": 1,
+        "gpu_memory_utilization": 0.9,
+        "scenario": "Server",
+        "target_qps": 0.5,
+        "min_duration_ms": 120_000,
+    }
+    assert {name: getattr(params, name) for name in seed} == seed
+
+
+def test_files_that_are_no_parameters(tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("- a list\n")
+    for path in (bad, tmp_path / "missing.yaml"):
+        with pytest.raises(ParameterError, match="params file"):
+            RunParams.from_yaml(path)
+
+
+@pytest.mark.parametrize("name", ["setup", "accuracy", "perf"])
+def test_notebooks_show_the_defaults(name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    defaults = RunParams().model_dump()
+    assignments = ast.parse(cell.source).body
+    shown = {a.targets[0].id: ast.literal_eval(a.value) for a in assignments}
+    assert shown == {parameter: defaults[parameter] for parameter in shown}
+    assert all("#" in line for line in cell.source.splitlines())

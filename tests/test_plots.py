@@ -1,0 +1,45 @@
+import io
+
+import pytest
+from conftest import make_records
+from test_diagnosis import RESULT, seed_records
+
+from vllm_loadgen import plots
+
+MANY = make_records([(i * 0.01, i * 0.01, None, i * 0.01 + 0.1, i * 0.01 + 1, 9, 5)
+                     for i in range(3000)])  # fmt: skip
+ONE = make_records([(0, 0, 0, 0.1, 0.1, 9, 1)])
+UNFINISHED = make_records([(0, 0, 0, 0.1, 1.0, 9, 5), (1, 1, None, None, None, 9, 0)])
+
+
+@pytest.mark.parametrize("records", [seed_records(), MANY, ONE, UNFINISHED],
+                         ids=["seed", "many", "one", "unfinished"])  # fmt: skip
+@pytest.mark.parametrize("scenario", ["Server", "Offline"])
+def test_every_figure_draws_every_kind_of_run(records, scenario):
+    result = {**RESULT, "scenario": scenario}
+    figures = [
+        plots.overview(records, result, "title"),
+        plots.latency_distributions(records, result),
+        plots.load_and_latency(records),
+        plots.timeline(records),
+        plots.lengths(records),
+    ]
+    for figure in figures:
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=40)
+        assert image.getvalue().startswith(b"\x89PNG")
+
+
+def test_the_limit_is_drawn_where_there_is_one():
+    def labels(scenario):
+        figure = plots.latency_distributions(seed_records(), {**RESULT, "scenario": scenario})
+        return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+    assert "limit 2,000" in labels("Server")
+    assert "limit 2,000" not in labels("Offline")
+
+
+def test_the_timeline_parts_add_up_to_the_latency():
+    figure = plots.timeline(make_records([(0.0, 0.0, 0.5, 1.0, 3.0, 9, 5)]))
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert widths == pytest.approx([0.5, 0.5, 2.0])

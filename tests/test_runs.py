@@ -1,0 +1,89 @@
+import json
+
+import pytest
+from conftest import echo_params, write_articles
+
+from vllm_loadgen import runs
+from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.runs import Run
+
+
+@pytest.fixture
+def params(tmp_path):
+    """An echo run of twelve articles into an empty folder."""
+    dataset = write_articles(tmp_path / "a.jsonl", 12)
+    return echo_params(dataset=str(dataset), outputs=str(tmp_path / "out"), run_name="r")
+
+
+def test_a_folder_holds_all_of_a_run(params):
+    with Run.start(params, "performance") as run:
+        test = run.perform("performance")
+        run.perform("accuracy", scenario="Offline")
+    run.score()
+    again = Run.open(run.folder)
+    assert again.params == params
+    assert again.test("performance").metrics == test.metrics
+    assert again.summary["performance"]["verdict"] == test.result["verdict"]
+    assert again.accuracy["verdict"]["status"] == "NO BASELINE"
+    for facts in (again.model, again.dataset, again.environment, again.engine):
+        assert facts
+    names = {path.name for path in (run.folder / "performance").iterdir()}
+    assert {
+        "user.conf",
+        "mlperf_log_summary.txt",
+        "mlperf_log_detail.txt",
+        "records.parquet",
+    } <= names
+    assert "VALID" in repr(test)
+    assert "<table" in test._repr_html_()
+
+
+def test_several_tests_with_one_engine(params):
+    with Run.start(params) as run:
+        first = run.perform("performance", "slow", target_qps=50.0)
+        second = run.perform("performance", "fast", target_qps=200.0)
+    for test, rate in ((first, 50), (second, 200)):
+        assert test.result["effective_settings"]["target_qps"] == rate
+        assert test.result["effective_settings"]["use_token_latencies"]
+
+
+def test_nothing_measured_is_overwritten(params):
+    run = Run.start(params, "performance")
+    (run.folder / "performance").mkdir()
+    with pytest.raises(ParameterError, match="run_name = 'r': this run holds a performance test"):
+        Run.start(params, "performance")
+
+
+def test_a_folder_that_cannot_be_written(params, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("x")
+    with pytest.raises(ParameterError, match=r"outputs = .*cannot be written"):
+        Run.start(params.changed(outputs=str(blocked)))
+
+
+def test_more_positions_than_the_model_has(params):
+    with pytest.raises(ParameterError, match="max_model_len = 9000: the model knows 8192"):
+        Run.start(params.changed(max_model_len=9000))
+
+
+def test_a_folder_that_holds_no_run(tmp_path):
+    with pytest.raises(ParameterError, match=r"run = .*holds no params.yaml"):
+        Run.open(tmp_path)
+    with pytest.raises(BenchmarkError, match="Run again"):
+        runs.read_json(tmp_path / "missing.json")
+
+
+def test_no_secret_reaches_a_run(params, monkeypatch):
+    monkeypatch.setenv("MY_API_KEY", "sk-123456789012")
+    with Run.start(params) as run:
+        run.perform("performance")
+    for path in run.folder.rglob("*"):
+        assert path.is_dir() or b"sk-123456789012" not in path.read_bytes()
+
+
+def test_facts_are_json_a_stranger_can_read(params):
+    run = Run.start(params)
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert environment["packages"]["mlcommons-loadgen"]
+    assert environment["cpu"]["cores"] >= 1
+    assert set(environment["git"]) == {"commit", "dirty"}
