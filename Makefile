@@ -9,7 +9,7 @@ LOCK := .requirements/$(DEVICE).txt
 STAMP := $(VENV)/.installed-$(DEVICE)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --no-deps
 
-.PHONY: help setup report test lab lint lock clean
+.PHONY: help setup report test submission lab lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -34,6 +34,10 @@ report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its repor
 
 test: setup  ## Pass the tests
 	@$(BIN)/python -m pytest
+
+submission: setup  ## Build MLCommons' tree: RUNS="..." SUBMITTER=... SYSTEM=... [DIVISION= OUT=]
+	@$(BIN)/python -m vllm_loadgen.submission $(RUNS) --division $(or $(DIVISION),open) \
+		--submitter "$(SUBMITTER)" --system "$(SYSTEM)" --out $(or $(OUT),submission)
 
 lab: setup  ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks

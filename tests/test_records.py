@@ -8,13 +8,10 @@ def test_times_count_from_the_start_of_the_schedule(tmp_path):
     recorder = Recorder()
     recorder.add(4, 1_000_500, 30)
     recorder.add(2, 1_002_100, 40)
-    recorder.first_token_ns[0], recorder.done_ns[0], recorder.output_tokens[0] = (
-        1_003_000,
-        1_009_000,
-        7,
-    )
-    # Due at 0 and 2000 ns: the second was issued 1600 ns after the first, so the schedule began
-    # 100 ns before what the first alone would say... the earliest start that makes none early.
+    recorder.first_token_ns[0] = 1_003_000
+    recorder.done_ns[0] = 1_009_000
+    # Due at 0 and 2000 ns and issued 1600 ns apart: the second was in time at the latest, so the
+    # first was 400 ns late.
     frame = recorder.frame(np.array([0, 2000]))
     assert frame["scheduled_ns"].tolist() == [0, 2000]
     assert frame["issued_ns"].tolist() == [400, 2000]

@@ -3,7 +3,7 @@ import json
 import pytest
 from conftest import echo_params, write_articles
 
-from vllm_loadgen import runs
+from vllm_loadgen import runs, submission
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.runs import Run
 
@@ -18,10 +18,10 @@ def params(tmp_path):
 def test_a_folder_holds_all_of_a_run(params):
     with Run.start(params, "performance") as run:
         test = run.perform("performance")
-        run.perform("accuracy", scenario="Offline")
+        run.perform("accuracy")
     run.score()
     again = Run.open(run.folder)
-    assert again.params == params
+    assert again.params == params.changed(outputs="outputs", run_name="")
     assert again.test("performance").metrics == test.metrics
     assert again.summary["performance"]["verdict"] == test.result["verdict"]
     assert again.accuracy["verdict"]["status"] == "NO BASELINE"
@@ -87,3 +87,42 @@ def test_facts_are_json_a_stranger_can_read(params):
     assert environment["packages"]["mlcommons-loadgen"]
     assert environment["cpu"]["cores"] >= 1
     assert set(environment["git"]) == {"commit", "dirty"}
+
+
+def test_tests_of_one_folder_are_of_one_dataset(params, tmp_path):
+    Run.start(params)
+    other = write_articles(tmp_path / "b.jsonl", 12, article="Other {i}.", highlights="y")
+    with pytest.raises(BenchmarkError, match="The dataset differs from the run's: checksum"):
+        Run.start(params.changed(dataset=str(other)))
+
+
+@pytest.mark.parametrize("scenario", ["Server", "Offline"])
+def test_compliance_is_one_more_test(params, scenario):
+    with Run.start(params.changed(scenario=scenario)) as run:
+        test = run.perform("compliance")
+        after = run.perform("performance")
+    verdict = run.verify()
+    assert verdict["status"] == "PASS"
+    assert verdict["samples"] == 100
+    assert (run.folder / "compliance" / "verify_accuracy.txt").is_file()
+    assert test.result["effective_settings"]["accuracy_log_sampling_target"] == 100
+    # The audit's settings end with it.
+    assert after.result["effective_settings"]["accuracy_log_sampling_target"] == 0
+
+
+def test_from_runs_to_a_submission(params, tmp_path, capsys):
+    folders = []
+    for scenario in ("Offline", "Server"):
+        changed = params.changed(scenario=scenario, run_name=scenario)
+        with Run.start(changed) as run:
+            run.perform("performance")
+            run.perform("accuracy")
+        run.score()
+        folders.append(str(run.folder))
+    out = tmp_path / "tree"
+    flags = ["--submitter", "me", "--system", "box", "--out", str(out)]
+    assert submission.main([*folders, *flags]) == 0
+    assert "The checker will say" in capsys.readouterr().out
+    assert list(out.glob("open/me/results/box/*/Offline/performance/run_1/mlperf_log_detail.txt"))
+    assert submission.main([*folders, *flags, "--division", "shut"]) == 1
+    assert "division = 'shut'" in capsys.readouterr().err

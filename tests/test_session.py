@@ -36,7 +36,7 @@ def test_an_interrupt_ends_a_run_in_seconds_and_keeps_the_records(tmp_path):
 def test_an_engine_that_dies_is_one_error_and_keeps_the_records(tmp_path):
     params = slow_params(engine_options={"fail_at": 12}, warmup_queries=0)
     with Session(params, "", tmp_path / "engine.log") as session:
-        with pytest.raises(EngineError, match="the engine died: RuntimeError.*told to fail"):
+        with pytest.raises(EngineError, match=r"the engine died: RuntimeError.*told to fail"):
             session.run(params, PROMPTS, "performance", tmp_path)
         assert not session.alive
     records = read_records(tmp_path / "records.parquet")

@@ -77,8 +77,8 @@ def findings(
         _serial(result, load, params),
         _first_token_share(result, metrics),
         _phase(metrics),
-        _limit(result, frame, "ttft"),
-        _limit(result, frame, "tpot"),
+        _limit(result, frame, load, "ttft"),
+        _limit(result, frame, load, "tpot"),
         _early_stopping(result, frame),
         _late_harness(result, metrics),
         _tail(result, frame, load),
@@ -167,7 +167,7 @@ def _overload(
 def _queueing(metrics: dict[str, Any], frame: pd.DataFrame) -> str:
     """That the first tokens were late by queueing, if they were, and why it is nothing else."""
     ttft, queue = metrics["ttft_ms"]["mean"], metrics["queue_ms"]["mean"]
-    third = max(1, len(frame) // 3)
+    third = len(frame) // 3
     early, late = frame["ttft_ms"].head(third).mean(), frame["ttft_ms"].tail(third).mean()
     trend = (
         f" The first third of the queries had its first token after {say_ms(early)}, the last "
@@ -229,7 +229,7 @@ def _first_token_share(result: dict[str, Any], metrics: dict[str, Any]) -> Findi
         "note",
         f"The first token is mostly {largest}",
         f"mean TTFT {say_ms(ttft)} = {say_ms(parts['late issue'])} until issued + "
-        f"{say_ms(parts['queueing'])} in the engine's queue + {say_ms(parts['prefill'])} of prefill",
+        f"{say_ms(parts['queueing'])} in the engine's queue + {say_ms(parts['prefill'])} prefill",
         actions[largest],
     )
 
@@ -237,32 +237,42 @@ def _first_token_share(result: dict[str, Any], metrics: dict[str, Any]) -> Findi
 def _phase(metrics: dict[str, Any]) -> Finding | None:
     """Where queries spend their time in the engine; not what the hardware is bound by."""
     prefill, decode = metrics["prefill_ms"]["mean"], metrics["decode_ms"]["mean"]
-    if math.isnan(prefill) or math.isnan(decode) or prefill + decode == 0:
+    if not prefill + decode > 0:  # or not known
         return None
     share = decode / (prefill + decode)
     larger = "decode" if share >= 0.5 else "prefill"
     return Finding(
         "note",
         f"Answering is mostly {larger}",
-        f"of its time in the engine a query spends {say_ms(prefill)} in prefill and {say_ms(decode)} in "
-        f"decode ({share:.0%}), on average",
+        f"on average a query spends {say_ms(prefill)} in prefill and {say_ms(decode)} in decode "
+        f"({share:.0%} of its time in the engine)",
         "Batch more queries, or read fewer bytes a step (smaller weights, KV cache in fp8)."
         if larger == "decode"
         else "Prompts cost more than answers: the matrix rate counts, not the bandwidth.",
     )
 
 
-def _limit(result: dict[str, Any], frame: pd.DataFrame, name: str) -> Finding | None:
+def _limit(
+    result: dict[str, Any], frame: pd.DataFrame, load: dict[str, float], name: str
+) -> Finding | None:
     limit_ms, share = analysis.judged(result, name)
     actual = analysis.percentile(frame[f"{name}_ms"], share)
     if not limit_ms or math.isnan(actual):
         return None
-    over = actual > limit_ms
+    title, is_at = name.upper(), f"p{share * 100:g} is {say_ms(actual)}"
+    if actual <= limit_ms:
+        evidence = f"{is_at}, the limit {say_ms(limit_ms)}"
+        room = f"There is {1 - actual / limit_ms:.0%} of room."
+        return Finding("good", f"{title} keeps its limit", evidence, room)
+    over = int((frame[f"{name}_ms"] > limit_ms).sum())
+    served = f" below the {load['served_per_s']:.2g} queries/s that were served"
     return Finding(
-        "problem" if over else "good",
-        f"{name.upper()} {'exceeds' if over else 'keeps'} its limit",
-        f"p{share * 100:g} is {say_ms(actual)}, the limit {say_ms(limit_ms)}",
-        "Lower target_qps." if over else f"There is {1 - actual / limit_ms:.0%} of room.",
+        "problem",
+        f"{title} exceeds its limit",
+        f"{is_at}, {say_ms(actual - limit_ms)} over the limit of {say_ms(limit_ms)}; {over} of "
+        f"{count(len(frame), 'query')} are over it",
+        f"Lower target_qps{served if overloaded(result, load, len(frame)) else ''}, or raise the "
+        "capacity.",
     )
 
 
@@ -284,15 +294,14 @@ def _early_stopping(result: dict[str, Any], frame: pd.DataFrame) -> Finding | No
 
 def _late_harness(result: dict[str, Any], metrics: dict[str, Any]) -> Finding | None:
     delay, ttft = metrics["schedule_delay_ms"], metrics["ttft_ms"]["mean"]
-    if result["scenario"] != "Server" or not delay["p99"] >= LATE_MS:
+    if result["scenario"] != "Server" or not (delay["p99"] >= LATE_MS and ttft > 0):
         return None
-    share = delay["mean"] / ttft if ttft else math.nan
+    share = delay["mean"] / ttft
     return Finding(
         "problem" if share >= LATE_SHARE else "note",
         "The harness itself was late",
         f"queries were issued {say_ms(delay['mean'])} after their due time on average, p99 "
-        f"{say_ms(delay['p99'])}"
-        + ("" if math.isnan(share) else f"; that is {share:.1%} of the mean TTFT"),
+        f"{say_ms(delay['p99'])}; that is {share:.1%} of the mean TTFT",
         "Leave the machine to the benchmark, or give the engine fewer threads.",
     )
 
@@ -342,18 +351,12 @@ def _capped(frame: pd.DataFrame, params: dict[str, Any]) -> Finding | None:
         "How the answers end",
         f"{share:.0%} of the answers stop at max_new_tokens = {cap}; "
         f"the mean is {done['output_tokens'].mean():.0f} tokens",
-        "Nothing: the official task has the same cap."
-        if cap == 128
-        else "Compare equal caps only.",
+        "Nothing: the official task has this cap." if cap == 128 else "Compare equal caps only.",
     )
 
 
 def what_would_make_valid(result: dict[str, Any], records: pd.DataFrame) -> list[str]:
-    """What would turn this INVALID run into a valid one; empty if it is valid.
-
-    One sentence for each thing that LoadGen judges (results.cc), and for logged errors, which it
-    does not.
-    """
+    """What LoadGen (and errors that it only logs) asks of a valid run; empty if this is one."""
     if result.get("verdict") == "VALID" and not result.get("num_errors"):
         return []
     if result["status"] != "complete":
@@ -368,9 +371,10 @@ def what_would_make_valid(result: dict[str, Any], records: pd.DataFrame) -> list
     if log.get("min_queries_met") is False and len(frame) < least:
         steps.append(f"Issue {count(least - len(frame), 'more query')}: {least:,} are asked for.")
     load = analysis.arrivals_vs_service(records)
-    steps += [step for name in ("ttft", "tpot") if (step := _faster(result, frame, load, name))]
-    if early := _early_stopping(result, frame):
-        steps.append(f"{early.title}: {early.evidence}. {early.action}")
+    judged = [_limit(result, frame, load, name) for name in ("ttft", "tpot")]
+    for fault in [*judged, _early_stopping(result, frame)]:
+        if fault and fault.severity == "problem":
+            steps.append(f"{fault.title}: {fault.evidence}. {fault.action}")
     return steps or ["LoadGen gives its reasons in the summary log."]
 
 
@@ -379,37 +383,16 @@ def _longer(result: dict[str, Any], frame: pd.DataFrame, metrics: dict[str, Any]
     basis = {"Server": "scheduled_s", "SingleStream": "issued_s", "Offline": "done_s"}
     asked_s = result["effective_settings"]["min_duration_ms"] / 1e3
     lasted_s = float(frame[basis[result["scenario"]]].max())
-    latency_ms = metrics["latency_ms"]["mean"]
+    latency_ms, rate = metrics["latency_ms"]["mean"], metrics["samples_per_s"]
     # LoadGen plans its queries from these before it starts.
     cures = {
         "Server": "raise min_query_count",
         "SingleStream": f"set target_latency_ms near the {latency_ms:.0f} ms of this run",
-        "Offline": f"set target_qps near the {metrics['samples_per_s']:.3g} samples/s of this run",
+        "Offline": f"set target_qps near the {rate:.3g} samples/s of this run",
     }
     return (
         f"The test must last {asked_s:,.0f} s and lasted {lasted_s:,.1f} s, "
         f"{asked_s - lasted_s:,.1f} s too short: {cures[result['scenario']]}."
-    )
-
-
-def _faster(
-    result: dict[str, Any], frame: pd.DataFrame, load: dict[str, float], name: str
-) -> str | None:
-    """By how much TTFT or TPOT is over its limit; None if it is not."""
-    limit_ms, share = analysis.judged(result, name)
-    actual = analysis.percentile(frame[f"{name}_ms"], share)
-    if not limit_ms or not actual > limit_ms:
-        return None
-    over = int((frame[f"{name}_ms"] > limit_ms).sum())
-    rate = (
-        f"lower target_qps below the {load['served_per_s']:.2g} queries/s that were served"
-        if overloaded(result, load, len(frame))
-        else "lower target_qps"
-    )
-    return (
-        f"{name.upper()} p{share * 100:g} is {say_ms(actual)}, {say_ms(actual - limit_ms)} over "
-        f"its limit of {say_ms(limit_ms)} ({over} of {count(len(frame), 'query')}): {rate}, or "
-        "raise the capacity."
     )
 
 

@@ -111,7 +111,8 @@ def limits(
         (of it in the mean TPOT, 0 to 1), decode_limit_batch_1_ms, decode_computing_ms (least time
         of the step's arithmetic), prefill_limit_ms, prefill_share (of it in
         the median prefill), critical_batch (weights alone), critical_batch_with_kv (at the run's
-        context; may be infinite), batch, context_tokens, tokens_per_s_limit at that batch.
+        context; may be infinite), weights_ms and kv_ms (to read the weights, and the keys and
+        values of one query), batch, context_tokens, tokens_per_s_limit at that batch.
     """
     bandwidth = devices * machine.get("memory_bandwidth_gb_s", 0)
     rate = devices * _matrix_rate(model, machine, quantization)
@@ -134,6 +135,8 @@ def limits(
         "prefill_share": _share(prefill_ms, metrics["prefill_ms"]["p50"]),
         "critical_batch": critical_batch(model, bandwidth, rate, quantization=quantization),
         "critical_batch_with_kv": critical_batch(model, bandwidth, rate, kv, context, quantization),
+        "weights_ms": decode_limit_ms(weights, bandwidth),
+        "kv_ms": decode_limit_ms(kv, bandwidth),
         "batch": batch,
         "context_tokens": context,
         "tokens_per_s_limit": batch / max(step_ms, computing_ms) * 1e3,

@@ -31,7 +31,13 @@ def rules(run: Run) -> list[Rule]:
         return []
     test = run.test("performance")
     return conformance_table(
-        run.params, test.result, run.model, run.dataset, test.records, run.accuracy or None
+        run.params,
+        test.result,
+        run.model,
+        run.dataset,
+        test.records,
+        run.accuracy or None,
+        run.compliance or None,
     )
 
 

@@ -56,6 +56,7 @@ class RunParams(BaseModel):
     ttft_limit_ms: int | None = Field(None, gt=0, description="Server: limit on first tokens, ms")
     tpot_limit_ms: int | None = Field(None, gt=0, description="Server: limit per output token, ms")
     warmup_queries: int = Field(4, ge=0, description="queries before the clock starts")
+    compliance: bool = Field(False, description="run compliance test TEST06 as well")
 
     # The engine
     engine: Literal["vllm", "echo"] = Field("vllm", description="echo answers without a model")

@@ -15,10 +15,15 @@ from matplotlib import figure as mpl_figure
 from matplotlib.axes import Axes
 
 from vllm_loadgen import analysis
+from vllm_loadgen.analysis import count, say_ms
 
-BLUE, ORANGE, GREEN, RED, GREY = "#0173b2", "#de8f05", "#029e73", "#b2182b", "#949494"
-PARTS = {"queue": GREY, "prefill": ORANGE, "decode": BLUE}
+BLUE, ORANGE, GREEN, RED = "#0173b2", "#de8f05", "#029e73", "#b2182b"
+# Light, middle and dark: told apart in grey too.
+PARTS = {"queue": "#d4d4d4", "queue + prefill": "#d4d4d4", "prefill": ORANGE, "decode": BLUE}
+# A limit farther off than this multiple of the largest value would squeeze the data.
+FAR_LIMIT = 3
 TIMELINE_QUERIES = 60
+TITLE_PAD = 20  # points: room for the legend
 NAMES = {"ttft": "Time to first token", "tpot": "Time per output token"}
 
 
@@ -65,10 +70,15 @@ def latency_distributions(records: pd.DataFrame, result: dict[str, Any]) -> Figu
 
 
 def load_and_latency(records: pd.DataFrame) -> Figure:
-    """Where the queries were over the test, and how long each took."""
-    fig, axes = figure(1, 2)
-    draw_load(axes[0, 0], records)
-    draw_latency_over_time(axes[0, 1], analysis.latencies(records))
+    """Latency of each query, arrivals and completions, and the queue, over one time axis."""
+    fig, axes = figure(3, 1, height=2.5)
+    draw_latency_over_time(axes[0, 0], analysis.latencies(records))
+    draw_arrivals(axes[1, 0], records)
+    draw_load(axes[2, 0], records)
+    end_s = axes[2, 0].get_xlim()[1]
+    spread = records["scheduled_ns"].nunique() > 1  # else latencies are by query, not by time
+    for axis in axes.flat[0 if spread else 1 :]:
+        axis.set_xlim(-0.02 * end_s, end_s)
     return fig
 
 
@@ -84,7 +94,9 @@ def lengths(records: pd.DataFrame) -> Figure:
     fig, axes = figure(1, 2, height=2.8)
     for axis, name, color in ((axes[0, 0], "input", BLUE), (axes[0, 1], "output", ORANGE)):
         values = records[f"{name}_tokens"]
-        sns.histplot(values, bins=20, ax=axis, color=color, alpha=0.85)
+        sns.histplot(
+            values, bins=_bins(values, 20), ax=axis, color=color, edgecolor="white", linewidth=0.5
+        )
         axis.set(xlabel=f"{name} tokens", ylabel="queries")
         axis.set_title(f"{name.capitalize()}: mean {values.mean():.0f} tokens", fontsize=10)
     return fig
@@ -97,30 +109,93 @@ def draw_distribution(axis: Axes, frame: pd.DataFrame, result: dict[str, Any], n
     axis.set_title(NAMES[name], fontsize=10)
     if values.empty:
         return
-    sns.histplot(values, bins=24, ax=axis, color=BLUE, alpha=0.8)
+    sns.histplot(
+        values,
+        bins=_bins(values, 24),
+        ax=axis,
+        color=BLUE,
+        alpha=0.8,
+        edgecolor="white",
+        linewidth=0.5,
+    )
     for label, share, style in (("p50", 0.5, "-"), ("p99", 0.99, "--")):
         at = analysis.percentile(values, share)
         axis.axvline(at, color="black", linestyle=style, linewidth=1.2, label=f"{label} {at:,.0f}")
-    limit_ms = result.get("effective_settings", {}).get(f"{name}_latency", 0) / 1e6
-    if limit_ms and result["scenario"] == "Server":
+    limit_ms, _ = analysis.judged(result, name)
+    if limit_ms > FAR_LIMIT * values.max():
+        axis.plot(
+            [], [], color=RED, linestyle=":", label=f"limit {limit_ms:,.0f}, off to the right"
+        )
+    elif limit_ms:
         axis.axvline(
             limit_ms, color=RED, linestyle=":", linewidth=2, label=f"limit {limit_ms:,.0f}"
         )
-    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white")
+    _legend_above(axis)
+
+
+def roofline(found: dict[str, float], metrics: dict[str, Any]) -> Figure:
+    """Tokens a second that the machine's measured limits allow, by batch, and this run's.
+
+    Args:
+        found: of ``limits.limits``. metrics: of ``analysis.metrics``.
+    """
+    fig, axes = figure(height=3.8)
+    axis = axes[0, 0]
+    batch = np.geomspace(1, max(256, 4 * found["batch"]), 200)
+    reading = batch / (found["weights_ms"] + found["kv_ms"] * batch) * 1e3
+    axis.plot(batch, reading, color=BLUE, linewidth=2, label="memory bandwidth")
+    computing = found["batch"] / found["decode_computing_ms"] * 1e3
+    axis.axhline(computing, color=ORANGE, linewidth=2, linestyle="--", label="matrix rate")
+    axis.fill_between(batch, np.minimum(reading, computing), color=BLUE, alpha=0.12)
+    # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
+    reached = found["batch"] / metrics["tpot_ms"]["mean"] * 1e3
+    axis.plot(found["batch"], reached, "D", color="black", markersize=7, label="this run's decode")
+    axis.set(xscale="log", yscale="log", xlabel="queries at once", ylabel="tokens/s")
+    axis.set_title("Decode against the machine's measured limits", fontsize=10)
+    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white", loc="lower right")
+    return fig
+
+
+def _decode_rate(found: dict[str, float], metrics: dict[str, Any]) -> float:
+    """Tokens/s of the mean batch at the mean TPOT, for comparison with the limits."""
+    return found["batch"] / metrics["tpot_ms"]["mean"] * 1e3
+
+
+def _bins(values: pd.Series, most: int) -> np.ndarray:
+    """Edges of a histogram; one bin for values that are all but equal, which numpy refuses."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-6 * max(abs(high), 1.0):
+        half = 0.02 * max(abs(high), 1.0)
+        return np.array([low - half, high + half])
+    return np.linspace(low, high, most + 1)
 
 
 def draw_latency_over_time(axis: Axes, frame: pd.DataFrame) -> None:
     """Latency and TTFT of each query at its due time: a rising line is a growing queue."""
+    # Due all at once, as in Offline, they stand in order of issue instead.
+    spread = frame["scheduled_s"].nunique() > 1
+    across = frame["scheduled_s"] if spread else pd.Series(np.arange(len(frame)))
     for name, color, marker in (("latency", BLUE, "o"), ("ttft", ORANGE, "^")):
         label = "latency" if name == "latency" else "TTFT"
         axis.plot(
-            frame["scheduled_s"], frame[f"{name}_ms"] / 1e3, marker, color=color,
+            across, frame[f"{name}_ms"] / 1e3, marker, color=color,
             markersize=3.5, alpha=0.8, label=label,
         )  # fmt: skip
-    axis.set(xlabel="due at, s", ylabel="s")
+    axis.set(xlabel="due at, s" if spread else "query, in order of issue", ylabel="s")
     axis.set_ylim(bottom=0)
     axis.set_title("Latency of each query over the test", fontsize=10)
-    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white")
+    _legend_above(axis)
+
+
+def draw_arrivals(axis: Axes, records: pd.DataFrame) -> None:
+    """Queries that had arrived and that were completed: the lines part where a queue grows."""
+    load = analysis.load_over_time(records)
+    for name, color, line in (("arrived", BLUE, "-"), ("completed", ORANGE, "--")):
+        axis.step(load["time_s"], load[name], where="post", color=color, linestyle=line, label=name)
+    axis.set(xlabel="time, s", ylabel="queries so far")
+    axis.set_ylim(bottom=0)
+    axis.set_title("Arrivals and completions", fontsize=10)
+    _legend_above(axis)
 
 
 def draw_load(axis: Axes, records: pd.DataFrame) -> None:
@@ -135,43 +210,141 @@ def draw_load(axis: Axes, records: pd.DataFrame) -> None:
     axis.set(xlabel="time, s", ylabel="queries")
     axis.set_ylim(bottom=0)
     axis.set_title("Queries in flight, and waiting of them", fontsize=10)
-    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white")
+    _legend_above(axis)
 
 
 def draw_timeline(axis: Axes, frame: pd.DataFrame) -> None:
-    """Queue, prefill and decode of up to ``TIMELINE_QUERIES`` queries, evenly chosen."""
-    chosen = np.unique(np.linspace(0, len(frame) - 1, TIMELINE_QUERIES).astype(int))
-    some = frame.iloc[chosen].dropna(subset=["first_token_s", "done_s"]).reset_index(drop=True)
-    begun = some["started_s"].fillna(some["scheduled_s"]).clip(lower=some["scheduled_s"])
-    edges = {
-        "queue": (some["scheduled_s"], begun),
-        "prefill": (begun, some["first_token_s"]),
-        "decode": (some["first_token_s"], some["done_s"]),
-    }
+    """Queue, prefill and decode of up to ``TIMELINE_QUERIES`` queries from the middle of the test.
+
+    Where the engine does not tell when it began a query, queue and prefill are one bar.
+    """
+    axis.set(xlabel="time, s", ylabel="query")
+    axis.grid(axis="y", visible=False)
+    # Of many queries an unbroken stretch: a few spread over a long test would be dots.
+    start = max(0, (len(frame) - TIMELINE_QUERIES) // 2)
+    some = frame.reset_index(drop=True).iloc[start : start + TIMELINE_QUERIES]
+    some = some.dropna(subset=["first_token_s", "done_s"])
+    kind = "Queries" if len(some) == len(frame) else f"{len(some)} of {len(frame):,} queries"
+    axis.set_title(f"{kind}: where their time went", fontsize=10)
+    if some.empty:
+        return
+    due, first = some["scheduled_s"], some["first_token_s"]
+    begun = some["started_s"].clip(lower=due)
+    edges = {"decode": (first, some["done_s"])}
+    if begun.notna().all():
+        edges = {"queue": (due, begun), "prefill": (begun, first), **edges}
+    else:
+        edges = {"queue + prefill": (due, first), **edges}
     for part, (left, right) in edges.items():
         axis.barh(some.index, right - left, left=left, color=PARTS[part], height=0.8, label=part)
-    axis.set(xlabel="time, s", ylabel="query")
     axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
-    kind = "Queries" if len(chosen) == len(frame) else f"{len(chosen)} of {len(frame)} queries"
-    axis.set_title(f"{kind}: queue, prefill, decode", fontsize=10)
-    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white")
+    _legend_above(axis)
 
 
 def draw_throughput(axis: Axes, frame: pd.DataFrame, windows: int = 20) -> None:
-    """Output tokens a second, each answer's tokens spread over its decode."""
+    """Output tokens a second: the first as it comes, the rest spread evenly over the decode."""
     done = frame.dropna(subset=["first_token_s", "done_s"])
     axis.set(xlabel="time, s", ylabel="tokens/s")
-    axis.set_title("Output tokens per second", fontsize=10)
+    axis.set_title("Output tokens per second", fontsize=10, pad=TITLE_PAD)
     if done.empty:
         return
-    edges = np.linspace(0, done["done_s"].max(), windows + 1)
+    edges = np.linspace(0, max(done["done_s"].max(), 1e-9), windows + 1)
     first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
     length = np.maximum(last - first, 1e-9)
+    begun = np.histogram(first, edges, weights=np.minimum(done["output_tokens"], 1))[0]
+    later = np.maximum(done["output_tokens"] - 1, 0)
     rates = []
-    for left, right in itertools.pairwise(edges):
+    for window, (left, right) in enumerate(itertools.pairwise(edges)):
         share = np.clip(np.minimum(last, right) - np.maximum(first, left), 0, None) / length
-        rates.append(float((share * done["output_tokens"]).sum() / (right - left)))
+        rates.append(float(begun[window] + (share * later).sum()) / (right - left))
     axis.step(edges, [*rates, rates[-1]], where="post", color=GREEN, linewidth=1.5)
     axis.fill_between(edges, [*rates, rates[-1]], step="post", color=GREEN, alpha=0.2)
     axis.set_ylim(bottom=0)
+
+
+def _legend_above(axis: Axes) -> None:
+    """The legend in one line between title and data, where it hides nothing."""
+    axis.set_title(axis.get_title(), fontsize=10, pad=TITLE_PAD)
+    axis.legend(
+        fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.985),
+        borderaxespad=0, columnspacing=1.2, handlelength=1.6,
+    )  # fmt: skip
+
+
+def captions(records: pd.DataFrame, result: dict[str, Any]) -> dict[str, str]:
+    """One sentence for each figure of this module: what is to be seen in this run."""
+    frame = analysis.latencies(records)
+    return {
+        "latency_distributions": " ".join(
+            _distribution_caption(frame, result, name) for name in ("ttft", "tpot")
+        ),
+        "load_and_latency": _load_caption(records),
+        "timeline": _timeline_caption(frame),
+        "lengths": _lengths_caption(records),
+    }
+
+
+def _distribution_caption(frame: pd.DataFrame, result: dict[str, Any], name: str) -> str:
+    values = frame[f"{name}_ms"].dropna()
+    if values.empty:
+        return f"No query of this run has a {NAMES[name].lower()}."
+    limit_ms, _ = analysis.judged(result, name)
+    p50, p99 = (say_ms(analysis.percentile(values, share)) for share in (0.5, 0.99))
+    text = f"{NAMES[name]}: half of the queries are under {p50}, and p99 is {p99}"
+    if not limit_ms:
+        return f"{text}; no limit applies."
+    over = int((values > limit_ms).sum())
+    return f"{text}; {over} of {len(values):,} are over the limit of {say_ms(limit_ms)}."
+
+
+def _load_caption(records: pd.DataFrame) -> str:
+    load = analysis.arrivals_vs_service(records)
+    peak = f"At most {count(round(load['peak_in_flight']), 'query')} were in the system at once"
+    peak = peak.replace("1 query were", "1 query was")
+    waiting = f"and {load['peak_waiting']:.0f} of all were waiting at most"
+    if load["arrivals_per_s"] == float("inf"):
+        return f"All queries were there from the start. {peak}, {waiting}."
+    return (
+        f"{load['arrivals_per_s']:.3g} queries/s arrived and {load['completions_per_s']:.3g} were "
+        f"completed while they did. {peak}, {waiting}."
+    )
+
+
+def _timeline_caption(frame: pd.DataFrame) -> str:
+    parts = frame[["queue_ms", "prefill_ms", "decode_ms"]].dropna()
+    total = parts.to_numpy().sum()
+    if not total:
+        return "The engine does not tell when it began a query, so queue and prefill are one."
+    shares = parts.sum() / total
+    return (
+        f"Of all time between issue and completion {shares['queue_ms']:.0%} is queue, "
+        f"{shares['prefill_ms']:.0%} prefill and {shares['decode_ms']:.0%} decode."
+    )
+
+
+def _lengths_caption(records: pd.DataFrame) -> str:
+    if records.empty:
+        return "No query was issued."
+    prompts = records["input_tokens"]
+    answers = records.loc[records["done_ns"].notna(), "output_tokens"]
+    text = f"Prompts have {prompts.min()} to {prompts.max()} tokens (mean {prompts.mean():.0f})"
+    if answers.empty:
+        return f"{text}; no query was answered."
+    longest = int((answers == answers.max()).sum())
+    return (
+        f"{text}, answers {answers.min()} to {answers.max()} (mean {answers.mean():.0f}); "
+        f"{longest} of {len(answers):,} answers have the greatest length."
+    )
+
+
+def roofline_caption(found: dict[str, float], metrics: dict[str, Any]) -> str:
+    """The sentence under ``roofline``."""
+    if np.isnan(metrics["tpot_ms"]["mean"]):
+        return "No answer has a time per output token to compare with the limits."
+    least_ms = max(found["decode_limit_ms"], found["decode_computing_ms"])
+    computing = found["decode_computing_ms"] > found["decode_limit_ms"]
+    nearer = "matrix rate" if computing else "memory bandwidth"
+    return (
+        f"At the mean batch of {found['batch']:.1f} the {nearer} is the nearer limit, and decode "
+        f"reaches {least_ms / metrics['tpot_ms']['mean']:.0%} of it."
+    )

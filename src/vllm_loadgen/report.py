@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import time
 from importlib import resources
@@ -41,11 +42,11 @@ def make_report(params: RunParams, given: dict[str, Any]) -> Path:
         BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder.
     """
     folder = runs.make_folder(params, "performance")
-    given = {**given, "run_name": folder.name, "outputs": str(folder.parent)}
+    given = {**given, "run_name": folder.name}
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
     for name in NOTEBOOKS:
-        values = {"run": str(folder)} if name == "analysis" else given
+        values = {"run": _shown(folder)} if name == "analysis" else given
         execute(runs.project_root() / "notebooks" / f"{name}.ipynb", executed, values)
     report = folder / "report.html"
     render(executed / "analysis.ipynb", report)
@@ -69,8 +70,13 @@ def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> None:
         raise BenchmarkError(machine.scrub(f"{error.ename}: {error.evalue}")) from None
     finally:
         if target.is_file():
-            target.write_text(machine.scrub(target.read_text()))
+            target.write_text(_shown(machine.scrub(target.read_text())))
     print(f"{notebook.stem}.ipynb done in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def _shown(text: object) -> str:
+    """``text`` with paths relative to the project: a report is read on other machines."""
+    return str(text).replace(f"{runs.project_root()}/", "")
 
 
 def render(notebook: Path, target: Path) -> None:
@@ -93,6 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
     )
     options = parser.parse_args(arguments)
+    changes = "".join(f" -p {name} {value}" for name, value in options.p)
+    command = f"python -m vllm_loadgen.report --params {options.params}{changes}"
+    os.environ["VLLM_LOADGEN_COMMAND"] = command
     try:
         given = read_yaml(runs.find_file(options.params))
         given |= {name: yaml.safe_load(value) for name, value in options.p}

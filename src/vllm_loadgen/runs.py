@@ -11,7 +11,16 @@ from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen import accuracy, analysis, baseline, conformance, data, machine, models
+from vllm_loadgen import (
+    accuracy,
+    analysis,
+    baseline,
+    compliance,
+    conformance,
+    data,
+    machine,
+    models,
+)
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.records import read_records
@@ -96,14 +105,15 @@ class Run:
             ParameterError: if model, dataset or folder cannot be used.
         """
         folder = make_folder(params, test)
-        params = params.changed(dataset=find_file(params.dataset), model=find_file(params.model))
         run = cls(folder, params)
-        run.model_path = models.resolve(params.model, params.model_revision)
+        run.model_path = models.resolve(find_file(params.model), params.model_revision)
         run.tokenizer = models.load_tokenizer(run.model_path)
-        run.samples = data.load_samples(params, run.tokenizer)
+        found = params.changed(dataset=find_file(params.dataset))
+        run.samples = data.load_samples(found, run.tokenizer)
         model = models.describe(params.model, run.model_path, params.dtype, params.model_revision)
         _check_length(params, model)
-        (folder / "params.yaml").write_text(params.to_yaml())
+        _check_same(folder, model, run.samples.facts)
+        (folder / "params.yaml").write_text(recorded(params).to_yaml())
         write_json(folder / "model.json", model)
         write_json(folder / "dataset.json", run.samples.facts)
         write_json(folder / "environment.json", machine.environment())
@@ -147,7 +157,7 @@ class Run:
         """One LoadGen test.
 
         Args:
-            mode: "performance" or "accuracy".
+            mode: "performance", "accuracy" or "compliance" (TEST06).
             name: folder of the test, if not that of the mode.
             changes: LoadGen's parameters for this test alone, such as target_qps.
 
@@ -157,12 +167,21 @@ class Run:
         params = self.params.changed(**changes)
         folder = self.folder / (name or mode)
         folder.mkdir(parents=True, exist_ok=False)
-        self.session().run(params, self.samples.prompts, mode, folder)
+        audit = compliance.write_audit_config(folder) if mode == "compliance" else None
+        self.session().run(params, self.samples.prompts, mode, folder, audit)
         if changes:
             (folder / "params.yaml").write_text(params.to_yaml())
         test = TestResult(folder)
         self.note(name or mode, summarize(test))
         return test
+
+    def verify(self) -> dict[str, Any]:
+        """Judge the compliance test; writes compliance.json and returns it (see compliance)."""
+        folder = self.folder / "compliance"
+        verdict = compliance.verify(folder, self.params.scenario, self.model["eos_token_ids"])
+        write_json(folder / "compliance.json", verdict)
+        self.note("compliance", {"status": verdict["status"]})
+        return verdict
 
     def score(self) -> pd.DataFrame:
         """Score the accuracy test; writes accuracy.json and returns the scores by sample."""
@@ -170,7 +189,7 @@ class Run:
         samples = accuracy.score_samples(
             folder / "mlperf_log_accuracy.json",
             self.samples.references,
-            lambda ids: self.tokenizer.batch_decode(ids, skip_special_tokens=True),
+            self._decode,
             len(self.samples),
             len(self.tokenizer),
         )
@@ -187,6 +206,26 @@ class Run:
         """What a baseline must have been made with to be compared with this run."""
         limits = self.params.max_new_tokens, self.params.min_new_tokens
         return baseline.baseline_key(self.model, self.dataset, *limits)
+
+    def make_baseline(self) -> dict[str, Any]:
+        """Let the reference engine answer this run's samples; the result is stored for all runs.
+
+        Returns:
+            The score (see ``accuracy.totals``).
+        """
+        made = baseline.make_baseline(
+            self.model_path,
+            self.samples.prompts,
+            self.samples.references,
+            self._decode,
+            self.baseline_key(),
+            self.model["eos_token_ids"],
+        )
+        baseline.save_baseline(made, baseline.EMBEDDED)
+        return made["score"]
+
+    def _decode(self, ids: list[list[int]]) -> list[str]:
+        return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
     def note(self, key: str, value: dict[str, Any]) -> None:
         """Add to summary.json."""
@@ -250,6 +289,11 @@ class Run:
         """accuracy.json: score and verdict; empty if there was no accuracy test."""
         return self._facts("accuracy/accuracy")
 
+    @property
+    def compliance(self) -> dict[str, Any]:
+        """compliance.json: TEST06's verdict; empty if it was not run."""
+        return self._facts("compliance/compliance")
+
     def _facts(self, name: str) -> dict[str, Any]:
         path = self.folder / f"{name}.json"
         return read_json(path) if path.is_file() else {}
@@ -285,6 +329,26 @@ def make_folder(params: RunParams, test: str) -> Path:
         problem = f"this run holds a {test} test already, and nothing measured is overwritten"
         raise ParameterError("run_name", params.run_name, problem, "give another run_name")
     return folder
+
+
+def _check_same(folder: Path, model: dict[str, Any], dataset: dict[str, Any]) -> None:
+    """Refuse to mix runs: all tests of a folder are of one model and one dataset."""
+    if (folder / "dataset.json").is_file():
+        accuracy.check_same_dataset(read_json(folder / "dataset.json"), dataset)
+    if (folder / "model.json").is_file():
+        before = read_json(folder / "model.json")
+        if before["sha256"] != model["sha256"] or before["dtype"] != model["dtype"]:
+            raise ParameterError(
+                "run_name",
+                folder.name,
+                f"this run's tests are of {before['name']} in {before['dtype']}",
+                "give another run_name",
+            )
+
+
+def recorded(params: RunParams) -> RunParams:
+    """The parameters without the place of the results: who repeats the run has another."""
+    return params.changed(outputs=RunParams().outputs, run_name="")
 
 
 def _check_length(params: RunParams, model: dict[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """A folder in MLCommons' submission layout (v6.1), made from runs."""
 
+import argparse
 import hashlib
 import json
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +13,7 @@ from typing import Any, Literal
 from vllm_loadgen.baseline import weights_sha256
 from vllm_loadgen.conformance import is_official
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.preflight import LOGS, SubmittedRun, read_run
+from vllm_loadgen.preflight import LOGS, SubmittedRun, preflight, read_run
 
 # submission_checker, constants.py: a longer accuracy log must be cut; truncate_accuracy_log.py
 # keeps so many characters of each end.
@@ -272,3 +274,29 @@ def _framework(packages: dict[str, str]) -> str:
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m vllm_loadgen.submission --division open --submitter ME --system BOX RUN...``."""
+    parser = argparse.ArgumentParser(description=build_submission.__doc__.splitlines()[0])
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")
+    parser.add_argument("--division", default="open", help="closed or open")
+    parser.add_argument("--submitter", required=True)
+    parser.add_argument("--system", required=True, help="name of the system")
+    parser.add_argument("--out", type=Path, default=Path("submission"), help="a new folder")
+    options = parser.parse_args(arguments)
+    try:
+        for complaint in preflight(options.runs, options.division):
+            print(f"The checker will say: {complaint}")
+        tree = build_submission(
+            options.runs, options.out, options.division, options.submitter, options.system
+        )
+    except BenchmarkError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(f"The submission: {tree}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
