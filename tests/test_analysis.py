@@ -75,3 +75,56 @@ def test_projections_by_hand():
     assert found["samples_per_hour"] == pytest.approx(1224)
     assert found["samples_per_day"] == pytest.approx(29376)
     assert found["full_dataset_hours"] == pytest.approx(10.92, abs=0.01)
+
+
+def test_arrivals_vs_service_by_hand():
+    found = analysis.arrivals_vs_service(make_records(THREE))
+    assert found["arrivals_per_s"] == pytest.approx(1)  # two after the first, in 2 s
+    assert found["completions_per_s"] == pytest.approx(0.5)  # one by 2 s
+    # Never idle from 0 to 3.3 s: the second came before the first was done.
+    assert found["served_per_s"] == pytest.approx(3 / 3.3)
+    assert (found["peak_in_flight"], found["peak_served"]) == (2, 2)
+    # In the engine 1.098 + 2.199 + 0.299 s, of 3.3 s.
+    assert found["mean_served"] == pytest.approx(3.596 / 3.3)
+
+
+def test_a_brief_overlap_is_seen():
+    # 1 ms of a 1,000 s test, which no grid of instants would hit.
+    rows = [(0, 0, 0, 1, 500.001, 9, 5), (0, 0, 500, 501, 1000, 9, 5)]
+    assert analysis.arrivals_vs_service(make_records(rows))["peak_served"] == 2
+
+
+def test_back_to_back_service_is_one_at_a_time():
+    rows = [(0, 0, i, i + 0.5, i + 1, 9, 5) for i in range(10)]
+    found = analysis.arrivals_vs_service(make_records(rows))
+    assert found["peak_served"] == 1
+    assert found["serial_share"] == pytest.approx(0.9)  # the last has none behind it
+    assert found["arrivals_per_s"] == math.inf
+
+
+def test_latencies_rise_above_capacity_and_unanswered_queries_count():
+    # Due every 1 s, served every 2 s: a rise of (2 - 1) * 10 s between thirds of 10 queries.
+    rows = [(i, i, 2 * i, 2 * i + 1, 2 * i + 2, 9, 5) for i in range(30)]
+    records = make_records(rows)
+    assert analysis.arrivals_vs_service(records)["latency_rise_s"] == pytest.approx(10)
+    assert analysis.arrivals_vs_service(records)["queue_rise_s"] == pytest.approx(10)
+    # Cut at 40 s: those without an answer have waited until then, 10 to 19 s.
+    records.loc[20:, ["started_ns", "first_token_ns", "done_ns"]] = None
+    cut = analysis.arrivals_vs_service(records)
+    assert cut["latency_rise_s"] == pytest.approx((40 - 24.5) - (14.5 + 2))
+
+
+def test_an_interrupted_run_without_any_query_has_figures_of_none():
+    nothing = make_records(THREE).iloc[:0]
+    assert analysis.metrics(nothing, "Server")["completed"] == 0
+    assert analysis.arrivals_vs_service(nothing)["peak_in_flight"] == 0
+    assert analysis.load_over_time(nothing)["arrived"].sum() == 0
+    assert "n/a" in analysis.metrics_table(analysis.metrics(nothing, "Server")).to_string()
+
+
+@pytest.mark.parametrize(
+    ("value_ms", "said"),
+    [(0.1234, "0.123 ms"), (21.96, "22 ms"), (735.3, "735 ms"), (50_240, "50.2 s")],
+)
+def test_times_are_said_with_few_digits(value_ms, said):
+    assert analysis.say_ms(value_ms) == said

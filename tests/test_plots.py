@@ -43,3 +43,38 @@ def test_the_timeline_parts_add_up_to_the_latency():
     figure = plots.timeline(make_records([(0.0, 0.0, 0.5, 1.0, 3.0, 9, 5)]))
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == pytest.approx([0.5, 0.5, 2.0])
+
+
+def test_values_that_are_all_but_equal_draw():
+    # As an echo engine gives them: apart by less than a histogram can divide.
+    values = make_records([(i, i, i, i + 0.2, i + 2 + i * 1e-9, 9, 91) for i in range(15)])
+    plots.overview(values, RESULT, "title").savefig(io.BytesIO(), format="png", dpi=40)
+
+
+def test_waiting_is_not_drawn_as_prefill_when_the_engine_does_not_tell():
+    figure = plots.timeline(seed_records(told=False))
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["queue + prefill", "decode"]
+
+
+def test_captions_say_what_is_to_be_seen():
+    found = plots.captions(seed_records(), RESULT)
+    # Waits of 0.941 i s: all but the first three of 20 have their first token after 2 s.
+    assert "18 of 20 are over the limit of 2,000 ms" in found["latency_distributions"]
+    assert "0.5 queries/s arrived and 0.316 were completed" in found["load_and_latency"]
+    assert found["lengths"].startswith("Prompts have 778 to 778 tokens (mean 778)")
+    # 0.941 * 190 s of queue, 20 times 0.13 s and 2.811 s: 75 %, 1 % and 24 %.
+    assert "75% is queue, 1% prefill and 24% decode" in found["timeline"]
+    assert "does not tell" in plots.captions(seed_records(told=False), RESULT)["timeline"]
+
+
+def test_roofline_places_the_run():
+    found = {"decode_limit_ms": 10.0, "decode_computing_ms": 4.0, "weights_ms": 8.0, "kv_ms": 0.5,
+             "batch": 4.0}  # fmt: skip
+    metrics = {"tpot_ms": {"mean": 20.0}}
+    axis = plots.roofline(found, metrics).axes[0]
+    assert axis.lines[-1].get_xydata().tolist() == [[4.0, 200.0]]  # 4 tokens in 20 ms
+    assert axis.lines[1].get_ydata()[0] == pytest.approx(1000)  # 4 tokens in 4 ms
+    assert axis.lines[0].get_ydata()[0] == pytest.approx(1 / 8.5e-3)
+    assert "memory bandwidth is the nearer limit" in plots.roofline_caption(found, metrics)
+    assert "reaches 50% of it" in plots.roofline_caption(found, metrics)

@@ -15,8 +15,7 @@ from vllm_loadgen.analysis import count, say_ms
 
 # A queue that a steady system would not build: this share of arrivals piles up.
 GROWTH_SHARE = 0.1
-# Fewer queries tell nothing of a trend.
-TREND_QUERIES = 10
+TREND_QUERIES = 10  # fewer tell nothing of a trend
 # Between its middle and its last third (analysis._rise_s) a run above capacity gets slower by
 # 0.037 of its length at GROWTH_SHARE; half of that is left to chance.
 RISE_SHARE = 0.02
@@ -131,14 +130,12 @@ def _impossible(sentences: Sequence[str]) -> Finding | None:
         "problem",
         "Faster than this machine can be",
         " ".join(sentences),
-        "Do not use this run before it is explained: measure the limits again on an idle machine "
-        "(setup.ipynb), and check token counts and engine options.",
+        "Do not use this run: measure the limits again (setup.ipynb), check counts and options.",
     )
 
 
 def _unfinished(metrics: dict[str, Any]) -> Finding | None:
-    missing = metrics["samples"] - metrics["completed"]
-    if not missing:
+    if not (missing := metrics["samples"] - metrics["completed"]):
         return None
     return Finding(
         "problem",
@@ -166,28 +163,27 @@ def _overload(
 
 def _queueing(metrics: dict[str, Any], frame: pd.DataFrame) -> str:
     """That the first tokens were late by queueing, if they were, and why it is nothing else."""
-    ttft, queue = metrics["ttft_ms"]["mean"], metrics["queue_ms"]["mean"]
+    ttft, queue = metrics["ttft_ms"], metrics["queue_ms"]["mean"]
+    told = not math.isnan(queue)
+    waited = queue if told else ttft["mean"] - ttft["min"]
+    if not waited > ttft["mean"] / 2:
+        return ""
+    how = (
+        f"against {say_ms(metrics['prefill_ms']['mean'])} of prefill"
+        if told
+        else f"if each could be as fast as the fastest, {say_ms(ttft['min'])} (the engine does not "
+        "tell when it began a query)"
+    )
     third = len(frame) // 3
     early, late = frame["ttft_ms"].head(third).mean(), frame["ttft_ms"].tail(third).mean()
     trend = (
-        f" The first third of the queries had its first token after {say_ms(early)}, the last "
-        f"after {say_ms(late)}: the loading of a model would have delayed the first."
-        if late > early
-        else ""
+        f". The first third of the queries had its first token after {say_ms(early)}, the last "
+        f"after {say_ms(late)}: the loading of a model would have delayed the first"
     )
-    if queue > ttft / 2:
-        return (
-            f". Of the mean TTFT of {say_ms(ttft)}, {say_ms(queue)} are queueing and "
-            f"{say_ms(metrics['prefill_ms']['mean'])} prefill.{trend}"
-        )
-    waited = ttft - metrics["ttft_ms"]["min"]
-    if math.isnan(queue) and waited > ttft / 2:
-        return (
-            f". The engine does not tell when it began a query; the fastest first token took "
-            f"{say_ms(metrics['ttft_ms']['min'])}, so about {say_ms(waited)} of the mean TTFT of "
-            f"{say_ms(ttft)} are queueing.{trend}"
-        )
-    return ""
+    return (
+        f"; most of the TTFT is queueing: {say_ms(waited)} of {say_ms(ttft['mean'])} on average, "
+        f"{how}{trend if late > early else ''}"
+    )
 
 
 def _serial(
@@ -246,7 +242,7 @@ def _phase(metrics: dict[str, Any]) -> Finding | None:
         f"Answering is mostly {larger}",
         f"on average a query spends {say_ms(prefill)} in prefill and {say_ms(decode)} in decode "
         f"({share:.0%} of its time in the engine)",
-        "Batch more queries, or read fewer bytes a step (smaller weights, KV cache in fp8)."
+        "Shorten decode: its share of the bandwidth limit tells whether bytes or overhead bind it."
         if larger == "decode"
         else "Prompts cost more than answers: the matrix rate counts, not the bandwidth.",
     )
@@ -334,7 +330,7 @@ def _short_answers(frame: pd.DataFrame) -> Finding | None:
     return Finding(
         "problem" if none else "note",
         "Answers without a token" if none else "Answers of a single token",
-        f"{none} of {count(len(done), 'answer')} have no token and {one} have one: they have no "
+        f"{one} of {count(len(done), 'answer')} have one token and {none} have none: they have no "
         "TPOT and are left out of it here, but LoadGen counts them in its own",
         "Look at their prompts; raise min_new_tokens if they are a fault.",
     )

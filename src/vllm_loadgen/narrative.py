@@ -189,27 +189,47 @@ def latency_analysis(run: Run) -> str:
     return " ".join(text)
 
 
+def measured_limits(run: Run) -> dict[str, float]:
+    """``limits.limits`` of the performance test; empty if the machine was not measured."""
+    test = run.test("performance")
+    return limits.limits(
+        run.model,
+        run.machine,
+        test.metrics,
+        analysis.arrivals_vs_service(test.records)["mean_served"],
+        float(test.records["input_tokens"].mean()),
+        run.params.kv_cache_dtype,
+        run.params.quantization,
+        run.params.tensor_parallel_size,
+    )
+
+
+def findings(run: Run) -> list[diagnosis.Finding]:
+    """All that the records of the performance test show, problems first."""
+    test, params = run.test("performance"), run.params
+    impossible = limits.impossible(
+        run.model, run.machine, test.metrics, params.quantization, params.tensor_parallel_size
+    )
+    return diagnosis.findings(test.records, test.result, params.model_dump(), impossible)
+
+
 def limits_text(run: Run) -> str:
     """The run beside the machine's measured limits."""
-    test = run.test("performance")
-    load = analysis.arrivals_vs_service(test.records)
-    mean_input = float(test.records["input_tokens"].mean())
-    found = limits.limits(
-        run.model, run.machine, test.metrics, load["mean_served"], mean_input,
-        run.params.kv_cache_dtype,
-    )  # fmt: skip
+    found = measured_limits(run)
     if not found:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
+    test, bandwidth = run.test("performance"), run.machine["memory_bandwidth_gb_s"]
     return (
-        f"This machine copies {run.machine['memory_bandwidth_gb_s']:.1f} GB/s and multiplies "
+        f"This machine copies {bandwidth:.1f} GB/s and multiplies "
         f"{run.machine['matrix_tflop_s'][run.model['dtype']]:.3g} TFLOP/s in {run.model['dtype']} "
-        f"(measured). A decode step of {load['mean_served']:.1f} queries must read at least "
-        f"{found['decode_limit_ms'] * run.machine['memory_bandwidth_gb_s'] / 1e3:.2f} GB, so it "
-        f"takes at least {found['decode_limit_ms']:.1f} ms: the mean time per output token, "
-        f"{test.metrics['tpot_ms']['mean']:.1f} ms, reaches {found['decode_share']:.0%} of that "
-        f"limit. A prefill of {mean_input:.0f} tokens needs at least "
+        f"(measured). A decode step of {found['batch']:.1f} queries must read at least "
+        f"{found['decode_limit_ms'] * bandwidth / 1e3:.2f} GB, so it takes at least "
+        f"{found['decode_limit_ms']:.1f} ms, and {found['decode_computing_ms']:.1f} ms for its "
+        f"arithmetic: the mean time per output token, {test.metrics['tpot_ms']['mean']:.1f} ms, "
+        f"reaches {found['decode_share']:.0%} of the bandwidth's limit. A prefill of "
+        f"{test.records['input_tokens'].mean():.0f} tokens needs at least "
         f"{found['prefill_limit_ms']:.0f} ms of arithmetic, and the median prefill reaches "
-        f"{found['prefill_share']:.0%} of that. Decode is bound by bandwidth up to a batch of "
+        f"{found['prefill_share']:.0%} of that. Reading the weights bounds decode up to a batch of "
         f"about {found['critical_batch']:.0f}."
     )
 
@@ -220,8 +240,7 @@ def conclusion(run: Run, rules: list[Rule]) -> str:
         return "There is no performance test in this run."
     test = run.test("performance")
     verdict, _ = effective_verdict(test.result, test.records)
-    found = diagnosis.findings(test.records, test.result, run.params.model_dump())
-    problems = [f.title for f in found if f.severity == "problem"]
+    problems = [f.title for f in findings(run) if f.severity == "problem"]
     departs = len(departures(rules))
     return " ".join(
         [

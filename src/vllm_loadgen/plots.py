@@ -13,6 +13,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import figure as mpl_figure
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from vllm_loadgen import analysis
 from vllm_loadgen.analysis import count, say_ms
@@ -238,6 +239,7 @@ def draw_timeline(axis: Axes, frame: pd.DataFrame) -> None:
     for part, (left, right) in edges.items():
         axis.barh(some.index, right - left, left=left, color=PARTS[part], height=0.8, label=part)
     axis.invert_yaxis()
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     _legend_above(axis)
 
 
