@@ -19,11 +19,11 @@ INSTALL := $(PIP) install --progress-bar off --no-deps --no-build-isolation
 # === because ==2.13.0 would take 2.13.0+cpu as well, from a pip that has one at hand.
 pinned = "$$(sed -n 's/^$(1)==/$(1)===/p' $(LOCK))"
 
-.PHONY: help setup report test submission lab lint lock clean
+.PHONY: help setup report test bench bench-gpu submission lab lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 setup: $(STAMP)  ## Create .venv and install everything, once
 
@@ -51,6 +51,12 @@ report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its repor
 
 test: setup  ## Pass the tests
 	@$(BIN)/python -m pytest
+
+bench: setup  ## Measure the harness beside the engine itself (BENCH="--only harness")
+	@$(BIN)/python tests/benchmarks/bench.py --params $(PARAMS) $(BENCH)
+
+bench-gpu: setup  ## The same and three reports with Llama-3.1-8B's shape and random weights
+	@$(BIN)/python tests/benchmarks/gpu.py $(BENCH)
 
 submission: setup  ## Build MLCommons' tree: RUNS="..." SUBMITTER=... SYSTEM=... [DIVISION= OUT=]
 	@$(BIN)/python -m vllm_loadgen.submission $(RUNS) --division $(or $(DIVISION),open) \

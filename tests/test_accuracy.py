@@ -4,6 +4,7 @@ import json
 import socket
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from vllm_loadgen import accuracy, accuracy_log, baseline, rouge
@@ -291,3 +292,25 @@ def test_reference_engine_answers_as_one_step_at_a_time(tmp_path: Path) -> None:
     ends = [free[0][2]]
     ended = baseline.generate(tmp_path, prompts, 6, 1, ends, batch_size=3)
     assert ended == [alone(prompt, ends) for prompt in prompts]
+
+
+def test_chance_is_told_from_loss() -> None:
+    def judged(scores):
+        reference = [0.2, 0.4, 0.6, 0.8] * 16
+        stored = {
+            "score": BASELINE_SCORE,
+            "samples": dict.fromkeys(accuracy.ROUGE_COLUMNS, reference),
+        }
+        frame = pd.DataFrame(dict.fromkeys(accuracy.ROUGE_COLUMNS, scores))
+        verdict = accuracy.verdict(BASELINE_SCORE, "llama3_1-8b", False, stored)
+        accuracy.add_intervals(verdict, frame, stored)
+        return verdict, verdict["comparisons"][0]
+
+    # The same loss everywhere is no chance: paired, it has no spread.
+    verdict, row = judged([0.18, 0.36, 0.54, 0.72] * 16)
+    assert (row["ratio_low"], row["ratio_high"]) == pytest.approx((0.9, 0.9))
+    assert accuracy.chance(verdict).endswith("0.900, below the limit of 0.99 in either case.")
+    verdict, row = judged([0.2, 0.4, 0.6, 0.9] * 8 + [0.2, 0.4, 0.6, 0.7] * 8)
+    assert row["ratio_low"] < 0.99 < 1 < row["ratio_high"]
+    assert "too few to tell a loss of 1 % from none" in accuracy.chance(verdict)
+    assert accuracy.chance({"comparisons": []}) == ""

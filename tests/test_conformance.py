@@ -152,7 +152,6 @@ def test_the_interactive_limits_are_its_own() -> None:
     ("changes", "broken"),
     [
         ({"enable_prefix_caching": True}, {"Prefix caching"}),
-        ({"engine_options": {"enable_prefix_caching": True}}, {"Prefix caching"}),
         ({"max_new_tokens": 64}, {"Longest answer"}),
         ({"min_new_tokens": 2}, {"Shortest answer"}),
         ({"load_format": "dummy"}, {"Weights"}),

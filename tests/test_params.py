@@ -20,6 +20,12 @@ from vllm_loadgen.params import RunParams
         ({"min_new_tokens": 64, "max_new_tokens": 32}, "min_new_tokens = 64: is above"),
         ({"instruction": "Summarize."}, "has no place for the article"),
         ({"run_name": "../x"}, "run_name = '../x': is not a plain name"),
+        ({"engine_options": {"dtype": "auto"}}, "engine_options.dtype = 'auto': is a parameter of"),
+        ({"engine_options": {"hf_token": "hf_abc"}}, "engine_options.hf_token = '[secret]': would"),
+        ({"target_qps": "auto", "scenario": "Offline"}, "target_qps = 'auto': has no meaning"),
+        ({"tune": {"dataset": ["a"]}}, "tune.dataset = ['a']: cannot be varied"),
+        ({"sweep_qps": "[0.5, -1]"}, "sweep_qps = '[0.5, -1]': Input should be greater than 0"),
+        ({"sweep_concurrency": "4"}, "sweep_concurrency = '4': Input should be a valid list"),
         ({"benchmark": "llama3_1-8b-interactive", "scenario": "Offline"}, "scenario = 'Offline'"),
     ],
 )

@@ -66,15 +66,3 @@ def test_captions_say_what_is_to_be_seen():
     # 0.941 * 190 s of queue, 20 times 0.13 s and 2.811 s: 75 %, 1 % and 24 %.
     assert "75% is queue, 1% prefill and 24% decode" in found["timeline"]
     assert "does not tell" in plots.captions(seed_records(told=False), RESULT)["timeline"]
-
-
-def test_roofline_places_the_run():
-    found = {"decode_limit_ms": 10.0, "decode_computing_ms": 4.0, "weights_ms": 8.0, "kv_ms": 0.5,
-             "batch": 4.0}  # fmt: skip
-    metrics = {"tpot_ms": {"mean": 20.0}}
-    axis = plots.roofline(found, metrics).axes[0]
-    assert axis.lines[-1].get_xydata().tolist() == [[4.0, 200.0]]  # 4 tokens in 20 ms
-    assert axis.lines[1].get_ydata()[0] == pytest.approx(1000)  # 4 tokens in 4 ms
-    assert axis.lines[0].get_ydata()[0] == pytest.approx(1 / 8.5e-3)
-    assert "memory bandwidth is the nearer limit" in plots.roofline_caption(found, metrics)
-    assert "reaches 50% of it" in plots.roofline_caption(found, metrics)

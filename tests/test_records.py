@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.records import Recorder, read_records, write_records
+from vllm_loadgen.records import Recorder, read_records, write_frame
 
 
 def test_times_count_from_the_start_of_the_schedule(tmp_path):
@@ -18,7 +18,7 @@ def test_times_count_from_the_start_of_the_schedule(tmp_path):
     assert frame["first_token_ns"][0] == 2900
     assert pd.isna(frame["done_ns"][1])
     assert frame["started_ns"].isna().all()
-    write_records(frame, tmp_path / "r.parquet")
+    write_frame(frame, tmp_path / "r.parquet")
     pd.testing.assert_frame_equal(read_records(tmp_path / "r.parquet"), frame)
 
 

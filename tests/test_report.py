@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, write_articles
 
 from vllm_loadgen import report
+from vllm_loadgen.params import RunParams, read_yaml
 from vllm_loadgen.runs import Run
 
 PAPERMILL = [str(Path(sys.executable).parent / "papermill")]
@@ -62,6 +63,19 @@ def test_notebooks_by_papermill_from_another_folder(tmp_path, dataset):
         assert "Warning" not in shown
 
 
+def test_a_report_is_made_again_from_what_it_recorded(tmp_path, dataset):
+    given = {**ECHO, "dataset": dataset, "outputs": str(tmp_path), "run_name": "first"}
+    report.make_report(RunParams.from_dict(given), given, ("perf", "analysis"))
+    recorded = str(tmp_path / "first" / "params.yaml")
+    given = {**read_yaml(recorded), "outputs": str(tmp_path), "run_name": "again"}
+    page = report.make_report(RunParams.from_dict(given), given, ("perf", "analysis"))
+    first, again = Run.open(tmp_path / "first"), Run.open(page.parent)
+    assert again.params == first.params
+    assert again.dataset == first.dataset
+    order = [run.test("performance").records["sample_index"].tolist() for run in (first, again)]
+    assert order[0] == order[1]  # the seeds are LoadGen's
+
+
 @pytest.mark.parametrize(
     ("notebook", "values", "words"),
     [
@@ -98,7 +112,8 @@ def test_the_main_job_with_a_real_model(tmp_path, capsys):
     assert report.main([f"--params={ROOT / 'params' / 'cpu.yaml'}", *flags]) == 0
     folder = tmp_path / "main"
     page = (folder / "report.html").read_text()
-    assert not re.findall(r"""(?:src|href)=["']?(?!data:|#)""", page)  # nothing is fetched
+    # Neither an image nor a style is fetched from elsewhere.
+    assert not re.findall(r"""(?:src|href)=(?!["']?(?:data:|#))""", page)
     assert "Traceback" not in page
     run = Run.open(folder)
     assert run.summary["performance"]["num_errors"] == 0

@@ -48,10 +48,40 @@ def test_several_tests_with_one_engine(params):
 
 
 def test_nothing_measured_is_overwritten(params):
-    run = Run.start(params, "performance")
-    (run.folder / "performance").mkdir()
-    with pytest.raises(ParameterError, match="run_name = 'r': this run holds a performance test"):
+    with Run.start(params, "performance") as run:
+        run.perform("performance")
+        with pytest.raises(ParameterError, match="'r': this run holds the test performance"):
+            run.perform("performance")
+    with pytest.raises(ParameterError, match="run_name = 'r': this run holds the test performance"):
         Run.start(params, "performance")
+
+
+def test_what_an_interrupted_test_left_is_set_aside(params):
+    with Run.start(params, "performance") as run:
+        (run.folder / "performance").mkdir()
+        (run.folder / "performance" / "result.json").write_text('{"status": "interrupted"}')
+        Run.start(params, "performance")
+        run.perform("performance")
+    left = run.folder / "performance-unfinished-1" / "result.json"
+    assert json.loads(left.read_text())["status"] == "interrupted"
+    assert run.finished("performance")
+
+
+def test_a_test_knows_its_own_parameters(params):
+    with Run.start(params) as run:
+        own = run.perform("performance", "own", target_qps=77.0)
+        plain = run.perform("performance", "plain")
+    assert (own.params.target_qps, plain.params.target_qps) == (77.0, 100.0)
+    assert own.params.scenario == "Server"
+
+
+def test_telemetry_and_steps_are_kept(params):
+    with Run.start(params.changed(min_duration_ms=3000)) as run:
+        test = run.perform("performance")
+    assert {"time_s", "cpu_share", "own_cpu_share", "own_memory_gib"} <= set(test.telemetry)
+    assert test.telemetry["own_memory_gib"].min() > 0
+    assert test.telemetry["time_s"].between(0, 20).all()
+    assert test.steps.empty  # the echo engine has no steps
 
 
 def test_a_folder_that_cannot_be_written(params, tmp_path):
@@ -94,6 +124,14 @@ def test_tests_of_one_folder_are_of_one_dataset(params, tmp_path):
     other = write_articles(tmp_path / "b.jsonl", 12, article="Other {i}.", highlights="y")
     with pytest.raises(BenchmarkError, match="The dataset differs from the run's: checksum"):
         Run.start(params.changed(dataset=str(other)))
+
+
+def test_tests_of_one_folder_are_of_one_engine(params):
+    with Run.start(params) as run:
+        run.perform("accuracy")
+    with pytest.raises(ParameterError, match="run_name = 'r': this run's tests are of max_new_tok"):
+        Run.start(params.changed(max_new_tokens=16), "performance")
+    Run.start(params.changed(target_qps=50.0), "performance")  # another question is no mixture
 
 
 @pytest.mark.parametrize("scenario", ["Server", "Offline"])

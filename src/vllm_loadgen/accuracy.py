@@ -36,6 +36,7 @@ OFFICIAL = {
     "llama3_1-8b-interactive": OFFICIAL_DATACENTER,
     "llama3_1-8b-edge": OFFICIAL_EDGE,
 }
+BOOTSTRAPS = 2000
 LEVELS = {"99 %": 0.99, "99.9 %": 0.999}
 GEN_LEN_RANGE = (0.9, 1.1)
 
@@ -190,6 +191,43 @@ def verdict(
     }
     status = "PASS" if levels["99 %"] else "FAIL"
     return {"status": status, "against": against, "levels": levels, "comparisons": comparisons}
+
+
+def add_intervals(
+    verdict: dict[str, Any], samples: pd.DataFrame, baseline: dict[str, Any] | None
+) -> None:
+    """Add to each ROUGE comparison how far chance may move its ratio over so few samples.
+
+    ratio_low and ratio_high: 95 % interval of the ratio of the means, by the bootstrap over
+    samples, run and baseline paired by sample (Koehn, EMNLP 2004). The status does not change.
+
+    Args:
+        samples: of ``score_samples``. baseline: with "samples" (scores by metric, 0 to 1).
+    """
+    if not baseline or "samples" not in baseline:
+        return
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(len(samples), size=(BOOTSTRAPS, len(samples)))
+    for row in verdict["comparisons"]:
+        if row["metric"] in ROUGE_COLUMNS:
+            actual = samples[row["metric"]].to_numpy()[drawn].mean(axis=1)
+            reference = np.array(baseline["samples"][row["metric"]])[drawn].mean(axis=1)
+            low, high = np.percentile(actual / reference, [2.5, 97.5])
+            row |= {"ratio_low": float(low), "ratio_high": float(high)}
+
+
+def chance(verdict: dict[str, Any]) -> str:
+    """What the samples can and cannot tell of the ROUGE-1 ratio, as a sentence; may be empty."""
+    (row,) = [row for row in verdict["comparisons"] if row["metric"] == "rouge1"] or [{}]
+    if "ratio_low" not in row:
+        return ""
+    low, high, limit = row["ratio_low"], row["ratio_high"], LEVELS["99 %"]
+    text = (
+        f"By chance alone the ROUGE-1 ratio of these samples may lie from {low:.3f} to {high:.3f}"
+    )
+    if low < limit <= high:
+        return f"{text}: they are too few to tell a loss of 1 % from none."
+    return f"{text}, {'above' if low >= limit else 'below'} the limit of {limit} in either case."
 
 
 def _compare(metric: str, actual: float, reference: float) -> dict[str, Any]:

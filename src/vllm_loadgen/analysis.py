@@ -1,5 +1,6 @@
 """Records to figures: latencies, throughput, load over time, early stopping, projections."""
 
+import itertools
 import math
 from typing import Any
 
@@ -11,6 +12,8 @@ FULL_DATASET = 13_368
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 # LoadGen's early stopping: confidence 0.99 that the percentile holds (early_stopping.cc).
 CONFIDENCE = 0.99
+# Student's t, 97.5 %, by degrees of freedom (any table).
+T_95 = {9: 2.262}
 METRIC_NAMES = {
     "ttft_ms": "Time to first token (TTFT), ms",
     "tpot_ms": "Time per output token (TPOT), ms",
@@ -221,6 +224,64 @@ def _rise_s(values: pd.Series) -> float:
     return float(values.iloc[-third:].mean() - values.iloc[third : 2 * third].mean())
 
 
+def kept_share(records: pd.DataFrame, result: dict[str, Any]) -> float:
+    """The share of queries, 0 to 1, that kept the limits on both TTFT and TPOT."""
+    frame = latencies(records)
+    kept = frame["done_s"].notna()
+    for name, limit in limits_ms(result).items():
+        if limit:
+            # An answer of one token has no TPOT to be over.
+            kept &= (frame[f"{name}_ms"] <= limit) | frame[f"{name}_ms"].isna()
+    return float(kept.mean()) if len(kept) else 0.0
+
+
+def mean_interval(values: Any, repeats: int = 2000) -> tuple[float, float]:
+    """95 % interval of a mean, by the bootstrap over queries (Efron 1979); NaN below two."""
+    known = np.asarray(pd.Series(values).dropna(), dtype=float)
+    if len(known) < 2:
+        return math.nan, math.nan
+    # Of many values parts are drawn, so that memory stays bounded; the seed makes it repeatable.
+    generator = np.random.default_rng(0)
+    means = [known[generator.integers(len(known), size=len(known))].mean() for _ in range(repeats)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def tokens_per_s_interval(records: pd.DataFrame, windows: int = 10) -> tuple[float, float]:
+    """95 % interval of the output tokens/s, by batch means over windows of the test.
+
+    Rates of neighbouring queries hang together, those of long windows hardly: the mean of ten has
+    Student's t distribution with nine degrees of freedom (Law, Simulation Modeling and Analysis,
+    9.5.3). The test's start and end, when the batch fills and empties, widen it.
+    """
+    edges, rates = token_rates(records, windows)
+    if len(edges) == 0:
+        return math.nan, math.nan
+    half = T_95[windows - 1] * float(np.std(rates, ddof=1)) / math.sqrt(windows)
+    return float(np.mean(rates)) - half, float(np.mean(rates)) + half
+
+
+def token_rates(records: pd.DataFrame, windows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Output tokens/s by window: the first as it comes, the rest spread evenly over the decode.
+
+    Returns:
+        edges (windows + 1,) in s, and rates (windows,); both empty without an answer.
+    """
+    done = latencies(records).dropna(subset=["first_token_s", "done_s"])
+    if done.empty:
+        return np.array([]), np.array([])
+    edges = np.linspace(0, max(done["done_s"].max(), 1e-9), windows + 1)
+    first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
+    length = np.maximum(last - first, 1e-9)
+    begun = np.histogram(first, edges, weights=np.minimum(done["output_tokens"], 1))[0]
+    later = np.maximum(done["output_tokens"] - 1, 0)
+    rates = []
+    for window, (left, right) in enumerate(itertools.pairwise(edges)):
+        share = np.clip(np.minimum(last, right) - np.maximum(first, left), 0, None) / length
+        rates.append(float(begun[window] + (share * later).sum()) / (right - left))
+    return edges, np.array(rates)
+
+
 def violations_allowed(queries: int, share: float) -> int:
     """Most queries over a limit that LoadGen's early stopping accepts; -1 if none will do.
 
@@ -266,6 +327,11 @@ def judged(result: dict[str, Any], name: str) -> tuple[float, float]:
     return limit_ms, settings.get("target_latency_percentile", default)
 
 
+def limits_ms(result: dict[str, Any]) -> dict[str, float]:
+    """The limits on "ttft" and "tpot" that LoadGen judges a test by; 0 where there is none."""
+    return {name: judged(result, name)[0] for name in ("ttft", "tpot")}
+
+
 def queries_needed(result: dict[str, Any], frame: pd.DataFrame) -> tuple[int, int, float]:
     """Queries that LoadGen's early stopping asks for, how many were over a limit, the percentile.
 
@@ -279,10 +345,10 @@ def queries_needed(result: dict[str, Any], frame: pd.DataFrame) -> tuple[int, in
     share = judged(result, "ttft")[1]
     if result["scenario"] == "SingleStream":
         return early_stopping_queries(1, share), 0, share
-    limits_ms = {name: judged(result, name)[0] for name in ("ttft", "tpot")}
-    if not any(limits_ms.values()):
+    limits = {name: limit for name, limit in limits_ms(result).items() if limit}
+    if not limits:
         return 0, 0, share
-    over = max(int((frame[f"{n}_ms"] > ms).sum()) for n, ms in limits_ms.items() if ms)
+    over = max(int((frame[f"{name}_ms"] > limit).sum()) for name, limit in limits.items())
     hopeless = over > (1 - share) * len(frame)
     return early_stopping_queries(0 if hopeless else over, share), over, share
 

@@ -1,6 +1,7 @@
 """What a reference engine (transformers, float32, greedy) scores on a model and its data."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata, resources
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_loadgen import progress
-from vllm_loadgen.accuracy import Decode, score_tokens, totals
+from vllm_loadgen.accuracy import ROUGE_COLUMNS, Decode, score_tokens, totals
 from vllm_loadgen.errors import BenchmarkError
 
 EMBEDDED = Path(str(resources.files("vllm_loadgen") / "embedded" / "baseline.json"))
@@ -48,7 +49,8 @@ def load_baseline(key: dict[str, Any], path: Path = EMBEDDED) -> dict[str, Any] 
     """The stored baseline with exactly this ``baseline_key``, or None.
 
     Returns:
-        {"key": ..., "score": totals of the reference engine, "provenance": ...}.
+        {"key": ..., "score": totals of the reference engine, "samples": its scores (0 to 1) of
+        each sample by metric, "provenance": ...}.
 
     Raises:
         BenchmarkError: if the file exists and is not a list of baselines.
@@ -60,8 +62,13 @@ def save_baseline(baseline: dict[str, Any], path: Path) -> None:
     """Add a baseline to the file, in place of one with the same key."""
     others = [entry for entry in _read(path) if entry["key"] != baseline["key"]]
     part = path.with_suffix(".part")
-    part.write_text(json.dumps([*others, baseline], indent=2) + "\n")
+    part.write_text(_lists_in_a_line(json.dumps([*others, baseline], indent=2)) + "\n")
     part.replace(path)
+
+
+def _lists_in_a_line(text: str) -> str:
+    """JSON with its lists of numbers a line each, for a reader and for git."""
+    return re.sub(r"\[[\d.,\s]+\]", lambda found: " ".join(found[0].split()), text)
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -99,9 +106,11 @@ def make_baseline(
     limits = key["max_new_tokens"], key["min_new_tokens"]
     answers = generate(model_path, prompts, *limits, eos_token_ids, batch_size)
     seconds = (datetime.now(UTC) - begin).total_seconds()
+    scored = score_tokens(answers, references, decode)
     return {
         "key": key,
-        "score": totals(score_tokens(answers, references, decode)),
+        "score": totals(scored),
+        "samples": {name: scored[name].round(6).tolist() for name in ROUGE_COLUMNS},
         "provenance": {
             "engine": "transformers",
             "dtype": "float32",

@@ -234,8 +234,13 @@ def _limit_rule(name: str, actual_ns: int | None, required_ns: int) -> Rule:
     return _rule(name, f"<= {required_ns / 1e6:g} ms", _shown(actual, " ms"), met)
 
 
+def engine_departures(params: RunParams) -> list[Rule]:
+    """The rules on the engine that these parameters break, before any test."""
+    return departures(_how_the_engine_answers(params))
+
+
 def _how_the_engine_answers(params: RunParams) -> list[Rule]:
-    option = params.engine_options.get("enable_prefix_caching", params.enable_prefix_caching)
+    option = params.enable_prefix_caching
     echo = params.engine == "echo"
     return [
         _rule("Prefix caching", "off", "on" if option else "off", not option),

@@ -88,8 +88,15 @@ def tokenize(articles: list[str], params: RunParams, tokenizer: Any) -> list[lis
     """Each article in the instruction, as the model's chat turn if asked for, as token ids.
 
     Raises:
-        ParameterError: if a chat template is asked for and the model has none.
+        ParameterError: if the model has no tokenizer, or no chat template and one is asked for.
     """
+    if tokenizer is None:
+        raise ParameterError(
+            "dataset",
+            params.dataset,
+            "it is text, and the model's folder holds no tokenizer",
+            "give a dataset with tok_input, or a model with its tokenizer",
+        )
     if params.chat_template == "on" and not getattr(tokenizer, "chat_template", None):
         raise ParameterError(
             "chat_template", "on", "the model has no chat template", "give chat_template off"

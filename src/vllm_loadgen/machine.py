@@ -5,13 +5,14 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pynvml
 
 # The packages whose version may change a result.
 PACKAGES = (
@@ -63,14 +64,7 @@ def _cpu_model() -> str:
 
 def _gpus() -> dict[str, Any]:
     """Names, memory and driver of the NVIDIA GPUs; empty list where there are none."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return {"gpus": []}
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    with gpu_handles() as handles:
         gpus = [
             {
                 "name": pynvml.nvmlDeviceGetName(handle),
@@ -78,7 +72,21 @@ def _gpus() -> dict[str, Any]:
             }
             for handle in handles
         ]
-        return {"gpus": gpus, "gpu_driver": pynvml.nvmlSystemGetDriverVersion()}
+        driver = {"gpu_driver": pynvml.nvmlSystemGetDriverVersion()} if handles else {}
+        return {"gpus": gpus, **driver}
+
+
+@contextmanager
+def gpu_handles() -> Iterator[list[Any]]:
+    """NVML's handles of all NVIDIA GPUs, none where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield []
+        return
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        yield [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
     finally:
         pynvml.nvmlShutdown()
 
@@ -150,7 +158,11 @@ def measure_limits(dtypes: tuple[str, ...] = ("bfloat16", "float32")) -> dict[st
 
 
 def _rate(work: Callable[[], Any], device: str) -> float:
-    """How often a second ``work`` runs: median over repeats of about ``BENCH_S`` in all."""
+    """How often a second ``work`` runs: the fastest of repeats of about ``BENCH_S`` in all.
+
+    The fastest, since whatever else the machine does only ever slows a repeat, and a limit that
+    was measured too low would let a run seem nearer to it than it is.
+    """
     import torch
 
     def once() -> float:
@@ -164,4 +176,4 @@ def _rate(work: Callable[[], Any], device: str) -> float:
     times = [once()]
     while sum(times) < BENCH_S or len(times) < 5:
         times.append(once())
-    return 1 / sorted(times)[len(times) // 2]
+    return 1 / min(times)

@@ -110,6 +110,11 @@ def convert_gguf(source: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
 
 
+def has_tokenizer(path: Path) -> bool:
+    """Whether a folder holds one; a model of shape only (load_format dummy) does without."""
+    return any(path.glob("tokenizer*"))
+
+
 def load_tokenizer(path: Path) -> Any:
     """The checkpoint's tokenizer.
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen import analysis, diagnosis, limits
+from vllm_loadgen import accuracy, analysis, diagnosis, limits, published
+from vllm_loadgen.compare import Digest
 from vllm_loadgen.conformance import (
     Rule,
     conformance_table,
@@ -86,7 +87,7 @@ def executive_summary(run: Run) -> str:
         text.append(
             f"Accuracy over {score['gen_num']} samples: ROUGE-1 {score['rouge1']:.2f}, ROUGE-2 "
             f"{score['rouge2']:.2f}, ROUGE-L {score['rougeL']:.2f}: **{verdict['status']}** "
-            f"against {verdict['against']}."
+            f"against {verdict['against']}. {accuracy.chance(verdict)}"
         )
     return " ".join(text)
 
@@ -206,11 +207,17 @@ def measured_limits(run: Run) -> dict[str, float]:
 
 def findings(run: Run) -> list[diagnosis.Finding]:
     """All that the records of the performance test show, problems first."""
+    test, params = run.test("performance"), run.params.model_dump()
+    found = diagnosis.findings(test.records, test.result, params, _impossible(run))
+    beside = diagnosis.system_findings(test.steps, test.telemetry)
+    return diagnosis.by_severity([*found, *beside])
+
+
+def _impossible(run: Run) -> list[str]:
     test, params = run.test("performance"), run.params
-    impossible = limits.impossible(
+    return limits.impossible(
         run.model, run.machine, test.metrics, params.quantization, params.tensor_parallel_size
     )
-    return diagnosis.findings(test.records, test.result, params.model_dump(), impossible)
 
 
 def limits_text(run: Run) -> str:
@@ -229,8 +236,47 @@ def limits_text(run: Run) -> str:
         f"reaches {found['decode_share']:.0%} of the bandwidth's limit. A prefill of "
         f"{test.records['input_tokens'].mean():.0f} tokens needs at least "
         f"{found['prefill_limit_ms']:.0f} ms of arithmetic, and the median prefill reaches "
-        f"{found['prefill_share']:.0%} of that. Reading the weights bounds decode up to a batch of "
-        f"about {found['critical_batch']:.0f}."
+        f"{found['prefill_share']:.0%} of that. {_where_reading_ends(found)}"
+    )
+
+
+def _where_reading_ends(found: dict[str, float]) -> str:
+    batch = found["critical_batch_with_kv"]
+    length = f"{found['context_tokens']:.0f} tokens of context"
+    if math.isinf(batch):
+        return f"With {length}, reading bounds decode at every batch."
+    return f"With {length}, reading bounds decode up to a batch of about {batch:.0f}."
+
+
+def published_text(run: Run, rules: list[Rule]) -> str:
+    """The run beside the published results, or why it is not comparable."""
+    params, tokens_per_s = run.params, run.test("performance").metrics["tokens_per_s"]
+    devices = params.tensor_parallel_size if run.environment["gpus"] else 1
+    text = published.comparison(params.model_dump(), tokens_per_s, devices, rules)
+    if impossible := _impossible(run):
+        return f"{text} **This figure is impossible on this machine**: {' '.join(impossible)}"
+    return text
+
+
+def beyond(peak: pd.DataFrame, sweep: pd.DataFrame, tuning: pd.DataFrame) -> str:
+    """What was asked besides the performance test, and how to ask for the rest."""
+    hints = {
+        "the highest valid rate (`-p target_qps auto`)": peak,
+        "a sweep (`-p sweep_qps '[0.3, 0.6]'`)": sweep,
+        "a tuning (`-p tune '{max_num_seqs: [8, 64]}'`)": tuning,
+    }
+    missing = [hint for hint, table in hints.items() if table.empty]
+    return f"perf.ipynb makes on demand: {'; '.join(missing)}." if missing else ""
+
+
+def compared(runs: list[Digest]) -> str:
+    """How to read the comparison, or how to ask for one."""
+    if not runs:
+        return "To set runs side by side: `-p runs '[outputs/one, other.ipynb]'`."
+    return (
+        "In brackets the 95 % interval of this run's own queries, and the difference from the "
+        "first; * marks a difference whose intervals do not meet. Another day's run may differ "
+        "by more than these intervals say."
     )
 
 

@@ -4,10 +4,12 @@ import ast
 from typing import Any
 
 import pandas as pd
+import yaml
 from IPython import get_ipython
 from IPython.display import HTML
 
-from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.compare import Digest, digest, read_digest
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.runs import Run
 
@@ -69,16 +71,40 @@ def parameters() -> RunParams:
 
 
 def run_to_read() -> Run:
-    """The run that the notebook's parameter ``run`` names; the newest if it is empty.
+    """The run that the notebook's parameter ``run`` names, else the first of ``runs``, else the
+    newest.
 
     Raises:
         ParameterError: for an unknown parameter, or a folder that holds no run.
     """
-    values = given_values(_executed_cells(), {"run"})
+    values = given_values(_executed_cells(), {"run", "runs"})
     name = values.pop("run", "")
+    others = values.pop("runs", [])
     outputs = values.get("outputs", RunParams().outputs)
     RunParams.from_dict(values)  # a file of parameters may be given; it must be a good one
+    folders = [other for other in _as_list(others) if not other.endswith(".ipynb")]
+    name = name or next(iter(folders), "")
     return Run.open(name) if name else Run.newest(outputs)
+
+
+def runs_to_compare(run: Run) -> list[Digest]:
+    """The runs that the notebook's parameter ``runs`` names; a single one is set beside ``run``.
+
+    Raises:
+        ParameterError: if one of them is no run.
+    """
+    names = _as_list(given_values(_executed_cells(), {"run", "runs"}).get("runs", []))
+    found = [read_digest(name) for name in names]
+    return [digest(run), *found] if len(found) == 1 else found
+
+
+def _as_list(value: Any) -> list[str]:
+    """A list of names; papermill's -p gives it as text."""
+    value = yaml.safe_load(value) if isinstance(value, str) and value else value or []
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return value
+    cure = "give a list, as in '[outputs/one, outputs/other]'"
+    raise ParameterError("runs", value, "is no list of folders or notebooks", cure)
 
 
 def table(frame: pd.DataFrame) -> HTML:

@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,6 +16,13 @@ REFERENCE_INSTRUCTION = (
 )
 SCENARIOS = ("Offline", "Server", "SingleStream")
 BENCHMARKS = ("llama3_1-8b", "llama3_1-8b-interactive", "llama3_1-8b-edge")
+# What ``tune`` may vary: the data and the prompts stay.
+TUNABLE = (
+    "target_qps", "concurrency", "longest_first", "dtype", "max_model_len",
+    "tensor_parallel_size", "gpu_memory_utilization", "cpu_kv_cache_gib",
+    "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
+    "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
+)  # fmt: skip
 # What LoadGen's user.conf calls a parameter that carries its unit here.
 ALIASES = {"min_duration": "min_duration_ms", "target_latency": "target_latency_ms"}
 
@@ -46,7 +53,9 @@ class RunParams(BaseModel):
     scenario: Literal["Offline", "Server", "SingleStream"] = Field(
         "Server", description="Offline, Server or SingleStream"
     )
-    target_qps: float = Field(0.5, gt=0, description="queries/s offered (Offline: expected)")
+    target_qps: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        0.5, description="queries/s offered (Offline: expected); auto finds the highest VALID"
+    )
     target_latency_ms: float = Field(3000.0, gt=0, description="SingleStream: expected latency")
     min_duration_ms: int | None = Field(60_000, gt=0, description="shortest test, ms")
     min_query_count: int | None = Field(64, gt=0, description="fewest queries")
@@ -55,8 +64,18 @@ class RunParams(BaseModel):
     )
     ttft_limit_ms: int | None = Field(None, gt=0, description="Server: limit on first tokens, ms")
     tpot_limit_ms: int | None = Field(None, gt=0, description="Server: limit per output token, ms")
+    concurrency: int | None = Field(None, gt=0, description="most queries in the engine at once")
+    longest_first: bool = Field(False, description="Offline: long prompts first, pass by pass")
     warmup_queries: int = Field(4, ge=0, description="queries before the clock starts")
     compliance: bool = Field(False, description="run compliance test TEST06 as well")
+
+    # What is asked besides
+    sweep_qps: list[Annotated[float, Field(gt=0)]] = Field([], description="a test at each rate")
+    sweep_concurrency: list[Annotated[int, Field(gt=0)]] = Field(
+        [], description="an Offline test with so many queries at once, each"
+    )
+    tune: dict[str, list[Any]] = Field({}, description="parameters to vary one at a time, values")
+    tune_accuracy: bool = Field(False, description="score the answers of each of those as well")
 
     # The engine
     engine: Literal["vllm", "echo"] = Field("vllm", description="echo answers without a model")
@@ -67,9 +86,12 @@ class RunParams(BaseModel):
     tensor_parallel_size: int = Field(1, gt=0, description="GPUs that share a model")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory")
     cpu_kv_cache_gib: int = Field(2, gt=0, description="KV cache on a CPU, GiB")
+    cpu_reserved_cores: int = Field(
+        0, ge=0, description="cores that vLLM's threads leave free on a CPU"
+    )
     max_num_seqs: int | None = Field(None, gt=0, description="most queries in one batch")
     max_num_batched_tokens: int | None = Field(None, gt=0, description="most tokens a step")
-    enforce_eager: bool = Field(True, description="no compilation: starts faster")
+    enforce_eager: bool | None = Field(None, description="no compilation: starts faster")
     kv_cache_dtype: str = Field("auto", description="auto, fp8, ...")
     quantization: str | None = Field(None, description="fp8, awq, ...")
     load_format: str = Field("auto", description="dummy: random weights, for timing only")
@@ -80,6 +102,12 @@ class RunParams(BaseModel):
     # Where it goes
     outputs: str = Field("outputs", description="folder of all runs")
     run_name: str = Field("", description="folder of this run; empty: made from time and model")
+
+    @field_validator("sweep_qps", "sweep_concurrency", "tune", "engine_options", mode="before")
+    @classmethod
+    def _read_text(cls, value: Any) -> Any:
+        """Papermill's -p gives a list or a mapping as text."""
+        return yaml.safe_load(value) if isinstance(value, str) else value
 
     @field_validator("scenario", mode="before")
     @classmethod
@@ -96,6 +124,21 @@ class RunParams(BaseModel):
                 f"is above max_new_tokens = {self.max_new_tokens}",
                 "give a number up to max_new_tokens",
             )
+        if self.target_qps == "auto" and self.scenario != "Server":
+            raise ParameterError(
+                "target_qps",
+                "auto",
+                f"has no meaning in {self.scenario}: only Server has limits to search by",
+                "give scenario Server, or a number",
+            )
+        for name in self.tune:
+            if name not in TUNABLE:
+                raise ParameterError(
+                    f"tune.{name}",
+                    self.tune[name],
+                    "cannot be varied within a run",
+                    f"take one of {', '.join(TUNABLE)}",
+                )
         if "{input}" not in self.instruction:
             raise ParameterError(
                 "instruction",
@@ -107,6 +150,18 @@ class RunParams(BaseModel):
             raise ParameterError(
                 "run_name", self.run_name, "is not a plain name", "put folders into outputs"
             )
+        for name, value in self.engine_options.items():
+            if name in RunParams.model_fields:
+                raise ParameterError(
+                    f"engine_options.{name}", value, "is a parameter of its own", f"give {name}"
+                )
+            if name == "hf_token":
+                raise ParameterError(
+                    f"engine_options.{name}",
+                    "[secret]",
+                    "would be recorded with the run",
+                    "set HF_TOKEN in the environment",
+                )
         if self.benchmark == "llama3_1-8b-interactive" and self.scenario != "Server":
             raise ParameterError(
                 "scenario",

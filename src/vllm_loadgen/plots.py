@@ -5,7 +5,6 @@ is told apart by colour differs in line or lightness too, so that it survives a 
 """
 
 import io
-import itertools
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,7 @@ def overview(records: pd.DataFrame, result: dict[str, Any], title: str) -> Figur
     draw_latency_over_time(axes[1, 0], frame)
     draw_load(axes[1, 1], records)
     draw_timeline(axes[2, 0], frame)
-    draw_throughput(axes[2, 1], frame)
+    draw_throughput(axes[2, 1], records)
     return fig
 
 
@@ -131,35 +130,7 @@ def draw_distribution(axis: Axes, frame: pd.DataFrame, result: dict[str, Any], n
         axis.axvline(
             limit_ms, color=RED, linestyle=":", linewidth=2, label=f"limit {limit_ms:,.0f}"
         )
-    _legend_above(axis)
-
-
-def roofline(found: dict[str, float], metrics: dict[str, Any]) -> Figure:
-    """Tokens a second that the machine's measured limits allow, by batch, and this run's.
-
-    Args:
-        found: of ``limits.limits``. metrics: of ``analysis.metrics``.
-    """
-    fig, axes = figure(height=3.8)
-    axis = axes[0, 0]
-    batch = np.geomspace(1, max(256, 4 * found["batch"]), 200)
-    reading = batch / (found["weights_ms"] + found["kv_ms"] * batch) * 1e3
-    axis.plot(batch, reading, color=BLUE, linewidth=2, label="memory bandwidth")
-    computing = found["batch"] / found["decode_computing_ms"] * 1e3
-    axis.axhline(computing, color=ORANGE, linewidth=2, linestyle="--", label="matrix rate")
-    axis.fill_between(batch, np.minimum(reading, computing), color=BLUE, alpha=0.12)
-    # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
-    reached = found["batch"] / metrics["tpot_ms"]["mean"] * 1e3
-    axis.plot(found["batch"], reached, "D", color="black", markersize=7, label="this run's decode")
-    axis.set(xscale="log", yscale="log", xlabel="queries at once", ylabel="tokens/s")
-    axis.set_title("Decode against the machine's measured limits", fontsize=10)
-    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white", loc="lower right")
-    return fig
-
-
-def _decode_rate(found: dict[str, float], metrics: dict[str, Any]) -> float:
-    """Tokens/s of the mean batch at the mean TPOT, for comparison with the limits."""
-    return found["batch"] / metrics["tpot_ms"]["mean"] * 1e3
+    legend_above(axis)
 
 
 def _bins(values: pd.Series, most: int) -> np.ndarray:
@@ -185,7 +156,7 @@ def draw_latency_over_time(axis: Axes, frame: pd.DataFrame) -> None:
     axis.set(xlabel="due at, s" if spread else "query, in order of issue", ylabel="s")
     axis.set_ylim(bottom=0)
     axis.set_title("Latency of each query over the test", fontsize=10)
-    _legend_above(axis)
+    legend_above(axis)
 
 
 def draw_arrivals(axis: Axes, records: pd.DataFrame) -> None:
@@ -196,7 +167,7 @@ def draw_arrivals(axis: Axes, records: pd.DataFrame) -> None:
     axis.set(xlabel="time, s", ylabel="queries so far")
     axis.set_ylim(bottom=0)
     axis.set_title("Arrivals and completions", fontsize=10)
-    _legend_above(axis)
+    legend_above(axis)
 
 
 def draw_load(axis: Axes, records: pd.DataFrame) -> None:
@@ -211,7 +182,7 @@ def draw_load(axis: Axes, records: pd.DataFrame) -> None:
     axis.set(xlabel="time, s", ylabel="queries")
     axis.set_ylim(bottom=0)
     axis.set_title("Queries in flight, and waiting of them", fontsize=10)
-    _legend_above(axis)
+    legend_above(axis)
 
 
 def draw_timeline(axis: Axes, frame: pd.DataFrame) -> None:
@@ -240,31 +211,22 @@ def draw_timeline(axis: Axes, frame: pd.DataFrame) -> None:
         axis.barh(some.index, right - left, left=left, color=PARTS[part], height=0.8, label=part)
     axis.invert_yaxis()
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend_above(axis)
+    legend_above(axis)
 
 
-def draw_throughput(axis: Axes, frame: pd.DataFrame, windows: int = 20) -> None:
-    """Output tokens a second: the first as it comes, the rest spread evenly over the decode."""
-    done = frame.dropna(subset=["first_token_s", "done_s"])
+def draw_throughput(axis: Axes, records: pd.DataFrame, windows: int = 20) -> None:
+    """Output tokens a second over the test (see ``analysis.token_rates``)."""
     axis.set(xlabel="time, s", ylabel="tokens/s")
     axis.set_title("Output tokens per second", fontsize=10, pad=TITLE_PAD)
-    if done.empty:
+    edges, rates = analysis.token_rates(records, windows)
+    if len(edges) == 0:
         return
-    edges = np.linspace(0, max(done["done_s"].max(), 1e-9), windows + 1)
-    first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
-    length = np.maximum(last - first, 1e-9)
-    begun = np.histogram(first, edges, weights=np.minimum(done["output_tokens"], 1))[0]
-    later = np.maximum(done["output_tokens"] - 1, 0)
-    rates = []
-    for window, (left, right) in enumerate(itertools.pairwise(edges)):
-        share = np.clip(np.minimum(last, right) - np.maximum(first, left), 0, None) / length
-        rates.append(float(begun[window] + (share * later).sum()) / (right - left))
     axis.step(edges, [*rates, rates[-1]], where="post", color=GREEN, linewidth=1.5)
     axis.fill_between(edges, [*rates, rates[-1]], step="post", color=GREEN, alpha=0.2)
     axis.set_ylim(bottom=0)
 
 
-def _legend_above(axis: Axes) -> None:
+def legend_above(axis: Axes) -> None:
     """The legend in one line between title and data, where it hides nothing."""
     axis.set_title(axis.get_title(), fontsize=10, pad=TITLE_PAD)
     axis.legend(
@@ -336,17 +298,4 @@ def _lengths_caption(records: pd.DataFrame) -> str:
     return (
         f"{text}, answers {answers.min()} to {answers.max()} (mean {answers.mean():.0f}); "
         f"{longest} of {len(answers):,} answers have the greatest length."
-    )
-
-
-def roofline_caption(found: dict[str, float], metrics: dict[str, Any]) -> str:
-    """The sentence under ``roofline``."""
-    if np.isnan(metrics["tpot_ms"]["mean"]):
-        return "No answer has a time per output token to compare with the limits."
-    least_ms = max(found["decode_limit_ms"], found["decode_computing_ms"])
-    computing = found["decode_computing_ms"] > found["decode_limit_ms"]
-    nearer = "matrix rate" if computing else "memory bandwidth"
-    return (
-        f"At the mean batch of {found['batch']:.1f} the {nearer} is the nearer limit, and decode "
-        f"reaches {least_ms / metrics['tpot_ms']['mean']:.0%} of it."
     )

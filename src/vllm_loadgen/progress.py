@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+LOG_INTERVAL_S = 15.0
+
 
 class _Display:
     """A file for tqdm that shows its last line in one place of a notebook's output.
@@ -48,9 +50,11 @@ def in_notebook() -> bool:
 def bar(total: int | None, description: str, unit: str = "query", **options: Any) -> tqdm:
     """A progress bar; use it as a context manager."""
     file = _Display() if in_notebook() else sys.stderr
+    # A log file gets a line now and then, not one for each step.
+    redrawn = in_notebook() or sys.stderr.isatty()
     return tqdm(
-        total=total, desc=description, unit=unit, file=file, ascii=" =", mininterval=0.5,
-        dynamic_ncols=False, ncols=100, **options,
+        total=total, desc=description, unit=unit, file=file, ascii=" =", ncols=120,
+        mininterval=0.5 if redrawn else LOG_INTERVAL_S, **options,
     )  # fmt: skip
 
 

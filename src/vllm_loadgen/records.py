@@ -42,6 +42,39 @@ class Recorder:
         self.output_tokens.append(0)
         return row
 
+    def start_ns(self, schedule_ns: np.ndarray | None = None) -> int:
+        """The run's start by ``time.monotonic_ns``; 0 without queries.
+
+        The start of the schedule is the latest instant at which no query was issued early:
+        LoadGen does not tell it, and the harness can only be late.
+
+        Args:
+            schedule_ns: as in ``frame``.
+        """
+        if not len(self):
+            return 0
+        issued = np.array(self.issued_ns)
+        return int(issued.min() if schedule_ns is None else (issued - schedule_ns).min())
+
+    def recent_ms(self, queries: int = 256) -> dict[str, float]:
+        """Mean ttft_ms and tpot_ms of the last queries, from their issue, while a test runs.
+
+        Read beside the thread that appends: slices are copies, and rows are never taken away.
+        """
+        rows = len(self.output_tokens)  # the column that ``add`` appends to last
+        last = slice(max(0, rows - queries), rows)
+        issued, first, done = (
+            np.array(column[last]) for column in (self.issued_ns, self.first_token_ns, self.done_ns)
+        )
+        gaps = np.array(self.output_tokens[last]) - 1
+        begun, ended = first != MISSING, (done != MISSING) & (gaps > 0)
+        found = {}
+        if begun.any():
+            found["ttft_ms"] = float((first - issued)[begun].mean() / 1e6)
+        if ended.any():
+            found["tpot_ms"] = float(((done - first)[ended] / gaps[ended]).mean() / 1e6)
+        return found
+
     def frame(self, schedule_ns: np.ndarray | None = None) -> pd.DataFrame:
         """The records, times in ns since the run's start, missing ones null.
 
@@ -50,17 +83,13 @@ class Recorder:
                 LoadGen's schedule; None when a query is due as it is issued (Offline: all at
                 once).
 
-        The start of the schedule is the latest instant at which no query was issued early:
-        LoadGen does not tell it, and the harness can only be late.
         """
         frame = pd.DataFrame({name: np.array(c) for name, c in self._columns.items()})
         if schedule_ns is None:
             frame.insert(1, "scheduled_ns", frame["issued_ns"])
         else:
-            due = schedule_ns[: len(frame)]
-            start = (frame["issued_ns"] - due).min() if len(frame) else 0
-            frame.insert(1, "scheduled_ns", start + due)
-        start_ns = frame["scheduled_ns"].min() if len(frame) else 0
+            frame.insert(1, "scheduled_ns", self.start_ns(schedule_ns) + schedule_ns)
+        start_ns = self.start_ns(schedule_ns)
         for name in TIMES:
             known = frame[name] != MISSING
             frame[name] = (frame[name] - start_ns).astype("Int64" if name in NULLABLE else "int64")
@@ -69,8 +98,8 @@ class Recorder:
         return frame
 
 
-def write_records(frame: pd.DataFrame, path: Path) -> None:
-    """Write records as parquet, whole or not at all (a full disk leaves no half file)."""
+def write_frame(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as parquet, whole or not at all (a full disk leaves no half file)."""
     part = path.with_suffix(".part")
     frame.to_parquet(part, index=False)
     part.replace(path)

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from vllm_loadgen import machine, runs
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.params import RunParams, read_yaml
 
+# A kernel warns that its connection is not encrypted; the connection stays on this machine.
+QUIET_KERNEL = ["--IPKernelApp.log_level=ERROR"]
 NOTEBOOKS = ("setup", "accuracy", "perf", "analysis")
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
@@ -28,12 +31,15 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-def make_report(params: RunParams, given: dict[str, Any]) -> Path:
-    """Execute all notebooks into one run folder and render the report.
+def make_report(
+    params: RunParams, given: dict[str, Any], notebooks: Sequence[str] = NOTEBOOKS
+) -> Path:
+    """Execute the notebooks into one run folder and render the report.
 
     Args:
         params: validated.
         given: the values that go to the notebooks, as the user gave them.
+        notebooks: which of them, in order; the last is the report.
 
     Returns:
         The report's path.
@@ -45,7 +51,7 @@ def make_report(params: RunParams, given: dict[str, Any]) -> Path:
     given = {**given, "run_name": folder.name}
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
-    for name in NOTEBOOKS:
+    for name in notebooks:
         values = {"run": _shown(folder)} if name == "analysis" else given
         execute(runs.project_root() / "notebooks" / f"{name}.ipynb", executed, values)
     report = folder / "report.html"
@@ -64,7 +70,7 @@ def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> None:
     try:
         papermill.execute_notebook(
             str(notebook), str(target), parameters=values, cwd=str(notebook.parent),
-            kernel_name="python3", progress_bar=False,
+            kernel_name="python3", progress_bar=False, extra_arguments=QUIET_KERNEL,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise BenchmarkError(machine.scrub(f"{error.ename}: {error.evalue}")) from None

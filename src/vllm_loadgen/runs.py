@@ -27,6 +27,13 @@ from vllm_loadgen.records import read_records
 from vllm_loadgen.session import Session
 
 ROOT_MARK = "pyproject.toml"
+# What decides answers and speed beside model and dataset; LoadGen's questions may differ.
+SAME_IN_A_RUN = (
+    "instruction", "chat_template", "max_new_tokens", "min_new_tokens", "engine", "max_model_len",
+    "tensor_parallel_size", "gpu_memory_utilization", "cpu_kv_cache_gib", "cpu_reserved_cores",
+    "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "kv_cache_dtype", "quantization",
+    "load_format", "enable_prefix_caching", "engine_options", "seed",
+)  # fmt: skip
 
 
 def project_root() -> Path:
@@ -59,6 +66,27 @@ class TestResult:
     def result(self) -> dict[str, Any]:
         """result.json: LoadGen's verdict, settings and figures."""
         return read_json(self.folder / "result.json")
+
+    @cached_property
+    def params(self) -> RunParams:
+        """What this test was made with: the run's parameters, or its own where they differ."""
+        own = self.folder / "params.yaml"
+        run = next(p for p in self.folder.parents if (p / "params.yaml").is_file())
+        return RunParams.from_yaml(own if own.is_file() else run / "params.yaml")
+
+    @cached_property
+    def telemetry(self) -> pd.DataFrame:
+        """The machine during the test (see ``Telemetry.frame``); empty if it was too short."""
+        return self._table("telemetry")
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """The engine's steps (see ``telemetry.steps_frame``); empty if it tells none."""
+        return self._table("engine_steps")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        path = self.folder / f"{name}.parquet"
+        return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -107,12 +135,13 @@ class Run:
         folder = make_folder(params, test)
         run = cls(folder, params)
         run.model_path = models.resolve(find_file(params.model), params.model_revision)
-        run.tokenizer = models.load_tokenizer(run.model_path)
+        if models.has_tokenizer(run.model_path) or params.load_format != "dummy":
+            run.tokenizer = models.load_tokenizer(run.model_path)
         found = params.changed(dataset=find_file(params.dataset))
         run.samples = data.load_samples(found, run.tokenizer)
         model = models.describe(params.model, run.model_path, params.dtype, params.model_revision)
         _check_length(params, model)
-        _check_same(folder, model, run.samples.facts)
+        _check_same(folder, model, run.samples.facts, params)
         (folder / "params.yaml").write_text(recorded(params).to_yaml())
         write_json(folder / "model.json", model)
         write_json(folder / "dataset.json", run.samples.facts)
@@ -163,10 +192,13 @@ class Run:
 
         Raises:
             EngineError: if the engine cannot be loaded or dies; what was measured is kept.
+            ParameterError: if the run has this test already, or has no rate to run it at.
         """
+        if self.params.target_qps == "auto" and "target_qps" not in changes:
+            changes = self._without_a_rate(mode) | changes
         params = self.params.changed(**changes)
         folder = self.folder / (name or mode)
-        folder.mkdir(parents=True, exist_ok=False)
+        _make_room(folder)
         audit = compliance.write_audit_config(folder) if mode == "compliance" else None
         self.session().run(params, self.samples.prompts, mode, folder, audit)
         if changes:
@@ -174,6 +206,36 @@ class Run:
         test = TestResult(folder)
         self.note(name or mode, summarize(test))
         return test
+
+    def _without_a_rate(self, mode: str) -> dict[str, Any]:
+        """How to run a test that does not depend on a rate that is yet to be found."""
+        if mode == "accuracy":
+            return {"scenario": "Offline", "target_qps": 1.0}
+        if self.finished("performance"):
+            return {"target_qps": self.test("performance").params.target_qps}
+        cure = "search first: explore.find_peak(run) ends with the performance test"
+        raise ParameterError("target_qps", "auto", "is no rate to run a test at", cure)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a test another name."""
+        (self.folder / name).rename(self.folder / new_name)
+        summary = self.summary
+        summary[new_name] = summary.pop(name, {})
+        write_json(self.folder / "summary.json", summary)
+
+    def variant(self, name: str, **changes: Any) -> "Run":
+        """A run within this one, of the same model and samples under changed parameters."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        params = self.params.changed(**changes)
+        model = self.model | {"dtype": params.dtype}
+        (folder / "params.yaml").write_text(recorded(params).to_yaml())
+        for facts, value in (
+            ("model", model), ("dataset", self.dataset), ("environment", self.environment),
+            ("machine", self.machine),
+        ):  # fmt: skip
+            write_json(folder / f"{facts}.json", value)
+        return Run(folder, params, self.model_path, self.tokenizer, self.samples)
 
     def verify(self) -> dict[str, Any]:
         """Judge the compliance test; writes compliance.json and returns it (see compliance)."""
@@ -197,6 +259,8 @@ class Run:
         official = conformance.is_official(self.params, self.model, self.dataset)
         known = baseline.load_baseline(self.baseline_key())
         verdict = accuracy.verdict(totals, self.params.benchmark, official, known)
+        if not official:
+            accuracy.add_intervals(verdict, samples, known)
         write_json(folder / "accuracy.json", {"score": totals, "verdict": verdict})
         samples.drop(columns="reference").to_parquet(folder / "scores.parquet", index=False)
         self.note("accuracy", {"score": totals, "status": verdict["status"]})
@@ -249,6 +313,10 @@ class Run:
     def has(self, name: str) -> bool:
         """Whether the run holds this test, finished or not."""
         return (self.folder / name / "result.json").is_file()
+
+    def finished(self, name: str) -> bool:
+        """Whether the run holds this test from its start to its end."""
+        return self.has(name) and self.test(name).result["status"] == "complete"
 
     def test(self, name: str) -> TestResult:
         """A test that was made."""
@@ -325,25 +393,50 @@ def make_folder(params: RunParams, test: str) -> Path:
         problem = f"{folder} cannot be written: {error.strerror}"
         cure = "give a folder that you may write to, on a disk with room"
         raise ParameterError("outputs", params.outputs, problem, cure) from None
-    if test and (folder / test).exists():
-        problem = f"this run holds a {test} test already, and nothing measured is overwritten"
-        raise ParameterError("run_name", params.run_name, problem, "give another run_name")
+    if test:
+        _check_free(folder / test)
     return folder
 
 
-def _check_same(folder: Path, model: dict[str, Any], dataset: dict[str, Any]) -> None:
-    """Refuse to mix runs: all tests of a folder are of one model and one dataset."""
+def _check_free(folder: Path) -> None:
+    if (folder / "result.json").is_file():
+        if read_json(folder / "result.json")["status"] != "complete":
+            return
+        problem = f"this run holds the test {folder.name} already, and nothing is overwritten"
+        raise ParameterError("run_name", folder.parent.name, problem, "give another run_name")
+
+
+def _make_room(folder: Path) -> None:
+    """An empty folder for a test; what an interrupted one left is set aside, not overwritten."""
+    _check_free(folder)
+    if folder.exists():
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}-unfinished-{number}")).exists():
+            number += 1
+        folder.rename(aside)
+    folder.mkdir(parents=True)
+
+
+def _check_same(
+    folder: Path, model: dict[str, Any], dataset: dict[str, Any], params: RunParams
+) -> None:
+    """Refuse to mix runs: all tests of a folder are of one model, one dataset and one engine."""
     if (folder / "dataset.json").is_file():
         accuracy.check_same_dataset(read_json(folder / "dataset.json"), dataset)
     if (folder / "model.json").is_file():
         before = read_json(folder / "model.json")
         if before["sha256"] != model["sha256"] or before["dtype"] != model["dtype"]:
-            raise ParameterError(
-                "run_name",
-                folder.name,
-                f"this run's tests are of {before['name']} in {before['dtype']}",
-                "give another run_name",
-            )
+            _refuse_to_mix(folder, f"{before['name']} in {before['dtype']}")
+    if any(folder.glob("*/result.json")):
+        recorded = RunParams.from_yaml(folder / "params.yaml")
+        for name in SAME_IN_A_RUN:
+            if getattr(recorded, name) != getattr(params, name):
+                _refuse_to_mix(folder, f"{name} = {getattr(recorded, name)!r}")
+
+
+def _refuse_to_mix(folder: Path, what: str) -> None:
+    problem = f"this run's tests are of {what}"
+    raise ParameterError("run_name", folder.name, problem, "give another run_name")
 
 
 def recorded(params: RunParams) -> RunParams:

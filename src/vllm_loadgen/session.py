@@ -106,9 +106,9 @@ class Session:
                     break
                 if message["issued"] > (shown.total or 0):
                     shown.total = message["issued"]
-                elapsed_s = time.monotonic() - begin
+                rate = message["tokens"] / (time.monotonic() - begin)
                 shown.set_postfix_str(
-                    f"{message['tokens'] / elapsed_s:.0f} tokens/s", refresh=False
+                    ", ".join([f"{rate:.0f} tokens/s", *_running(message)]), False
                 )
                 shown.update(message["done"] - shown.n)
         self._check(message)
@@ -180,6 +180,15 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _running(message: dict[str, Any]) -> list[str]:
+    """The running means of a progress message, as a reader would say them."""
+    return [
+        f"{name.upper()} {message[f'{name}_ms']:.0f} ms"
+        for name in ("ttft", "tpot")
+        if f"{name}_ms" in message
+    ]
 
 
 def expected_queries(params: RunParams, samples: int, mode: str) -> int:

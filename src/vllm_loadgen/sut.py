@@ -1,10 +1,11 @@
 """LoadGen's queries to an engine, the engine's answers to LoadGen; nothing else."""
 
 import asyncio
+import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 import mlperf_loadgen as lg
 
@@ -23,8 +24,9 @@ class Sut:
         engine: a started engine.
         prompts: token ids of each sample, by QSL index.
         loop: the engine's event loop, running in its own thread.
-        on_failure: called once, on the loop's thread, if a query cannot be answered. LoadGen
-            would wait for it for ever, so the test must be given up.
+        concurrency: most queries in the engine at once; others wait here. None is no limit.
+        longest_first: queries that come together go to the engine by falling prompt length,
+            within each pass of the dataset (the rules forbid to sort beyond one).
     """
 
     def __init__(
@@ -32,14 +34,17 @@ class Sut:
         engine: Engine,
         prompts: Sequence[Sequence[int]],
         loop: asyncio.AbstractEventLoop,
-        on_failure: Callable[[BaseException], None],
+        concurrency: int | None = None,
+        longest_first: bool = False,
     ) -> None:
         self.records = Recorder()
         self._engine = engine
         self._prompts = prompts
         self._loop = loop
-        self._on_failure = on_failure
-        self._failed = False
+        self._concurrency = concurrency or sys.maxsize
+        self._longest_first = longest_first
+        self._waiting: deque[int] = deque()
+        self._in_engine = 0
         self._inbox: deque[tuple[list[int], list[int], int]] = deque()
         self._awake = False
         self._ids: list[int] = []
@@ -47,6 +52,9 @@ class Sut:
         self._new_first: list[int] = []
         self._new_done: list[tuple[int, Sequence[int]]] = []
         self._flush_due = False
+        # Why a query cannot be answered: LoadGen would wait for it for ever, so whoever watches
+        # the test must give it up.
+        self.failure: BaseException | None = None
         self.first_count = 0
         self.done_count = 0
         self.token_count = 0
@@ -68,11 +76,25 @@ class Sut:
         self._awake = False
         while self._inbox:
             ids, indices, issued_ns = self._inbox.popleft()
+            begin = len(self._ids)
             for query_id, index in zip(ids, indices, strict=True):
-                prompt = self._prompts[index]
-                row = self.records.add(index, issued_ns, len(prompt))
+                self.records.add(index, issued_ns, len(self._prompts[index]))
                 self._ids.append(query_id)
-                self._engine.submit(row, prompt, self)
+            self._waiting.extend(self._ordered(range(begin, len(self._ids))))
+        self._feed()
+
+    def _ordered(self, rows: range) -> Iterable[int]:
+        if not self._longest_first:
+            return rows
+        lengths, one_pass = self.records.input_tokens, len(self._prompts)
+        parts = [rows[at : at + one_pass] for at in range(0, len(rows), one_pass)]
+        return (row for part in parts for row in sorted(part, key=lambda r: -lengths[r]))
+
+    def _feed(self) -> None:
+        while self._waiting and self._in_engine < self._concurrency:
+            row = self._waiting.popleft()
+            self._in_engine += 1
+            self._engine.submit(row, self._prompts[self.records.sample_index[row]], self)
 
     def first(self, row: int, token: int, started_ns: int | None) -> None:
         """An engine's first token (see ``Sink``)."""
@@ -85,13 +107,12 @@ class Sut:
     def done(self, row: int, rest: Sequence[int]) -> None:
         """An engine's full answer (see ``Sink``)."""
         self._new_done.append((row, rest))
+        self._in_engine -= 1
         self._flush_soon()
 
     def failed(self, row: int, error: BaseException) -> None:
         """An engine's failure (see ``Sink``)."""
-        if not self._failed:
-            self._failed = True
-            self._on_failure(error)
+        self.failure = self.failure or error
 
     def _flush_soon(self) -> None:
         # One LoadGen call for all that the loop's current pass brings; it delays none of them.
@@ -107,6 +128,7 @@ class Sut:
             self._tell_firsts(firsts)
         if dones:
             self._tell_dones(dones)
+            self._feed()
 
     def _tell_firsts(self, rows: list[int]) -> None:
         tokens = array("i", [self._first_tokens[row] for row in rows])

@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,8 +29,9 @@ from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.records import write_records
+from vllm_loadgen.records import write_frame
 from vllm_loadgen.sut import Sut
+from vllm_loadgen.telemetry import Telemetry, steps_frame
 
 PROGRESS_INTERVAL_S = 0.5
 # With queries in flight and no answer for so long, the engine is taken for dead.
@@ -80,9 +83,14 @@ class Worker:
         conf = loadgen.user_conf(run_params, len(prompts))
         settings = loadgen.make_settings(run_params, mode, conf, target / "user.conf")
         warmup_s = self._warm_up(prompts, run_params.warmup_queries)
-        test = Test(self._engine, self._loop, prompts, settings, target, audit_config)
+        sut = Sut(
+            self._engine, prompts, self._loop, run_params.concurrency, run_params.longest_first
+        )
+        test = Test(sut, len(prompts), settings, target, audit_config)
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        status, message = test.run(self._pipe)
+        self._engine.steps()  # those of the warm-up are nobody's
+        with Telemetry() as telemetry:
+            status, message = test.run(self._pipe)
         result = {
             "mode": mode,
             "status": status,
@@ -94,7 +102,9 @@ class Worker:
             "warmup_queries": run_params.warmup_queries,
             "warmup_s": round(warmup_s, 3),
         }
-        self._write(result, test, run_params, settings, target)
+        start_ns = self._write(result, test, run_params, settings, target)
+        write_frame(telemetry.frame(start_ns), target / "telemetry.parquet")
+        write_frame(steps_frame(self._engine.steps(), start_ns), target / "engine_steps.parquet")
         if status == "complete":
             return {"event": "result"}
         # LoadGen still waits in its thread; only the end of the process ends it.
@@ -102,9 +112,9 @@ class Worker:
 
     def _write(
         self, result: dict[str, Any], test: "Test", params: RunParams, settings: Any, folder: Path
-    ) -> None:
+    ) -> int:
+        """Records and result.json; returns the run's start by ``time.monotonic_ns``."""
         records = test.sut.records
-        due = None
         if result["status"] == "complete":
             result |= loadgen.read_log(folder)
             result["effective_settings"] |= {
@@ -113,8 +123,9 @@ class Worker:
             }
         seed = settings.schedule_rng_seed
         due = loadgen.schedule_ns(params, seed, np.array(records.issued_ns))
-        write_records(records.frame(due), folder / "records.parquet")
+        write_frame(records.frame(due), folder / "records.parquet")
         (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+        return records.start_ns(due)
 
     def _warm_up(self, prompts: list[list[int]], count: int) -> float:
         """Answer ``count`` queries, longest and shortest prompts first; returns seconds."""
@@ -122,7 +133,7 @@ class Worker:
         chosen = [by_length[-1 - i // 2] if i % 2 == 0 else by_length[i // 2] for i in range(count)]
         begin = time.monotonic()
         if chosen:
-            self._on_loop(_answer_all(self._engine, chosen))
+            self._on_loop(answer_all(self._engine, chosen))
         return time.monotonic() - begin
 
     def close(self) -> None:
@@ -141,23 +152,13 @@ class Test:
     """One LoadGen test in a thread, watched from the worker's main thread."""
 
     def __init__(
-        self,
-        engine: Engine,
-        loop: asyncio.AbstractEventLoop,
-        prompts: list[list[int]],
-        settings: Any,
-        folder: Path,
-        audit_config: str | None,
+        self, sut: Sut, samples: int, settings: Any, folder: Path, audit_config: str | None
     ) -> None:
-        self.sut = Sut(engine, prompts, loop, self._on_failure)
+        self.sut = sut
         self.duration_s = 0.0
-        self._failure: BaseException | None = None
         self._error: BaseException | None = None
         audit = Path(audit_config) if audit_config else None
-        self._args = (self.sut, len(prompts), settings, folder, audit)
-
-    def _on_failure(self, error: BaseException) -> None:
-        self._failure = error
+        self._args = (sut, samples, settings, folder, audit)
 
     def _start_test(self) -> None:
         try:
@@ -168,18 +169,13 @@ class Test:
     def run(self, pipe: Connection) -> tuple[str, str]:
         """Run and report progress; returns (status, message)."""
         thread = threading.Thread(target=self._start_test, name="loadgen", daemon=True)
-        # Objects of set-up are not looked at again, and nothing pauses the run.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        begin = time.monotonic()
-        thread.start()
-        try:
-            outcome = self._watch(thread, pipe)
-        finally:
-            self.duration_s = time.monotonic() - begin
-            gc.enable()
-            gc.unfreeze()
+        with no_garbage_collection():
+            begin = time.monotonic()
+            thread.start()
+            try:
+                outcome = self._watch(thread, pipe)
+            finally:
+                self.duration_s = time.monotonic() - begin
         if self._error is not None:
             raise self._error
         return outcome
@@ -198,16 +194,30 @@ class Test:
                     "issued": len(sut.records),
                     "done": sut.done_count,
                     "tokens": sut.token_count,
+                    **sut.records.recent_ms(),
                 }
             )
             if not thread.is_alive():
                 return "complete", ""
-            if self._failure is not None:
-                return "failed", f"the engine died: {describe(self._failure)}"
+            if sut.failure is not None:
+                return "failed", f"the engine died: {describe(sut.failure)}"
             if time.monotonic() - moved_at > STALL_S:
                 return "failed", f"the engine gave no answer for {STALL_S:.0f} s"
             if pipe.poll() and pipe.recv()["command"] == "abort":
                 return "interrupted", "interrupted"
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Nothing pauses the body, and objects made before it are not looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def describe(error: BaseException) -> str:
@@ -225,7 +235,7 @@ def make_engine(params: RunParams, model_path: str) -> Engine:
     return VllmEngine(params, model_path)
 
 
-async def _answer_all(engine: Engine, prompts: list[list[int]]) -> None:
+async def answer_all(engine: Engine, prompts: list[list[int]]) -> None:
     """Let the engine answer ``prompts`` at once and wait for all of them."""
     loop = asyncio.get_running_loop()
     answered = [loop.create_future() for _ in prompts]

@@ -36,6 +36,14 @@ class Engine(ABC):
     def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
         """Take one query: prompt token ids in, answers to ``sink``; returns at once."""
 
+    def steps(self) -> dict[str, Sequence[float]]:
+        """What the engine noted at each step since the last call, by column; empty if nothing.
+
+        Columns: monotonic_ns, running and waiting (queries), kv_cache_share (0 to 1),
+        preempted (queries that lost their place in the KV cache at this step).
+        """
+        return {}
+
     @abstractmethod
     async def stop(self) -> None:
         """Release processes and memory."""

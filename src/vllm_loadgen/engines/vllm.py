@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import time
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,9 @@ from vllm_loadgen.params import RunParams
 
 # With DELTA outputs: the first token alone, then everything else in one piece.
 WHOLE_REST = 10**6
+# Where the parameters leave it open, on a CPU (measured: README, Settings): compiled is no faster
+# and loads for minutes, and prompts in short pieces let decoding go on beside them.
+ON_CPU = {"enforce_eager": True, "max_num_batched_tokens": 256}
 
 
 def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
@@ -22,6 +27,7 @@ def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
         ParameterError: if ``engine_options`` names an option that vLLM does not have.
     """
     from vllm import AsyncEngineArgs
+    from vllm.platforms import current_platform
 
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     for name, value in params.engine_options.items():
@@ -51,9 +57,8 @@ def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
         # (load_format dummy) has no tokenizer at all.
         "skip_tokenizer_init": params.load_format == "dummy",
     }
-    return {name: value for name, value in args.items() if value is not None} | dict(
-        params.engine_options
-    )
+    given = {name: value for name, value in args.items() if value is not None}
+    return (ON_CPU if current_platform.is_cpu() else {}) | given | params.engine_options
 
 
 class VllmEngine(Engine):
@@ -63,9 +68,13 @@ class VllmEngine(Engine):
         self._params = params
         self._model_path = model_path
         self._tasks: set[asyncio.Task] = set()
+        self._steps = StepLog()
 
     async def start(self) -> dict[str, Any]:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self._params.cpu_kv_cache_gib))
+        # vLLM leaves a core to its scheduler by default, which on two cores is half the machine.
+        reserved = str(self._params.cpu_reserved_cores)
+        os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", reserved)
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         import vllm
         from vllm import AsyncEngineArgs, SamplingParams
@@ -73,7 +82,9 @@ class VllmEngine(Engine):
         from vllm.v1.engine.async_llm import AsyncLLM
 
         args = engine_args(self._params, self._model_path)
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**args), stat_loggers=[])
+        self._llm = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(**args), stat_loggers=[lambda *_: self._steps]
+        )
         self._sampling = SamplingParams(
             temperature=0.0,
             max_tokens=self._params.max_new_tokens,
@@ -124,6 +135,9 @@ class VllmEngine(Engine):
         else:
             sink.done(row, rest)
 
+    def steps(self) -> dict[str, Sequence[float]]:
+        return self._steps.take()
+
     async def stop(self) -> None:
         # Stopping the readers first keeps EngineDeadError traces out of the log.
         for task in tuple(self._tasks):
@@ -134,6 +148,47 @@ class VllmEngine(Engine):
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await handler
         self._llm.shutdown()
+
+
+class StepLog:
+    """vLLM's statistics of each step, kept in columns (vLLM's ``StatLoggerBase`` by its shape)."""
+
+    def __init__(self) -> None:
+        self.take()
+
+    def take(self) -> dict[str, Sequence[float]]:
+        """The columns so far (see ``Engine.steps``); the next steps go into new ones."""
+        taken = getattr(self, "_columns", {})
+        names = ("running", "waiting", "preempted")
+        self._columns: dict[str, array] = {
+            "monotonic_ns": array("q"),
+            **{name: array("q") for name in names},
+            "kv_cache_share": array("d"),
+        }
+        return taken
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
+        """Called by vLLM after each step."""
+        if scheduler_stats is None:
+            return
+        columns = self._columns
+        columns["monotonic_ns"].append(time.monotonic_ns())
+        columns["running"].append(scheduler_stats.num_running_reqs)
+        columns["waiting"].append(scheduler_stats.num_waiting_reqs)
+        columns["kv_cache_share"].append(scheduler_stats.kv_cache_usage)
+        columns["preempted"].append(iteration_stats.num_preempted_reqs if iteration_stats else 0)
+
+    def log_engine_initialized(self) -> None:
+        """Called by vLLM once; nothing to note."""
+
+    def log(self) -> None:
+        """Called by vLLM now and then; nothing to print."""
+
+    def record_sleep_state(self, *_: Any) -> None:
+        """Called by vLLM when the engine sleeps; ours never does."""
+
+    def record_admission_rejection(self, *_: Any) -> None:
+        """Called by vLLM when it refuses a query, which fails by itself."""
 
 
 def _started_ns(output: Any) -> int | None:

@@ -1,0 +1,128 @@
+"""The SUT against vLLM itself; each part is a process of its own (``python engine.py PART JSON``).
+
+PART: "generate" is vLLM's own ``LLM.generate`` over all prompts; "offline" the same prompts through
+LoadGen; "server" alternates LoadGen's Server test with an open-loop client on the same engine and
+the same arrivals; "serial" one query in flight, as the reference SUT has it, against all at once.
+The last line printed is JSON.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rig import Rig, means, open_loop
+from workload import workload
+
+from vllm_loadgen import loadgen
+from vllm_loadgen.engines.vllm import VllmEngine, engine_args
+from vllm_loadgen.params import RunParams
+
+
+def generate(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
+    """tokens/s of ``LLM.generate`` with the same options, run by run."""
+    from vllm import LLM, SamplingParams
+
+    options = engine_args(params, model)
+    for ours in ("stream_interval", "disable_log_stats"):
+        options.pop(ours)
+    llm = LLM(**options)
+    sampling = SamplingParams(
+        temperature=0.0, max_tokens=params.max_new_tokens, min_tokens=params.min_new_tokens,
+        detokenize=False,
+    )  # fmt: skip
+    inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
+    llm.generate(inputs[:4], sampling, use_tqdm=False)
+    rates = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        outputs = llm.generate(inputs, sampling, use_tqdm=False)
+        tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+        rates.append(tokens / (time.perf_counter() - begin))
+    return {"tokens_per_s": rates}
+
+
+def offline(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
+    """tokens/s of LoadGen's Offline test through the SUT, as issued and with long prompts first."""
+    params = all_at_once(params, len(prompts))
+    found: dict[str, list[float]] = {"tokens_per_s": [], "longest_first_tokens_per_s": [],
+                                     "samples_per_s": []}  # fmt: skip
+    with Rig(VllmEngine(params, model), prompts) as rig, tempfile.TemporaryDirectory() as folder:
+        for run in range(runs):
+            plain = means(rig.loadgen(params, Path(folder) / f"{run}"), "Offline")
+            ordered = rig.loadgen(params, Path(folder) / f"{run}-ordered", longest_first=True)
+            found["tokens_per_s"].append(plain["tokens_per_s"])
+            found["samples_per_s"].append(plain["samples_per_s"])
+            found["longest_first_tokens_per_s"].append(means(ordered, "Offline")["tokens_per_s"])
+    return found
+
+
+def server(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
+    """Mean TTFT and TPOT at one rate, by LoadGen and by an open-loop client, in turn."""
+    count = -(-params.min_query_count // len(prompts)) * len(prompts)
+    due_s = loadgen.server_schedule_ns(
+        loadgen.official_settings(params).schedule_rng_seed, params.target_qps, count
+    ) / 1e9  # fmt: skip
+    engine = VllmEngine(params, model)
+    found: dict[str, list[dict[str, float]]] = {"loadgen": [], "open_loop": []}
+    with Rig(engine, prompts) as rig, tempfile.TemporaryDirectory() as folder:
+        for run in range(runs):
+            records = rig.loadgen(params, Path(folder) / f"{run}")
+            found["loadgen"].append(means(records, "Server"))
+            order = records["sample_index"].tolist()
+            found["open_loop"].append(
+                rig.wait(open_loop(_generate(engine, f"{run}"), prompts, order, due_s))
+            )
+    return found
+
+
+def _generate(engine: VllmEngine, run: str) -> Any:
+    """vLLM's own generate with the SUT's sampling; ids must not repeat in an engine's life."""
+
+    def generate_one(prompt: Sequence[int], name: str) -> Any:
+        inputs = {"type": "token", "prompt_token_ids": list(prompt)}
+        return engine._llm.generate(inputs, engine._sampling, f"{run}-{name}")
+
+    return generate_one
+
+
+def serial(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
+    """Capacity with one query in flight and with all; TTFT of both at 1.5 times the former."""
+    few = prompts[: max(8, len(prompts) // 4)]
+    with Rig(VllmEngine(params, model), few) as rig, tempfile.TemporaryDirectory() as folder:
+        together = all_at_once(params, len(few))
+
+        def test(name: str, params: RunParams, **options: Any) -> dict[str, float]:
+            return means(rig.loadgen(params, Path(folder) / name, **options), params.scenario)
+
+        one = test("one", together, concurrency=1)
+        rate = 1.5 * one["samples_per_s"]
+        arriving = params.changed(
+            scenario="Server", target_qps=rate, min_query_count=2 * len(few), min_duration_ms=1
+        )
+        return {
+            "serial_samples_per_s": one["samples_per_s"],
+            "samples_per_s": test("all", together)["samples_per_s"],
+            "rate": rate,
+            "serial_ttft_ms": test("one-server", arriving, concurrency=1)["ttft_ms"],
+            "ttft_ms": test("all-server", arriving)["ttft_ms"],
+        }
+
+
+def all_at_once(params: RunParams, count: int) -> RunParams:
+    """Offline over the prompts once."""
+    return params.changed(
+        scenario="Offline", target_qps=1.0, min_query_count=count, min_duration_ms=1
+    )
+
+
+if __name__ == "__main__":
+    part, task = sys.argv[1], json.loads(sys.argv[2])
+    params = RunParams.from_dict(task["params"])
+    model, prompts = workload(params, task["prompts"])
+    found = globals()[part](params, model, prompts, task["runs"])
+    print(json.dumps(found, default=np.generic.item))

@@ -1,0 +1,90 @@
+"""An engine, its loop and LoadGen in one process, so that it can be driven without LoadGen too."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vllm_loadgen import analysis, loadgen
+from vllm_loadgen.engines.base import Engine
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.sut import Sut
+from vllm_loadgen.worker import answer_all, no_garbage_collection
+
+
+class Rig:
+    """A started engine; use it as a context manager."""
+
+    def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]]) -> None:
+        self.engine, self.prompts = engine, prompts
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self.wait(engine.start())
+        self.wait(answer_all(engine, list(prompts[:4])))
+
+    def wait(self, coroutine: Any) -> Any:
+        """Run a coroutine on the engine's loop to its end."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def loadgen(self, params: RunParams, folder: Path, **sut_options: Any) -> pd.DataFrame:
+        """One LoadGen test as the package makes it; its records."""
+        folder.mkdir(parents=True, exist_ok=True)
+        conf = loadgen.user_conf(params, len(self.prompts))
+        settings = loadgen.make_settings(params, "performance", conf, folder / "user.conf")
+        sut = Sut(self.engine, self.prompts, self._loop, **sut_options)
+        with no_garbage_collection():
+            loadgen.run_test(sut, len(self.prompts), settings, folder)
+        issued = np.array(sut.records.issued_ns)
+        return sut.records.frame(loadgen.schedule_ns(params, settings.schedule_rng_seed, issued))
+
+    def __enter__(self) -> "Rig":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait(self.engine.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+async def open_loop(
+    generate: Any, prompts: Sequence[Sequence[int]], order: Sequence[int], due_s: Sequence[float]
+) -> dict[str, float]:
+    """A Poisson client without LoadGen: each query at its time, whatever the others do.
+
+    Args:
+        generate: (prompt, id) to an async iterator of vLLM's outputs.
+        order: sample of each query. due_s: when each is due, from the start.
+
+    Returns:
+        means of ttft_ms and tpot_ms, by LoadGen's definitions.
+    """
+    start = time.monotonic() + 0.1
+    times: list[tuple[float, float]] = []
+
+    async def one(number: int) -> None:
+        due = start + due_s[number]
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        first, tokens = 0.0, 0
+        async for output in generate(prompts[order[number]], f"open-{number}"):
+            first = first or time.monotonic()
+            tokens += len(output.outputs[0].token_ids)
+        times.append((first - due, (time.monotonic() - first) / max(tokens - 1, 1)))
+
+    await asyncio.gather(*(one(number) for number in range(len(order))))
+    ttft_s, tpot_s = np.mean(times, axis=0)
+    return {"ttft_ms": float(ttft_s * 1e3), "tpot_ms": float(tpot_s * 1e3)}
+
+
+def means(records: pd.DataFrame, scenario: str) -> dict[str, float]:
+    """The figures of a LoadGen test that the benchmark compares."""
+    m = analysis.metrics(records, scenario)
+    return {
+        "samples_per_s": m["samples_per_s"],
+        "tokens_per_s": m["tokens_per_s"],
+        "ttft_ms": m["ttft_ms"]["mean"],
+        "tpot_ms": m["tpot_ms"]["mean"],
+    }
