@@ -5,7 +5,7 @@ from conftest import write_articles
 
 from vllm_loadgen import data
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import REFERENCE_INSTRUCTION, RunParams
 
 
 class Words:
@@ -101,3 +101,43 @@ def test_a_chat_template_that_is_not_there(tmp_path):
     tokenizer.chat_template = None
     with pytest.raises(ParameterError, match="chat_template = 'on'"):
         load(write_articles(tmp_path / "a.jsonl", 1), tokenizer, chat_template="on")
+
+
+def test_the_hubs_dataset_has_the_reference_prompt(monkeypatch):
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"id": ["1"], "article": ["A b c"], "highlights": ["d"]})
+    asked = []
+
+    def load_dataset(*names, **options):
+        asked.append((*names, options["split"]))
+        return rows
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    params = RunParams(dataset="cnn_dailymail", chat_template="off")
+    seen = []
+    tokenizer = Words()
+    monkeypatch.setattr(tokenizer, "encode", lambda text, **_: seen.append(text) or [1, 2])
+    samples = data.load_samples(params, tokenizer)
+    assert asked == [("abisee/cnn_dailymail", "3.0.0", "validation")]
+    assert seen == [REFERENCE_INSTRUCTION.replace("{input}", "A b c")]
+    assert samples.facts["checksum"].startswith("fingerprint:")
+    assert samples.references == ["d"]
+
+
+def test_a_hub_that_cannot_be_reached_is_one_error(monkeypatch):
+    import datasets
+
+    def load_dataset(*_, **__):
+        raise ConnectionError("with a token in it")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ParameterError, match=r"dataset = 'cnn_dailymail': the hub did not give"):
+        data.load_samples(RunParams(dataset="cnn_dailymail"), Words())
+
+
+def test_text_for_a_model_without_a_tokenizer(tmp_path):
+    path = write_articles(tmp_path / "a.jsonl", 3)
+    params = RunParams(dataset=str(path), load_format="dummy")
+    with pytest.raises(ParameterError, match="it is text, and the model's folder holds no token"):
+        data.load_samples(params, None)

@@ -3,7 +3,7 @@ import math
 import pytest
 from conftest import echo_params, write_articles
 
-from vllm_loadgen import explore
+from vllm_loadgen import explore, narrative
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.explore import Probe
 from vllm_loadgen.runs import Run
@@ -144,3 +144,6 @@ def test_tuning_varies_one_parameter_at_a_time(params):
     assert table.loc["enable_prefix_caching=True", "rules"] == "Prefix caching"
     assert table.loc["max_num_seqs=4", "rules"] == "kept"
     assert table["rouge1"].notna().sum() == 5
+    text = narrative.tuning_text(table)
+    assert f"came with {table['tokens_per_s'].idxmax()}" in text
+    assert narrative.tuning_text(table.iloc[:0]) == ""

@@ -30,5 +30,13 @@ def test_without_a_schedule_a_query_is_due_when_issued():
     assert frame["scheduled_ns"].tolist() == frame["issued_ns"].tolist() == [0, 200]
 
 
+def test_queries_issued_after_the_schedule_was_made_are_left_out():
+    recorder = Recorder()
+    for issued_ns in (1000, 3000, 9000):
+        recorder.add(0, issued_ns, 1)
+    frame = recorder.frame(np.array([0, 2000]))
+    assert frame["scheduled_ns"].tolist() == [0, 2000]
+
+
 def test_no_queries_at_all():
     assert Recorder().frame(None).empty

@@ -12,13 +12,13 @@ def test_samples_of_this_machine(monkeypatch):
     monkeypatch.setattr(telemetry, "INTERVAL_S", 0.1)
     start_ns = time.monotonic_ns()
     with Telemetry() as watching:
-        end = time.monotonic() + 0.6
-        while time.monotonic() < end:
-            pass  # keeps a core busy
+        deadline = time.monotonic() + 30
+        while len(watching.frame(start_ns)) < 3 and time.monotonic() < deadline:
+            sum(range(100_000))  # keeps a core busy
     frame = watching.frame(start_ns)
     assert len(frame) >= 3
     assert frame["time_s"].is_monotonic_increasing
-    assert frame["time_s"].between(0, 5).all()
+    assert frame["time_s"].between(0, 60).all()
     assert frame["own_cpu_share"].mean() > 0
     assert frame["cpu_share"].between(-0.01, 1.01).all()
     assert frame["own_memory_gib"].between(0.01, 100).all()

@@ -269,6 +269,22 @@ def beyond(peak: pd.DataFrame, sweep: pd.DataFrame, tuning: pd.DataFrame) -> str
     return f"perf.ipynb makes on demand: {'; '.join(missing)}." if missing else ""
 
 
+def tuning_text(tuning: pd.DataFrame) -> str:
+    """How much of a tuning is chance, and the best of it; empty without one."""
+    if tuning.empty:
+        return ""
+    rates = tuning["tokens_per_s"].dropna()
+    baselines = rates[rates.index.str.startswith("baseline")]
+    if len(baselines) < 2:
+        return "One of the two measurements of the run as it is failed: nothing to compare with."
+    drift = baselines.max() / baselines.min() - 1
+    best = rates.idxmax()
+    return (
+        f"The two measurements of the run as it is differ by {drift:.1%}: a smaller difference is "
+        f"chance. The most tokens/s came with {best} ({tuning.loc[best, 'ratio'] - 1:+.1%})."
+    )
+
+
 def compared(runs: list[Digest]) -> str:
     """How to read the comparison, or how to ask for one."""
     if not runs:

@@ -86,8 +86,8 @@ class RunParams(BaseModel):
     tensor_parallel_size: int = Field(1, gt=0, description="GPUs that share a model")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory")
     cpu_kv_cache_gib: int = Field(2, gt=0, description="KV cache on a CPU, GiB")
-    cpu_reserved_cores: int = Field(
-        0, ge=0, description="cores that vLLM's threads leave free on a CPU"
+    cpu_reserved_cores: int | None = Field(
+        None, ge=0, description="cores that vLLM's threads leave free on a CPU"
     )
     max_num_seqs: int | None = Field(None, gt=0, description="most queries in one batch")
     max_num_batched_tokens: int | None = Field(None, gt=0, description="most tokens a step")

@@ -51,10 +51,11 @@ class Recorder:
         Args:
             schedule_ns: as in ``frame``.
         """
-        if not len(self):
-            return 0
         issued = np.array(self.issued_ns)
-        return int(issued.min() if schedule_ns is None else (issued - schedule_ns).min())
+        if schedule_ns is not None:
+            # A test that was given up may still be issuing: queries after the schedule wait.
+            issued = issued[: len(schedule_ns)] - schedule_ns
+        return int(issued.min()) if len(issued) else 0
 
     def recent_ms(self, queries: int = 256) -> dict[str, float]:
         """Mean ttft_ms and tpot_ms of the last queries, from their issue, while a test runs.
@@ -84,7 +85,8 @@ class Recorder:
                 once).
 
         """
-        frame = pd.DataFrame({name: np.array(c) for name, c in self._columns.items()})
+        rows = len(self.output_tokens) if schedule_ns is None else len(schedule_ns)
+        frame = pd.DataFrame({name: np.array(c[:rows]) for name, c in self._columns.items()})
         if schedule_ns is None:
             frame.insert(1, "scheduled_ns", frame["issued_ns"])
         else:

@@ -15,9 +15,11 @@ from vllm_loadgen.params import RunParams
 
 # With DELTA outputs: the first token alone, then everything else in one piece.
 WHOLE_REST = 10**6
-# Where the parameters leave it open, on a CPU (measured: README, Settings): compiled is no faster
-# and loads for minutes, and prompts in short pieces let decoding go on beside them.
-ON_CPU = {"enforce_eager": True, "max_num_batched_tokens": 256}
+# Where the parameters leave it open, on a CPU (measured: README, Settings): compiling gains a tenth
+# and takes minutes.
+ON_CPU = {"enforce_eager": True}
+# vLLM leaves a core to its scheduler, which of two cores is half the machine.
+FEW_CORES = 4
 
 
 def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
@@ -72,9 +74,11 @@ class VllmEngine(Engine):
 
     async def start(self) -> dict[str, Any]:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self._params.cpu_kv_cache_gib))
-        # vLLM leaves a core to its scheduler by default, which on two cores is half the machine.
-        reserved = str(self._params.cpu_reserved_cores)
-        os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", reserved)
+        reserved = self._params.cpu_reserved_cores
+        if reserved is None and len(os.sched_getaffinity(0)) < FEW_CORES:
+            reserved = 0
+        if reserved is not None:
+            os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", str(reserved))
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         import vllm
         from vllm import AsyncEngineArgs, SamplingParams

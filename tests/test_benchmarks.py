@@ -1,0 +1,80 @@
+"""The benchmarks measure and assert nothing; here it is tested that they measure what they say."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from conftest import ROOT
+
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+@pytest.mark.parametrize("kind", ["Server", "Offline", "empty"])
+def test_one_measurement_of_the_ceiling(kind):
+    command = [sys.executable, str(BENCHMARKS / "ceiling.py"), kind, "1500", "3000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["queries"] == 2000  # whole passes of the thousand samples
+    assert found["samples_per_s"] > 0
+    assert found["p99_ms"] >= 0
+    assert found["cpu_us"] > 0
+
+
+def test_the_open_loop_asks_at_the_due_times_and_counts_from_them():
+    import rig
+
+    asked = []
+
+    async def generate(prompt, name):
+        asked.append((prompt, name))
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+            yield SimpleNamespace(outputs=[SimpleNamespace(token_ids=[1])])
+
+    found = asyncio.run(rig.open_loop(generate, ["a", "b"], [1, 0], [0.0, 0.05]))
+    assert [prompt for prompt, _ in asked] == ["b", "a"]
+    assert found["ttft_ms"] >= 20
+    assert found["tpot_ms"] >= 20
+
+
+def test_the_table_divides_ours_by_what_stands_beside_it():
+    import bench
+
+    offline = {"tokens_per_s": 99.0, "generate_tokens_per_s": 100.0, "ratio": 0.99,
+               "longest_first_tokens_per_s": 198.0, "longest_first_ratio": 2.0}  # fmt: skip
+    server = {"rate": 0.7, "loadgen": {"ttft_ms": 101.0, "tpot_ms": 50.0},
+              "open_loop": {"ttft_ms": 100.0, "tpot_ms": 50.0}}  # fmt: skip
+    serial = {"samples_per_s": 2.0, "serial_samples_per_s": 0.5, "rate": 0.75,
+              "ttft_ms": 300.0, "serial_ttft_ms": 30_000.0}  # fmt: skip
+    text = bench.table({"engine": {"offline": offline, "server": server, "serial": serial}})
+    assert "| Offline, tokens/s, against LLM.generate | 99.0 | 100.0 | 0.990 |" in text
+    assert "an open loop | 101.0 | 100.0 | 1.010 |" in text
+    assert "| Capacity, queries/s, against one in flight | 2.00 | 0.50 | 4.00 |" in text
+    assert "| 300 | 30,000 | 0.0100 |" in text
+
+
+def test_synthetic_prompts_have_the_official_mean_length(tmp_path):
+    import workload
+
+    path = workload.write_prompts(tmp_path / "p.json", 4000, 1000)
+    lengths = [len(row["tok_input"]) for row in json.loads(path.read_text())]
+    assert sum(lengths) / len(lengths) == pytest.approx(workload.MEAN_TOKENS, rel=0.05)
+    assert max(lengths) <= workload.LONGEST
+
+
+def test_a_shape_without_weights_is_described(tmp_path):
+    import workload
+
+    from vllm_loadgen import models
+
+    found = models.describe("x", workload.write_shape("llama3.1-8b", tmp_path), "bfloat16")
+    assert found["parameters"] == pytest.approx(8.03e9, rel=1e-3)
+    assert not models.has_tokenizer(tmp_path)
