@@ -22,19 +22,24 @@ from vllm_loadgen.params import RunParams, read_yaml
 
 HERE = Path(__file__).parent
 # Rates that the ceiling is looked for among, queries/s, and for how long each.
-RATES = (1000, 2000, 5000, 10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000, 70_000, 100_000)
+RATES = (
+    1000, 2000, 5000, 10_000, 15_000, 20_000, 25_000, 30_000, 40_000, 50_000, 70_000, 100_000,
+    150_000, 200_000, 300_000, 500_000,
+)  # fmt: skip
 RATE_S = 2.0
 P99_MS = 1.0
 GROWTH = (1_000, 10_000, 100_000, 1_000_000)
 
 
 def part(script: str, *arguments: str) -> dict[str, Any]:
-    """One measurement in a process of its own; the last line that it prints."""
+    """One measurement in a process of its own; the last object that it prints."""
     command = [sys.executable, str(HERE / script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{script} {arguments[0]} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    # vLLM may have a word to say as it ends.
+    objects = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return json.loads(objects[-1])
 
 
 def ceiling(repeats: int) -> dict[str, Any]:
