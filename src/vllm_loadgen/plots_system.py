@@ -46,37 +46,36 @@ def machine_load(telemetry: pd.DataFrame) -> Figure:
     """CPU and memory over the test, and the GPUs' where there are any."""
     gpu = "gpu_share" in telemetry
     fig, axes = figure(3 if gpu else 1, 2, height=2.4)
-    draw = _Telemetry(telemetry)
-    draw.lines(axes[0, 0], "CPU", "%", {"cpu_share": "machine", "own_cpu_share": "benchmark"}, 100)
-    draw.lines(axes[0, 1], "Memory of the benchmark", "GiB", {"own_memory_gib": ""})
+    shares = {"cpu_share": "machine", "own_cpu_share": "benchmark"}
+    _draw_samples(axes[0, 0], telemetry, shares, "CPU", "%", 100)
+    _draw_samples(axes[0, 1], telemetry, {"own_memory_gib": ""}, "Memory of the benchmark", "GiB")
     if gpu:
-        draw.lines(axes[1, 0], "GPU, busiest", "%", {"gpu_share": ""}, 100)
-        draw.lines(axes[1, 1], "GPU memory", "GiB", {"gpu_memory_gib": ""})
-        draw.lines(axes[2, 0], "GPU power", "W", {"gpu_power_w": ""})
-        draw.lines(axes[2, 1], "GPU temperature", "degrees C", {"gpu_temperature_c": ""})
+        _draw_samples(axes[1, 0], telemetry, {"gpu_share": ""}, "GPU, busiest", "%", 100)
+        _draw_samples(axes[1, 1], telemetry, {"gpu_memory_gib": ""}, "GPU memory", "GiB")
+        _draw_samples(axes[2, 0], telemetry, {"gpu_power_w": ""}, "GPU power", "W")
+        heat = {"gpu_temperature_c": ""}
+        _draw_samples(axes[2, 1], telemetry, heat, "GPU temperature", "degrees C")
     return fig
 
 
-class _Telemetry:
-    """Draws columns of the samples over their time."""
-
-    def __init__(self, samples: pd.DataFrame) -> None:
-        self._samples = samples
-
-    def lines(
-        self, axis: Axes, title: str, unit: str, columns: dict[str, str], factor: float = 1.0
-    ) -> None:
-        for (name, label), color, line in zip(columns.items(), (BLUE, ORANGE), ("-", "--"),
-                                              strict=False):  # fmt: skip
-            axis.plot(
-                self._samples["time_s"], self._samples[name] * factor, line, color=color,
-                label=label,
-            )  # fmt: skip
-        axis.set(xlabel="time, s", ylabel=unit)
-        axis.set_ylim(bottom=0)
-        axis.set_title(title, fontsize=10)
-        if len(columns) > 1:
-            legend_above(axis)
+def _draw_samples(
+    axis: Axes,
+    samples: pd.DataFrame,
+    columns: dict[str, str],
+    title: str,
+    unit: str,
+    factor: float = 1.0,
+) -> None:
+    """Columns of the samples, {name: label}, over their time."""
+    styles = ((BLUE, "-"), (ORANGE, "--"))
+    for (name, label), (color, line) in zip(columns.items(), styles, strict=False):
+        values = samples[name] * factor
+        axis.plot(samples["time_s"], values, line, color=color, label=label)
+    axis.set(xlabel="time, s", ylabel=unit)
+    axis.set_ylim(bottom=0)
+    axis.set_title(title, fontsize=10)
+    if len(columns) > 1:
+        legend_above(axis)
 
 
 def machine_caption(telemetry: pd.DataFrame) -> str:
@@ -147,41 +146,43 @@ def sweep_curves(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
     """
     fig, axes = figure(1, 2, height=3.6)
     latency, pareto = axes[0]
-    kinds = (("rate", BLUE, "o", "queries/s"), ("concurrency", ORANGE, "s", "queries at once"))
-    for kind, color, marker, unit in kinds:
+    kinds = (("rate", BLUE, "o-", "queries/s"), ("concurrency", ORANGE, "s--", "queries at once"))
+    for kind, color, style, unit in kinds:
         points = table[table["kind"] == kind].sort_values("offered")
-        if points.empty:
-            continue
-        label = f"{unit} offered"
-        latency.plot(points["samples_per_s"], points["ttft_p99_ms"], marker + "-", color=color,
-                     label=label)  # fmt: skip
-        pareto.plot(points["user_tokens_per_s"], points["tokens_per_s"], marker + "-", color=color,
-                    label=label)  # fmt: skip
-        for _, point in points.iterrows():
-            text, offset = f"{point['offered']:g}", (4, 5)
-            for axis, at in (
-                (latency, (point["samples_per_s"], point["ttft_p99_ms"])),
-                (pareto, (point["user_tokens_per_s"], point["tokens_per_s"])),
-            ):
-                axis.annotate(text, at, offset, textcoords="offset points", fontsize=8)
-    rates = table[table["kind"] == "rate"].sort_values("offered")
-    if len(rates):
-        twin = latency.twinx()
-        twin.plot(rates["samples_per_s"], rates["goodput_per_s"], "^:", color=GREEN,
-                  label="goodput")  # fmt: skip
-        twin.set_ylabel("goodput, queries/s within the limits", color=GREEN, fontsize=9)
-        twin.set_ylim(bottom=0)
-        twin.grid(visible=False)
+        if len(points):
+            label = f"{unit} offered"
+            _draw_points(latency, points, "samples_per_s", "ttft_p99_ms", style, color, label)
+            _draw_points(pareto, points, "user_tokens_per_s", "tokens_per_s", style, color, label)
+    _draw_goodput(latency, table[table["kind"] == "rate"].sort_values("offered"))
     _shade_limits(latency, pareto, table, limits_ms)
     latency.set(xlabel="completed, queries/s", ylabel="p99 TTFT, ms")
-    latency.set_ylim(bottom=0)
     latency.set_title("Latency against throughput", fontsize=10)
     pareto.set(xlabel="tokens/s that one user sees", ylabel="tokens/s of the system")
-    pareto.set_ylim(bottom=0)
     pareto.set_title("The system's speed against a user's", fontsize=10)
     for axis in (latency, pareto):
+        axis.set_ylim(bottom=0)
         legend_above(axis)
     return fig
+
+
+def _draw_points(
+    axis: Axes, points: pd.DataFrame, across: str, up: str, style: str, color: str, label: str
+) -> None:
+    """One curve, each point with what was offered there."""
+    axis.plot(points[across], points[up], style, color=color, label=label)
+    for x, y, offered in zip(points[across], points[up], points["offered"], strict=True):
+        axis.annotate(f"{offered:g}", (x, y), (4, 5), textcoords="offset points", fontsize=8)
+
+
+def _draw_goodput(axis: Axes, rates: pd.DataFrame) -> None:
+    """Queries/s within the limits, on an axis of its own at the right."""
+    if rates.empty:
+        return
+    twin = axis.twinx()
+    twin.plot(rates["samples_per_s"], rates["goodput_per_s"], "^:", color=GREEN)
+    twin.set_ylabel("goodput (triangles), queries/s", color=GREEN, fontsize=9)
+    twin.set_ylim(bottom=0)
+    twin.grid(visible=False)
 
 
 def _shade_limits(

@@ -19,12 +19,13 @@ from rig import Rig, means, open_loop
 from workload import workload
 
 from vllm_loadgen import loadgen
-from vllm_loadgen.engines.vllm import VllmEngine, engine_args
+from vllm_loadgen.engines.vllm import VllmEngine, engine_args, set_environment
 from vllm_loadgen.params import RunParams
 
 
 def generate(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
     """tokens/s of ``LLM.generate`` with the same options, run by run."""
+    set_environment(params)
     from vllm import LLM, SamplingParams
 
     options = engine_args(params, model)

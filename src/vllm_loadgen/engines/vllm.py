@@ -63,6 +63,17 @@ def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
     return (ON_CPU if current_platform.is_cpu() else {}) | given | params.engine_options
 
 
+def set_environment(params: RunParams) -> None:
+    """What vLLM takes from the environment alone; what the user has set there wins."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(params.cpu_kv_cache_gib))
+    reserved = params.cpu_reserved_cores
+    if reserved is None and len(os.sched_getaffinity(0)) < FEW_CORES:
+        reserved = 0
+    if reserved is not None:
+        os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", str(reserved))
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+
+
 class VllmEngine(Engine):
     """AsyncLLM; greedy, two outputs a query, no detokenization."""
 
@@ -73,13 +84,7 @@ class VllmEngine(Engine):
         self._steps = StepLog()
 
     async def start(self) -> dict[str, Any]:
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self._params.cpu_kv_cache_gib))
-        reserved = self._params.cpu_reserved_cores
-        if reserved is None and len(os.sched_getaffinity(0)) < FEW_CORES:
-            reserved = 0
-        if reserved is not None:
-            os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", str(reserved))
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        set_environment(self._params)
         import vllm
         from vllm import AsyncEngineArgs, SamplingParams
         from vllm.sampling_params import RequestOutputKind
