@@ -6,11 +6,14 @@ alternating, and the median of several. Nothing asserts them.
 
 import argparse
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -34,12 +37,18 @@ GROWTH = (1_000, 10_000, 100_000, 1_000_000)
 def part(script: str, *arguments: str) -> dict[str, Any]:
     """One measurement in a process of its own; the last object that it prints."""
     command = [sys.executable, str(HERE / script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{script} {arguments[0]} failed:\n{done.stderr[-3000:]}")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+    try:
+        out, errors = process.communicate()
+    finally:
+        # Its session holds what vLLM started: an interrupt leaves nothing behind.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        raise SystemExit(f"{script} {arguments[0]} failed:\n{errors[-3000:]}")
     # vLLM may have a word to say as it ends.
-    objects = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return json.loads(objects[-1])
+    return json.loads([line for line in out.splitlines() if line.startswith("{")][-1])
 
 
 def ceiling(repeats: int) -> dict[str, Any]:
