@@ -307,7 +307,7 @@ def conclusion(run: Run, rules: list[Rule]) -> str:
     return " ".join(
         [
             f"LoadGen's verdict is {verdict}.",
-            f"{len(problems)} problems were found: {'; '.join(problems)}."
+            f"{analysis.count(len(problems), 'problem')} found: {'; '.join(problems)}."
             if problems
             else "No problem was found in the records.",
             f"With {departs} departures from the official rules the figures describe this machine "

@@ -110,7 +110,9 @@ def _as_list(value: Any) -> list[str]:
 def table(frame: pd.DataFrame) -> HTML:
     """A frame as an HTML table: the index as an ordinary column, numbers to four decimals."""
     plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
-    return HTML(plain.to_html(index=False, border=0, float_format=_number, na_rep=""))
+    html = plain.to_html(index=False, border=0, float_format=_number, na_rep="", justify="left")
+    # JupyterLab would set all cells to the right, and most of ours are text.
+    return HTML(html.replace("<td>", '<td style="text-align: left">'))
 
 
 def _number(value: float) -> str:
