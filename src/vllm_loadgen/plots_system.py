@@ -151,10 +151,13 @@ def sweep_curves(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
         points = table[table["kind"] == kind].sort_values("offered")
         if len(points):
             label = f"{unit} offered"
-            _draw_points(latency, points, "samples_per_s", "ttft_p99_ms", style, color, label)
+            # Of queries that are all there at the start the TTFT is the length of the test.
+            if kind == "rate" or set(table["kind"]) == {"concurrency"}:
+                _draw_points(latency, points, "samples_per_s", "ttft_p99_ms", style, color, label)
             _draw_points(pareto, points, "user_tokens_per_s", "tokens_per_s", style, color, label)
     _draw_goodput(latency, table[table["kind"] == "rate"].sort_values("offered"))
     _shade_limits(latency, pareto, table, limits_ms)
+    latency.margins(y=0.15)
     latency.set(xlabel="completed, queries/s", ylabel="p99 TTFT, ms")
     latency.set_title("Latency against throughput", fontsize=10)
     pareto.set(xlabel="tokens/s that one user sees", ylabel="tokens/s of the system")
@@ -190,8 +193,7 @@ def _shade_limits(
 ) -> None:
     """The region that keeps the limits."""
     if limits_ms["ttft"]:
-        top = min(limits_ms["ttft"], 1.1 * table["ttft_p99_ms"].max())
-        latency.axhspan(0, top, color=GREEN, alpha=0.08)
+        latency.axhspan(0, limits_ms["ttft"], color=GREEN, alpha=0.08)
     if limits_ms["tpot"]:
         least = 1e3 / limits_ms["tpot"]
         right = max(1.1 * table["user_tokens_per_s"].max(), 1.1 * least)
