@@ -222,9 +222,7 @@ def chance(verdict: dict[str, Any]) -> str:
     if "ratio_low" not in row:
         return ""
     low, high, limit = row["ratio_low"], row["ratio_high"], LEVELS["99 %"]
-    text = (
-        f"By chance alone the ROUGE-1 ratio of these samples may lie from {low:.3f} to {high:.3f}"
-    )
+    text = f"The 95 % interval of the ROUGE-1 ratio over these samples is {low:.3f} to {high:.3f}"
     if low < limit <= high:
         return f"{text}: they are too few to tell a loss of 1 % from none."
     return f"{text}, {'above' if low >= limit else 'below'} the limit of {limit} in either case."

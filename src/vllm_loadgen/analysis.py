@@ -240,7 +240,7 @@ def mean_interval(values: Any, repeats: int = 2000) -> tuple[float, float]:
     known = np.asarray(pd.Series(values).dropna(), dtype=float)
     if len(known) < 2:
         return math.nan, math.nan
-    # Of many values parts are drawn, so that memory stays bounded; the seed makes it repeatable.
+    # One resample at a time, so that memory stays bounded; the seed makes it repeatable.
     generator = np.random.default_rng(0)
     means = [known[generator.integers(len(known), size=len(known))].mean() for _ in range(repeats)]
     low, high = np.percentile(means, [2.5, 97.5])

@@ -19,7 +19,7 @@ from vllm_loadgen.runs import Run, TestResult, read_json, write_json
 # The search ends when the lowest rate that fails is this multiple of the highest that holds.
 PRECISION = 1.05
 GROWTH = 1.5
-# A first guess: Server reaches about this share of Offline (peers' published results, README).
+# A first guess, on the low side: a search that begins with a rate that holds is the shorter.
 SERVER_SHARE = 0.7
 # A rate so far below the first guess is no rate worth finding.
 HOPELESS = 50
@@ -105,11 +105,11 @@ def find_peak(run: Run, say: Callable[[str], Any] = print) -> TestResult:
             short = min(run.params.min_duration_ms or PROBE_MS, PROBE_MS)
             name = _next_name(run)
             test = run.perform("performance", name, target_qps=rate, min_duration_ms=short)
-        valid = conformance.effective_verdict(test.result, test.records)[0] == "VALID"
-        probes.append(Probe(rate, valid, test.result["duration_s"]))
-        _note_peak(run, capacity, probes, full and valid)
+        probes.append(_probe(test))
+        confirmed = full and probes[-1].valid
+        _note_peak(run, capacity, probes, confirmed)
         say(_line(probes, full))
-        if full and valid:
+        if confirmed:
             return test
         if full:
             # Nothing measured is lost: it becomes one of the probes.
@@ -122,11 +122,8 @@ def _line(probes: list[Probe], full: bool) -> str:
     text = f"{last.qps:.4g} queries/s: {'VALID' if last.valid else 'INVALID'}"
     if full:
         return f"{text} in the full test" + ("" if last.valid else ", so the search goes on")
-    return f"{text}; at most {left} more probes and the full test, about {_say_s(mean_s, left)}"
-
-
-def _say_s(mean_s: float, left: int) -> str:
-    return f"{max(1, round(mean_s * (left + 1) / 60))} min"
+    minutes = max(1, round(mean_s * (left + 1) / 60))
+    return f"{text}; at most {left} more probes and the full test, about {minutes} min"
 
 
 def _next_name(run: Run) -> str:
@@ -137,14 +134,14 @@ def _next_name(run: Run) -> str:
 
 
 def _finished_probes(run: Run) -> list[Probe]:
-    probes = []
-    for path in sorted(run.folder.glob("peak/[0-9]*/result.json")):
-        test = TestResult(path.parent)
-        if test.result["status"] == "complete":
-            verdict = conformance.effective_verdict(test.result, test.records)[0]
-            rate = test.params.target_qps
-            probes.append(Probe(rate, verdict == "VALID", test.result["duration_s"]))
-    return probes
+    paths = sorted(run.folder.glob("peak/[0-9]*/result.json"))
+    tests = [TestResult(path.parent) for path in paths]
+    return [_probe(test) for test in tests if test.result["status"] == "complete"]
+
+
+def _probe(test: TestResult) -> Probe:
+    verdict = conformance.effective_verdict(test.result, test.records)[0]
+    return Probe(test.params.target_qps, verdict == "VALID", test.result["duration_s"])
 
 
 def _note_peak(run: Run, capacity: float, probes: list[Probe], confirmed: bool) -> None:

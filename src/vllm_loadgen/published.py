@@ -16,9 +16,9 @@ SAME_TASK = ("Model", "Weights", "Dataset", "Prompt", "Longest answer", "Shortes
 def results() -> pd.DataFrame:
     """Published Llama-3.1-8B results, tokens/s per accelerator, best first.
 
-    From the ``mlperf_log_summary.txt`` of mlcommons/inference_results_v5.1 and v6.0 (division
-    closed), each system's tokens/s divided by the accelerators it used. The engine of NVIDIA's
-    partners is inferred from their usual stack.
+    From the ``mlperf_log_summary.txt`` of mlcommons/inference_results_v5.1 and v6.0, each system's
+    tokens/s divided by the accelerators it used. The engine of NVIDIA's partners is inferred from
+    their usual stack.
 
     Returns:
         accelerator, devices, engine, round, offline, server, interactive (NaN: no result).

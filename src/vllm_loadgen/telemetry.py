@@ -65,16 +65,17 @@ class Telemetry:
             (resident); with GPUs gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w,
             gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of all GPUs.
         """
-        frame = pd.DataFrame(self._rows)
-        if frame.empty:
-            return frame
-        frame.insert(0, "time_s", (frame.pop("monotonic_ns") - start_ns) / 1e9)
-        return frame
+        return _since(pd.DataFrame(self._rows), start_ns)
 
 
 def steps_frame(steps: Mapping[str, Sequence[float]], start_ns: int) -> pd.DataFrame:
     """An engine's steps (see ``Engine.steps``) with time_s since the run's start."""
-    frame = pd.DataFrame({name: np.array(column) for name, column in steps.items()})
+    columns = {name: np.array(column) for name, column in steps.items()}
+    return _since(pd.DataFrame(columns), start_ns)
+
+
+def _since(frame: pd.DataFrame, start_ns: int) -> pd.DataFrame:
+    """monotonic_ns as time_s since the start; an empty frame has neither."""
     if not frame.empty:
         frame.insert(0, "time_s", (frame.pop("monotonic_ns") - start_ns) / 1e9)
     return frame
