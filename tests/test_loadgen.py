@@ -11,6 +11,16 @@ from vllm_loadgen.params import RunParams
 from vllm_loadgen.records import read_records
 
 
+def just_below(theirs_ms, ours_ms, late_ms):
+    """Whether both are the same time: ours is stamped before LoadGen is told, so never after it.
+
+    By how much before is up to the machine (a busy one may stop us in between), so what depends
+    on a few queries is given more room than the median, which is to agree closely.
+    """
+    clocks_ms = 0.1  # LoadGen reads another clock
+    return theirs_ms - late_ms <= ours_ms <= theirs_ms + clocks_ms
+
+
 def run(echo, params, folder, mode="performance"):
     folder.mkdir()
     echo.run(params, PROMPTS, mode, folder)
@@ -59,21 +69,27 @@ def test_a_key_that_did_not_take_is_an_error(tmp_path, monkeypatch):
 
 
 def test_server_figures_agree_with_loadgens(echo, tmp_path):
-    result, records = run(echo, echo_params(), tmp_path / "server")
+    # 64 queries in 3 s: one more or fewer in a rate would be 50 ms.
+    result, records = run(
+        echo, echo_params(target_qps=20.0, min_query_count=50), tmp_path / "server"
+    )
     log, own = result["loadgen_results"], metrics(records, "Server")
     assert result["status"] == "complete"
     assert result["verdict"] == log["validity"] == "VALID"
     assert result["queries"] == log["query_count"] == 64  # 50 rounded up to passes of 16 samples
     assert own["output_tokens"] == {"mean": 32, "total": 64 * 32}
-    # LoadGen stamps a completion when it is told, ours is stamped just before.
     for name, key in (("ttft_ms", "first_token_"), ("latency_ms", "")):
-        assert own[name]["mean"] == pytest.approx(log[f"{key}mean_latency_ns"] / 1e6, abs=0.3)
-        for label, share in (("p50", "50.00"), ("p90", "90.00"), ("p99", "99.00")):
+        assert just_below(log[f"{key}mean_latency_ns"] / 1e6, own[name]["mean"], 5)
+        for label, share, late_ms in (
+            ("p50", "50.00", 1),
+            ("p90", "90.00", 20),
+            ("p99", "99.00", 50),
+        ):
             theirs = log[f"{key}{share}_percentile_latency_ns"] / 1e6
-            assert own[name][label] == pytest.approx(theirs, abs=0.5)
-    assert own["tpot_ms"]["mean"] == pytest.approx(log["time_to_output_token_mean"] / 1e6, abs=0.02)
-    assert own["samples_per_s"] == pytest.approx(log["completed_samples_per_sec"], rel=1e-3)
-    assert own["tokens_per_s"] == pytest.approx(log["completed_tokens_per_second"], rel=1e-3)
+            assert just_below(theirs, own[name][label], late_ms)
+    assert own["tpot_ms"]["mean"] == pytest.approx(log["time_to_output_token_mean"] / 1e6, abs=0.1)
+    assert own["samples_per_s"] == pytest.approx(log["completed_samples_per_sec"], rel=5e-3)
+    assert own["tokens_per_s"] == pytest.approx(log["completed_tokens_per_second"], rel=5e-3)
 
 
 def test_server_schedule_is_loadgens(echo, tmp_path):
@@ -85,13 +101,14 @@ def test_server_schedule_is_loadgens(echo, tmp_path):
 
 
 def test_offline_figures_agree_with_loadgens(echo, tmp_path):
-    params = echo_params(scenario="Offline", target_qps=200.0)
+    # Two at once make it last over a second: LoadGen's end is later than ours by what it does then.
+    params = echo_params(scenario="Offline", target_qps=200.0, concurrency=2)
     result, records = run(echo, params, tmp_path / "offline")
     log, own = result["loadgen_results"], metrics(records, "Offline")
     assert (records["scheduled_ns"] == 0).all()
     assert len(records) % len(PROMPTS) == 0
-    assert own["samples_per_s"] == pytest.approx(log["samples_per_second"], rel=0.02)
-    assert own["tokens_per_s"] == pytest.approx(log["tokens_per_second"], rel=0.02)
+    assert own["samples_per_s"] == pytest.approx(log["samples_per_second"], rel=0.05)
+    assert own["tokens_per_s"] == pytest.approx(log["tokens_per_second"], rel=0.05)
 
 
 def test_single_stream_has_one_query_in_flight(echo, tmp_path):

@@ -46,10 +46,10 @@ def test_each_scenario(session, samples, tmp_path, scenario):
     assert (times.diff(axis=1).iloc[:, 1:] >= -0.001).all(axis=None)
     key = {"Offline": "samples_per_second", "Server": "completed_samples_per_sec"}.get(scenario)
     if key:
-        assert own["samples_per_s"] == pytest.approx(log[key], rel=0.01)
+        assert own["samples_per_s"] == pytest.approx(log[key], rel=0.05)
     if scenario != "Offline":
         theirs = log["first_token_mean_latency_ns"] / 1e6
-        assert own["ttft_ms"]["mean"] == pytest.approx(theirs, abs=2)
+        assert own["ttft_ms"]["mean"] == pytest.approx(theirs, rel=0.1)
 
 
 def test_answers_are_text_of_the_model(session, samples, tmp_path):
