@@ -109,11 +109,12 @@ def against_engine(params: RunParams, prompts: int, repeats: int) -> dict[str, A
     return {
         "offline": ours | {
             "generate_tokens_per_s": own,
+            "by_run": {"ours": offline["tokens_per_s"], "generate": generate},
             "ratio": ours["tokens_per_s"] / own,
             "longest_first_ratio": ours["longest_first_tokens_per_s"] / ours["tokens_per_s"],
         },
         "server": {"rate": rate, **means},
-        "serial": engine("serial", params, 1),
+        "serial": engine("serial", params, repeats),
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ The last line printed is JSON.
 """
 
 import json
+import statistics
 import sys
 import tempfile
 import time
@@ -92,26 +93,33 @@ def _generate(engine: VllmEngine, run: str) -> Any:
 
 
 def serial(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
-    """Capacity with one query in flight and with all; TTFT of both at 1.5 times the former."""
+    """Capacity with one query in flight and with all; TTFT of both at 1.5 times the former.
+
+    Medians over ``runs``, which alternate; the rate is of the first.
+    """
     few = prompts[: max(8, len(prompts) // 4)]
     with Rig(VllmEngine(params, model), few) as rig, tempfile.TemporaryDirectory() as folder:
         together = all_at_once(params, len(few))
+        found: dict[str, list[float]] = {}
 
-        def test(name: str, params: RunParams, **options: Any) -> dict[str, float]:
-            return means(rig.loadgen(params, Path(folder) / name, **options), params.scenario)
+        def test(name: str, key: str, params: RunParams, concurrency: int | None) -> float:
+            place = Path(folder) / f"{name}-{len(found.get(name, []))}"
+            records = rig.loadgen(params, place, concurrency=concurrency)
+            value = means(records, params.scenario)[key]
+            found.setdefault(name, []).append(value)
+            return value
 
-        one = test("one", together, concurrency=1)
-        rate = 1.5 * one["samples_per_s"]
-        arriving = params.changed(
-            scenario="Server", target_qps=rate, min_query_count=2 * len(few), min_duration_ms=1
-        )
-        return {
-            "serial_samples_per_s": one["samples_per_s"],
-            "samples_per_s": test("all", together)["samples_per_s"],
-            "rate": rate,
-            "serial_ttft_ms": test("one-server", arriving, concurrency=1)["ttft_ms"],
-            "ttft_ms": test("all-server", arriving)["ttft_ms"],
-        }
+        rate = 0.0
+        for _ in range(runs):
+            capacity = test("serial_samples_per_s", "samples_per_s", together, 1)
+            rate = rate or 1.5 * capacity
+            test("samples_per_s", "samples_per_s", together, None)
+            arriving = params.changed(
+                scenario="Server", target_qps=rate, min_query_count=2 * len(few), min_duration_ms=1
+            )
+            test("serial_ttft_ms", "ttft_ms", arriving, 1)
+            test("ttft_ms", "ttft_ms", arriving, None)
+    return {"rate": rate, **{name: statistics.median(values) for name, values in found.items()}}
 
 
 def all_at_once(params: RunParams, count: int) -> RunParams:

@@ -88,11 +88,17 @@ class VllmEngine(Engine):
         import vllm
         from vllm import AsyncEngineArgs, SamplingParams
         from vllm.sampling_params import RequestOutputKind
+        from vllm.usage.usage_lib import UsageContext
         from vllm.v1.engine.async_llm import AsyncLLM
 
         args = engine_args(self._params, self._model_path)
+        # By its use vLLM chooses the batch limits that are left open: large for throughput, smaller
+        # for serving. Unasked, AsyncLLM takes those of neither (128 queries on any GPU).
+        offline = self._params.scenario == "Offline"
         self._llm = AsyncLLM.from_engine_args(
-            AsyncEngineArgs(**args), stat_loggers=[lambda *_: self._steps]
+            AsyncEngineArgs(**args),
+            usage_context=UsageContext.LLM_CLASS if offline else UsageContext.OPENAI_API_SERVER,
+            stat_loggers=[lambda *_: self._steps],
         )
         self._sampling = SamplingParams(
             temperature=0.0,
