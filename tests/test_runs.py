@@ -3,7 +3,7 @@ import json
 import pytest
 from conftest import echo_params, write_articles
 
-from vllm_loadgen import runs, submission
+from vllm_loadgen import folders, submission
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.runs import Run
 
@@ -100,7 +100,7 @@ def test_a_folder_that_holds_no_run(tmp_path):
     with pytest.raises(ParameterError, match=r"run = .*holds no params.yaml"):
         Run.open(tmp_path)
     with pytest.raises(BenchmarkError, match="Run again"):
-        runs.read_json(tmp_path / "missing.json")
+        folders.read_json(tmp_path / "missing.json")
 
 
 def test_no_secret_reaches_a_run(params, monkeypatch):

@@ -12,7 +12,8 @@ import pandas as pd
 
 from vllm_loadgen import analysis
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.runs import Run, find_file
+from vllm_loadgen.folders import find_file
+from vllm_loadgen.runs import Run
 
 # An executed notebook carries its run's figures under this MIME type, shown by no front end.
 MIME = "application/vnd.vllm-loadgen.run+json"

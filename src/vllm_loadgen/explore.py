@@ -14,7 +14,8 @@ import pandas as pd
 
 from vllm_loadgen import analysis, conformance
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.runs import Run, TestResult, read_json, write_json
+from vllm_loadgen.folders import read_json, write_json
+from vllm_loadgen.runs import Run, TestResult
 
 # The search ends when the lowest rate that fails is this multiple of the highest that holds.
 PRECISION = 1.05

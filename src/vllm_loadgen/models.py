@@ -110,19 +110,16 @@ def convert_gguf(source: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
 
 
-def has_tokenizer(path: Path) -> bool:
-    """Whether a folder holds one; a model of shape only (load_format dummy) does without."""
-    return any(path.glob("tokenizer*"))
-
-
-def load_tokenizer(path: Path) -> Any:
-    """The checkpoint's tokenizer.
+def load_tokenizer(path: Path, load_format: str = "auto") -> Any:
+    """The checkpoint's tokenizer; None for a model of shape only (load_format dummy) without one.
 
     Raises:
         ParameterError: if the folder has none.
     """
     from transformers import AutoTokenizer
 
+    if load_format == "dummy" and not any(path.glob("tokenizer*")):
+        return None
     try:
         return AutoTokenizer.from_pretrained(path)
     except Exception as error:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen import accuracy, analysis, diagnosis, limits, published
+from vllm_loadgen import accuracy, analysis, diagnosis, diagnosis_system, limits, published
 from vllm_loadgen.compare import Digest
 from vllm_loadgen.conformance import (
     Rule,
@@ -209,7 +209,7 @@ def findings(run: Run) -> list[diagnosis.Finding]:
     """All that the records of the performance test show, problems first."""
     test, params = run.test("performance"), run.params.model_dump()
     found = diagnosis.findings(test.records, test.result, params, _impossible(run))
-    beside = diagnosis.system_findings(test.steps, test.telemetry)
+    beside = diagnosis_system.findings(test.steps, test.telemetry)
     return diagnosis.by_severity([*found, *beside])
 
 

@@ -16,7 +16,7 @@ import yaml
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
-from vllm_loadgen import machine, runs
+from vllm_loadgen import folders, machine
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.params import RunParams, read_yaml
 
@@ -47,13 +47,13 @@ def make_report(
     Raises:
         BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder.
     """
-    folder = runs.make_folder(params, "performance")
+    folder = folders.make_folder(params, "performance")
     given = {**given, "run_name": folder.name}
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
     for name in notebooks:
         values = {"run": _shown(folder)} if name == "analysis" else given
-        execute(runs.project_root() / "notebooks" / f"{name}.ipynb", executed, values)
+        execute(folders.project_root() / "notebooks" / f"{name}.ipynb", executed, values)
     report = folder / "report.html"
     render(executed / "analysis.ipynb", report)
     return report
@@ -82,7 +82,7 @@ def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> None:
 
 def _shown(text: object) -> str:
     """``text`` with paths relative to the project: a report is read on other machines."""
-    return str(text).replace(f"{runs.project_root()}/", "")
+    return str(text).replace(f"{folders.project_root()}/", "")
 
 
 def render(notebook: Path, target: Path) -> None:
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = f"python -m vllm_loadgen.report --params {options.params}{changes}"
     os.environ["VLLM_LOADGEN_COMMAND"] = command
     try:
-        given = read_yaml(runs.find_file(options.params))
+        given = read_yaml(folders.find_file(options.params))
         given |= {name: yaml.safe_load(value) for name, value in options.p}
         report = make_report(RunParams.from_dict(given), given)
     except BenchmarkError as error:

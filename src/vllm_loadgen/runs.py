@@ -1,10 +1,6 @@
 """A run: from parameters to a results folder, and back from a folder to its results."""
 
-import json
-import os
-import secrets as random_names
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,12 +17,19 @@ from vllm_loadgen import (
     machine,
     models,
 )
-from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.folders import (
+    find_file,
+    make_folder,
+    make_room,
+    project_root,
+    read_json,
+    write_json,
+)
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.records import read_records
 from vllm_loadgen.session import Session
 
-ROOT_MARK = "pyproject.toml"
 # What decides answers and speed beside model and dataset; LoadGen's questions may differ.
 SAME_IN_A_RUN = (
     "instruction", "chat_template", "max_new_tokens", "min_new_tokens", "engine", "max_model_len",
@@ -34,26 +37,6 @@ SAME_IN_A_RUN = (
     "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "kv_cache_dtype", "quantization",
     "load_format", "enable_prefix_caching", "engine_options", "seed",
 )  # fmt: skip
-
-
-def project_root() -> Path:
-    """The checkout around the working directory; the directory itself outside of one.
-
-    Notebooks run in their own folder under JupyterLab and anywhere under papermill, and all of
-    them write to the same outputs.
-    """
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / ROOT_MARK).is_file() and (folder / "notebooks").is_dir():
-            return folder
-    return here
-
-
-def find_file(name: str) -> str:
-    """A file named relative to the working directory or to the project's root."""
-    if not Path(name).expanduser().exists() and (project_root() / name).exists():
-        return str(project_root() / name)
-    return name
 
 
 @dataclass
@@ -135,8 +118,7 @@ class Run:
         folder = make_folder(params, test)
         run = cls(folder, params)
         run.model_path = models.resolve(find_file(params.model), params.model_revision)
-        if models.has_tokenizer(run.model_path) or params.load_format != "dummy":
-            run.tokenizer = models.load_tokenizer(run.model_path)
+        run.tokenizer = models.load_tokenizer(run.model_path, params.load_format)
         found = params.changed(dataset=find_file(params.dataset))
         run.samples = data.load_samples(found, run.tokenizer)
         model = models.describe(params.model, run.model_path, params.dtype, params.model_revision)
@@ -198,7 +180,7 @@ class Run:
             changes = self._without_a_rate(mode) | changes
         params = self.params.changed(**changes)
         folder = self.folder / (name or mode)
-        _make_room(folder)
+        make_room(folder)
         audit = compliance.write_audit_config(folder) if mode == "compliance" else None
         self.session().run(params, self.samples.prompts, mode, folder, audit)
         if changes:
@@ -373,50 +355,6 @@ def summarize(test: TestResult) -> dict[str, Any]:
     return {key: test.result.get(key) for key in keys} | {"metrics": test.metrics}
 
 
-def make_folder(params: RunParams, test: str) -> Path:
-    """The run's folder, made and found writable.
-
-    Raises:
-        ParameterError: if it cannot be written or has the test already.
-    """
-    base = Path(params.outputs).expanduser()
-    base = base if base.is_absolute() else project_root() / base
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    model = Path(params.model).name
-    folder = base / (params.run_name or f"{stamp}-{model}-{params.scenario.lower()}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{random_names.token_hex(4)}"
-        probe.write_bytes(os.urandom(4096))
-        probe.unlink()
-    except OSError as error:
-        problem = f"{folder} cannot be written: {error.strerror}"
-        cure = "give a folder that you may write to, on a disk with room"
-        raise ParameterError("outputs", params.outputs, problem, cure) from None
-    if test:
-        _check_free(folder / test)
-    return folder
-
-
-def _check_free(folder: Path) -> None:
-    if (folder / "result.json").is_file():
-        if read_json(folder / "result.json")["status"] != "complete":
-            return
-        problem = f"this run holds the test {folder.name} already, and nothing is overwritten"
-        raise ParameterError("run_name", folder.parent.name, problem, "give another run_name")
-
-
-def _make_room(folder: Path) -> None:
-    """An empty folder for a test; what an interrupted one left is set aside, not overwritten."""
-    _check_free(folder)
-    if folder.exists():
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}-unfinished-{number}")).exists():
-            number += 1
-        folder.rename(aside)
-    folder.mkdir(parents=True)
-
-
 def _check_same(
     folder: Path, model: dict[str, Any], dataset: dict[str, Any], params: RunParams
 ) -> None:
@@ -453,22 +391,3 @@ def _check_length(params: RunParams, model: dict[str, Any]) -> None:
             f"the model knows {longest} positions",
             f"give {longest} or less",
         )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a run.
-
-    Raises:
-        BenchmarkError: if it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(f"{path} cannot be read: {error}. Run again.") from None
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value, indent=2, default=float) + "\n")
-    part.replace(path)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen import machine, runs
+from vllm_loadgen import folders, machine, runs
 from vllm_loadgen.params import RunParams, read_yaml
 
 HERE = Path(__file__).parent
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("engine", "harness"), help="half of it")
     parser.add_argument("--out", default="outputs/bench.json", help="where the figures go")
     options = parser.parse_args()
-    params = RunParams.from_dict(read_yaml(runs.find_file(options.params)))
+    params = RunParams.from_dict(read_yaml(folders.find_file(options.params)))
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
         "environment": machine.environment(),
@@ -190,9 +190,9 @@ def main() -> None:
         found["engine"] = against_engine(params, options.prompts, options.repeats)
     if options.only != "engine":
         found["harness"] = ceiling(options.repeats)
-    out = runs.project_root() / options.out
+    out = folders.project_root() / options.out
     out.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_json(out, found)
+    folders.write_json(out, found)
     print(table(found))
 
 

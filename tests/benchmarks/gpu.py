@@ -14,7 +14,7 @@ from typing import Any
 import bench
 from workload import OFFICIAL_SAMPLES, SHAPES, write_prompts, write_shape
 
-from vllm_loadgen import report, runs
+from vllm_loadgen import folders, report
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.params import RunParams
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--types", nargs="*", default=["bf16", "fp8"])
     parser.add_argument("--out", default="outputs/gpu", help="folder of runs and figures")
     options = parser.parse_args()
-    folder = runs.project_root() / options.out
+    folder = folders.project_root() / options.out
     given = parameters(options, folder)
     for name in options.types:
         quantized = {"quantization": "fp8", "kv_cache_dtype": "fp8"} if name == "fp8" else {}
@@ -64,7 +64,7 @@ def measure(name: str, given: dict[str, Any], options: argparse.Namespace, folde
     """The ratios, then a report of each scenario at the rates that they suggest."""
     params = RunParams.from_dict(given)
     figures = bench.against_engine(params, options.bench_prompts, 1)
-    runs.write_json(folder / f"bench-{name}.json", figures)
+    folders.write_json(folder / f"bench-{name}.json", figures)
     print(bench.table({"engine": figures}))
     capacity = figures["offline"]["samples_per_s"]
     rates = {"offline": capacity, "server": 0.7 * capacity, "interactive": 0.3 * capacity}

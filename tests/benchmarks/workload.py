@@ -52,7 +52,7 @@ OFFICIAL_SAMPLES = 13_368
 def workload(params: RunParams, count: int) -> tuple[str, list[list[int]]]:
     """Folder of the model, and the token ids of ``count`` prompts (fewer if the data has fewer)."""
     path = models.resolve(params.model)
-    tokenizer = None if params.load_format == "dummy" else models.load_tokenizer(path)
+    tokenizer = models.load_tokenizer(path, params.load_format)
     return str(path), data.load_samples(params, tokenizer).prompts[:count]
 
 
