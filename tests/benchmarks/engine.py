@@ -23,6 +23,9 @@ from vllm_loadgen import loadgen
 from vllm_loadgen.engines.vllm import VllmEngine, engine_args, set_environment
 from vllm_loadgen.params import RunParams
 
+# In turn, as one in flight takes them, the thousands of prompts of a GPU would last hours.
+SERIAL_MOST = 128
+
 
 def generate(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
     """tokens/s of ``LLM.generate`` with the same options, run by run."""
@@ -97,7 +100,7 @@ def serial(params: RunParams, model: str, prompts: list[list[int]], runs: int) -
 
     Medians over ``runs``, which alternate; the rate is of the first.
     """
-    few = prompts[: max(8, len(prompts) // 4)]
+    few = prompts[: min(max(8, len(prompts) // 4), SERIAL_MOST)]
     with Rig(VllmEngine(params, model), few) as rig, tempfile.TemporaryDirectory() as folder:
         together = all_at_once(params, len(few))
         found: dict[str, list[float]] = {}
