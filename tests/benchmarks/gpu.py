@@ -34,7 +34,9 @@ def parameters(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "model": str(shape), "dataset": str(prompts), "load_format": "dummy",
         "chat_template": "off", "max_model_len": 2668, "gpu_memory_utilization": 0.45,
-        "min_duration_ms": options.seconds * 1000, "min_query_count": None,
+        "min_duration_ms": options.seconds * 1000,
+        # LoadGen's own counts ask for the official number of prompts.
+        "min_query_count": None if options.samples == OFFICIAL_SAMPLES else options.samples,
         "target_latency_percentile": None, "enforce_eager": options.shape == "tiny",
         "outputs": str(folder),
     }  # fmt: skip
