@@ -116,10 +116,10 @@ def load_tokenizer(path: Path, load_format: str = "auto") -> Any:
     Raises:
         ParameterError: if the folder has none.
     """
-    from transformers import AutoTokenizer
-
     if load_format == "dummy" and not any(path.glob("tokenizer*")):
         return None
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(path)
     except Exception as error:

@@ -105,23 +105,23 @@ def serial(params: RunParams, model: str, prompts: list[list[int]], runs: int) -
         together = all_at_once(params, len(few))
         found: dict[str, list[float]] = {}
 
-        def test(name: str, key: str, params: RunParams, concurrency: int | None) -> float:
-            place = Path(folder) / f"{name}-{len(found.get(name, []))}"
+        def test(key: str, params: RunParams, concurrency: int | None = None) -> float:
+            values = found.setdefault(f"serial_{key}" if concurrency else key, [])
+            place = Path(folder) / f"{key}-{concurrency}-{len(values)}"
             records = rig.loadgen(params, place, concurrency=concurrency)
-            value = means(records, params.scenario)[key]
-            found.setdefault(name, []).append(value)
-            return value
+            values.append(means(records, params.scenario)[key])
+            return values[-1]
 
         rate = 0.0
         for _ in range(runs):
-            capacity = test("serial_samples_per_s", "samples_per_s", together, 1)
+            capacity = test("samples_per_s", together, 1)
             rate = rate or 1.5 * capacity
-            test("samples_per_s", "samples_per_s", together, None)
+            test("samples_per_s", together)
             arriving = params.changed(
                 scenario="Server", target_qps=rate, min_query_count=2 * len(few), min_duration_ms=1
             )
-            test("serial_ttft_ms", "ttft_ms", arriving, 1)
-            test("ttft_ms", "ttft_ms", arriving, None)
+            test("ttft_ms", arriving, 1)
+            test("ttft_ms", arriving)
     return {"rate": rate, **{name: statistics.median(values) for name, values in found.items()}}
 
 
