@@ -47,7 +47,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	@touch $@
 
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
-	@$(BIN)/python -m vllm_loadgen.report --params $(PARAMS)
+	@$(BIN)/python -m vllm_loadgen.report.make --params $(PARAMS)
 
 test: setup  ## Pass the tests
 	@$(BIN)/python -m pytest
@@ -59,7 +59,7 @@ bench-gpu: setup  ## The same and three reports with Llama-3.1-8B's shape and ra
 	@$(BIN)/python tests/benchmarks/gpu.py $(BENCH)
 
 submission: setup  ## Build MLCommons' tree: RUNS="..." SUBMITTER=... SYSTEM=... [DIVISION= OUT=]
-	@$(BIN)/python -m vllm_loadgen.submission $(RUNS) --division $(or $(DIVISION),open) \
+	@$(BIN)/python -m vllm_loadgen.submission.tree $(RUNS) --division $(or $(DIVISION),open) \
 		--submitter "$(SUBMITTER)" --system "$(SYSTEM)" --out $(or $(OUT),submission)
 
 lab: setup  ## Open the notebooks in JupyterLab

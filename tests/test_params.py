@@ -3,7 +3,7 @@ import ast
 import nbformat
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT
 
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.params import RunParams

@@ -20,8 +20,10 @@ from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen import folders, machine, runs
+from vllm_loadgen.inputs import machine
 from vllm_loadgen.params import RunParams, read_yaml
+from vllm_loadgen.results import folders
+from vllm_loadgen.runs import live as runs
 
 HERE = Path(__file__).parent
 # Rates that the ceiling is looked for among, queries/s, and for how long each.

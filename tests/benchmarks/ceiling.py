@@ -19,10 +19,11 @@ import numpy as np
 import psutil
 from rig import Rig
 
-from vllm_loadgen import analysis, loadgen
+from vllm_loadgen.analysis import metrics as analysis
 from vllm_loadgen.engines.echo import EchoEngine
+from vllm_loadgen.harness import loadgen
+from vllm_loadgen.harness.worker import no_garbage_collection
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.worker import no_garbage_collection
 
 SAMPLES = 1000
 TOKENS = 2

@@ -19,8 +19,8 @@ import numpy as np
 from rig import Rig, means, open_loop
 from workload import workload
 
-from vllm_loadgen import loadgen
 from vllm_loadgen.engines.vllm import VllmEngine, engine_args, set_environment
+from vllm_loadgen.harness import loadgen
 from vllm_loadgen.params import RunParams
 
 # One in flight takes the prompts in turn: a thousand of Llama-3.1-8B would last a quarter hour.

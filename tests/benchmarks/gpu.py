@@ -14,9 +14,10 @@ from typing import Any
 import bench
 from workload import OFFICIAL_SAMPLES, SHAPES, write_prompts, write_shape
 
-from vllm_loadgen import folders, report
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.params import RunParams
+from vllm_loadgen.report import make as report
+from vllm_loadgen.results import folders
 
 SCENARIOS = {
     "offline": ("llama3_1-8b", "Offline"),

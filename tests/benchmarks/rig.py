@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen import analysis, loadgen
+from vllm_loadgen.analysis import metrics as analysis
 from vllm_loadgen.engines.base import Engine
+from vllm_loadgen.harness import loadgen
+from vllm_loadgen.harness.sut import Sut
+from vllm_loadgen.harness.worker import answer_all, no_garbage_collection
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.sut import Sut
-from vllm_loadgen.worker import answer_all, no_garbage_collection
 
 
 class Rig:

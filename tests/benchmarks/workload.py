@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vllm_loadgen import data, models
+from vllm_loadgen.inputs import data, models
 from vllm_loadgen.params import RunParams
 
 # meta-llama/Llama-3.1-8B-Instruct's public config.json, without its weights and tokenizer.

@@ -1,0 +1,1 @@
+"""Answers to scores: LoadGen's accuracy log, ROUGE, verdicts, baselines."""

@@ -1,0 +1,1 @@
+"""What a run's data say, with evidence and one action each."""

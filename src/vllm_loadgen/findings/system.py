@@ -1,0 +1,78 @@
+"""What the engine's steps and the machine say of a run: findings beside those of its queries."""
+
+import pandas as pd
+
+from vllm_loadgen.analysis.metrics import count
+from vllm_loadgen.findings.queries import Finding
+
+# A cache this empty was no reason to wait.
+SMALL_CACHE_SHARE = 0.5
+# Of all cores: below it, other programs hardly move a result.
+NEIGHBOUR_SHARE = 0.05
+THROTTLED_SHARE = 0.1
+
+
+def findings(steps: pd.DataFrame, telemetry: pd.DataFrame) -> list[Finding]:
+    """What the engine's steps and the samples of the machine show.
+
+    Args:
+        steps: of ``telemetry.steps_frame``. telemetry: of ``Telemetry.frame``. Either may be empty.
+    """
+    found = []
+    if not steps.empty:
+        found += [_preempted(steps), _cache_use(steps)]
+    if not telemetry.empty:
+        found += [_neighbour(telemetry), _throttled(telemetry)]
+    return [finding for finding in found if finding]
+
+
+def _preempted(steps: pd.DataFrame) -> Finding | None:
+    if not (lost := int(steps["preempted"].sum())):
+        return None
+    return Finding(
+        "problem",
+        "The KV cache was too small",
+        f"{count(lost, 'time')} a query lost its place in it and had to be computed anew; it was "
+        f"{steps['kv_cache_share'].max():.0%} full at most",
+        "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib), or lower max_num_seqs.",
+    )
+
+
+def _cache_use(steps: pd.DataFrame) -> Finding | None:
+    most, waiting = steps["kv_cache_share"].max(), int(steps["waiting"].max())
+    if most >= SMALL_CACHE_SHARE or not waiting:
+        return None
+    return Finding(
+        "note",
+        "Queries waited while the KV cache had room",
+        f"it was {most:.1%} full at most, and up to {count(waiting, 'query')} waited for a place "
+        f"in the batch, which held {int(steps['running'].max())} at most",
+        "Raise max_num_seqs or max_num_batched_tokens: memory is there.",
+    )
+
+
+def _neighbour(telemetry: pd.DataFrame) -> Finding | None:
+    other = float((telemetry["cpu_share"] - telemetry["own_cpu_share"]).clip(lower=0).mean())
+    stolen = float(telemetry["steal_share"].mean())
+    if other + stolen < NEIGHBOUR_SHARE:
+        return None
+    return Finding(
+        "problem",
+        "A noisy neighbour",
+        f"other programs used {other:.0%} of the cores on average and the hypervisor took "
+        f"{stolen:.0%}",
+        "Stop what else runs on this machine, and run again.",
+    )
+
+
+def _throttled(telemetry: pd.DataFrame) -> Finding | None:
+    share = float(telemetry.get("gpu_throttled", pd.Series([0.0])).mean())
+    if share < THROTTLED_SHARE:
+        return None
+    return Finding(
+        "problem",
+        "The GPU's clocks were held down",
+        f"in {share:.0%} of the samples, at up to {telemetry['gpu_temperature_c'].max():.0f} "
+        f"degrees C and {telemetry['gpu_power_w'].max():.0f} W",
+        "See to its cooling and power limit; another run on a cool GPU may be faster.",
+    )

@@ -1,0 +1,206 @@
+"""An engine that stays loaded: the caller's handle on the worker process."""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+from vllm_loadgen import progress
+from vllm_loadgen.errors import BenchmarkError, EngineError
+from vllm_loadgen.inputs.machine import environment_without_secrets
+from vllm_loadgen.params import RunParams
+
+ABORT_S = 5.0
+STOP_S = 20.0
+LOG_TAIL_LINES = 15
+
+
+class Session:
+    """A worker process with a loaded engine; serves several tests in a row.
+
+    Use it as a context manager, or call ``close``. The process and all its children end with
+    the session, with this process, and with an interrupt of a test.
+
+    Args:
+        params: engine options are taken from here; each test may bring other LoadGen settings.
+        model_path: folder of the checkpoint.
+        log: file for everything that engine and LoadGen print.
+
+    Raises:
+        EngineError: if the engine cannot be started; the message ends with its log's tail.
+    """
+
+    def __init__(self, params: RunParams, model_path: Path | str, log: Path) -> None:
+        self.log = log
+        self._pipe, theirs = Pipe()
+        command = [sys.executable, "-m", "vllm_loadgen.harness.worker", str(theirs.fileno())]
+        with log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                # What the worker does not have, its log cannot show.
+                env=environment_without_secrets(),
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        theirs.close()
+        atexit.register(self.close)
+        self._send("start", params=params.model_dump(), model_path=str(model_path))
+        try:
+            with progress.ticking("Loading the engine"):
+                self.engine: dict[str, Any] = self._answer()["engine"]
+        except BaseException:
+            self.close()
+            raise
+
+    def run(
+        self,
+        params: RunParams,
+        prompts: list[list[int]],
+        mode: str,
+        folder: Path,
+        audit_config: Path | None = None,
+    ) -> None:
+        """One LoadGen test; logs, records.parquet and result.json are in ``folder`` afterwards.
+
+        Args:
+            params: LoadGen's settings are taken from here.
+            prompts: token ids of each sample, by QSL index.
+            mode: "performance", "accuracy" or "compliance".
+            folder: an empty folder.
+            audit_config: LoadGen's audit.config, for a compliance test.
+
+        Raises:
+            EngineError: if the engine died; what was measured until then is in ``folder``.
+            KeyboardInterrupt: after an interrupt; likewise.
+        """
+        self._send(
+            "run",
+            params=params.model_dump(),
+            prompts=prompts,
+            mode=mode,
+            folder=str(folder.resolve()),
+            audit_config=str(audit_config.resolve()) if audit_config else None,
+        )
+        try:
+            self._follow(mode, expected_queries(params, len(prompts), mode))
+        except KeyboardInterrupt:
+            self._abort()
+            raise
+
+    def _follow(self, mode: str, expected: int) -> None:
+        with progress.bar(expected, f"{mode.capitalize()} run") as shown:
+            begin = time.monotonic()
+            while True:
+                message = self._receive()
+                if message["event"] != "progress":
+                    break
+                if message["issued"] > (shown.total or 0):
+                    shown.total = message["issued"]
+                rate = message["tokens"] / (time.monotonic() - begin)
+                shown.set_postfix_str(
+                    ", ".join([f"{rate:.0f} tokens/s", *_running(message)]), False
+                )
+                shown.update(message["done"] - shown.n)
+        self._check(message)
+
+    def _abort(self) -> None:
+        """End the test and, since LoadGen cannot abort, the process; its records are kept."""
+        with suppress(OSError, subprocess.TimeoutExpired):
+            self._pipe.send({"command": "abort"})
+            self._process.wait(ABORT_S)
+        self.close()
+
+    def _send(self, command: str, **arguments: Any) -> None:
+        try:
+            self._pipe.send({"command": command, **arguments})
+        except OSError:
+            raise self._dead() from None
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            return self._pipe.recv()
+        except (EOFError, OSError):
+            raise self._dead() from None
+
+    def _answer(self) -> dict[str, Any]:
+        message = self._receive()
+        self._check(message)
+        return message
+
+    def _check(self, message: dict[str, Any]) -> None:
+        if message["event"] == "error":
+            raise EngineError(f"{message['message']}\n{self._tail()}".rstrip())
+        if message["event"] == "failed":
+            self.close()
+            raise EngineError(
+                f"{message['message']}. What was measured until then is kept.\n{self._tail()}"
+            )
+
+    def _dead(self) -> BenchmarkError:
+        self._process.wait()
+        return EngineError(
+            f"the engine's process ended with status {self._process.returncode}; "
+            f"its log is {self.log}.\n{self._tail()}"
+        )
+
+    def _tail(self) -> str:
+        with self.log.open(errors="replace") as lines:
+            return "".join(deque(lines, LOG_TAIL_LINES)).rstrip()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the engine is still loaded."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End the worker and everything it started; safe to call twice."""
+        atexit.unregister(self.close)
+        if self.alive:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                self._pipe.send({"command": "stop"})
+                self._process.wait(STOP_S)
+        with suppress(ProcessLookupError):
+            # The engine's own children share the worker's session.
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._pipe.close()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _running(message: dict[str, Any]) -> list[str]:
+    """The running means of a progress message, as a reader would say them."""
+    return [
+        f"{name.upper()} {message[f'{name}_ms']:.0f} ms"
+        for name in ("ttft", "tpot")
+        if f"{name}_ms" in message
+    ]
+
+
+def expected_queries(params: RunParams, samples: int, mode: str) -> int:
+    """About how many queries LoadGen will issue (it rounds up to whole passes of the samples)."""
+    if mode == "accuracy":
+        return samples
+    fewest = params.min_query_count or 1
+    rate = params.target_qps
+    if params.scenario == "SingleStream":
+        rate = 1000 / params.target_latency_ms
+    by_duration = rate * (params.min_duration_ms or 600_000) / 1000
+    if params.scenario == "Offline":
+        by_duration *= 1.1  # LoadGen's slack
+    passes = -(-max(fewest, by_duration) // samples)
+    return int(passes * samples)

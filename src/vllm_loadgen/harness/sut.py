@@ -1,0 +1,161 @@
+"""LoadGen's queries to an engine, the engine's answers to LoadGen; nothing else."""
+
+import asyncio
+import sys
+import time
+from array import array
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import mlperf_loadgen as lg
+
+from vllm_loadgen.engines.base import Engine
+from vllm_loadgen.harness.records import Recorder
+
+
+class Sut:
+    """The system under test.
+
+    A query's way: LoadGen's thread calls ``issue``, which only notes it and wakes the loop;
+    the loop's thread hands it to the engine, takes the answers, and alone calls LoadGen
+    (from two threads LoadGen could see a completion before its first token).
+
+    Args:
+        engine: a started engine.
+        prompts: token ids of each sample, by QSL index.
+        loop: the engine's event loop, running in its own thread.
+        concurrency: most queries in the engine at once; others wait here. None is no limit.
+        longest_first: queries that come together go to the engine by falling prompt length,
+            within each pass of the dataset (the rules forbid to sort beyond one).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompts: Sequence[Sequence[int]],
+        loop: asyncio.AbstractEventLoop,
+        concurrency: int | None = None,
+        longest_first: bool = False,
+    ) -> None:
+        self.records = Recorder()
+        self._engine = engine
+        self._prompts = prompts
+        self._loop = loop
+        self._concurrency = concurrency or sys.maxsize
+        self._longest_first = longest_first
+        self._waiting: deque[int] = deque()
+        self._in_engine = 0
+        self._inbox: deque[tuple[list[int], list[int], int]] = deque()
+        self._awake = False
+        self._ids: list[int] = []
+        self._first_tokens: dict[int, int] = {}
+        self._new_first: list[int] = []
+        self._new_done: list[tuple[int, Sequence[int]]] = []
+        self._flush_due = False
+        # Why a query cannot be answered: LoadGen would wait for it for ever, so whoever watches
+        # the test must give it up.
+        self.failure: BaseException | None = None
+        self.first_count = 0
+        self.done_count = 0
+        self.token_count = 0
+
+    # LoadGen's thread -----------------------------------------------------------------------
+    def issue(self, ids: list[int], indices: list[int]) -> None:
+        """LoadGen's callback: returns at once, since time spent here delays later arrivals."""
+        self._inbox.append((ids, indices, time.monotonic_ns()))
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def flush(self) -> None:
+        """LoadGen's flush: nothing is held back, so there is nothing to do."""
+
+    # The loop's thread ----------------------------------------------------------------------
+    def _drain(self) -> None:
+        # Cleared before the queue is read: a query that comes meanwhile wakes the loop anew.
+        self._awake = False
+        while self._inbox:
+            ids, indices, issued_ns = self._inbox.popleft()
+            begin = len(self._ids)
+            for query_id, index in zip(ids, indices, strict=True):
+                self.records.add(index, issued_ns, len(self._prompts[index]))
+                self._ids.append(query_id)
+            self._waiting.extend(self._ordered(range(begin, len(self._ids))))
+        self._feed()
+
+    def _ordered(self, rows: range) -> Iterable[int]:
+        if not self._longest_first:
+            return rows
+        lengths, one_pass = self.records.input_tokens, len(self._prompts)
+        parts = [rows[at : at + one_pass] for at in range(0, len(rows), one_pass)]
+        return (row for part in parts for row in sorted(part, key=lambda r: -lengths[r]))
+
+    def _feed(self) -> None:
+        while self._waiting and self._in_engine < self._concurrency:
+            row = self._waiting.popleft()
+            self._in_engine += 1
+            self._engine.submit(row, self._prompts[self.records.sample_index[row]], self)
+
+    def first(self, row: int, token: int, started_ns: int | None) -> None:
+        """An engine's first token (see ``Sink``)."""
+        if started_ns is not None:
+            self.records.started_ns[row] = started_ns
+        self._first_tokens[row] = token
+        self._new_first.append(row)
+        self._flush_soon()
+
+    def done(self, row: int, rest: Sequence[int]) -> None:
+        """An engine's full answer (see ``Sink``)."""
+        self._new_done.append((row, rest))
+        self._in_engine -= 1
+        self._flush_soon()
+
+    def failed(self, row: int, error: BaseException) -> None:
+        """An engine's failure (see ``Sink``)."""
+        self.failure = self.failure or error
+
+    def _flush_soon(self) -> None:
+        # One LoadGen call for all that the loop's current pass brings; it delays none of them.
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._tell_loadgen)
+
+    def _tell_loadgen(self) -> None:
+        self._flush_due = False
+        firsts, self._new_first = self._new_first, []
+        dones, self._new_done = self._new_done, []
+        if firsts:
+            self._tell_firsts(firsts)
+        if dones:
+            self._tell_dones(dones)
+            self._feed()
+
+    def _tell_firsts(self, rows: list[int]) -> None:
+        tokens = array("i", [self._first_tokens[row] for row in rows])
+        address, _ = tokens.buffer_info()
+        size = tokens.itemsize
+        now_ns = time.monotonic_ns()
+        responses = []
+        for place, row in enumerate(rows):
+            self.records.first_token_ns[row] = now_ns
+            responses.append(
+                lg.QuerySampleResponse(self._ids[row], address + place * size, size, 1)
+            )
+        lg.FirstTokenComplete(responses)
+        self.first_count += len(rows)
+
+    def _tell_dones(self, dones: list[tuple[int, Sequence[int]]]) -> None:
+        responses, answers = [], []
+        now_ns = time.monotonic_ns()
+        for row, rest in dones:
+            answer = array("i", (self._first_tokens.pop(row), *rest))
+            answers.append(answer)  # LoadGen copies the bytes during the call, not after it
+            self.records.done_ns[row] = now_ns
+            self.records.output_tokens[row] = len(answer)
+            self.token_count += len(answer)
+            address, length = answer.buffer_info()
+            responses.append(
+                lg.QuerySampleResponse(self._ids[row], address, length * answer.itemsize, length)
+            )
+        lg.QuerySamplesComplete(responses)
+        self.done_count += len(dones)

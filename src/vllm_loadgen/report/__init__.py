@@ -1,0 +1,1 @@
+"""The report: papermill, sentences, tables, figures."""

@@ -1,0 +1,224 @@
+"""Figures of the system and of several tests: batch and cache, machine, limits, sweep."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from vllm_loadgen.analysis.metrics import count, say_ms
+from vllm_loadgen.report.plots_queries import BLUE, GREEN, ORANGE, RED, Figure, figure, legend_above
+
+
+def occupancy(steps: pd.DataFrame) -> Figure:
+    """Batch and KV cache over the test, by the engine's own statistics of each step."""
+    fig, axes = figure(2, 1, height=2.4)
+    running, cache = axes[:, 0]
+    running.step(steps["time_s"], steps["running"], where="post", color=BLUE, label="running")
+    running.step(
+        steps["time_s"], steps["waiting"], where="post", color=RED, linestyle="--", label="waiting"
+    )
+    running.set(xlabel="time, s", ylabel="queries")
+    running.set_title("Queries in the batch, and waiting for it", fontsize=10)
+    cache.step(steps["time_s"], steps["kv_cache_share"] * 100, where="post", color=GREEN)
+    cache.set(xlabel="time, s", ylabel="%")
+    cache.set_title("KV cache in use", fontsize=10)
+    for axis in (running, cache):
+        axis.set_ylim(bottom=0)
+    legend_above(running)
+    return fig
+
+
+def occupancy_caption(steps: pd.DataFrame) -> str:
+    """The sentence under ``occupancy``."""
+    if steps.empty:
+        return "The engine tells nothing of its steps."
+    busy = steps[steps["running"] > 0]
+    lost = count(int(steps["preempted"].sum()), "query")
+    return (
+        f"In {len(busy):,} steps {busy['running'].mean():.1f} queries ran on average and "
+        f"{busy['running'].max()} at most; the KV cache was {steps['kv_cache_share'].max():.1%} "
+        f"full at most, and {lost} lost {'its' if lost == '1 query' else 'their'} place in it."
+    )
+
+
+def machine_load(telemetry: pd.DataFrame) -> Figure:
+    """CPU and memory over the test, and the GPUs' where there are any."""
+    gpu = "gpu_share" in telemetry
+    fig, axes = figure(3 if gpu else 1, 2, height=2.4)
+    shares = {"cpu_share": "machine", "own_cpu_share": "benchmark"}
+    _draw_samples(axes[0, 0], telemetry, shares, "CPU", "%", 100)
+    _draw_samples(axes[0, 1], telemetry, {"own_memory_gib": ""}, "Memory of the benchmark", "GiB")
+    if gpu:
+        _draw_samples(axes[1, 0], telemetry, {"gpu_share": ""}, "GPU, busiest", "%", 100)
+        _draw_samples(axes[1, 1], telemetry, {"gpu_memory_gib": ""}, "GPU memory", "GiB")
+        _draw_samples(axes[2, 0], telemetry, {"gpu_power_w": ""}, "GPU power", "W")
+        heat = {"gpu_temperature_c": ""}
+        _draw_samples(axes[2, 1], telemetry, heat, "GPU temperature", "degrees C")
+    return fig
+
+
+def _draw_samples(
+    axis: Axes,
+    samples: pd.DataFrame,
+    columns: dict[str, str],
+    title: str,
+    unit: str,
+    factor: float = 1.0,
+) -> None:
+    """Columns of the samples, {name: label}, over their time."""
+    styles = ((BLUE, "-"), (ORANGE, "--"))
+    for (name, label), (color, line) in zip(columns.items(), styles, strict=False):
+        values = samples[name] * factor
+        axis.plot(samples["time_s"], values, line, color=color, label=label)
+    axis.set(xlabel="time, s", ylabel=unit)
+    axis.set_ylim(bottom=0)
+    axis.set_title(title, fontsize=10)
+    if len(columns) > 1:
+        legend_above(axis)
+
+
+def machine_caption(telemetry: pd.DataFrame) -> str:
+    """The sentence under ``machine_load``."""
+    if telemetry.empty:
+        return "The test was too short for a sample of the machine."
+    mean = telemetry.mean()
+    text = (
+        f"The machine's cores were {mean['cpu_share']:.0%} busy on average, "
+        f"{mean['own_cpu_share']:.0%} with this benchmark, which held "
+        f"{telemetry['own_memory_gib'].max():.1f} GiB of memory at most"
+    )
+    if "gpu_share" not in telemetry:
+        return f"{text}."
+    throttled = mean["gpu_throttled"]
+    return (
+        f"{text}; the busiest GPU was busy {mean['gpu_share']:.0%} of the time, "
+        f"{telemetry['gpu_memory_gib'].max():.1f} GiB and {telemetry['gpu_power_w'].max():.0f} W "
+        f"at most, and its clocks were held down in {throttled:.0%} of the samples."
+    )
+
+
+def roofline(found: dict[str, float], metrics: dict[str, Any]) -> Figure:
+    """Tokens a second that the machine's measured limits allow, by batch, and this run's.
+
+    Args:
+        found: of ``limits.limits``. metrics: of ``analysis.metrics``.
+    """
+    fig, axes = figure(height=3.8)
+    axis = axes[0, 0]
+    batch = np.geomspace(1, max(256, 4 * found["batch"]), 200)
+    reading = batch / (found["weights_ms"] + found["kv_ms"] * batch) * 1e3
+    axis.plot(batch, reading, color=BLUE, linewidth=2, label="memory bandwidth")
+    computing = found["batch"] / found["decode_computing_ms"] * 1e3
+    axis.axhline(computing, color=ORANGE, linewidth=2, linestyle="--", label="matrix rate")
+    axis.fill_between(batch, np.minimum(reading, computing), color=BLUE, alpha=0.12)
+    # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
+    reached = found["batch"] / metrics["tpot_ms"]["mean"] * 1e3
+    axis.plot(found["batch"], reached, "D", color="black", markersize=7, label="this run's decode")
+    axis.set(xscale="log", yscale="log", xlabel="queries at once", ylabel="tokens/s")
+    axis.set_title("Decode against the machine's measured limits", fontsize=10)
+    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white", loc="lower right")
+    return fig
+
+
+def roofline_caption(found: dict[str, float], metrics: dict[str, Any]) -> str:
+    """The sentence under ``roofline``."""
+    if np.isnan(metrics["tpot_ms"]["mean"]):
+        return "No answer has a time per output token to compare with the limits."
+    least_ms = max(found["decode_limit_ms"], found["decode_computing_ms"])
+    computing = found["decode_computing_ms"] > found["decode_limit_ms"]
+    nearer = "matrix rate" if computing else "memory bandwidth"
+    return (
+        f"At the mean batch of {found['batch']:.1f} the {nearer} is the nearer limit, and decode "
+        f"reaches {least_ms / metrics['tpot_ms']['mean']:.0%} of it."
+    )
+
+
+def sweep_curves(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
+    """What a sweep found: latency against throughput, and the system's speed against a user's.
+
+    The second is the curve of MLPerf Endpoints: tokens/s of the system over tokens/s that one
+    user sees; no point of it can be improved in one without loss in the other.
+
+    Args:
+        table: of ``explore.sweep_table``.
+        limits_ms: {"ttft": ..., "tpot": ...}; 0 where there is none.
+    """
+    fig, axes = figure(1, 2, height=3.6)
+    latency, pareto = axes[0]
+    kinds = (("rate", BLUE, "o-", "queries/s"), ("concurrency", ORANGE, "s--", "queries at once"))
+    for kind, color, style, unit in kinds:
+        points = table[table["kind"] == kind].sort_values("offered")
+        if len(points):
+            label = f"{unit} offered"
+            # Of queries that are all there at the start the TTFT is the length of the test.
+            if kind == "rate" or set(table["kind"]) == {"concurrency"}:
+                _draw_points(latency, points, "samples_per_s", "ttft_p99_ms", style, color, label)
+            _draw_points(pareto, points, "user_tokens_per_s", "tokens_per_s", style, color, label)
+    _draw_goodput(latency, table[table["kind"] == "rate"].sort_values("offered"))
+    _shade_limits(latency, pareto, table, limits_ms)
+    latency.margins(y=0.15)
+    latency.set(xlabel="completed, queries/s", ylabel="p99 TTFT, ms")
+    latency.set_title("Latency against throughput", fontsize=10)
+    pareto.set(xlabel="tokens/s that one user sees", ylabel="tokens/s of the system")
+    pareto.set_title("The system's speed against a user's", fontsize=10)
+    for axis in (latency, pareto):
+        axis.set_ylim(bottom=0)
+        legend_above(axis)
+    return fig
+
+
+def _draw_points(
+    axis: Axes, points: pd.DataFrame, across: str, up: str, style: str, color: str, label: str
+) -> None:
+    """One curve, each point with what was offered there."""
+    axis.plot(points[across], points[up], style, color=color, label=label)
+    for x, y, offered in zip(points[across], points[up], points["offered"], strict=True):
+        axis.annotate(f"{offered:g}", (x, y), (4, 5), textcoords="offset points", fontsize=8)
+
+
+def _draw_goodput(axis: Axes, rates: pd.DataFrame) -> None:
+    """Queries/s within the limits, on an axis of its own at the right."""
+    if rates.empty:
+        return
+    twin = axis.twinx()
+    twin.plot(rates["samples_per_s"], rates["goodput_per_s"], "^:", color=GREEN)
+    twin.set_ylabel("goodput (triangles), queries/s", color=GREEN, fontsize=9)
+    twin.set_ylim(bottom=0)
+    twin.grid(visible=False)
+
+
+def _shade_limits(
+    latency: Axes, pareto: Axes, table: pd.DataFrame, limits_ms: dict[str, float]
+) -> None:
+    """The region that keeps the limits."""
+    if limits_ms["ttft"]:
+        latency.axhspan(0, limits_ms["ttft"], color=GREEN, alpha=0.08)
+    if limits_ms["tpot"]:
+        least = 1e3 / limits_ms["tpot"]
+        right = max(1.1 * table["user_tokens_per_s"].max(), 1.1 * least)
+        pareto.axvspan(least, right, color=GREEN, alpha=0.08)
+
+
+def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
+    """The sentence under ``sweep_curves``."""
+    fastest = table.loc[table["tokens_per_s"].idxmax()]
+    text = (
+        f"The most tokens/s, {fastest['tokens_per_s']:,.0f}, came with {_offer(fastest)}, where "
+        f"a user sees {fastest['user_tokens_per_s']:.1f} tokens/s and p99 TTFT is "
+        f"{say_ms(fastest['ttft_p99_ms'])}"
+    )
+    rates = table[table["kind"] == "rate"]
+    if rates.empty:
+        return f"{text}."
+    best = rates.loc[rates["goodput_per_s"].idxmax()]
+    shaded = "; the shaded regions keep the limits" if any(limits_ms.values()) else ""
+    return (
+        f"{text}; goodput is highest, {best['goodput_per_s']:.3g} queries/s within the limits, "
+        f"with {_offer(best)}{shaded}."
+    )
+
+
+def _offer(point: pd.Series) -> str:
+    unit = "queries/s" if point["kind"] == "rate" else "queries at once"
+    return f"{point['offered']:g} {unit} offered"

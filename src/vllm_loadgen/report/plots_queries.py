@@ -1,0 +1,301 @@
+"""Records to figures: pure functions that return a matplotlib Figure.
+
+One style for all: seaborn's colour-blind palette, thin lines, no more ink than the data need; what
+is told apart by colour differs in line or lightness too, so that it survives a grey printer.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import figure as mpl_figure
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from vllm_loadgen.analysis import metrics as analysis
+from vllm_loadgen.analysis.metrics import count, say_ms
+
+BLUE, ORANGE, GREEN, RED = "#0173b2", "#de8f05", "#029e73", "#b2182b"
+# Light, middle and dark: told apart in grey too.
+PARTS = {"queue": "#d4d4d4", "queue + prefill": "#d4d4d4", "prefill": ORANGE, "decode": BLUE}
+# A limit farther off than this multiple of the largest value would squeeze the data.
+FAR_LIMIT = 3
+TIMELINE_QUERIES = 60
+TITLE_PAD = 20  # points: room for the legend
+NAMES = {"ttft": "Time to first token", "tpot": "Time per output token"}
+
+
+class Figure(mpl_figure.Figure):
+    """A figure that a notebook shows as it is, without pyplot keeping it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
+def figure(rows: int = 1, columns: int = 1, height: float = 3.4) -> tuple[Figure, np.ndarray]:
+    """A figure with its axes, in the project's style."""
+    with sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#999999"}):
+        fig = Figure(figsize=(9.5 if columns > 1 else 7.5, height * rows), layout="constrained")
+        axes = fig.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        sns.despine(ax=axis)
+    return fig, axes
+
+
+def overview(records: pd.DataFrame, result: dict[str, Any], title: str) -> Figure:
+    """The whole test on one page: benchmark_results_visualization.png."""
+    fig, axes = figure(3, 2, height=3.2)
+    frame = analysis.latencies(records)
+    fig.suptitle(title, fontsize=13, fontweight="bold")
+    draw_distribution(axes[0, 0], frame, result, "ttft")
+    draw_distribution(axes[0, 1], frame, result, "tpot")
+    draw_latency_over_time(axes[1, 0], frame)
+    draw_load(axes[1, 1], records)
+    draw_timeline(axes[2, 0], frame)
+    draw_throughput(axes[2, 1], records)
+    return fig
+
+
+def latency_distributions(records: pd.DataFrame, result: dict[str, Any]) -> Figure:
+    """TTFT and TPOT of all queries, with the limits that LoadGen judged by."""
+    fig, axes = figure(1, 2)
+    frame = analysis.latencies(records)
+    draw_distribution(axes[0, 0], frame, result, "ttft")
+    draw_distribution(axes[0, 1], frame, result, "tpot")
+    return fig
+
+
+def load_and_latency(records: pd.DataFrame) -> Figure:
+    """Latency of each query, arrivals and completions, and the queue, over one time axis."""
+    fig, axes = figure(3, 1, height=2.5)
+    draw_latency_over_time(axes[0, 0], analysis.latencies(records))
+    draw_arrivals(axes[1, 0], records)
+    draw_load(axes[2, 0], records)
+    end_s = axes[2, 0].get_xlim()[1]
+    spread = records["scheduled_ns"].nunique() > 1  # else latencies are by query, not by time
+    for axis in axes.flat[0 if spread else 1 :]:
+        axis.set_xlim(-0.02 * end_s, end_s)
+    return fig
+
+
+def timeline(records: pd.DataFrame) -> Figure:
+    """Each query as a bar of queueing, prefill and decode."""
+    fig, axes = figure(height=4.0)
+    draw_timeline(axes[0, 0], analysis.latencies(records))
+    return fig
+
+
+def lengths(records: pd.DataFrame) -> Figure:
+    """Prompt and answer lengths."""
+    fig, axes = figure(1, 2, height=2.8)
+    for axis, name, color in ((axes[0, 0], "input", BLUE), (axes[0, 1], "output", ORANGE)):
+        values = records[f"{name}_tokens"]
+        sns.histplot(
+            values, bins=_bins(values, 20), ax=axis, color=color, edgecolor="white", linewidth=0.5
+        )
+        axis.set(xlabel=f"{name} tokens", ylabel="queries")
+        axis.set_title(f"{name.capitalize()}: mean {values.mean():.0f} tokens", fontsize=10)
+    return fig
+
+
+def draw_distribution(axis: Axes, frame: pd.DataFrame, result: dict[str, Any], name: str) -> None:
+    """Histogram of TTFT or TPOT, its p50 and p99, and the limit if it is near the data."""
+    values = frame[f"{name}_ms"].dropna()
+    axis.set(xlabel=f"{name.upper()}, ms", ylabel="queries")
+    axis.set_title(NAMES[name], fontsize=10)
+    if values.empty:
+        return
+    sns.histplot(
+        values,
+        bins=_bins(values, 24),
+        ax=axis,
+        color=BLUE,
+        alpha=0.8,
+        edgecolor="white",
+        linewidth=0.5,
+    )
+    for label, share, style in (("p50", 0.5, "-"), ("p99", 0.99, "--")):
+        at = analysis.percentile(values, share)
+        axis.axvline(at, color="black", linestyle=style, linewidth=1.2, label=f"{label} {at:,.0f}")
+    limit_ms, _ = analysis.judged(result, name)
+    if limit_ms > FAR_LIMIT * values.max():
+        axis.plot(
+            [], [], color=RED, linestyle=":", label=f"limit {limit_ms:,.0f}, off to the right"
+        )
+    elif limit_ms:
+        axis.axvline(
+            limit_ms, color=RED, linestyle=":", linewidth=2, label=f"limit {limit_ms:,.0f}"
+        )
+    legend_above(axis)
+
+
+def _bins(values: pd.Series, most: int) -> np.ndarray:
+    """Edges of a histogram; one bin for values that are all but equal, which numpy refuses."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-6 * max(abs(high), 1.0):
+        half = 0.02 * max(abs(high), 1.0)
+        return np.array([low - half, high + half])
+    return np.linspace(low, high, most + 1)
+
+
+def draw_latency_over_time(axis: Axes, frame: pd.DataFrame) -> None:
+    """Latency and TTFT of each query at its due time: a rising line is a growing queue."""
+    # Due all at once, as in Offline, they stand in order of issue instead.
+    spread = frame["scheduled_s"].nunique() > 1
+    across = frame["scheduled_s"] if spread else pd.Series(np.arange(len(frame)))
+    for name, color, marker in (("latency", BLUE, "o"), ("ttft", ORANGE, "^")):
+        label = "latency" if name == "latency" else "TTFT"
+        axis.plot(
+            across, frame[f"{name}_ms"] / 1e3, marker, color=color,
+            markersize=3.5, alpha=0.8, label=label,
+        )  # fmt: skip
+    axis.set(xlabel="due at, s" if spread else "query, in order of issue", ylabel="s")
+    axis.set_ylim(bottom=0)
+    axis.set_title("Latency of each query over the test", fontsize=10)
+    legend_above(axis)
+
+
+def draw_arrivals(axis: Axes, records: pd.DataFrame) -> None:
+    """Queries that had arrived and that were completed: the lines part where a queue grows."""
+    load = analysis.load_over_time(records)
+    for name, color, line in (("arrived", BLUE, "-"), ("completed", ORANGE, "--")):
+        axis.step(load["time_s"], load[name], where="post", color=color, linestyle=line, label=name)
+    axis.set(xlabel="time, s", ylabel="queries so far")
+    axis.set_ylim(bottom=0)
+    axis.set_title("Arrivals and completions", fontsize=10)
+    legend_above(axis)
+
+
+def draw_load(axis: Axes, records: pd.DataFrame) -> None:
+    """Queries in the system, and those of them not begun."""
+    load = analysis.load_over_time(records)
+    axis.fill_between(
+        load["time_s"], load["in_flight"], step="post", color=BLUE, alpha=0.3, label="in flight"
+    )
+    axis.step(
+        load["time_s"], load["waiting"], where="post", color=RED, linewidth=1.2, label="waiting"
+    )
+    axis.set(xlabel="time, s", ylabel="queries")
+    axis.set_ylim(bottom=0)
+    axis.set_title("Queries in flight, and waiting of them", fontsize=10)
+    legend_above(axis)
+
+
+def draw_timeline(axis: Axes, frame: pd.DataFrame) -> None:
+    """Queue, prefill and decode of up to ``TIMELINE_QUERIES`` queries from the middle of the test.
+
+    Where the engine does not tell when it began a query, queue and prefill are one bar.
+    """
+    axis.set(xlabel="time, s", ylabel="query")
+    axis.grid(axis="y", visible=False)
+    # Of many queries an unbroken stretch: a few spread over a long test would be dots.
+    start = max(0, (len(frame) - TIMELINE_QUERIES) // 2)
+    some = frame.reset_index(drop=True).iloc[start : start + TIMELINE_QUERIES]
+    some = some.dropna(subset=["first_token_s", "done_s"])
+    kind = "Queries" if len(some) == len(frame) else f"{len(some)} of {len(frame):,} queries"
+    axis.set_title(f"{kind}: where their time went", fontsize=10)
+    if some.empty:
+        return
+    due, first = some["scheduled_s"], some["first_token_s"]
+    begun = some["started_s"].clip(lower=due)
+    edges = {"decode": (first, some["done_s"])}
+    if begun.notna().all():
+        edges = {"queue": (due, begun), "prefill": (begun, first), **edges}
+    else:
+        edges = {"queue + prefill": (due, first), **edges}
+    for part, (left, right) in edges.items():
+        axis.barh(some.index, right - left, left=left, color=PARTS[part], height=0.8, label=part)
+    axis.invert_yaxis()
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    legend_above(axis)
+
+
+def draw_throughput(axis: Axes, records: pd.DataFrame, windows: int = 20) -> None:
+    """Output tokens a second over the test (see ``analysis.token_rates``)."""
+    axis.set(xlabel="time, s", ylabel="tokens/s")
+    axis.set_title("Output tokens per second", fontsize=10, pad=TITLE_PAD)
+    edges, rates = analysis.token_rates(records, windows)
+    if len(edges) == 0:
+        return
+    axis.step(edges, [*rates, rates[-1]], where="post", color=GREEN, linewidth=1.5)
+    axis.fill_between(edges, [*rates, rates[-1]], step="post", color=GREEN, alpha=0.2)
+    axis.set_ylim(bottom=0)
+
+
+def legend_above(axis: Axes) -> None:
+    """The legend in one line between title and data, where it hides nothing."""
+    axis.set_title(axis.get_title(), fontsize=10, pad=TITLE_PAD)
+    axis.legend(
+        fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.985),
+        borderaxespad=0, columnspacing=1.2, handlelength=1.6,
+    )  # fmt: skip
+
+
+def captions(records: pd.DataFrame, result: dict[str, Any]) -> dict[str, str]:
+    """One sentence for each figure of this module: what is to be seen in this run."""
+    frame = analysis.latencies(records)
+    return {
+        "latency_distributions": " ".join(
+            _distribution_caption(frame, result, name) for name in ("ttft", "tpot")
+        ),
+        "load_and_latency": _load_caption(records),
+        "timeline": _timeline_caption(frame),
+        "lengths": _lengths_caption(records),
+    }
+
+
+def _distribution_caption(frame: pd.DataFrame, result: dict[str, Any], name: str) -> str:
+    values = frame[f"{name}_ms"].dropna()
+    if values.empty:
+        return f"No query of this run has a {NAMES[name].lower()}."
+    limit_ms, _ = analysis.judged(result, name)
+    p50, p99 = (say_ms(analysis.percentile(values, share)) for share in (0.5, 0.99))
+    text = f"{NAMES[name]}: half of the queries are under {p50}, and p99 is {p99}"
+    if not limit_ms:
+        return f"{text}; no limit applies."
+    over = int((values > limit_ms).sum())
+    return f"{text}; {over} of {len(values):,} are over the limit of {say_ms(limit_ms)}."
+
+
+def _load_caption(records: pd.DataFrame) -> str:
+    load = analysis.arrivals_vs_service(records)
+    peak = f"At most {count(round(load['peak_in_flight']), 'query')} were in the system at once"
+    peak = peak.replace("1 query were", "1 query was")
+    waiting = f"and {load['peak_waiting']:.0f} of all were waiting at most"
+    if load["arrivals_per_s"] == float("inf"):
+        return f"All queries were there from the start. {peak}, {waiting}."
+    return (
+        f"{load['arrivals_per_s']:.3g} queries/s arrived and {load['completions_per_s']:.3g} were "
+        f"completed while they did. {peak}, {waiting}."
+    )
+
+
+def _timeline_caption(frame: pd.DataFrame) -> str:
+    parts = frame[["queue_ms", "prefill_ms", "decode_ms"]].dropna()
+    total = parts.to_numpy().sum()
+    if not total:
+        return "The engine does not tell when it began a query, so queue and prefill are one."
+    shares = parts.sum() / total
+    return (
+        f"Of all time between issue and completion {shares['queue_ms']:.0%} is queue, "
+        f"{shares['prefill_ms']:.0%} prefill and {shares['decode_ms']:.0%} decode."
+    )
+
+
+def _lengths_caption(records: pd.DataFrame) -> str:
+    if records.empty:
+        return "No query was issued."
+    prompts = records["input_tokens"]
+    answers = records.loc[records["done_ns"].notna(), "output_tokens"]
+    text = f"Prompts have {prompts.min()} to {prompts.max()} tokens (mean {prompts.mean():.0f})"
+    if answers.empty:
+        return f"{text}; no query was answered."
+    longest = int((answers == answers.max()).sum())
+    return (
+        f"{text}, answers {answers.min()} to {answers.max()} (mean {answers.mean():.0f}); "
+        f"{longest} of {len(answers):,} answers have the greatest length."
+    )

@@ -1,0 +1,73 @@
+"""A run beside the published MLPerf results of the same task, or why it cannot stand there."""
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+
+from vllm_loadgen.rules.conformance import Rule
+
+# The rules without which figures are of another task: all others may be a matter of degree.
+SAME_TASK = ("Model", "Weights", "Dataset", "Prompt", "Longest answer", "Shortest answer",
+             "Prefix caching", "Decoding")  # fmt: skip
+
+
+def results() -> pd.DataFrame:
+    """Published Llama-3.1-8B results, tokens/s per accelerator, best first.
+
+    From the ``mlperf_log_summary.txt`` of mlcommons/inference_results_v5.1 and v6.0, each system's
+    tokens/s divided by the accelerators it used. The engine of NVIDIA's partners is inferred from
+    their usual stack.
+
+    Returns:
+        accelerator, devices, engine, round, offline, server, interactive (NaN: no result).
+    """
+    with (resources.files("vllm_loadgen") / "embedded" / "published.csv").open() as file:
+        return pd.read_csv(file).sort_values("offline", ascending=False, ignore_index=True)
+
+
+def column(params: dict[str, Any]) -> str | None:
+    """The column of ``results`` that a run belongs to; None for the edge benchmark."""
+    if params["benchmark"] == "llama3_1-8b-interactive":
+        return "interactive"
+    by_scenario = {"Offline": "offline", "Server": "server"}
+    return by_scenario.get(params["scenario"]) if params["benchmark"] == "llama3_1-8b" else None
+
+
+def obstacles(params: dict[str, Any], rules: Sequence[Rule]) -> list[str]:
+    """Why a run cannot be set beside the published results; empty if it can."""
+    if column(params) is None:
+        return [f"no published result is known for {params['benchmark']} in {params['scenario']}"]
+    return [
+        f"{rule.rule.lower()}: {rule.actual}, not {rule.required}"
+        for rule in rules
+        if rule.rule in SAME_TASK and rule.status == "departs"
+    ]
+
+
+def comparison(
+    params: dict[str, Any], tokens_per_s: float, devices: int, rules: Sequence[Rule]
+) -> str:
+    """The run's tokens/s per accelerator as a share of the published ones, in a sentence or two.
+
+    Args:
+        tokens_per_s: of the whole system. devices: accelerators it used.
+        rules: of ``conformance.conformance_table``.
+    """
+    if problems := obstacles(params, rules):
+        return f"Not comparable with published MLPerf results: {'; '.join(problems)}."
+    name, own = column(params), tokens_per_s / max(1, devices)
+    known = results().dropna(subset=[name]).sort_values(name, ascending=False)
+    best = known.iloc[0]
+    best_vllm = known[known["engine"].str.startswith("vLLM")]
+    text = f"{own:,.0f} tokens/s per accelerator is {_share(own, best, name)}, the best published"
+    if len(best_vllm):
+        text += f", and {_share(own, best_vllm.iloc[0], name)}, the best with vLLM"
+    return f"{text}. Other accelerators, other limits: compare the shares of each one's own."
+
+
+def _share(own: float, row: pd.Series, name: str) -> str:
+    """The share of a published result, with its source."""
+    system = f"{row['devices']} x {row['accelerator']} ({row['engine']}, {row['round']})"
+    return f"{own / row[name]:.0%} of the {row[name]:,.0f} of {system}"

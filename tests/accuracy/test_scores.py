@@ -1,0 +1,318 @@
+"""Logs are written by hand; ROUGE is worked out by hand in the comments."""
+
+import json
+import socket
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vllm_loadgen.accuracy import baseline, rouge
+from vllm_loadgen.accuracy import log as accuracy_log
+from vllm_loadgen.accuracy import scores as accuracy
+from vllm_loadgen.errors import BenchmarkError
+
+# Ids 1 and 2 stand for whole summaries, so that the text of a log is known.
+TEXTS = {1: " the cat sat ", 2: "Cat sleeps. Dogs barking."}
+REFERENCES = ["the cat sat on the mat", "Dogs bark. Cats sleep.\n"]
+VOCAB_SIZE = 128256
+
+
+def decode(answers: list[list[int]]) -> list[str]:
+    return [TEXTS[tokens[0]] for tokens in answers]
+
+
+def entry(seq_id: int, qsl_idx: int, data: str, **others: object) -> dict[str, object]:
+    return {"seq_id": seq_id, "qsl_idx": qsl_idx, "data": data, "token_count": len(data) // 8} | (
+        others
+    )
+
+
+# Sample 0 is answered with ids 1, 9 and sample 1 with ids 2, 9, 128255 (0x0001F4FF, low byte first)
+GOOD = [entry(0, 1, "0200000009000000FFF40100"), entry(1, 0, "0100000009000000")]
+
+
+def write(folder: Path, log: object) -> Path:
+    path = folder / "mlperf_log_accuracy.json"
+    path.write_text(log if isinstance(log, str) else json.dumps(log))
+    return path
+
+
+def score(path: Path) -> dict[str, object]:
+    return accuracy.score(path, REFERENCES, decode, 2, VOCAB_SIZE)
+
+
+def test_score_is_what_a_human_computes(tmp_path: Path) -> None:
+    """The two samples, F1 of each:
+
+    0: 3 of 3 words and 3 of 6 are shared: 2/3. Word pairs: 2 of 2 and 2 of 5: 4/7. The longest
+       common subsequence has 3 words: 2/3, and so for the whole summary.
+    1: with the stemmer all words are shared: 1. Word pairs: 2 of 3 and 2 of 3: 2/3. The longest
+       common subsequence has 2 of 4 words: 1/2; sentence by sentence it has all: 1.
+    """
+    assert score(write(tmp_path, GOOD)) == {
+        "rouge1": 83.3333,
+        "rouge2": 61.9048,
+        "rougeL": 58.3333,
+        "rougeLsum": 83.3333,
+        "gen_len": 36,  # "the cat sat" and "Cat sleeps.\nDogs barking."
+        "gen_num": 2,
+        "gen_tok_len": 5,
+    }
+
+
+def test_score_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    assert score(write(tmp_path, GOOD))["gen_num"] == 2
+
+
+def test_identical_repeats_count_once(tmp_path: Path) -> None:
+    once = score(write(tmp_path, GOOD))
+    assert score(write(tmp_path, [*GOOD, GOOD[0] | {"seq_id": 2}])) == once
+
+
+def test_sentences_know_abbreviations_and_numbers() -> None:
+    text = "  Dr. Smith paid $3.50 to the U.S. firm. He left at 5 p.m. on Monday! "
+    expected = "Dr. Smith paid $3.50 to the U.S. firm.\nHe left at 5 p.m. on Monday!"
+    assert rouge.sentences(text) == expected
+
+
+def test_log_keeps_first_tokens(tmp_path: Path) -> None:
+    path = write(tmp_path, [entry(0, 4, "0500000007000000", token_data="05000000")])
+    answer = accuracy_log.read_accuracy_log(path)[0]
+    assert (answer.qsl_idx, answer.tokens, answer.first_tokens) == (4, [5, 7], [5])
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        (json.dumps(GOOD)[:-20], "not a whole"),
+        ("MLPerf Results Summary", "not a whole"),
+        ('{"seq_id": 0}', "not a whole"),
+        ([], "no answers"),
+        ([entry(0, 0, "01000000") | {"seq_id": "0"}], "entry 0, seq_id"),
+        ([entry(0, -1, "01000000")], "entry 0, qsl_idx"),
+        ([GOOD[0], entry(1, 0, "0100000")], "entry 1, data"),
+        ([GOOD[0], entry(1, 0, "010000")], "3 bytes"),
+        ([GOOD[0], entry(1, 0, "zz000000")], "entry 1, data"),
+        ([GOOD[0], entry(1, 0, "0") | {"data": 7}], "not hex text"),
+        ([GOOD[0], entry(1, 0, "FFFFFFFF")], "token id -1"),
+        ([GOOD[0], entry(1, 0, "00F50100")], "token id 128256"),
+        ([GOOD[0], GOOD[1] | {"token_count": 3}], "token_count = 3 but 2 ids"),
+        ([GOOD[0]], "lacks 1 of 2 samples, first sample 0"),
+        ([*GOOD, entry(2, 2, "01000000")], "answers sample 2"),
+        ([*GOOD, entry(2, 0, "0200000009000000")], "two different answers to sample 0"),
+    ],
+)
+def test_a_log_that_cannot_be_trusted_gives_no_score(
+    tmp_path: Path, log: object, words: str
+) -> None:
+    with pytest.raises(BenchmarkError, match=words):
+        score(write(tmp_path, log))
+
+
+def test_a_missing_log_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"mlperf_log_accuracy\.json cannot be read"):
+        score(tmp_path / "mlperf_log_accuracy.json")
+
+
+def test_too_few_references_give_no_score(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="1 references for 2 samples"):
+        accuracy.score(write(tmp_path, GOOD), REFERENCES[:1], decode, 2, VOCAB_SIZE)
+
+
+def test_another_dataset_is_refused() -> None:
+    recorded = {"checksum": "sha256:aa", "samples": 48}
+    accuracy.check_same_dataset(recorded, dict(recorded))
+    with pytest.raises(BenchmarkError, match="checksum is sha256:bb"):
+        accuracy.check_same_dataset(recorded, recorded | {"checksum": "sha256:bb"})
+
+
+def test_sample_table_shows_best_and_worst_side_by_side(tmp_path: Path) -> None:
+    samples = accuracy.score_samples(write(tmp_path, GOOD), REFERENCES, decode, 2, VOCAB_SIZE)
+    table = accuracy.sample_table(samples, ["A cat on a mat", "Animals"], rows=1, article_chars=8)
+    assert table["sample_index"].tolist() == [1, 0]
+    assert table["kind"].tolist() == ["best", "worst"]
+    assert table["article"].tolist() == ["Animals", "A cat ..."]
+    assert table.loc[1, "summary"] == "the cat sat"
+    assert table.loc[0, "rouge2"] == pytest.approx(200 / 3)
+
+
+# Just above and just below 0.99 of the reference, by the figures on the checker's page.
+EDGE_OF_PASSING = {
+    "rouge1": 38.3915,
+    "rouge2": 15.7485,
+    "rougeL": 24.2508,
+    "rougeLsum": 35.4351,
+    "gen_len": 7350880,
+    "gen_num": 13368,
+}
+
+
+def test_official_limits_are_the_checkers() -> None:
+    verdict = accuracy.verdict(EDGE_OF_PASSING, "llama3_1-8b", True, None)
+    assert verdict["status"] == "PASS"
+    assert verdict["levels"] == {"99 %": True, "99.9 %": False}
+    assert [row["required"] for row in verdict["comparisons"]] == [
+        ">= 38.3914",
+        ">= 15.7484",
+        ">= 24.2507",
+        ">= 35.4351",
+        "7350879.6 to 8984408.4",
+        "= 13368",
+    ]
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        {"rouge1": 38.3914},  # the limit is 38.391408
+        {"rouge2": 15.7484},
+        {"rougeL": 24.2507},
+        {"rougeLsum": 35.4350},
+        {"gen_len": 7350879},
+        {"gen_len": 8984409},
+        {"gen_num": 13367},
+    ],
+)
+def test_one_figure_below_its_official_limit_fails(worse: dict[str, float]) -> None:
+    score = EDGE_OF_PASSING | worse
+    assert accuracy.verdict(score, "llama3_1-8b", True, None)["status"] == "FAIL"
+
+
+def test_edge_has_its_own_limits() -> None:
+    comparisons = accuracy.verdict(EDGE_OF_PASSING, "llama3_1-8b-edge", True, None)["comparisons"]
+    assert [row["required"] for row in comparisons] == [
+        ">= 38.6694",
+        ">= 15.9536",
+        ">= 24.3911",
+        ">= 35.7628",
+        "2746001.7 to 3356224.3",
+        "= 5000",
+    ]
+
+
+BASELINE_SCORE = {
+    "rouge1": 40.0,
+    "rouge2": 20.0,
+    "rougeL": 30.0,
+    "rougeLsum": 35.0,
+    "gen_len": 20000,
+    "gen_num": 48,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "closer"),
+    [
+        ({}, "PASS", True),
+        ({"rouge1": 39.7}, "PASS", False),  # 99 % of 40 is 39.6, 99.9 % is 39.96
+        ({"rouge1": 39.5}, "FAIL", False),
+        ({"gen_len": 18000}, "PASS", True),
+        ({"gen_len": 17999}, "FAIL", False),
+        ({"gen_num": 47}, "FAIL", False),
+    ],
+)
+def test_verdict_against_a_baseline(changed: dict[str, float], status: str, closer: bool) -> None:
+    stored = {"score": BASELINE_SCORE}
+    verdict = accuracy.verdict(BASELINE_SCORE | changed, "llama3_1-8b", False, stored)
+    assert (verdict["status"], verdict["levels"]["99.9 %"]) == (status, closer)
+
+
+def test_without_a_baseline_nothing_passes() -> None:
+    verdict = accuracy.verdict(BASELINE_SCORE, "llama3_1-8b", False, None)
+    assert (verdict["status"], verdict["levels"]) == ("NO BASELINE", {})
+
+
+MODEL = {"sha256": {"model.safetensors": "aa", "config.json": "bb"}}
+DATASET = {"checksum": "sha256:cc", "samples": 2, "instruction": "{input}", "chat_template": True}
+
+
+def test_a_baseline_serves_only_the_same_weights_data_and_limits(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    key = baseline.baseline_key(MODEL, DATASET, 128, 1)
+    stored = {"key": key, "score": BASELINE_SCORE, "provenance": {}}
+    baseline.save_baseline(stored, path)
+    # A configuration file carries the version of the library that wrote it.
+    same = {"sha256": {"model.safetensors": "aa", "config.json": "other"}}
+    assert baseline.load_baseline(baseline.baseline_key(same, DATASET, 128, 1), path) == stored
+    other_weights = {"sha256": {"model.safetensors": "ab"}}
+    for model, dataset, limits in (
+        (other_weights, DATASET, (128, 1)),
+        (MODEL, DATASET | {"checksum": "sha256:cd"}, (128, 1)),
+        (MODEL, DATASET | {"samples": 1}, (128, 1)),
+        (MODEL, DATASET | {"chat_template": False}, (128, 1)),
+        (MODEL, DATASET, (64, 1)),
+    ):
+        assert baseline.load_baseline(baseline.baseline_key(model, dataset, *limits), path) is None
+
+
+def test_saving_a_baseline_replaces_its_equal(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    for key, gen_num in (("a", 1), ("b", 2), ("a", 3)):
+        score = {"gen_num": gen_num}
+        baseline.save_baseline({"key": {"k": key}, "score": score, "provenance": {}}, path)
+    assert len(json.loads(path.read_text())) == 2
+    assert baseline.load_baseline({"k": "a"}, path)["score"] == {"gen_num": 3}
+
+
+def test_a_damaged_baseline_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    path.write_text('[{"key": 1}]')
+    with pytest.raises(BenchmarkError, match=r"baseline\.json holds no baselines"):
+        baseline.load_baseline({}, path)
+
+
+def test_reference_engine_answers_as_one_step_at_a_time(tmp_path: Path) -> None:
+    """Padding, order and the end of text: against the plain argmax of each prompt alone."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2)
+    heads = dict(num_attention_heads=2, num_key_value_heads=1)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=13, **shape, **heads)).eval()
+    model.save_pretrained(tmp_path)
+    prompts = [[3, 1, 4], [1, 5, 9, 2, 6, 5], [3]]
+
+    def alone(prompt: list[int], ends: list[int]) -> list[int]:
+        answer: list[int] = []
+        while len(answer) < 6 and not (answer and answer[-1] in ends):
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + answer])).logits[0, -1]
+            if not answer:  # one token at least: the end of text cannot come first
+                logits[ends] = -torch.inf
+            answer.append(int(logits.argmax()))
+        return answer
+
+    free = baseline.generate(tmp_path, prompts, 6, 1, [], batch_size=2)
+    assert free == [alone(prompt, []) for prompt in prompts]
+    ends = [free[0][2]]
+    ended = baseline.generate(tmp_path, prompts, 6, 1, ends, batch_size=3)
+    assert ended == [alone(prompt, ends) for prompt in prompts]
+
+
+def test_chance_is_told_from_loss() -> None:
+    def judged(scores):
+        reference = [0.2, 0.4, 0.6, 0.8] * 16
+        stored = {
+            "score": BASELINE_SCORE,
+            "samples": dict.fromkeys(accuracy.ROUGE_COLUMNS, reference),
+        }
+        frame = pd.DataFrame(dict.fromkeys(accuracy.ROUGE_COLUMNS, scores))
+        verdict = accuracy.verdict(BASELINE_SCORE, "llama3_1-8b", False, stored)
+        accuracy.add_intervals(verdict, frame, stored)
+        return verdict, verdict["comparisons"][0]
+
+    # The same loss everywhere is no chance: paired, it has no spread.
+    verdict, row = judged([0.18, 0.36, 0.54, 0.72] * 16)
+    assert (row["ratio_low"], row["ratio_high"]) == pytest.approx((0.9, 0.9))
+    assert accuracy.chance(verdict).endswith("0.900, below the limit of 0.99 in either case.")
+    verdict, row = judged([0.2, 0.4, 0.6, 0.9] * 8 + [0.2, 0.4, 0.6, 0.7] * 8)
+    assert row["ratio_low"] < 0.99 < 1 < row["ratio_high"]
+    assert "too few to tell a loss of 1 % from none" in accuracy.chance(verdict)
+    assert accuracy.chance({"comparisons": []}) == ""

@@ -1,0 +1,68 @@
+"""The real engine under the real LoadGen, one run a scenario, with one load of the model."""
+
+import json
+
+import pytest
+
+from vllm_loadgen.analysis.metrics import latencies, metrics
+from vllm_loadgen.engines.vllm import engine_args
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.harness.records import read_records
+from vllm_loadgen.harness.session import Session
+from vllm_loadgen.inputs import data, models
+from vllm_loadgen.params import RunParams
+
+pytestmark = pytest.mark.engine
+PARAMS = RunParams(
+    num_samples=4, max_new_tokens=12, min_duration_ms=1000, min_query_count=4, target_qps=2.0,
+    target_latency_ms=1500.0, warmup_queries=2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def samples():
+    tokenizer = models.load_tokenizer(models.resolve(PARAMS.model))
+    return data.load_samples(PARAMS, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    log = tmp_path_factory.mktemp("vllm") / "engine.log"
+    with Session(PARAMS, models.resolve(PARAMS.model), log) as session:
+        yield session
+
+
+@pytest.mark.parametrize("scenario", ["Offline", "Server", "SingleStream"])
+def test_each_scenario(session, samples, tmp_path, scenario):
+    session.run(PARAMS.changed(scenario=scenario), samples.prompts, "performance", tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    records = read_records(tmp_path / "records.parquet")
+    frame, own, log = latencies(records), metrics(records, scenario), result["loadgen_results"]
+    assert result["num_errors"] == 0
+    assert frame.notna().all(axis=None)
+    assert (frame["output_tokens"].between(1, 12)).all()
+    # A query is due, issued, begun, answered first and done, in this order.
+    times = frame[["scheduled_s", "issued_s", "started_s", "first_token_s", "done_s"]]
+    assert (times.diff(axis=1).iloc[:, 1:] >= -0.001).all(axis=None)
+    key = {"Offline": "samples_per_second", "Server": "completed_samples_per_sec"}.get(scenario)
+    if key:
+        assert own["samples_per_s"] == pytest.approx(log[key], rel=0.05)
+    if scenario != "Offline":
+        theirs = log["first_token_mean_latency_ns"] / 1e6
+        assert own["ttft_ms"]["mean"] == pytest.approx(theirs, rel=0.1)
+
+
+def test_answers_are_text_of_the_model(session, samples, tmp_path):
+    session.run(PARAMS.changed(scenario="Offline"), samples.prompts, "accuracy", tmp_path)
+    log = json.loads((tmp_path / "mlperf_log_accuracy.json").read_text())
+    tokenizer = models.load_tokenizer(models.resolve(PARAMS.model))
+    for entry in log:
+        ids = [int.from_bytes(bytes.fromhex(entry["data"])[i : i + 4], "little")
+               for i in range(0, len(entry["data"]) // 2, 4)]  # fmt: skip
+        assert len(ids) == entry["token_count"]
+        assert len(tokenizer.decode(ids, skip_special_tokens=True).split()) >= 4
+
+
+def test_an_option_that_vllm_does_not_have():
+    with pytest.raises(ParameterError, match=r"engine_options.block_sise"):
+        engine_args(PARAMS.changed(engine_options={"block_sise": 1}), "x")

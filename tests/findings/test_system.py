@@ -1,0 +1,44 @@
+import pandas as pd
+
+from vllm_loadgen.findings import system as diagnosis_system
+
+STEPS = pd.DataFrame({"running": [8, 8], "waiting": [3, 0], "preempted": [0, 0],
+                      "kv_cache_share": [0.1, 0.2]})  # fmt: skip
+MACHINE = pd.DataFrame({"cpu_share": [1.0, 0.9], "own_cpu_share": [0.98, 0.9],
+                        "steal_share": [0.0, 0.0]})  # fmt: skip
+NOTHING = pd.DataFrame()
+
+
+def titles_of(steps, telemetry):
+    return [finding.title for finding in diagnosis_system.findings(steps, telemetry)]
+
+
+def test_waiting_beside_an_empty_cache_is_named():
+    (found,) = diagnosis_system.findings(STEPS, NOTHING)
+    assert "20.0% full at most, and up to 3 queries waited" in found.evidence
+    assert "max_num_seqs" in found.action
+    full = STEPS.assign(kv_cache_share=0.95)
+    assert titles_of(full, NOTHING) == []
+    assert titles_of(STEPS.assign(waiting=0), NOTHING) == []
+
+
+def test_preemptions_are_a_problem():
+    (found,) = diagnosis_system.findings(
+        STEPS.assign(preempted=[0, 2], kv_cache_share=1.0), NOTHING
+    )
+    assert found.severity == "problem"
+    assert "2 times a query lost its place" in found.evidence
+
+
+def test_a_neighbour_is_named_by_what_it_took():
+    assert titles_of(NOTHING, MACHINE) == []
+    (found,) = diagnosis_system.findings(NOTHING, MACHINE.assign(own_cpu_share=[0.5, 0.5]))
+    assert "other programs used 45% of the cores" in found.evidence
+    assert titles_of(NOTHING, MACHINE.assign(steal_share=0.2)) == ["A noisy neighbour"]
+
+
+def test_a_throttled_gpu_is_named():
+    gpu = MACHINE.assign(gpu_throttled=[1, 0], gpu_temperature_c=[80, 90], gpu_power_w=[300, 310])
+    (found,) = diagnosis_system.findings(NOTHING, gpu)
+    assert "in 50% of the samples, at up to 90 degrees C and 310 W" in found.evidence
+    assert titles_of(NOTHING, gpu.assign(gpu_throttled=0)) == []

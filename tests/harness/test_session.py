@@ -1,0 +1,90 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+from helpers import PROMPTS, ROOT, echo_params
+
+from vllm_loadgen.errors import EngineError
+from vllm_loadgen.harness.records import read_records
+from vllm_loadgen.harness.session import Session, expected_queries
+
+
+def slow_params(**changes):
+    """A run that would last a minute."""
+    return echo_params(target_qps=20.0, min_duration_ms=60_000, **changes)
+
+
+def test_an_interrupt_ends_a_run_in_seconds_and_keeps_the_records(tmp_path):
+    session = Session(slow_params(), "", tmp_path / "engine.log")
+    main = threading.get_ident()
+    threading.Timer(2.0, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        session.run(slow_params(), PROMPTS, "performance", tmp_path)
+    assert time.monotonic() - begin < 15
+    assert not session.alive
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
+    assert len(read_records(tmp_path / "records.parquet")) > 10
+
+
+def test_an_engine_that_dies_is_one_error_and_keeps_the_records(tmp_path):
+    params = slow_params(engine_options={"fail_at": 12}, warmup_queries=0)
+    with Session(params, "", tmp_path / "engine.log") as session:
+        with pytest.raises(EngineError, match=r"the engine died: RuntimeError.*told to fail"):
+            session.run(params, PROMPTS, "performance", tmp_path)
+        assert not session.alive
+    records = read_records(tmp_path / "records.parquet")
+    assert records["done_ns"].notna().sum() >= 12
+
+
+def test_a_crashed_worker_is_one_error(tmp_path):
+    params = slow_params()
+    with Session(params, "", tmp_path / "engine.log") as session:
+        pid = session._process.pid
+        threading.Timer(1.0, os.kill, (pid, signal.SIGSEGV)).start()
+        with pytest.raises(EngineError, match="ended with status -11"):
+            session.run(params, PROMPTS, "performance", tmp_path)
+
+
+def test_a_bad_engine_option_is_one_error(tmp_path):
+    params = echo_params(engine_options={"ttft_msec": 5})
+    with pytest.raises(EngineError, match="ttft_msec"):
+        Session(params, "", tmp_path / "engine.log")
+
+
+def test_no_process_outlives_its_parent(tmp_path):
+    script = f"""
+from helpers import echo_params
+from vllm_loadgen.harness.session import Session
+from pathlib import Path
+session = Session(echo_params(), "", Path({str(tmp_path / "engine.log")!r}))
+print(session._process.pid, flush=True)
+import os; os._exit(1)
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env)
+    pid = int(done.stdout.split()[-1])
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_secrets_do_not_reach_the_worker(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
+    with Session(echo_params(), "", tmp_path / "engine.log") as session:
+        environment = psutil.Process(session._process.pid).environ()
+    assert "hf_abcdefghijklmnop" not in environment.values()
+    assert "PATH" in environment
+
+
+def test_expected_queries_are_whole_passes():
+    assert expected_queries(echo_params(), 16, "performance") == 64
+    assert expected_queries(echo_params(scenario="Offline"), 16, "performance") == 64
+    assert expected_queries(echo_params(), 16, "accuracy") == 16

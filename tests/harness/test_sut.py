@@ -1,0 +1,93 @@
+import asyncio
+
+import mlperf_loadgen
+import pytest
+
+from vllm_loadgen.engines.base import Engine
+from vllm_loadgen.harness.sut import Sut
+
+PROMPTS = [[0] * length for length in (3, 9, 5, 7)]
+
+
+class Held(Engine):
+    """Answers a query when told to."""
+
+    def __init__(self):
+        self.rows = []
+
+    async def start(self):
+        return {}
+
+    def submit(self, row, prompt, sink):
+        self.rows.append(row)
+        self.sink = sink
+
+    async def stop(self):
+        pass
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What LoadGen is told, as (call, ids)."""
+    calls = []
+    for name in ("FirstTokenComplete", "QuerySamplesComplete"):
+
+        def note(responses, name=name):
+            calls.append((name, [response.id for response in responses]))
+
+        monkeypatch.setattr(mlperf_loadgen, name, note)
+    return calls
+
+
+def drive(sut, loop, ids, indices):
+    sut.issue(ids, indices)
+    turn(loop)
+
+
+def turn(loop):
+    """Let the loop do all that is due."""
+    for _ in range(3):
+        loop.run_until_complete(asyncio.sleep(0))
+
+
+def test_first_tokens_and_answers_are_told_in_one_call_each(told):
+    loop, engine = asyncio.new_event_loop(), Held()
+    sut = Sut(engine, PROMPTS, loop)
+    drive(sut, loop, [70, 71, 72], [2, 0, 3])
+    for row in (0, 1, 2):
+        sut.first(row, 5, None)
+    sut.done(1, [6, 7])
+    turn(loop)
+    assert told == [("FirstTokenComplete", [70, 71, 72]), ("QuerySamplesComplete", [71])]
+    assert sut.records.output_tokens.tolist() == [0, 3, 0]
+    assert sut.records.input_tokens.tolist() == [5, 3, 7]
+
+
+def test_no_more_queries_in_the_engine_than_allowed(told):
+    loop, engine = asyncio.new_event_loop(), Held()
+    sut = Sut(engine, PROMPTS, loop, concurrency=2)
+    drive(sut, loop, [1, 2, 3, 4], [0, 1, 2, 3])
+    assert engine.rows == [0, 1]
+    sut.first(0, 5, None)
+    turn(loop)
+    assert engine.rows == [0, 1]
+    sut.done(0, [6])
+    turn(loop)
+    assert engine.rows == [0, 1, 2]
+
+
+def test_long_prompts_first_within_each_pass_of_the_dataset(told):
+    loop, engine = asyncio.new_event_loop(), Held()
+    sut = Sut(engine, PROMPTS, loop, longest_first=True)
+    drive(sut, loop, list(range(8)), [0, 1, 2, 3, 3, 2, 1, 0])
+    # Lengths 3 9 5 7, then 7 5 9 3: sorted apart, as the rules forbid to sort beyond one pass.
+    assert engine.rows == [1, 3, 2, 0, 6, 4, 5, 7]
+
+
+def test_a_failure_is_kept_for_whoever_watches(told):
+    loop, engine = asyncio.new_event_loop(), Held()
+    sut = Sut(engine, PROMPTS, loop)
+    drive(sut, loop, [1, 2], [0, 1])
+    sut.failed(0, RuntimeError("first"))
+    sut.failed(1, RuntimeError("second"))
+    assert str(sut.failure) == "first"

@@ -1,0 +1,75 @@
+import time
+
+import pandas as pd
+import pynvml
+import pytest
+
+from vllm_loadgen.harness import telemetry
+from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
+
+
+def test_samples_of_this_machine(monkeypatch):
+    monkeypatch.setattr(telemetry, "INTERVAL_S", 0.1)
+    start_ns = time.monotonic_ns()
+    with Telemetry() as watching:
+        deadline = time.monotonic() + 30
+        while len(watching.frame(start_ns)) < 3 and time.monotonic() < deadline:
+            sum(range(100_000))  # keeps a core busy
+    frame = watching.frame(start_ns)
+    assert len(frame) >= 3
+    assert frame["time_s"].is_monotonic_increasing
+    assert frame["time_s"].between(0, 60).all()
+    assert frame["own_cpu_share"].mean() > 0
+    assert frame["cpu_share"].between(-0.01, 1.01).all()
+    assert frame["own_memory_gib"].between(0.01, 100).all()
+
+
+def test_a_gpus_samples(monkeypatch):
+    """NVML's answers of two GPUs, imitated."""
+    answers = {
+        "nvmlDeviceGetUtilizationRates": lambda h: type("U", (), {"gpu": 10 * h}),
+        "nvmlDeviceGetMemoryInfo": lambda h: type("M", (), {"used": h * 2**30}),
+        "nvmlDeviceGetPowerUsage": lambda h: 1000 * h,
+        "nvmlDeviceGetTemperature": lambda h, _: 30 + h,
+        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda h: (
+            pynvml.nvmlClocksThrottleReasonSwPowerCap if h == 2 else 0
+        ),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, name, answer)
+    assert telemetry._gpu_sample([1, 2]) == {
+        "gpu_share": 0.2,
+        "gpu_memory_gib": 3.0,
+        "gpu_power_w": 3.0,
+        "gpu_temperature_c": 32,
+        "gpu_throttled": 1.0,
+    }
+    assert telemetry._gpu_sample([1])["gpu_throttled"] == 0.0
+
+
+def test_steps_count_from_the_start_of_the_run():
+    steps = {"monotonic_ns": [3_000_000_000, 4_500_000_000], "running": [1, 2]}
+    frame = steps_frame(steps, 1_000_000_000)
+    assert frame["time_s"].tolist() == [2.0, 3.5]
+    assert frame["running"].tolist() == [1, 2]
+    assert steps_frame({}, 0).empty
+
+
+def test_a_test_too_short_for_a_sample():
+    with Telemetry() as watching:
+        pass
+    assert watching.frame(0).equals(pd.DataFrame())
+
+
+def test_vllms_steps_go_into_columns():
+    vllm = pytest.importorskip("vllm_loadgen.engines.vllm")
+    log = vllm.StepLog()
+    scheduler = type("S", (), {"num_running_reqs": 3, "num_waiting_reqs": 1, "kv_cache_usage": 0.5})
+    log.record(scheduler, type("I", (), {"num_preempted_reqs": 2}))
+    log.record(scheduler, None)
+    log.record(None, None)
+    taken = log.take()
+    assert taken["running"].tolist() == [3, 3]
+    assert taken["preempted"].tolist() == [2, 0]
+    assert taken["kv_cache_share"].tolist() == [0.5, 0.5]
+    assert len(log.take()["running"]) == 0

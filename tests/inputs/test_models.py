@@ -1,0 +1,57 @@
+import pytest
+
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.inputs import models
+
+LLAMA_8B = {
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+}
+
+
+def test_parameters_of_llama_3_1_8b():
+    assert models.count_parameters(LLAMA_8B) == 8_030_261_248  # its model card: 8.03e9
+
+
+def test_the_embedded_model():
+    path = models.resolve("smollm2-135m-instruct")
+    facts = models.describe("smollm2-135m-instruct", path, "bfloat16")
+    weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    assert facts["parameters"] == 134_515_008
+    # The file holds the weights and a header of names.
+    assert facts["weight_bytes"] == pytest.approx(weights, rel=0.001)
+    assert facts["architecture"] == "LlamaForCausalLM"
+    assert models.load_tokenizer(path).chat_template
+
+
+def test_folders_and_names_that_are_no_model(tmp_path):
+    for name, words in (
+        (str(tmp_path), "has no config.json"),
+        (str(tmp_path / "missing"), "is no folder and no known model"),
+        ("smollm3", "is no folder and no known model"),
+    ):
+        with pytest.raises(ParameterError, match=f"model = .*{words}"):
+            models.resolve(name)
+
+
+def test_a_hub_that_does_not_answer(monkeypatch):
+    import huggingface_hub
+
+    def refuse(*_, **__):
+        raise ConnectionError("Authorization: Bearer hf_secret")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ParameterError, match="hub did not give it") as caught:
+        models.resolve("nobody/nothing")
+    assert "hf_secret" not in str(caught.value)
+
+
+def test_end_of_text_ids_of_the_generation_config_win(tmp_path):
+    (tmp_path / "config.json").write_text('{"eos_token_id": 1}')
+    assert models.eos_token_ids(tmp_path) == [1]
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 8]}')
+    assert models.eos_token_ids(tmp_path) == [7, 8]

@@ -1,0 +1,151 @@
+"""The notebooks in JupyterLab and the report as a page, in a headless Chromium.
+
+Chromium comes from the system (Debian: ``apt-get install chromium``), its driver from playwright.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from helpers import ROOT
+
+from vllm_loadgen.runs.live import Run
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM, reason="no chromium: apt-get install chromium"),
+]
+TOKEN = "a-token-of-the-test"
+# The embedded model and articles, few and short.
+SHORTER = {
+    "num_samples": 4, "max_new_tokens": 8, "min_duration_ms": 1000, "min_query_count": 4,
+    "target_qps": 1, "run_name": '"seen"',
+}  # fmt: skip
+# Figures that each notebook shows at least.
+FIGURES = {"setup": 0, "accuracy": 0, "perf": 1, "analysis": 6}
+SHOTS = os.environ.get("SCREENSHOTS")  # a folder to look at what the test saw
+# All that a person would look at, from JupyterLab's own model of the open notebook.
+CELLS = """() => {
+    const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
+    return cells.filter(cell => cell.type === 'code').map(cell => cell.toJSON());
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        # A container's /dev/shm is small, and its user often root.
+        flags = ["--no-sandbox", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the notebooks with shorter parameters, in a project of its own."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "pyproject.toml", root)
+    shutil.copytree(ROOT / "notebooks", root / "notebooks")
+    for path in (root / "notebooks").glob("*.ipynb"):
+        text = path.read_text()
+        for name, value in SHORTER.items():
+            shown = str(value).replace('"', '\\\\"')  # within a string of the notebook's JSON
+            text = re.sub(rf'"{name} = [^#]*  #', f'"{name} = {shown}  #', text)
+        path.write_text(text)
+    return root
+
+
+@pytest.fixture(scope="module")
+def lab(project):
+    """The address of a JupyterLab of this environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        str(Path(sys.executable).parent / "jupyter"), "lab", "--no-browser", "--allow-root",
+        f"--ServerApp.port={port}", f"--IdentityProvider.token={TOKEN}",
+        "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", str(project / "notebooks"),
+    ]  # fmt: skip
+    log = (project / "lab.log").open("wb")
+    server = subprocess.Popen(command, stdout=log, stderr=log, cwd=project)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/api?token={TOKEN}", timeout=2)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def run_all(browser, address, name):
+    """Open a notebook, run all its cells, and return them as JupyterLab holds them."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(f"{address}/lab/tree/{name}.ipynb?reset&token={TOKEN}", timeout=60_000)
+    page.wait_for_function(
+        "name => window.jupyterapp?.shell.currentWidget?.context?.path === name"
+        " && window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel"
+        "?.connectionStatus === 'connected'",
+        arg=f"{name}.ipynb", timeout=90_000,
+    )  # fmt: skip
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    deadline = time.monotonic() + 240
+    while True:
+        cells = page.evaluate(CELLS)
+        failed = [o for cell in cells for o in cell["outputs"] if o["output_type"] == "error"]
+        if failed or all(cell["execution_count"] for cell in cells):
+            break
+        assert time.monotonic() < deadline, f"{name}.ipynb did not end"
+        time.sleep(1)
+    if SHOTS:
+        page.wait_for_timeout(2000)
+        page.screenshot(path=f"{SHOTS}/lab-{name}.png")
+    page.close()
+    return cells
+
+
+@pytest.mark.engine
+def test_every_notebook_runs_in_jupyterlab_and_shows_its_figures(browser, lab, project):
+    for name, figures in FIGURES.items():
+        cells = run_all(browser, lab, name)
+        outputs = [output for cell in cells for output in cell["outputs"]]
+        assert not [o for o in outputs if o["output_type"] == "error"]
+        assert not [o for o in outputs if o.get("name") == "stderr"]
+        images = [o for o in outputs if "image/png" in o.get("data", {})]
+        assert len(images) >= figures, name
+    run = Run.open(project / "outputs" / "seen")
+    assert run.summary["performance"]["num_errors"] == 0
+    assert run.summary["accuracy"]["score"]["gen_num"] == 4
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 900)], ids=["phone", "desktop"])
+def test_the_report_at_phone_and_desktop_width(browser, width, height):
+    page = browser.new_page(viewport={"width": width, "height": height})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((ROOT / "outputs" / "example" / "report.html").as_uri())
+    page.wait_for_load_state("networkidle")
+    if SHOTS:
+        page.screenshot(path=f"{SHOTS}/report-{width}.png", full_page=True)
+    # The file itself and what it holds: no request leaves the machine.
+    assert all(url.startswith(("file://", "data:")) for url in asked)
+    # Tables may scroll within themselves, the page does not.
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert page.locator("img").count() >= FIGURES["analysis"]
+    assert "VALID" in page.locator("h2").first.inner_text()
+    page.close()

@@ -1,0 +1,137 @@
+"""The notebooks, by papermill: on the echo engine in many ways, and once with the real one."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from helpers import ROOT, write_articles
+
+from vllm_loadgen.params import RunParams, read_yaml
+from vllm_loadgen.report import make as report
+from vllm_loadgen.runs.live import Run
+
+PAPERMILL = [str(Path(sys.executable).parent / "papermill")]
+ECHO = {
+    "engine": "echo", "target_qps": 100, "min_duration_ms": 500, "max_new_tokens": 32,
+    "run_name": "r",
+}  # fmt: skip
+
+
+def papermill(notebook, target, cwd=ROOT, **values):
+    flags = [part for name, value in values.items() for part in ("-p", name, str(value))]
+    path = ROOT / "notebooks" / f"{notebook}.ipynb"
+    command = [*PAPERMILL, str(path), str(target), "--no-progress-bar", *flags]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def texts(path):
+    """All text of an executed notebook's outputs."""
+    found = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            found.append(output.get("text", ""))
+            found += [str(value) for value in output.get("data", {}).values()]
+            found += [output.get("evalue", ""), *output.get("traceback", [])]
+    return "\n".join(found)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return str(write_articles(tmp_path_factory.mktemp("data") / "a.jsonl", 12))
+
+
+def test_notebooks_by_papermill_from_another_folder(tmp_path, dataset):
+    values = {**ECHO, "dataset": dataset, "outputs": tmp_path / "out"}
+    for name in ("setup", "accuracy", "perf"):
+        done = papermill(name, tmp_path / f"{name}.ipynb", cwd=tmp_path, **values)
+        assert done.returncode == 0, done.stderr[-2000:]
+    folder = tmp_path / "out" / "r"
+    done = papermill("analysis", tmp_path / "analysis.ipynb", cwd=tmp_path, run=folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = texts(tmp_path / "analysis.ipynb")
+    metrics = Run.open(folder).test("performance").metrics
+    assert f"{metrics['samples_per_s']:.3f} samples/s" in shown
+    assert "not an official run" in shown
+    assert (folder / "benchmark_results_visualization.png").is_file()
+    for name in ("setup", "accuracy", "perf", "analysis"):
+        shown = texts(tmp_path / f"{name}.ipynb")
+        assert "Traceback" not in shown
+        assert "Warning" not in shown
+
+
+def test_a_report_is_made_again_from_what_it_recorded(tmp_path, dataset):
+    given = {**ECHO, "dataset": dataset, "outputs": str(tmp_path), "run_name": "first"}
+    report.make_report(RunParams.from_dict(given), given, ("perf", "analysis"))
+    recorded = str(tmp_path / "first" / "params.yaml")
+    given = {**read_yaml(recorded), "outputs": str(tmp_path), "run_name": "again"}
+    page = report.make_report(RunParams.from_dict(given), given, ("perf", "analysis"))
+    first, again = Run.open(tmp_path / "first"), Run.open(page.parent)
+    assert again.params == first.params
+    assert again.dataset == first.dataset
+    order = [run.test("performance").records["sample_index"].tolist() for run in (first, again)]
+    assert order[0] == order[1]  # the seeds are LoadGen's
+
+
+@pytest.mark.parametrize(
+    ("notebook", "values", "words"),
+    [
+        ("perf", {"targt_qps": 1}, "targt_qps = 1: is not a parameter. Did you mean target_qps?"),
+        ("perf", {"target_qps": -1}, "target_qps = -1"),
+        ("perf", {"scenario": "Servr"}, "scenario = 'Servr'"),
+        ("accuracy", {"model": "/nowhere"}, "model = '/nowhere': is no folder"),
+        ("setup", {"max_model_len": 300}, "max_model_len = 300: sample"),
+        ("analysis", {"run": "/nowhere"}, "run = '/nowhere': holds no params.yaml"),
+        ("analysis", {"rnu": "x"}, "rnu = 'x': is not a parameter"),
+    ],
+)
+def test_bad_input_is_one_line_and_a_failure(tmp_path, notebook, values, words):
+    values = {"outputs": tmp_path / "out", **values}
+    done = papermill(notebook, tmp_path / "out.ipynb", **values)
+    assert done.returncode != 0
+    (error,) = [
+        output
+        for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "error"
+    ]
+    assert words in error["evalue"]
+    assert error["traceback"] == [f"{error['ename']}: {error['evalue']}"]
+
+
+@pytest.mark.engine
+def test_the_main_job_with_a_real_model(tmp_path, capsys):
+    values = {
+        "num_samples": 4, "max_new_tokens": 8, "min_duration_ms": 1000, "min_query_count": 4,
+        "target_qps": 1, "outputs": tmp_path, "run_name": "main",
+    }  # fmt: skip
+    flags = [part for name, value in values.items() for part in ("-p", name, str(value))]
+    assert report.main([f"--params={ROOT / 'params' / 'cpu.yaml'}", *flags]) == 0
+    folder = tmp_path / "main"
+    page = (folder / "report.html").read_text()
+    # Neither an image nor a style is fetched from elsewhere.
+    assert not re.findall(r"""(?:src|href)=(?!["']?(?:data:|#))""", page)
+    assert "Traceback" not in page
+    run = Run.open(folder)
+    assert run.summary["performance"]["num_errors"] == 0
+    assert run.summary["accuracy"]["score"]["gen_num"] == 4
+    assert {p.stem for p in (folder / "notebooks").iterdir()} == set(report.NOTEBOOKS)
+    engine = json.loads((folder / "engine.json").read_text())
+    assert engine["prefix_caching"] is False
+    for notebook in (folder / "notebooks").iterdir():
+        assert "INFO" not in texts(notebook)  # vLLM's log stays out of the reader's way
+
+
+def test_the_report_names_a_bad_parameter(capsys):
+    assert report.main(["-p", "target_qsp", "1"]) == 1
+    assert "target_qsp = 1: is not a parameter" in capsys.readouterr().err
+
+
+def test_notebooks_are_committed_without_outputs():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            assert not cell.get("outputs")
+            assert cell.get("execution_count") is None

@@ -1,0 +1,284 @@
+"""A run that meets every rule, and each way to depart from one of them."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.rules import conformance
+
+# mlcommons/inference v6.1: mlperf.conf and inference_rules.adoc.
+SEEDS = {
+    "qsl_rng_seed": 2085463073848966840,
+    "sample_index_rng_seed": 2747215439041700203,
+    "schedule_rng_seed": 16159082839903944936,
+}
+SERVER_SETTINGS = SEEDS | {
+    "min_duration_ms": 600000,
+    "min_query_count": 100,
+    "performance_sample_count": 13368,
+    "sample_concatenate_permutation": True,
+    "use_token_latencies": True,
+    "target_latency_percentile": 0.99,
+    "ttft_latency": 2_000_000_000,
+    "tpot_latency": 100_000_000,
+}
+OFFLINE_SETTINGS = SEEDS | {
+    "min_duration_ms": 600000,
+    "min_query_count": 1,
+    "samples_per_query": 13368,
+    "performance_sample_count": 13368,
+    "sample_concatenate_permutation": True,
+    "use_token_latencies": True,
+}
+MODEL = {
+    "name": "meta-llama/Llama-3.1-8B-Instruct",
+    "hidden_size": 4096,
+    "num_layers": 32,
+    "vocab_size": 128256,
+    "sha256": {
+        f"model-0000{i}-of-00004.safetensors": sha
+        for i, sha in enumerate(sorted(conformance.OFFICIAL_WEIGHTS), 1)
+    },
+}
+DATASET = {
+    "name": "cnn_eval.json",
+    "samples": 13368,
+    "total_samples": 13368,
+    "checksum": "sha256:ab",
+    "tokenized_by": "the file (tok_input)",
+    "instruction": None,
+    "chat_template": False,
+}
+PASS = {"verdict": {"status": "PASS", "against": "the official limits of llama3_1-8b"}}
+
+
+def params(**changes: Any) -> RunParams:
+    own = {"min_duration_ms": None, "min_query_count": None, "target_latency_percentile": None}
+    return RunParams.from_dict({"chat_template": "off", **own, **changes})
+
+
+def result(settings: dict[str, Any] = SERVER_SETTINGS, **changes: Any) -> dict[str, Any]:
+    return {
+        "status": "complete",
+        "verdict": "VALID",
+        "verdict_reasons": ["Early stopping satisfied: Yes"],
+        "num_errors": 0,
+        "error_lines": [],
+        "effective_settings": settings,
+    } | changes
+
+
+def records(first_token_ns: list[Any], done_ns: list[Any], tokens: list[int]) -> pd.DataFrame:
+    frame = pd.DataFrame({"first_token_ns": first_token_ns, "done_ns": done_ns}, dtype="Int64")
+    return frame.assign(output_tokens=tokens, sample_index=range(10, 10 + len(tokens)))
+
+
+GOOD_RECORDS = records([1, 2, 3], [4, 5, 6], [128, 128, 2])
+
+
+def rules(**given: Any) -> dict[str, conformance.Rule]:
+    arguments = {
+        "params": params(),
+        "result": result(),
+        "model": MODEL,
+        "dataset": DATASET,
+        "records": GOOD_RECORDS,
+        "accuracy": PASS,
+        "compliance": {"status": "PASS"},
+    } | given
+    return {rule.rule: rule for rule in conformance.conformance_table(**arguments)}
+
+
+def departing(**given: Any) -> set[str]:
+    return {name for name, rule in rules(**given).items() if rule.status == "departs"}
+
+
+def test_an_official_run_departs_from_nothing() -> None:
+    found = rules()
+    assert departing() == set()
+    unchecked = [name for name, rule in found.items() if rule.status == "not checked"]
+    assert unchecked == ["Dataset's checksum"]  # MLCommons publishes none to compare with
+    assert found["Dataset's checksum"].actual == "sha256:ab"
+
+
+def test_an_official_offline_run_departs_from_nothing() -> None:
+    given = {"params": params(scenario="Offline"), "result": result(OFFLINE_SETTINGS)}
+    assert departing(**given) == set()
+    assert "Limit on first tokens" not in rules(**given)
+
+
+def test_an_official_edge_run_departs_from_nothing_and_needs_no_test06() -> None:
+    settings = SERVER_SETTINGS | {"target_latency_percentile": 0.9}
+    given = {
+        "params": params(scenario="SingleStream", benchmark="llama3_1-8b-edge"),
+        "result": result(settings | {"performance_sample_count": 5000}),
+        "dataset": DATASET | {"samples": 5000, "total_samples": 5000},
+        "compliance": None,
+    }
+    assert departing(**given) == set()
+    assert "Compliance TEST06" not in rules(**given)
+
+
+@pytest.mark.parametrize(
+    ("changed", "value", "rule"),
+    [
+        ("min_duration_ms", 599999, "Least duration"),
+        ("min_query_count", 99, "Least queries"),
+        ("performance_sample_count", 13367, "Performance samples"),
+        ("qsl_rng_seed", 0, "Seed qsl_rng_seed"),
+        ("sample_index_rng_seed", 0, "Seed sample_index_rng_seed"),
+        ("schedule_rng_seed", 0, "Seed schedule_rng_seed"),
+        ("use_token_latencies", False, "Token latencies"),
+        ("sample_concatenate_permutation", False, "Equal issue"),
+        ("target_latency_percentile", 0.9, "Percentile of the limits"),
+        ("ttft_latency", 2_000_000_001, "Limit on first tokens"),
+        ("tpot_latency", 100_000_001, "Limit per output token"),
+    ],
+)
+def test_each_setting_of_loadgen_is_a_rule(changed: str, value: Any, rule: str) -> None:
+    assert departing(result=result(SERVER_SETTINGS | {changed: value})) == {rule}
+
+
+def test_the_interactive_limits_are_its_own() -> None:
+    interactive = params(benchmark="llama3_1-8b-interactive")
+    assert departing(params=interactive) == {"Limit on first tokens", "Limit per output token"}
+    limits = {"ttft_latency": 500_000_000, "tpot_latency": 30_000_000}
+    assert departing(params=interactive, result=result(SERVER_SETTINGS | limits)) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        ({"enable_prefix_caching": True}, {"Prefix caching"}),
+        ({"max_new_tokens": 64}, {"Longest answer"}),
+        ({"min_new_tokens": 2}, {"Shortest answer"}),
+        ({"load_format": "dummy"}, {"Weights"}),
+        ({"engine": "echo"}, {"Weights", "Decoding"}),
+    ],
+)
+def test_each_parameter_of_the_engine_is_a_rule(changes: dict[str, Any], broken: set[str]) -> None:
+    assert departing(params=params(**changes)) == broken
+
+
+def test_a_scenario_the_benchmark_lacks_departs() -> None:
+    assert "Scenario" in departing(params=params(scenario="SingleStream"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        ({"samples": 48}, {"Dataset"}),
+        ({"samples": 48, "total_samples": 48}, {"Dataset"}),
+        (
+            {"name": "embedded", "tokenized_by": "this run", "instruction": "Sum up: {input}"},
+            {"Dataset", "Dataset's checksum", "Prompt"},
+        ),
+    ],
+)
+def test_the_dataset_is_a_rule(changes: dict[str, Any], broken: set[str]) -> None:
+    assert departing(dataset=DATASET | changes) == broken
+
+
+def test_the_hubs_dataset_with_the_reference_prompt_is_official() -> None:
+    own = {"name": "cnn_dailymail", "tokenized_by": "this run", "chat_template": False}
+    hub = DATASET | own | {"instruction": RunParams().instruction}
+    assert departing(dataset=hub) == set()
+    assert departing(dataset=hub | {"chat_template": True}) == {"Prompt"}
+
+
+def test_other_weights_of_the_same_shape_are_told_apart() -> None:
+    model = MODEL | {"sha256": {"model.safetensors": "00"}}
+    assert departing(model=model) == {"Model"}
+    assert "converted or quantized" in rules(model=model)["Model"].note
+    assert rules(model=model | {"hidden_size": 576})["Model"].note == ""
+
+
+def test_errors_and_answers_are_rules() -> None:
+    errors = result(num_errors=1, error_lines=["error_runtime: n_tokens argument missing"])
+    assert departing(result=errors) == {"Errors that LoadGen logged"}
+    faulty = records([1, None, 3, None], [4, 5, 6, None], [128, 3, 1, 0])
+    answers = rules(records=faulty)["Answers"]
+    assert (answers.status, answers.actual) == ("departs", "3 of 4 fall short")
+    assert (
+        answers.note == "no answer: samples 13; no first token: samples 11; one token: samples 12"
+    )
+
+
+def test_what_was_not_looked_at_is_not_called_met() -> None:
+    found = rules(result={"status": "failed"}, records=None, accuracy=None, compliance=None)
+    expected = {
+        "Least duration", "Seed qsl_rng_seed", "Errors that LoadGen logged", "Answers",
+        "Accuracy", "Compliance TEST06",
+    }  # fmt: skip
+    assert {found[name].status for name in expected} == {"not checked"}
+    assert found["LoadGen's verdict"].status == "departs"
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("PASS", "met"), ("FAIL", "departs"), ("NO BASELINE", "not checked")],
+)
+def test_accuracy_is_a_rule(status: str, expected: str) -> None:
+    accuracy = {"verdict": {"status": status, "against": "x"}}
+    assert rules(accuracy=accuracy)["Accuracy"].status == expected
+
+
+def test_a_valid_of_loadgens_is_passed_on_only_without_errors() -> None:
+    assert conformance.effective_verdict(result(), GOOD_RECORDS)[0] == "VALID"
+    line = "error_runtime: n_tokens argument missing"
+    errors = result(num_errors=2, error_lines=[line])
+    expected = ("NOT VALID: LoadGen logged 2 errors", [line])
+    assert conformance.effective_verdict(errors, GOOD_RECORDS) == expected
+
+
+def test_a_valid_without_first_tokens_is_not_passed_on() -> None:
+    verdict, reasons = conformance.effective_verdict(result(), records([1, None], [3, 4], [9, 9]))
+    assert (verdict, reasons) == ("NOT VALID: no first token", ["no first token: samples 11"])
+
+
+def test_a_valid_offline_answer_of_one_token_stays_valid_but_is_listed() -> None:
+    short = records([1], [3], [1])
+    assert conformance.effective_verdict(result(), short)[0] == "VALID"
+    assert rules(records=short)["Answers"].note == "one token: samples 10"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (result(verdict="INVALID", num_errors=3), "INVALID"),
+        (result(verdict=None), "NO VERDICT"),
+        ({"status": "interrupted"}, "NOT VALID: the run was interrupted"),
+    ],
+)
+def test_other_verdicts(given: dict[str, Any], expected: str) -> None:
+    assert conformance.effective_verdict(given)[0] == expected
+
+
+def test_the_title_says_how_official_a_run_is() -> None:
+    official = list(rules().values())
+    assert conformance.title("VALID", official).startswith("VALID, with MLPerf's official settings")
+    departs = list(rules(params=params(max_new_tokens=64, load_format="dummy")).values())
+    expected = "VALID by LoadGen, but not an official run: it departs from the rules in 2 points"
+    assert conformance.title("VALID", departs) == expected
+
+
+def test_only_official_model_and_data_get_the_official_limits() -> None:
+    assert conformance.is_official(params(), MODEL, DATASET)
+    assert not conformance.is_official(params(), MODEL, DATASET | {"samples": 48})
+    assert not conformance.is_official(params(load_format="dummy"), MODEL, DATASET)
+
+
+def test_settings_are_official_however_often_they_are_asked_for() -> None:
+    """LoadGen reads its built-in mlperf.conf once a process, if asked in another way."""
+    for _ in range(3):
+        assert rules()["Seed qsl_rng_seed"].required == "2085463073848966840"
+        assert rules()["Token latencies"].required == "True"
+
+
+def test_table_has_a_row_a_rule() -> None:
+    found = list(rules().values())
+    frame = conformance.table(found)
+    assert list(frame.columns) == ["rule", "required", "actual", "status", "note"]
+    assert len(frame) == len(found)

