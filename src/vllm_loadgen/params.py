@@ -1,21 +1,16 @@
 """What a run is: typed, validated, and read from YAML or from a notebook's parameters cell."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from vllm_loadgen.benchmarks import BENCHMARKS, REFERENCE_INSTRUCTION, SCENARIOS, Benchmark
 from vllm_loadgen.errors import ParameterError
 
-# The prompt of MLCommons' llama3.1-8b task (mlcommons/inference, language/llama3.1-8b).
-REFERENCE_INSTRUCTION = (
-    "Summarize the following news article in 128 tokens. Please output the summary only, "
-    "without any other text.\n\nArticle:\n{input}\n\nSummary:"
-)
-SCENARIOS = ("Offline", "Server", "SingleStream")
-BENCHMARKS = ("llama3_1-8b", "llama3_1-8b-interactive", "llama3_1-8b-edge")
 # What ``tune`` may vary: the data and the prompts stay.
 TUNABLE = (
     "target_qps", "concurrency", "longest_first", "dtype", "max_model_len",
@@ -23,6 +18,11 @@ TUNABLE = (
     "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
     "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
 )  # fmt: skip
+# Headings of the parameters, by the first of each group.
+GROUPS = {
+    "model": "What is measured", "benchmark": "How LoadGen asks", "sweep_qps": "Extra tests",
+    "engine": "The engine", "outputs": "Where it goes",
+}  # fmt: skip
 # What LoadGen's user.conf calls a parameter that carries its unit here.
 ALIASES = {"min_duration": "min_duration_ms", "target_latency": "target_latency_ms"}
 
@@ -34,21 +34,27 @@ class RunParams(BaseModel):
     "the benchmark's own value" for LoadGen settings and "the engine's own" for engine options.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    # A name of digits alone comes as a number: -p run_name 20261124.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, protected_namespaces=(), coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+    )  # fmt: skip
 
     # What is measured
-    model: str = Field("smollm2-135m-instruct", description="embedded name, folder or hub id")
+    model: str = Field(
+        "smollm2-135m-instruct", description="the embedded model's name, a folder, or a hub id"
+    )
     model_revision: str | None = Field(None, description="revision of a model from the hub")
-    dataset: str = Field("embedded", description="embedded, cnn_dailymail, or a file")
+    dataset: str = Field("embedded", description="embedded, cnn_dailymail, or a file's path")
     num_samples: int = Field(0, ge=0, description="use the first N samples; 0 is all of them")
     instruction: str = Field(REFERENCE_INSTRUCTION, description="prompt, with {input}")
-    chat_template: Literal["on", "off"] = Field("on", description="wrap the prompt as a chat turn")
+    chat_template: bool = Field(True, description="wrap the prompt as a chat turn")
     max_new_tokens: int = Field(128, ge=2, description="longest answer, tokens")
     min_new_tokens: int = Field(1, ge=1, description="shortest answer, tokens")
 
     # How LoadGen asks
-    benchmark: Literal["llama3_1-8b", "llama3_1-8b-interactive", "llama3_1-8b-edge"] = Field(
-        "llama3_1-8b", description="whose official settings apply"
+    benchmark: str = Field(
+        "llama3_1-8b", description="official rules to compare with; it does not choose the model"
     )
     scenario: Literal["Offline", "Server", "SingleStream"] = Field(
         "Server", description="Offline, Server or SingleStream"
@@ -56,29 +62,39 @@ class RunParams(BaseModel):
     target_qps: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
         0.5, description="queries/s offered (Offline: expected); auto finds the highest VALID"
     )
-    target_latency_ms: float = Field(3000.0, gt=0, description="SingleStream: expected latency")
-    min_duration_ms: int | None = Field(60_000, gt=0, description="shortest test, ms")
-    min_query_count: int | None = Field(64, gt=0, description="fewest queries")
+    target_latency_ms: float = Field(
+        3000.0, gt=0, description="SingleStream: estimated latency, which sizes the test"
+    )
+    min_duration_ms: int | None = Field(60_000, gt=0, description="minimum duration of a test, ms")
+    min_query_count: int | None = Field(64, gt=0, description="minimum number of queries")
     target_latency_percentile: float | None = Field(
         0.9, gt=0, lt=1, description="Server: share of queries that must keep the limits"
     )
     ttft_limit_ms: int | None = Field(None, gt=0, description="Server: limit on first tokens, ms")
     tpot_limit_ms: int | None = Field(None, gt=0, description="Server: limit per output token, ms")
-    concurrency: int | None = Field(None, gt=0, description="most queries in the engine at once")
+    concurrency: int | None = Field(
+        None, gt=0, description="most queries that the harness gives to the engine at once"
+    )
     longest_first: bool = Field(False, description="Offline: long prompts first, pass by pass")
     warmup_queries: int = Field(4, ge=0, description="queries before the clock starts")
     compliance: bool = Field(False, description="run compliance test TEST06 as well")
 
-    # What is asked besides
-    sweep_qps: list[Annotated[float, Field(gt=0)]] = Field([], description="a test at each rate")
-    sweep_concurrency: list[Annotated[int, Field(gt=0)]] = Field(
-        [], description="an Offline test with so many queries at once, each"
+    # Extra tests
+    sweep_qps: list[Annotated[float, Field(gt=0)]] = Field(
+        [], description="a Server test at each of these rates, queries/s"
     )
-    tune: dict[str, list[Any]] = Field({}, description="parameters to vary one at a time, values")
-    tune_accuracy: bool = Field(False, description="score the answers of each of those as well")
+    sweep_concurrency: list[Annotated[int, Field(gt=0)]] = Field(
+        [], description="an Offline test for each of these numbers of queries at once"
+    )
+    tune: dict[str, list[Any]] = Field(
+        {}, description="parameters to vary one at a time, each with a list of values"
+    )
+    tune_accuracy: bool = Field(False, description="tune: score the answers of each value as well")
 
     # The engine
-    engine: Literal["vllm", "echo"] = Field("vllm", description="echo answers without a model")
+    engine: Literal["vllm", "echo"] = Field(
+        "vllm", description="vllm, or echo (fake answers, to test the harness)"
+    )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "bfloat16", description="type of weights and activations"
     )
@@ -89,19 +105,31 @@ class RunParams(BaseModel):
     cpu_reserved_cores: int | None = Field(
         None, ge=0, description="cores that vLLM's threads leave free on a CPU"
     )
-    max_num_seqs: int | None = Field(None, gt=0, description="most queries in one batch")
-    max_num_batched_tokens: int | None = Field(None, gt=0, description="most tokens a step")
-    enforce_eager: bool | None = Field(None, description="no compilation: starts faster")
-    kv_cache_dtype: str = Field("auto", description="auto, fp8, ...")
-    quantization: str | None = Field(None, description="fp8, awq, ...")
-    load_format: str = Field("auto", description="dummy: random weights, for timing only")
-    enable_prefix_caching: bool = Field(False, description="on breaks the rules of MLPerf")
+    max_num_seqs: int | None = Field(
+        None, gt=0, description="most queries that vLLM puts into one batch"
+    )
+    max_num_batched_tokens: int | None = Field(
+        None, gt=0, description="most tokens that vLLM computes in one step"
+    )
+    enforce_eager: bool | None = Field(
+        None, description="True leaves compilation out: starts faster, runs slower"
+    )
+    kv_cache_dtype: str = Field("auto", description="type of the KV cache: auto, fp8, ...")
+    quantization: str | None = Field(None, description="quantization of the weights: fp8, awq, ...")
+    load_format: str = Field(
+        "auto", description="how weights are loaded: auto, or dummy for random ones (timing only)"
+    )
+    enable_prefix_caching: bool = Field(
+        False, description="reuse the KV cache of equal prompt starts; MLPerf forbids it"
+    )
     engine_options: dict[str, Any] = Field({}, description="other options of vLLM's EngineArgs")
     seed: int = Field(0, ge=0, description="seed of the engine")
 
     # Where it goes
     outputs: str = Field("outputs", description="folder of all runs")
-    run_name: str = Field("", description="folder of this run; empty: made from time and model")
+    run_name: str = Field(
+        "", description="name of this run's folder; empty: made from time and model"
+    )
 
     @field_validator("sweep_qps", "sweep_concurrency", "tune", "engine_options", mode="before")
     @classmethod
@@ -117,62 +145,73 @@ class RunParams(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunParams":
-        if self.min_new_tokens > self.max_new_tokens:
-            raise ParameterError(
-                "min_new_tokens",
-                self.min_new_tokens,
-                f"is above max_new_tokens = {self.max_new_tokens}",
-                "give a number up to max_new_tokens",
-            )
-        if self.target_qps == "auto" and self.scenario != "Server":
-            raise ParameterError(
-                "target_qps",
-                "auto",
-                f"has no meaning in {self.scenario}: only Server has limits to search by",
-                "give scenario Server, or a number",
-            )
-        for name in self.tune:
-            if name not in TUNABLE:
-                raise ParameterError(
-                    f"tune.{name}",
-                    self.tune[name],
-                    "cannot be varied within a run",
-                    f"take one of {', '.join(TUNABLE)}",
-                )
-        if "{input}" not in self.instruction:
-            raise ParameterError(
-                "instruction",
-                self.instruction,
-                "has no place for the article",
-                "put {input} where the article goes",
-            )
-        if Path(self.run_name).name != self.run_name:
-            raise ParameterError(
-                "run_name", self.run_name, "is not a plain name", "put folders into outputs"
-            )
-        for name, value in self.engine_options.items():
-            if name in RunParams.model_fields:
-                raise ParameterError(
-                    f"engine_options.{name}", value, "is a parameter of its own", f"give {name}"
-                )
-            if name == "hf_token":
-                raise ParameterError(
-                    f"engine_options.{name}",
-                    "[secret]",
-                    "would be recorded with the run",
-                    "set HF_TOKEN in the environment",
-                )
-        if self.benchmark == "llama3_1-8b-interactive" and self.scenario != "Server":
-            raise ParameterError(
-                "scenario",
-                self.scenario,
-                "the interactive benchmark exists in the Server scenario only",
-                "give scenario Server, or another benchmark",
-            )
+        self._check_questions()
+        self._check_names()
+        self._check_options()
         return self
 
+    def _refuse(self, name: str, problem: str, cure: str) -> NoReturn:
+        raise ParameterError(name, getattr(self, name), problem, cure)
+
+    def _check_questions(self) -> None:
+        """What LoadGen is to ask fits together."""
+        if self.benchmark not in BENCHMARKS:
+            self._refuse("benchmark", "is not known", f"give one of {', '.join(BENCHMARKS)}")
+        if self.min_new_tokens > self.max_new_tokens:
+            problem = f"is above max_new_tokens = {self.max_new_tokens}"
+            self._refuse("min_new_tokens", problem, "give a number up to max_new_tokens")
+        if self.target_qps == "auto" and self.scenario != "Server":
+            problem = f"has no meaning in {self.scenario}: only Server has limits to search by"
+            self._refuse("target_qps", problem, "give scenario Server, or a number")
+        if list(self.rules.scenarios) == ["Server"] and self.scenario != "Server":
+            problem = f"{self.benchmark} exists in the Server scenario only"
+            self._refuse("scenario", problem, "give scenario Server, or another benchmark")
+        if "{input}" not in self.instruction:
+            cure = "put {input} where the article goes"
+            self._refuse("instruction", "has no place for the article", cure)
+
+    def _check_names(self) -> None:
+        if Path(self.run_name).name != self.run_name or self.run_name == "..":
+            self._refuse(
+                "run_name",
+                "is not a plain name",
+                "use a name without /; a parent folder goes into the parameter outputs",
+            )
+
+    def _check_options(self) -> None:
+        """Only what may be varied is, and no parameter is given twice."""
+        for name in self.tune:
+            if name not in TUNABLE:
+                cure = f"take one of {', '.join(TUNABLE)}"
+                problem = "cannot be varied within a run"
+                raise ParameterError(f"tune.{name}", self.tune[name], problem, cure)
+        for name, value in self.engine_options.items():
+            given = f"engine_options.{name}"
+            if name in RunParams.model_fields:
+                raise ParameterError(given, value, "is a parameter of its own", f"give {name}")
+            if name == "hf_token":
+                problem = "would be recorded with the run"
+                cure = "set HF_TOKEN in the environment"
+                raise ParameterError(given, "[secret]", problem, cure)
+
+    @property
+    def rules(self) -> Benchmark:
+        """The benchmark whose rules apply."""
+        return BENCHMARKS[self.benchmark]
+
+    @property
+    def rate(self) -> float:
+        """``target_qps`` as a number.
+
+        Raises:
+            ParameterError: while it is "auto".
+        """
+        if self.target_qps == "auto":
+            self._refuse("target_qps", "is no rate to run a test at", "search for it first")
+        return self.target_qps
+
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "RunParams":
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunParams":
         """Validate ``values``.
 
         Raises:
@@ -181,8 +220,10 @@ class RunParams(BaseModel):
         values = {ALIASES.get(name, name): value for name, value in values.items()}
         for name, value in values.items():
             if name not in cls.model_fields:
-                close = difflib.get_close_matches(name, cls.model_fields, n=1)
-                cure = f"did you mean {close[0]}?" if close else "see the README for all of them"
+                close = difflib.get_close_matches(name, cls.model_fields, n=1) or [
+                    known for known in cls.model_fields if name in known.split("_")
+                ]
+                cure = f"did you mean {close[0]}?" if close else "params/README.md has all of them"
                 raise ParameterError(name, value, "is not a parameter", cure)
         try:
             return cls(**values)
@@ -193,7 +234,7 @@ class RunParams(BaseModel):
             raise ParameterError(name, values.get(name), first["msg"], cure) from None
 
     @classmethod
-    def from_yaml(cls, path: str | Path, **overrides: Any) -> "RunParams":
+    def from_yaml(cls, path: str | Path, **overrides: object) -> "RunParams":
         """Read a parameters file; ``overrides`` win over it.
 
         Raises:
@@ -203,9 +244,9 @@ class RunParams(BaseModel):
 
     def to_yaml(self) -> str:
         """All parameters as YAML text that ``from_yaml`` reads back."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, width=100)
+        return str(yaml.safe_dump(self.model_dump(), sort_keys=False, width=100))
 
-    def changed(self, **overrides: Any) -> "RunParams":
+    def changed(self, **overrides: object) -> "RunParams":
         """These parameters with some replaced, validated again."""
         return self.from_dict({**self.model_dump(), **overrides})
 
@@ -225,3 +266,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ParameterError("params file", str(path), "holds no parameters", cure)
     return values
+
+
+def as_markdown() -> str:
+    """All parameters with defaults and meanings: the table of params/README.md."""
+    lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
+    for name, field in RunParams.model_fields.items():
+        if name in GROUPS:
+            lines.append(f"| **{GROUPS[name]}** | | |")
+        default = "the reference's" if name == "instruction" else f"`{field.default}`"
+        lines.append(f"| `{name}` | {'' if default == '``' else default} | {field.description} |")
+    return "\n".join(lines)

@@ -1,69 +1,54 @@
 """What a reference engine (transformers, float32, greedy) scores on a model and its data."""
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
 
-from vllm_loadgen import progress
-from vllm_loadgen.accuracy.scores import ROUGE_COLUMNS, Decode, score_tokens, totals
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from vllm_loadgen import files, progress
+from vllm_loadgen.accuracy.scores import Decode, score_tokens, totals
+from vllm_loadgen.benchmarks import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.facts.inputs import Dataset, Model
+from vllm_loadgen.facts.scores import Baseline, BaselineKey
 
 EMBEDDED = Path(str(resources.files("vllm_loadgen") / "embedded" / "baseline.json"))
-WEIGHTS = (".safetensors", ".bin")
 PACKAGES = ("transformers", "torch", "tokenizers", "rouge_score", "nltk", "evaluate")
 
 
 def baseline_key(
-    model: dict[str, Any], dataset: dict[str, Any], max_new_tokens: int, min_new_tokens: int
-) -> dict[str, Any]:
-    """What decides the score of a perfect engine; two runs compare only if all of it is equal.
-
-    Args:
-        model: model.json. dataset: dataset.json.
-
-    Returns:
-        The SHA-256 of each weight file, the dataset's checksum and number of samples, the
-        prompt, and the limits on an answer's tokens.
-    """
-    return {
-        "weights_sha256": weights_sha256(model["sha256"]),
-        "dataset_checksum": dataset["checksum"],
-        "samples": dataset["samples"],
-        "instruction": dataset["instruction"],
-        "chat_template": dataset["chat_template"],
-        "max_new_tokens": max_new_tokens,
-        "min_new_tokens": min_new_tokens,
-    }
+    model: Model, dataset: Dataset, max_new_tokens: int, min_new_tokens: int
+) -> BaselineKey:
+    """What a baseline must have been made with to be compared with a run."""
+    return BaselineKey(
+        weights_sha256=model.weights_sha256,
+        dataset_checksum=dataset.checksum,
+        samples=dataset.samples,
+        instruction=dataset.instruction,
+        chat_template=dataset.chat_template,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
+    )
 
 
-def weights_sha256(files: dict[str, str]) -> dict[str, str]:
-    """The SHA-256 of the weight files alone: configuration files carry library versions."""
-    return {name: sha for name, sha in files.items() if name.endswith(WEIGHTS)}
-
-
-def load_baseline(key: dict[str, Any], path: Path = EMBEDDED) -> dict[str, Any] | None:
-    """The stored baseline with exactly this ``baseline_key``, or None.
-
-    Returns:
-        {"key": ..., "score": totals of the reference engine, "samples": its scores (0 to 1) of
-        each sample by metric, "provenance": ...}.
+def load_baseline(key: BaselineKey, path: Path = EMBEDDED) -> Baseline | None:
+    """The stored baseline with exactly this key, or None.
 
     Raises:
         BenchmarkError: if the file exists and is not a list of baselines.
     """
-    return next((entry for entry in _read(path) if entry["key"] == key), None)
+    return next((entry for entry in _read(path) if entry.key == key), None)
 
 
-def save_baseline(baseline: dict[str, Any], path: Path) -> None:
+def save_baseline(baseline: Baseline, path: Path) -> None:
     """Add a baseline to the file, in place of one with the same key."""
-    others = [entry for entry in _read(path) if entry["key"] != baseline["key"]]
-    part = path.with_suffix(".part")
-    part.write_text(_lists_in_a_line(json.dumps([*others, baseline], indent=2)) + "\n")
-    part.replace(path)
+    others = [entry for entry in _read(path) if entry.key != baseline.key]
+    text = to_json([*others, baseline], indent=2, inf_nan_mode="null").decode()
+    files.write_text(path, _lists_in_a_line(text) + "\n")
 
 
 def _lists_in_a_line(text: str) -> str:
@@ -71,16 +56,14 @@ def _lists_in_a_line(text: str) -> str:
     return re.sub(r"\[[\d.,\s]+\]", lambda found: " ".join(found[0].split()), text)
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[Baseline]:
     if not path.exists():
         return []
     try:
-        entries = json.loads(path.read_text())
-        if all({"key", "score", "provenance"} <= set(entry) for entry in entries):
-            return entries
-    except (OSError, ValueError, TypeError):
-        pass
-    raise BenchmarkError(f"{path} holds no baselines. Restore it, or delete it and make them anew.")
+        return TypeAdapter(list[Baseline]).validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        cure = "Restore it, or delete it and make them anew."
+        raise BenchmarkError(f"{path} holds no baselines. {cure}") from None
 
 
 def make_baseline(
@@ -88,30 +71,29 @@ def make_baseline(
     prompts: Sequence[Sequence[int]],
     references: Sequence[str],
     decode: Decode,
-    key: dict[str, Any],
+    key: BaselineKey,
     eos_token_ids: Sequence[int],
     batch_size: int = 8,
-) -> dict[str, Any]:
+) -> Baseline:
     """Answer every prompt with transformers in float32, greedily, and score the answers.
+
+    A CPU needs about 5 minutes for the embedded job.
 
     Args:
         prompts: token ids by sample. references: by sample.
         key: of ``baseline_key``; its limits on the answers apply.
         batch_size: prompts at once; they are padded on the left, which float32 does not feel.
-
-    Returns:
-        See ``load_baseline``; a CPU needs about 5 minutes for the embedded job.
     """
     begin = datetime.now(UTC)
-    limits = key["max_new_tokens"], key["min_new_tokens"]
+    limits = key.max_new_tokens, key.min_new_tokens
     answers = generate(model_path, prompts, *limits, eos_token_ids, batch_size)
     seconds = (datetime.now(UTC) - begin).total_seconds()
     scored = score_tokens(answers, references, decode)
-    return {
-        "key": key,
-        "score": totals(scored),
-        "samples": {name: scored[name].round(6).tolist() for name in ROUGE_COLUMNS},
-        "provenance": {
+    return Baseline(
+        key=key,
+        score=totals(scored),
+        samples={name: scored[name].round(6).tolist() for name in ROUGE_NAMES},
+        provenance={
             "engine": "transformers",
             "dtype": "float32",
             "sampling": "greedy",
@@ -120,7 +102,7 @@ def make_baseline(
             "generation_s": round(seconds, 1),
             "packages": {name: metadata.version(name) for name in PACKAGES},
         },
-    }
+    )
 
 
 def generate(

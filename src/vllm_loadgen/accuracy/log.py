@@ -29,7 +29,7 @@ def _token_ids(data: Any) -> list[int]:
     raw = bytes.fromhex(data)
     if len(raw) % TOKEN_BYTES:
         raise ValueError(f"holds {len(raw)} bytes, not whole int32 ids")
-    return np.frombuffer(raw, "<i4").tolist()
+    return list(map(int, np.frombuffer(raw, "<i4")))
 
 
 TokenIds = Annotated[list[int], BeforeValidator(_token_ids)]

@@ -12,8 +12,7 @@ from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 from rouge_score.rouge_scorer import RougeScorer
 
 from vllm_loadgen import progress
-
-ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+from vllm_loadgen.benchmarks import ROUGE_NAMES
 
 
 class Rouge(evaluate.Metric):
@@ -31,8 +30,8 @@ class Rouge(evaluate.Metric):
     def _compute(
         self, predictions: Sequence[str], references: Sequence[str], use_stemmer: bool = False
     ) -> dict[str, list[float]]:
-        scorer = RougeScorer(list(ROUGE_TYPES), use_stemmer=use_stemmer)
-        scores: dict[str, list[float]] = {name: [] for name in ROUGE_TYPES}
+        scorer = RougeScorer(list(ROUGE_NAMES), use_stemmer=use_stemmer)
+        scores: dict[str, list[float]] = {name: [] for name in ROUGE_NAMES}
         with progress.bar(len(predictions), "ROUGE", unit="summary", delay=2.0) as shown:
             for prediction, reference in zip(predictions, references, strict=True):
                 for name, score in scorer.score(reference, prediction).items():
@@ -49,7 +48,10 @@ def rouge(predictions: list[str], references: list[str]) -> dict[str, list[float
     with tempfile.TemporaryDirectory() as folder:
         # evaluate wants a folder even for a metric kept in memory; the home may be read-only.
         metric: Any = Rouge(keep_in_memory=True, cache_dir=folder)
-        return metric.compute(predictions=predictions, references=references, use_stemmer=True)
+        scores: dict[str, list[float]] = metric.compute(
+            predictions=predictions, references=references, use_stemmer=True
+        )
+        return scores
 
 
 def sentences(text: str) -> str:

@@ -7,7 +7,10 @@ weight.
 """
 
 import math
-from typing import Any
+from dataclasses import dataclass
+
+from vllm_loadgen.facts.inputs import MachineLimits, Model
+from vllm_loadgen.facts.results import Metrics
 
 KV_BYTES = {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 # Quantized as the model is loaded; of other methods the checkpoint's own size is right.
@@ -16,29 +19,29 @@ LOADED_BYTES = {"fp8": 1}
 TOLERANCE = 1.15
 
 
-def read_weight_bytes(model: dict[str, Any], quantization: str | None = None) -> float:
+def read_weight_bytes(model: Model, quantization: str | None = None) -> float:
     """Bytes of weights that a decode step reads.
 
     All but the embedding table, of which a step reads one row a query; a table that is tied to
     the output head is read in full, as the head. Weights that are quantized as they are loaded
     count with their loaded size, without the head, which stays as it is.
     """
-    size = model["weight_bytes"] / model["parameters"]
-    head = model["embedding_parameters"]
-    loaded = min(size, LOADED_BYTES.get(quantization, size))
+    size = model.bytes_per_parameter
+    head = model.embedding_parameters
+    loaded = min(size, LOADED_BYTES.get(quantization or "", size))
     return _layer_parameters(model) * loaded + head * size
 
 
-def _layer_parameters(model: dict[str, Any]) -> int:
+def _layer_parameters(model: Model) -> int:
     """Parameters without the embedding table and the output head, which has the same shape."""
-    tables = 1 if model["tied_embeddings"] else 2
-    return model["parameters"] - tables * model["embedding_parameters"]
+    tables = 1 if model.tied_embeddings else 2
+    return model.parameters - tables * model.embedding_parameters
 
 
-def kv_bytes_per_token(model: dict[str, Any], kv_cache_dtype: str = "auto") -> int:
+def kv_bytes_per_token(model: Model, kv_cache_dtype: str = "auto") -> int:
     """Bytes of keys and values that one token of context leaves in all layers."""
-    size = KV_BYTES.get(kv_cache_dtype) or model["weight_bytes"] / model["parameters"]
-    return int(2 * model["num_layers"] * model["num_kv_heads"] * model["head_dim"] * size)
+    size = KV_BYTES.get(kv_cache_dtype) or model.bytes_per_parameter
+    return int(2 * model.num_layers * model.num_kv_heads * model.head_dim * size)
 
 
 def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
@@ -46,30 +49,30 @@ def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
     return bytes_per_step / bandwidth_gb_s / 1e6
 
 
-def decode_flops(model: dict[str, Any], context_tokens: float) -> float:
+def decode_flops(model: Model, context_tokens: float) -> float:
     """Operations of one token: two a weight (the embedding is looked up), and attention.
 
     Attention: scores and their sum over the context, 2 operations each, in every head and layer.
     """
-    weights = _layer_parameters(model) + model["embedding_parameters"]
+    weights = _layer_parameters(model) + model.embedding_parameters
     return 2 * weights + 4 * _attention_width(model) * context_tokens
 
 
-def prefill_flops(model: dict[str, Any], tokens: float) -> float:
+def prefill_flops(model: Model, tokens: float) -> float:
     """Operations of a prompt: two a weight and token, the head for its last token alone.
 
     Attention is causal: a token sees half of the prompt on average.
     """
     attention = 4 * _attention_width(model) * tokens**2 / 2
-    return 2 * _layer_parameters(model) * tokens + attention + 2 * model["embedding_parameters"]
+    return 2 * _layer_parameters(model) * tokens + attention + 2 * model.embedding_parameters
 
 
-def _attention_width(model: dict[str, Any]) -> int:
-    return model["num_layers"] * model["num_heads"] * model["head_dim"]
+def _attention_width(model: Model) -> int:
+    return model.num_layers * model.num_heads * model.head_dim
 
 
 def critical_batch(
-    model: dict[str, Any],
+    model: Model,
     bandwidth_gb_s: float,
     tflop_s: float,
     kv_bytes: float = 0.0,
@@ -88,71 +91,92 @@ def critical_batch(
     return weights_s / (computing_s - reading_s) if computing_s > reading_s else math.inf
 
 
-def limits(
-    model: dict[str, Any],
-    machine: dict[str, Any],
-    metrics: dict[str, Any],
+@dataclass(frozen=True)
+class Roofline:
+    """A run's shares of its machine's measured limits.
+
+    Attributes:
+        bandwidth_gb_s, rate_tflop_s: measured, of all devices.
+        decode_limit_ms: least time to read a step's bytes at the run's batch and context.
+        decode_share: of it in the mean TPOT, 0 to 1.
+        decode_computing_ms: least time of the step's arithmetic.
+        prefill_limit_ms, prefill_share: of it in the median prefill.
+        critical_batch: from which arithmetic bounds a step, at the run's context; may be infinite.
+        weights_ms, kv_ms: to read the weights, and the keys and values of one query.
+        batch: queries served at once. context_tokens, input_tokens: of a query, on average.
+    """
+
+    bandwidth_gb_s: float
+    rate_tflop_s: float
+    decode_limit_ms: float
+    decode_share: float
+    decode_computing_ms: float
+    prefill_limit_ms: float
+    prefill_share: float
+    critical_batch: float
+    weights_ms: float
+    kv_ms: float
+    batch: float
+    context_tokens: float
+    input_tokens: float
+
+
+def roofline(
+    model: Model,
+    machine: MachineLimits | None,
+    metrics: Metrics,
     mean_batch: float,
     mean_input_tokens: float,
     kv_cache_dtype: str = "auto",
     quantization: str | None = None,
     devices: int = 1,
-) -> dict[str, float]:
-    """A run's shares of its machine's measured limits; empty where a limit was not measured.
+) -> Roofline | None:
+    """How near a run came to its machine's limits; None where a limit was not measured.
 
     Args:
-        model: model.json. machine: machine.json. metrics: of ``analysis.metrics``.
         mean_batch: queries served at once, on average.
         mean_input_tokens: prompt tokens of a query, on average.
         quantization: of the weights as they are loaded. devices: GPUs that share the model.
-
-    Returns:
-        decode_limit_ms (least time to read a step's bytes at that batch and context), decode_share
-        (of it in the mean TPOT, 0 to 1), decode_limit_batch_1_ms, decode_computing_ms (least time
-        of the step's arithmetic), prefill_limit_ms, prefill_share (of it in
-        the median prefill), critical_batch (weights alone), critical_batch_with_kv (at the run's
-        context; may be infinite), weights_ms and kv_ms (to read the weights, and the keys and
-        values of one query), batch, context_tokens, tokens_per_s_limit at that batch.
     """
-    bandwidth = devices * machine.get("memory_bandwidth_gb_s", 0)
+    bandwidth = devices * machine.memory_bandwidth_gb_s if machine else 0.0
     rate = devices * _matrix_rate(model, machine, quantization)
     if not bandwidth or not rate:
-        return {}
+        return None
     weights = read_weight_bytes(model, quantization)
-    answered = metrics["output_tokens"]["mean"]
+    answered = metrics.output_tokens.mean
     context = float(mean_input_tokens) + (0 if math.isnan(answered) else answered / 2)
     kv = kv_bytes_per_token(model, kv_cache_dtype) * context
     batch = max(1.0, float(mean_batch))
     step_ms = decode_limit_ms(weights + kv * batch, bandwidth)
-    computing_ms = decode_flops(model, context) * batch / rate / 1e9
     prefill_ms = prefill_flops(model, mean_input_tokens) / rate / 1e9
-    return {
-        "decode_limit_ms": step_ms,
-        "decode_computing_ms": computing_ms,
-        "decode_limit_batch_1_ms": decode_limit_ms(weights + kv, bandwidth),
-        "decode_share": _share(step_ms, metrics["tpot_ms"]["mean"]),
-        "prefill_limit_ms": prefill_ms,
-        "prefill_share": _share(prefill_ms, metrics["prefill_ms"]["p50"]),
-        "critical_batch": critical_batch(model, bandwidth, rate, quantization=quantization),
-        "critical_batch_with_kv": critical_batch(model, bandwidth, rate, kv, context, quantization),
-        "weights_ms": decode_limit_ms(weights, bandwidth),
-        "kv_ms": decode_limit_ms(kv, bandwidth),
-        "batch": batch,
-        "context_tokens": context,
-        "tokens_per_s_limit": batch / max(step_ms, computing_ms) * 1e3,
-    }
+    return Roofline(
+        bandwidth_gb_s=bandwidth,
+        rate_tflop_s=rate,
+        decode_limit_ms=step_ms,
+        decode_share=_share(step_ms, metrics.tpot_ms.mean),
+        decode_computing_ms=decode_flops(model, context) * batch / rate / 1e9,
+        prefill_limit_ms=prefill_ms,
+        prefill_share=_share(prefill_ms, metrics.prefill_ms.p50),
+        critical_batch=critical_batch(model, bandwidth, rate, kv, context, quantization),
+        weights_ms=decode_limit_ms(weights, bandwidth),
+        kv_ms=decode_limit_ms(kv, bandwidth),
+        batch=batch,
+        context_tokens=context,
+        input_tokens=float(mean_input_tokens),
+    )
 
 
-def _matrix_rate(model: dict[str, Any], machine: dict[str, Any], quantization: str | None) -> float:
+def _matrix_rate(model: Model, machine: MachineLimits | None, quantization: str | None) -> float:
     """TFLOP/s of the type that is multiplied in; 0 where it was not measured."""
-    rates = machine.get("matrix_tflop_s", {})
-    return rates.get(quantization if quantization in LOADED_BYTES else model["dtype"], 0)
+    rates = machine.matrix_tflop_s if machine else {}
+    multiplied = quantization if quantization in LOADED_BYTES else model.dtype
+    return rates.get(multiplied or "", 0.0)
 
 
 def impossible(
-    model: dict[str, Any],
-    machine: dict[str, Any],
-    metrics: dict[str, Any],
+    model: Model,
+    machine: MachineLimits | None,
+    metrics: Metrics,
     quantization: str | None = None,
     devices: int = 1,
 ) -> list[str]:
@@ -163,8 +187,8 @@ def impossible(
     counts, the measured limits or the configuration (speculative decoding breaks the first).
     """
     flags = []
-    bandwidth = devices * machine.get("memory_bandwidth_gb_s", 0)
-    tpot_ms = metrics["tpot_ms"]["p50"]
+    bandwidth = devices * machine.memory_bandwidth_gb_s if machine else 0.0
+    tpot_ms = metrics.tpot_ms.p50
     if bandwidth:
         least_ms = decode_limit_ms(read_weight_bytes(model, quantization), bandwidth)
         if tpot_ms * TOLERANCE < least_ms:
@@ -174,8 +198,8 @@ def impossible(
             )
     rate = devices * _matrix_rate(model, machine, quantization)
     computed = (
-        metrics["tokens_per_s"] * decode_flops(model, 0)
-        + metrics["input_tokens_per_s"] * 2 * _layer_parameters(model)
+        metrics.tokens_per_s * decode_flops(model, 0)
+        + metrics.input_tokens_per_s * 2 * _layer_parameters(model)
     ) / 1e12
     if rate and computed > rate * TOLERANCE:
         flags.append(

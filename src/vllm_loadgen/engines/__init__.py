@@ -1,1 +1,4 @@
-"""Engines: prompt token ids in, the first token and then the rest out."""
+"""Who answers: prompt token ids in, the first token and then the rest out.
+
+An engine is a subclass of ``base.Engine``; ``harness.worker.make_engine`` knows them by name.
+"""

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
+
+from vllm_loadgen.facts.inputs import EngineFacts
 
 
 class Sink(Protocol):
@@ -29,8 +31,8 @@ class Engine(ABC):
     """An engine lives on one asyncio loop; all its methods are called there."""
 
     @abstractmethod
-    async def start(self) -> dict[str, Any]:
-        """Load the model; returns facts for the report (names and plain values)."""
+    async def start(self) -> EngineFacts:
+        """Load the model; returns engine.json."""
 
     @abstractmethod
     def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:

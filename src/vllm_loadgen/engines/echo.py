@@ -4,11 +4,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 from vllm_loadgen.engines.base import Engine, Sink
-
-OPTIONS = {"ttft_ms": 0.0, "tpot_ms": 0.0, "slots": 0, "output_tokens": 0, "fail_at": -1}
+from vllm_loadgen.facts.inputs import EngineFacts
 
 
 class EchoEngine(Engine):
@@ -41,9 +39,9 @@ class EchoEngine(Engine):
         self._served = 0
         self._waiting: deque[tuple[int, Sequence[int], Sink]] = deque()
 
-    async def start(self) -> dict[str, Any]:
+    async def start(self) -> EngineFacts:
         self._loop = asyncio.get_running_loop()
-        return {"engine": "echo"}
+        return EngineFacts(engine="echo")
 
     def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
         if self._slots and self._busy >= self._slots:

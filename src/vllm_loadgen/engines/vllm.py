@@ -11,6 +11,7 @@ from typing import Any
 
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.errors import EngineError, ParameterError
+from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.params import RunParams
 
 # With DELTA outputs: the first token alone, then everything else in one piece.
@@ -80,10 +81,10 @@ class VllmEngine(Engine):
     def __init__(self, params: RunParams, model_path: str) -> None:
         self._params = params
         self._model_path = model_path
-        self._tasks: set[asyncio.Task] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._steps = StepLog()
 
-    async def start(self) -> dict[str, Any]:
+    async def start(self) -> EngineFacts:
         set_environment(self._params)
         import vllm
         from vllm import AsyncEngineArgs, SamplingParams
@@ -107,20 +108,22 @@ class VllmEngine(Engine):
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
-        return {"engine": "vllm", "version": vllm.__version__, **self._effective(args)}
+        return self._facts(vllm.__version__, args)
 
-    def _effective(self, args: dict[str, Any]) -> dict[str, Any]:
+    def _facts(self, version: str, args: dict[str, Any]) -> EngineFacts:
         """What vLLM made of the options that it may choose itself."""
         config = self._llm.vllm_config
-        return {
-            "options": {name: value for name, value in args.items() if name != "model"},
-            "max_num_seqs": config.scheduler_config.max_num_seqs,
-            "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
-            "chunked_prefill": config.scheduler_config.enable_chunked_prefill,
-            "prefix_caching": config.cache_config.enable_prefix_caching,
-            "max_model_len": config.model_config.max_model_len,
-            "dtype": str(config.model_config.dtype).removeprefix("torch."),
-        }
+        return EngineFacts(
+            engine="vllm",
+            version=version,
+            options={name: value for name, value in args.items() if name != "model"},
+            max_num_seqs=config.scheduler_config.max_num_seqs,
+            max_num_batched_tokens=config.scheduler_config.max_num_batched_tokens,
+            chunked_prefill=config.scheduler_config.enable_chunked_prefill,
+            prefix_caching=config.cache_config.enable_prefix_caching,
+            max_model_len=config.model_config.max_model_len,
+            dtype=str(config.model_config.dtype).removeprefix("torch."),
+        )
 
     def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(row, prompt, sink))
@@ -175,7 +178,7 @@ class StepLog:
         """The columns so far (see ``Engine.steps``); the next steps go into new ones."""
         taken = getattr(self, "_columns", {})
         names = ("running", "waiting", "preempted")
-        self._columns: dict[str, array] = {
+        self._columns: dict[str, array[Any]] = {
             "monotonic_ns": array("q"),
             **{name: array("q") for name in names},
             "kv_cache_share": array("d"),

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from vllm_loadgen.analysis.metrics import count
-from vllm_loadgen.findings.queries import Finding
+from vllm_loadgen.analysis.words import count
+from vllm_loadgen.findings.finding import Finding
 
 # A cache this empty was no reason to wait.
 SMALL_CACHE_SHARE = 0.5
@@ -12,13 +12,13 @@ NEIGHBOUR_SHARE = 0.05
 THROTTLED_SHARE = 0.1
 
 
-def findings(steps: pd.DataFrame, telemetry: pd.DataFrame) -> list[Finding]:
-    """What the engine's steps and the samples of the machine show.
+def system_findings(steps: pd.DataFrame, telemetry: pd.DataFrame) -> list[Finding]:
+    """What the engine's steps and the samples of the machine show, in no order.
 
     Args:
-        steps: of ``telemetry.steps_frame``. telemetry: of ``Telemetry.frame``. Either may be empty.
+        steps, telemetry: of ``Test``; either may be empty.
     """
-    found = []
+    found: list[Finding | None] = []
     if not steps.empty:
         found += [_preempted(steps), _cache_use(steps)]
     if not telemetry.empty:

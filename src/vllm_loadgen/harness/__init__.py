@@ -1,1 +1,6 @@
-"""Who asks and writes down: LoadGen, the SUT, the process that hosts both."""
+"""Who asks and writes down: LoadGen, the SUT, and the process that hosts both.
+
+``session`` is the caller's end and ``worker`` the other end of a pipe that carries ``messages``;
+the worker runs ``loadgen`` against ``sut`` with an engine behind it, keeps ``records`` and
+``telemetry``, and reads what LoadGen says with ``log``.
+"""

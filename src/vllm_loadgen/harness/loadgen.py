@@ -1,8 +1,7 @@
-"""LoadGen: official settings, user.conf, one test, and what its logs say."""
+"""LoadGen: official settings, user.conf, one test, and when its queries are due."""
 
-import json
 import math
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ MODES = {
     # TEST06 is a performance run that logs some answers, by its audit.config.
     "compliance": lg.TestMode.PerformanceOnly,
 }
+OFFICIAL_DURATION_MS = 600_000
 # user.conf key -> (attribute of TestSettings, factor from the file's number to it)
 READ_BACK: dict[str, tuple[str, float]] = {
     "min_duration": ("min_duration_ms", 1),
@@ -26,7 +26,7 @@ READ_BACK: dict[str, tuple[str, float]] = {
     "ttft_latency": ("ttft_latency", 1_000_000),
     "tpot_latency": ("tpot_latency", 1_000_000),
 }
-SCENARIO_KEYS = {
+SCENARIO_KEYS: dict[str, dict[str, tuple[str, float]]] = {
     "Server": {
         "target_qps": ("server_target_qps", 1),
         "target_latency_percentile": ("server_target_latency_percentile", 0.01),
@@ -57,7 +57,7 @@ def user_conf(params: RunParams, sample_count: int) -> dict[str, float]:
     if params.scenario == "SingleStream":
         values["target_latency"] = params.target_latency_ms
     else:
-        values["target_qps"] = params.target_qps
+        values["target_qps"] = params.rate
     if params.scenario == "Server":
         values["ttft_latency"] = params.ttft_limit_ms
         values["tpot_latency"] = params.tpot_limit_ms
@@ -83,7 +83,7 @@ def official_settings(params: RunParams) -> lg.TestSettings:
     return settings
 
 
-def make_settings(params: RunParams, mode: str, conf: dict[str, float], path: Path) -> Any:
+def make_settings(params: RunParams, mode: str, conf: Mapping[str, float], path: Path) -> Any:
     """Write user.conf to ``path``, apply it over the official settings and read it back.
 
     Raises:
@@ -164,59 +164,22 @@ def schedule_ns(params: RunParams, seed: int, issued_ns: np.ndarray) -> np.ndarr
         return np.zeros(len(issued_ns), dtype=np.int64)
     if params.scenario != "Server" or len(issued_ns) == 0:
         return None
-    due = server_schedule_ns(seed, params.target_qps, len(issued_ns))
+    due = server_schedule_ns(seed, params.rate, len(issued_ns))
     late = issued_ns - due
     late = late - late.min()
     plausible = np.median(late) < 0.1 * (issued_ns[-1] - issued_ns[0] + 1e9)
     return due if plausible else None
 
 
-def read_log(folder: Path) -> dict[str, Any]:
-    """What LoadGen's logs say, as the LoadGen part of result.json.
-
-    Returns:
-        verdict ("VALID", "INVALID" or None for an accuracy run), verdict_reasons, num_errors,
-        num_warnings, error_lines, effective_settings, loadgen_results (see README, Results).
-
-    Raises:
-        BenchmarkError: if the detail log is missing or not LoadGen's.
-    """
-    path = folder / "mlperf_log_detail.txt"
-    results: dict[str, Any] = {}
-    settings: dict[str, Any] = {}
-    errors: list[str] = []
-    warnings = 0
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-        entries = [
-            json.loads(line.split(":::MLLOG ", 1)[1]) for line in lines if ":::MLLOG" in line
-        ]
-    except (OSError, ValueError) as error:
-        raise BenchmarkError(f"{path} is not a whole LoadGen log: {error}. Run again.") from None
-    for entry in entries:
-        key, value, meta = entry["key"], entry["value"], entry.get("metadata", {})
-        if meta.get("is_error"):
-            errors.append(f"{key}: {value}")
-        elif meta.get("is_warning"):
-            warnings += 1
-        if key.startswith("result_"):
-            results[key.removeprefix("result_")] = value
-        elif key.startswith("effective_"):
-            settings[key.removeprefix("effective_")] = value
-    return {
-        "verdict": results.get("validity"),
-        "verdict_reasons": verdict_reasons(folder),
-        "num_errors": len(errors),
-        "num_warnings": warnings,
-        "error_lines": errors[:20],
-        "effective_settings": settings,
-        "loadgen_results": results,
-    }
-
-
-def verdict_reasons(folder: Path) -> list[str]:
-    """LoadGen's own lines between its verdict and the statistics, trimmed."""
-    path = folder / "mlperf_log_summary.txt"
-    text = path.read_text(errors="replace") if path.exists() else ""
-    found = re.search(r"Result is\s*:.*?\n(.*?)(?:\n={5,}|\Z)", text, re.DOTALL)
-    return [line.strip() for line in found.group(1).splitlines() if line.strip()] if found else []
+def expected_queries(params: RunParams, samples: int, mode: str) -> int:
+    """About how many queries LoadGen will issue (it rounds up to whole passes of the samples)."""
+    if mode == "accuracy":
+        return samples
+    fewest = params.min_query_count or 1
+    by_latency = params.scenario == "SingleStream"
+    rate = 1000 / params.target_latency_ms if by_latency else params.rate
+    by_duration = rate * (params.min_duration_ms or OFFICIAL_DURATION_MS) / 1000
+    if params.scenario == "Offline":
+        by_duration *= 1.1  # LoadGen's slack
+    passes = math.ceil(max(fewest, by_duration) / samples)
+    return passes * samples

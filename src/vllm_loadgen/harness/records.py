@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from vllm_loadgen.facts.records import NULLABLE, TIMES
+
 MISSING = -1
-TIMES = ("scheduled_ns", "issued_ns", "started_ns", "first_token_ns", "done_ns")
-# A query may end without these: the engine does not tell, or the run was interrupted.
-NULLABLE = ("started_ns", "first_token_ns", "done_ns")
 COUNTS = ("input_tokens", "output_tokens")
 
 
@@ -18,7 +17,7 @@ class Recorder:
 
     def __init__(self) -> None:
         names = ("sample_index", "issued_ns", *NULLABLE, *COUNTS)
-        self._columns = {name: array("q") for name in names}
+        self._columns: dict[str, array[int]] = {name: array("q") for name in names}
         self.sample_index = self._columns["sample_index"]
         self.issued_ns = self._columns["issued_ns"]
         self.started_ns = self._columns["started_ns"]
@@ -57,8 +56,8 @@ class Recorder:
             issued = issued[: len(schedule_ns)] - schedule_ns
         return int(issued.min()) if len(issued) else 0
 
-    def recent_ms(self, queries: int = 256) -> dict[str, float]:
-        """Mean ttft_ms and tpot_ms of the last queries, from their issue, while a test runs.
+    def recent_ms(self, queries: int = 256) -> tuple[float | None, float | None]:
+        """Mean TTFT and TPOT, ms, of the last queries, from their issue, while a test runs.
 
         Read beside the thread that appends: slices are copies, and rows are never taken away.
         """
@@ -69,12 +68,9 @@ class Recorder:
         )
         gaps = np.array(self.output_tokens[last]) - 1
         begun, ended = first != MISSING, (done != MISSING) & (gaps > 0)
-        found = {}
-        if begun.any():
-            found["ttft_ms"] = float((first - issued)[begun].mean() / 1e6)
-        if ended.any():
-            found["tpot_ms"] = float(((done - first)[ended] / gaps[ended]).mean() / 1e6)
-        return found
+        ttft_ms = float((first - issued)[begun].mean() / 1e6) if begun.any() else None
+        each_ns = (done - first)[ended] / gaps[ended]
+        return ttft_ms, float(each_ns.mean() / 1e6) if ended.any() else None
 
     def frame(self, schedule_ns: np.ndarray | None = None) -> pd.DataFrame:
         """The records, times in ns since the run's start, missing ones null.
@@ -105,9 +101,3 @@ def write_frame(frame: pd.DataFrame, path: Path) -> None:
     part = path.with_suffix(".part")
     frame.to_parquet(part, index=False)
     part.replace(path)
-
-
-def read_records(path: Path) -> pd.DataFrame:
-    """Records from parquet; null times stay null (Int64)."""
-    frame = pd.read_parquet(path)
-    return frame.astype({name: "Int64" for name in NULLABLE})

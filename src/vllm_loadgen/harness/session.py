@@ -10,12 +10,26 @@ from collections import deque
 from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any
 
 from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, EngineError
-from vllm_loadgen.inputs.machine import environment_without_secrets
+from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.facts.results import Mode
+from vllm_loadgen.harness.loadgen import expected_queries
+from vllm_loadgen.harness.messages import (
+    Abort,
+    Command,
+    Ended,
+    Event,
+    Progress,
+    Ready,
+    Refused,
+    RunTest,
+    Start,
+    Stop,
+)
 from vllm_loadgen.params import RunParams
+from vllm_loadgen.redact import environment_without_secrets
 
 ABORT_S = 5.0
 STOP_S = 20.0
@@ -54,10 +68,10 @@ class Session:
             )
         theirs.close()
         atexit.register(self.close)
-        self._send("start", params=params.model_dump(), model_path=str(model_path))
+        self._send(Start(params, str(model_path)))
         try:
             with progress.ticking("Loading the engine"):
-                self.engine: dict[str, Any] = self._answer()["engine"]
+                self.engine = self._ready()
         except BaseException:
             self.close()
             raise
@@ -66,7 +80,7 @@ class Session:
         self,
         params: RunParams,
         prompts: list[list[int]],
-        mode: str,
+        mode: Mode,
         folder: Path,
         audit_config: Path | None = None,
     ) -> None:
@@ -83,67 +97,59 @@ class Session:
             EngineError: if the engine died; what was measured until then is in ``folder``.
             KeyboardInterrupt: after an interrupt; likewise.
         """
-        self._send(
-            "run",
-            params=params.model_dump(),
-            prompts=prompts,
-            mode=mode,
-            folder=str(folder.resolve()),
-            audit_config=str(audit_config.resolve()) if audit_config else None,
-        )
+        audit = audit_config.resolve() if audit_config else None
+        self._send(RunTest(params, prompts, mode, folder.resolve(), audit))
         try:
             self._follow(mode, expected_queries(params, len(prompts), mode))
         except KeyboardInterrupt:
             self._abort()
             raise
 
-    def _follow(self, mode: str, expected: int) -> None:
+    def _follow(self, mode: Mode, expected: int) -> None:
         with progress.bar(expected, f"{mode.capitalize()} run") as shown:
             begin = time.monotonic()
-            while True:
-                message = self._receive()
-                if message["event"] != "progress":
-                    break
-                if message["issued"] > (shown.total or 0):
-                    shown.total = message["issued"]
-                rate = message["tokens"] / (time.monotonic() - begin)
-                shown.set_postfix_str(
-                    ", ".join([f"{rate:.0f} tokens/s", *_running(message)]), False
-                )
-                shown.update(message["done"] - shown.n)
-        self._check(message)
+            while isinstance(event := self._receive(), Progress):
+                if event.issued > (shown.total or 0):
+                    shown.total = event.issued
+                rate = event.tokens / (time.monotonic() - begin)
+                shown.set_postfix_str(", ".join([f"{rate:.0f} tokens/s", *_running(event)]), False)
+                shown.update(event.done - shown.n)
+        self._check(event)
 
     def _abort(self) -> None:
         """End the test and, since LoadGen cannot abort, the process; its records are kept."""
         with suppress(OSError, subprocess.TimeoutExpired):
-            self._pipe.send({"command": "abort"})
+            self._pipe.send(Abort())
             self._process.wait(ABORT_S)
         self.close()
 
-    def _send(self, command: str, **arguments: Any) -> None:
+    def _send(self, command: Command) -> None:
         try:
-            self._pipe.send({"command": command, **arguments})
+            self._pipe.send(command)
         except OSError:
             raise self._dead() from None
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self) -> Event:
         try:
-            return self._pipe.recv()
+            event: Event = self._pipe.recv()
+            return event
         except (EOFError, OSError):
             raise self._dead() from None
 
-    def _answer(self) -> dict[str, Any]:
-        message = self._receive()
-        self._check(message)
-        return message
+    def _ready(self) -> EngineFacts:
+        event = self._receive()
+        self._check(event)
+        if not isinstance(event, Ready):
+            raise EngineError(f"the engine's process answered {event} out of turn.")
+        return event.engine
 
-    def _check(self, message: dict[str, Any]) -> None:
-        if message["event"] == "error":
-            raise EngineError(f"{message['message']}\n{self._tail()}".rstrip())
-        if message["event"] == "failed":
+    def _check(self, event: Event) -> None:
+        if isinstance(event, Refused):
+            raise EngineError(f"{event.message}\n{self._tail()}".rstrip())
+        if isinstance(event, Ended) and event.status == "failed":
             self.close()
             raise EngineError(
-                f"{message['message']}. What was measured until then is kept.\n{self._tail()}"
+                f"{event.message}. What was measured until then is kept.\n{self._tail()}"
             )
 
     def _dead(self) -> BenchmarkError:
@@ -167,7 +173,7 @@ class Session:
         atexit.unregister(self.close)
         if self.alive:
             with suppress(OSError, subprocess.TimeoutExpired):
-                self._pipe.send({"command": "stop"})
+                self._pipe.send(Stop())
                 self._process.wait(STOP_S)
         with suppress(ProcessLookupError):
             # The engine's own children share the worker's session.
@@ -182,25 +188,7 @@ class Session:
         self.close()
 
 
-def _running(message: dict[str, Any]) -> list[str]:
+def _running(event: Progress) -> list[str]:
     """The running means of a progress message, as a reader would say them."""
-    return [
-        f"{name.upper()} {message[f'{name}_ms']:.0f} ms"
-        for name in ("ttft", "tpot")
-        if f"{name}_ms" in message
-    ]
-
-
-def expected_queries(params: RunParams, samples: int, mode: str) -> int:
-    """About how many queries LoadGen will issue (it rounds up to whole passes of the samples)."""
-    if mode == "accuracy":
-        return samples
-    fewest = params.min_query_count or 1
-    rate = params.target_qps
-    if params.scenario == "SingleStream":
-        rate = 1000 / params.target_latency_ms
-    by_duration = rate * (params.min_duration_ms or 600_000) / 1000
-    if params.scenario == "Offline":
-        by_duration *= 1.1  # LoadGen's slack
-    passes = -(-max(fewest, by_duration) // samples)
-    return int(passes * samples)
+    means = {"TTFT": event.ttft_ms, "TPOT": event.tpot_ms}
+    return [f"{name} {value:.0f} ms" for name, value in means.items() if value is not None]

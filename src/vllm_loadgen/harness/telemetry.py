@@ -11,7 +11,7 @@ import pandas as pd
 import psutil
 import pynvml
 
-from vllm_loadgen.inputs.machine import gpu_handles
+from vllm_loadgen.inputs.environment import gpu_handles
 
 INTERVAL_S = 1.0
 # Why a GPU's clocks are below what was asked for, where that slows a run (nvml.h, "clocks event
@@ -49,7 +49,7 @@ class Telemetry:
                 row = {"monotonic_ns": time.monotonic_ns(), **_cpu_shares(before, now)}
                 row |= own.read(_total_s(now) - _total_s(before))
                 with suppress(pynvml.NVMLError):  # not every GPU tells everything
-                    row |= _gpu_sample(gpus)
+                    row |= gpu_sample(gpus)
                 self._rows.append(row)
                 before = now
 
@@ -106,7 +106,8 @@ class _Processes:
 
 def _total_s(times: Any) -> float:
     # Guest time is counted in user time already.
-    return sum(times) - getattr(times, "guest", 0) - getattr(times, "guest_nice", 0)
+    guest = getattr(times, "guest", 0) + getattr(times, "guest_nice", 0)
+    return float(sum(times) - guest)
 
 
 def _cpu_shares(before: Any, now: Any) -> dict[str, float]:
@@ -116,7 +117,7 @@ def _cpu_shares(before: Any, now: Any) -> dict[str, float]:
     return {"cpu_share": 1 - (idle + steal) / total, "steal_share": steal / total}
 
 
-def _gpu_sample(handles: Sequence[Any]) -> dict[str, float]:
+def gpu_sample(handles: Sequence[Any]) -> dict[str, float]:
     """Busiest, hottest and throttled of the GPUs; memory and power of all together."""
     if not handles:
         return {}

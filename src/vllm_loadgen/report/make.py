@@ -1,29 +1,26 @@
 """The main job: the four notebooks, headless by papermill, and the report as one HTML file."""
 
-import argparse
 import logging
-import os
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import papermill
-import yaml
 from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.inputs import machine
-from vllm_loadgen.params import RunParams, read_yaml
-from vllm_loadgen.results import folders
+from vllm_loadgen.files import write_text
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.redact import scrub
+from vllm_loadgen.results.folders import project_root, shown
+from vllm_loadgen.runs.folders import make_folder
 
 # A kernel warns that its connection is not encrypted; the connection stays on this machine.
 QUIET_KERNEL = ["--IPKernelApp.log_level=ERROR"]
-NOTEBOOKS = ("setup", "accuracy", "perf", "analysis")
+MEASURING = ("setup", "accuracy", "perf")
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -33,14 +30,14 @@ PAGE = """<!DOCTYPE html>
 
 
 def make_report(
-    params: RunParams, given: dict[str, Any], notebooks: Sequence[str] = NOTEBOOKS
+    params: RunParams, given: Mapping[str, object], notebooks: Sequence[str] = MEASURING
 ) -> Path:
     """Execute the notebooks into one run folder and render the report.
 
     Args:
         params: validated.
         given: the values that go to the notebooks, as the user gave them.
-        notebooks: which of them, in order; the last is the report.
+        notebooks: those that measure, in order; analysis.ipynb, the report, follows.
 
     Returns:
         The report's path.
@@ -48,19 +45,30 @@ def make_report(
     Raises:
         BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder.
     """
-    folder = folders.make_folder(params, "performance")
+    folder = make_folder(params, "performance")
     given = {**given, "run_name": folder.name}
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
     for name in notebooks:
-        values = {"run": _shown(folder)} if name == "analysis" else given
-        execute(folders.project_root() / "notebooks" / f"{name}.ipynb", executed, values)
+        execute(project_root() / "notebooks" / f"{name}.ipynb", executed, given)
+    return render_report(folder)
+
+
+def render_report(folder: Path) -> Path:
+    """The report of a run that is there, made anew by analysis.ipynb alone; returns its path.
+
+    Raises:
+        BenchmarkError: if the notebook stops.
+    """
+    executed = folder / "notebooks"
+    executed.mkdir(exist_ok=True)
+    execute(project_root() / "notebooks" / "analysis.ipynb", executed, {"run": shown(folder)})
     report = folder / "report.html"
     render(executed / "analysis.ipynb", report)
     return report
 
 
-def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> None:
+def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
     """One notebook by papermill, in its own directory, with the kernel of this environment."""
     target = folder / notebook.name
     # Every parameter goes to every notebook, which checks them all itself; papermill would warn
@@ -70,20 +78,15 @@ def execute(notebook: Path, folder: Path, values: dict[str, Any]) -> None:
     print(f"{notebook.stem}.ipynb ...", flush=True)
     try:
         papermill.execute_notebook(
-            str(notebook), str(target), parameters=values, cwd=str(notebook.parent),
+            str(notebook), str(target), parameters=dict(values), cwd=str(notebook.parent),
             kernel_name="python3", progress_bar=False, extra_arguments=QUIET_KERNEL,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
-        raise BenchmarkError(machine.scrub(f"{error.ename}: {error.evalue}")) from None
+        raise BenchmarkError(scrub(f"{error.ename}: {error.evalue}")) from None
     finally:
         if target.is_file():
-            target.write_text(_shown(machine.scrub(target.read_text())))
+            write_text(target, shown(scrub(target.read_text())))
     print(f"{notebook.stem}.ipynb done in {time.monotonic() - begin:.0f} s", flush=True)
-
-
-def _shown(text: object) -> str:
-    """``text`` with paths relative to the project: a report is read on other machines."""
-    return str(text).replace(f"{folders.project_root()}/", "")
 
 
 def render(notebook: Path, target: Path) -> None:
@@ -94,34 +97,5 @@ def render(notebook: Path, target: Path) -> None:
     exporter = HTMLExporter(template_name="basic", embed_images=True, config=config)
     body, _ = exporter.from_notebook_node(content)
     style = (resources.files("vllm_loadgen") / "embedded" / "report.css").read_text()
-    page = PAGE.format(title="MLPerf Inference report", style=style, body=machine.scrub(body))
-    target.write_text(page)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """``python -m vllm_loadgen.report.make --params FILE [-p NAME VALUE ...]``."""
-    parser = argparse.ArgumentParser(description=make_report.__doc__.splitlines()[0])
-    parser.add_argument("--params", default="params/cpu.yaml", help="a file of parameters")
-    parser.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
-    )
-    options = parser.parse_args(arguments)
-    changes = "".join(f" -p {name} {value}" for name, value in options.p)
-    command = f"python -m vllm_loadgen.report.make --params {options.params}{changes}"
-    os.environ["VLLM_LOADGEN_COMMAND"] = command
-    try:
-        given = read_yaml(folders.find_file(options.params))
-        given |= {name: yaml.safe_load(value) for name, value in options.p}
-        report = make_report(RunParams.from_dict(given), given)
-    except BenchmarkError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted; what was measured is kept under outputs.", file=sys.stderr)
-        return 130
-    print(f"The report: {report}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    page = PAGE.format(title="MLPerf Inference report", style=style, body=scrub(body))
+    write_text(target, page)

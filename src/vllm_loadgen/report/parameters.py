@@ -1,41 +1,67 @@
-"""What a notebook needs of the package besides the run itself: parameters in, tables out."""
+"""A notebook's parameters: found by the shape of its cells, checked, and shown.
+
+The parameters cell is the first that assigns plain values and does nothing else; papermill puts its
+own such cell right beneath it. No comment and no tag is needed (a kernel does not see tags).
+"""
 
 import ast
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 import yaml
 from IPython import get_ipython
-from IPython.display import HTML
 
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams
+from vllm_loadgen.results.run import Run
 from vllm_loadgen.runs.compare import Digest, digest, read_digest
-from vllm_loadgen.runs.live import Run
 
-# How a notebook's own parameters cell begins, and how papermill's beneath it does.
-OWN, INJECTED = "# Parameters of this notebook", "# Parameters\n"
+# Parameters of analysis.ipynb alone.
+READING = {"run", "runs"}
 
 
-def assigned_literals(source: str) -> dict[str, Any] | None:
-    """Names and values of a cell that only assigns literals; None for any other cell."""
+def _assigned_values(source: str) -> dict[str, Any] | None:
+    """Names and values of a cell that assigns plain values and does nothing else.
+
+    Returns:
+        None for any other cell, an empty one among them.
+
+    Raises:
+        _NotPlain: for a cell of assignments of which one is no plain value.
+    """
     try:
         body = ast.parse(source).body
     except SyntaxError:
         return None
-    values = {}
+    values: dict[str, Any] = {}
     for statement in body:
-        if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1):
-            return None
-        target = statement.targets[0]
-        try:
-            values[target.id] = ast.literal_eval(statement.value)
-        except (AttributeError, ValueError):
-            return None
-    return values
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                values[name] = value
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                values[name] = value
+            case _:
+                return None
+    return {name: _literal(name, value) for name, value in values.items()} or None
 
 
-def given_values(cells: list[str], known: set[str]) -> dict[str, Any]:
+class _NotPlain(Exception):
+    """A value that is no literal."""
+
+
+def _literal(name: str, value: ast.expr) -> Any:
+    match value:
+        # What papermill writes for values that have no literal.
+        case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]):
+            return float(text)
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        raise _NotPlain(name) from None
+
+
+def given_values(cells: Sequence[str], known: set[str]) -> dict[str, Any]:
     """The parameters that executed cells give: the parameters cell's, then what came over them.
 
     Papermill only warns of a name it does not know; here the name stays in the result, so that
@@ -43,22 +69,41 @@ def given_values(cells: list[str], known: set[str]) -> dict[str, Any]:
 
     Args:
         cells: sources in order of execution.
-        known: names that a later cell of plain assignments may set anew.
+        known: names that a later cell of plain values may set anew.
 
     Raises:
-        BenchmarkError: if the parameters cell was not run, or holds more than literals.
+        BenchmarkError: if the parameters cell was not run, or holds more than plain values.
     """
-    starts = [place for place, source in enumerate(cells) if source.startswith(OWN)]
-    if not starts:
+    own: set[str] = set()
+    merged: dict[str, Any] = {}
+    follows = False  # the cell before was the parameters cell
+    for source in cells:
+        values = _plain(source, known)
+        if values is None:
+            follows = follows and not source.strip()
+        elif not own:
+            if set(values) & known:
+                own, merged, follows = set(values), values, True
+        elif not follows and len(own & set(values)) > len(own) / 2:
+            merged, follows = values, True  # the parameters cell, run again
+        elif follows or set(values) & known:
+            merged, follows = merged | values, False
+    if not own:
         raise BenchmarkError("Run the notebook's parameters cell first.")
-    merged = assigned_literals(cells[starts[-1]])
-    if merged is None:
-        raise BenchmarkError("The parameters cell may hold plain 'name = value' lines only.")
-    for source in cells[starts[-1] + 1 :]:
-        values = assigned_literals(source) or {}
-        if source.startswith(INJECTED) or set(values) <= known:
-            merged |= values
     return merged
+
+
+def _plain(source: str, known: set[str]) -> dict[str, Any] | None:
+    """``_assigned_values``, with an error for a parameter that is given something else."""
+    try:
+        return _assigned_values(source)
+    except _NotPlain as found:
+        if str(found) not in known:
+            return None  # a calculation of the user's own
+        raise BenchmarkError(
+            f"The parameter {found} must be a plain value: a parameters cell holds "
+            "'name = value' lines only."
+        ) from None
 
 
 def parameters() -> RunParams:
@@ -70,6 +115,21 @@ def parameters() -> RunParams:
     return RunParams.from_dict(given_values(_executed_cells(), set(RunParams.model_fields)))
 
 
+def parameters_table(params: RunParams) -> pd.DataFrame:
+    """All parameters with their values and what they mean; those not at their default marked."""
+    defaults = RunParams()
+    rows = {
+        name: {
+            "value": value,
+            "": "" if value == getattr(defaults, name) else "changed",
+            "meaning": RunParams.model_fields[name].description,
+        }
+        for name, value in ((name, getattr(params, name)) for name in RunParams.model_fields)
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("parameter")
+    return frame.astype({"value": str})
+
+
 def run_to_read() -> Run:
     """The run that the notebook's parameter ``run`` names, else the first of ``runs``, else the
     newest.
@@ -77,13 +137,12 @@ def run_to_read() -> Run:
     Raises:
         ParameterError: for an unknown parameter, or a folder that holds no run.
     """
-    values = given_values(_executed_cells(), {"run", "runs"})
+    values = given_values(_executed_cells(), READING)
     name = values.pop("run", "")
-    others = values.pop("runs", [])
+    others = _names(values.pop("runs", []))
     outputs = values.get("outputs", RunParams().outputs)
     RunParams.from_dict(values)  # a file of parameters may be given; it must be a good one
-    folders = [other for other in _as_list(others) if not other.endswith(".ipynb")]
-    name = name or next(iter(folders), "")
+    name = name or next((other for other in others if not other.endswith(".ipynb")), "")
     return Run.open(name) if name else Run.newest(outputs)
 
 
@@ -93,12 +152,12 @@ def runs_to_compare(run: Run) -> list[Digest]:
     Raises:
         ParameterError: if one of them is no run.
     """
-    names = _as_list(given_values(_executed_cells(), {"run", "runs"}).get("runs", []))
+    names = _names(given_values(_executed_cells(), READING).get("runs", []))
     found = [read_digest(name) for name in names]
     return [digest(run), *found] if len(found) == 1 else found
 
 
-def _as_list(value: Any) -> list[str]:
+def _names(value: object) -> list[str]:
     """A list of names; papermill's -p gives it as text."""
     value = yaml.safe_load(value) if isinstance(value, str) and value else value or []
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
@@ -107,17 +166,7 @@ def _as_list(value: Any) -> list[str]:
     raise ParameterError("runs", value, "is no list of folders or notebooks", cure)
 
 
-def table(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table: the index as an ordinary column, numbers to four decimals."""
-    plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
-    html = plain.to_html(index=False, border=0, float_format=_number, na_rep="", justify="left")
-    # JupyterLab would set all cells to the right, and most of ours are text.
-    return HTML(html.replace("<td>", '<td style="text-align: left">'))
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
-
-
 def _executed_cells() -> list[str]:
-    return get_ipython().user_ns["In"]
+    shell: Any = get_ipython()
+    cells: list[str] = shell.user_ns["In"]
+    return cells

@@ -1,13 +1,12 @@
-"""Figures of the system and of several tests: batch and cache, machine, limits, sweep."""
-
-from typing import Any
+"""Figures of what the queries ran on: batch and cache, the machine, its measured limits."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from vllm_loadgen.analysis.metrics import count, say_ms
-from vllm_loadgen.report.plots_queries import BLUE, GREEN, ORANGE, RED, Figure, figure, legend_above
+from vllm_loadgen.analysis.roofline import Roofline
+from vllm_loadgen.analysis.words import count
+from vllm_loadgen.report.style import BLUE, GREEN, ORANGE, RED, Figure, figure, legend_above
 
 
 def occupancy(steps: pd.DataFrame) -> Figure:
@@ -98,127 +97,37 @@ def machine_caption(telemetry: pd.DataFrame) -> str:
     )
 
 
-def roofline(found: dict[str, float], metrics: dict[str, Any]) -> Figure:
+def roofline(found: Roofline, tpot_ms: float) -> Figure:
     """Tokens a second that the machine's measured limits allow, by batch, and this run's.
 
     Args:
-        found: of ``limits.limits``. metrics: of ``analysis.metrics``.
+        tpot_ms: the mean of the run.
     """
     fig, axes = figure(height=3.8)
     axis = axes[0, 0]
-    batch = np.geomspace(1, max(256, 4 * found["batch"]), 200)
-    reading = batch / (found["weights_ms"] + found["kv_ms"] * batch) * 1e3
+    batch = np.geomspace(1, max(256, 4 * found.batch), 200)
+    reading = batch / (found.weights_ms + found.kv_ms * batch) * 1e3
     axis.plot(batch, reading, color=BLUE, linewidth=2, label="memory bandwidth")
-    computing = found["batch"] / found["decode_computing_ms"] * 1e3
+    computing = found.batch / found.decode_computing_ms * 1e3
     axis.axhline(computing, color=ORANGE, linewidth=2, linestyle="--", label="matrix rate")
     axis.fill_between(batch, np.minimum(reading, computing), color=BLUE, alpha=0.12)
     # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
-    reached = found["batch"] / metrics["tpot_ms"]["mean"] * 1e3
-    axis.plot(found["batch"], reached, "D", color="black", markersize=7, label="this run's decode")
+    reached = found.batch / tpot_ms * 1e3
+    axis.plot(found.batch, reached, "D", color="black", markersize=7, label="this run's decode")
     axis.set(xscale="log", yscale="log", xlabel="queries at once", ylabel="tokens/s")
     axis.set_title("Decode against the machine's measured limits", fontsize=10)
     axis.legend(fontsize=8, framealpha=0.9, edgecolor="white", loc="lower right")
     return fig
 
 
-def roofline_caption(found: dict[str, float], metrics: dict[str, Any]) -> str:
+def roofline_caption(found: Roofline, tpot_ms: float) -> str:
     """The sentence under ``roofline``."""
-    if np.isnan(metrics["tpot_ms"]["mean"]):
+    if np.isnan(tpot_ms):
         return "No answer has a time per output token to compare with the limits."
-    least_ms = max(found["decode_limit_ms"], found["decode_computing_ms"])
-    computing = found["decode_computing_ms"] > found["decode_limit_ms"]
+    least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
+    computing = found.decode_computing_ms > found.decode_limit_ms
     nearer = "matrix rate" if computing else "memory bandwidth"
     return (
-        f"At the mean batch of {found['batch']:.1f} the {nearer} is the nearer limit, and decode "
-        f"reaches {least_ms / metrics['tpot_ms']['mean']:.0%} of it."
+        f"At the mean batch of {found.batch:.1f} the {nearer} is the nearer limit, and decode "
+        f"reaches {least_ms / tpot_ms:.0%} of it."
     )
-
-
-def sweep_curves(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
-    """What a sweep found: latency against throughput, and the system's speed against a user's.
-
-    The second is the curve of MLPerf Endpoints: tokens/s of the system over tokens/s that one
-    user sees; no point of it can be improved in one without loss in the other.
-
-    Args:
-        table: of ``explore.sweep_table``.
-        limits_ms: {"ttft": ..., "tpot": ...}; 0 where there is none.
-    """
-    fig, axes = figure(1, 2, height=3.6)
-    latency, pareto = axes[0]
-    kinds = (("rate", BLUE, "o-", "queries/s"), ("concurrency", ORANGE, "s--", "queries at once"))
-    for kind, color, style, unit in kinds:
-        points = table[table["kind"] == kind].sort_values("offered")
-        if len(points):
-            label = f"{unit} offered"
-            # Of queries that are all there at the start the TTFT is the length of the test.
-            if kind == "rate" or set(table["kind"]) == {"concurrency"}:
-                _draw_points(latency, points, "samples_per_s", "ttft_p99_ms", style, color, label)
-            _draw_points(pareto, points, "user_tokens_per_s", "tokens_per_s", style, color, label)
-    _draw_goodput(latency, table[table["kind"] == "rate"].sort_values("offered"))
-    _shade_limits(latency, pareto, table, limits_ms)
-    latency.margins(y=0.15)
-    latency.set(xlabel="completed, queries/s", ylabel="p99 TTFT, ms")
-    latency.set_title("Latency against throughput", fontsize=10)
-    pareto.set(xlabel="tokens/s that one user sees", ylabel="tokens/s of the system")
-    pareto.set_title("The system's speed against a user's", fontsize=10)
-    for axis in (latency, pareto):
-        axis.set_ylim(bottom=0)
-        legend_above(axis)
-    return fig
-
-
-def _draw_points(
-    axis: Axes, points: pd.DataFrame, across: str, up: str, style: str, color: str, label: str
-) -> None:
-    """One curve, each point with what was offered there."""
-    axis.plot(points[across], points[up], style, color=color, label=label)
-    for x, y, offered in zip(points[across], points[up], points["offered"], strict=True):
-        axis.annotate(f"{offered:g}", (x, y), (4, 5), textcoords="offset points", fontsize=8)
-
-
-def _draw_goodput(axis: Axes, rates: pd.DataFrame) -> None:
-    """Queries/s within the limits, on an axis of its own at the right."""
-    if rates.empty:
-        return
-    twin = axis.twinx()
-    twin.plot(rates["samples_per_s"], rates["goodput_per_s"], "^:", color=GREEN)
-    twin.set_ylabel("goodput (triangles), queries/s", color=GREEN, fontsize=9)
-    twin.set_ylim(bottom=0)
-    twin.grid(visible=False)
-
-
-def _shade_limits(
-    latency: Axes, pareto: Axes, table: pd.DataFrame, limits_ms: dict[str, float]
-) -> None:
-    """The region that keeps the limits."""
-    if limits_ms["ttft"]:
-        latency.axhspan(0, limits_ms["ttft"], color=GREEN, alpha=0.08)
-    if limits_ms["tpot"]:
-        least = 1e3 / limits_ms["tpot"]
-        right = max(1.1 * table["user_tokens_per_s"].max(), 1.1 * least)
-        pareto.axvspan(least, right, color=GREEN, alpha=0.08)
-
-
-def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
-    """The sentence under ``sweep_curves``."""
-    fastest = table.loc[table["tokens_per_s"].idxmax()]
-    text = (
-        f"The most tokens/s, {fastest['tokens_per_s']:,.0f}, came with {_offer(fastest)}, where "
-        f"a user sees {fastest['user_tokens_per_s']:.1f} tokens/s and p99 TTFT is "
-        f"{say_ms(fastest['ttft_p99_ms'])}"
-    )
-    rates = table[table["kind"] == "rate"]
-    if rates.empty:
-        return f"{text}."
-    best = rates.loc[rates["goodput_per_s"].idxmax()]
-    shaded = "; the shaded regions keep the limits" if any(limits_ms.values()) else ""
-    return (
-        f"{text}; goodput is highest, {best['goodput_per_s']:.3g} queries/s within the limits, "
-        f"with {_offer(best)}{shaded}."
-    )
-
-
-def _offer(point: pd.Series) -> str:
-    unit = "queries/s" if point["kind"] == "rate" else "queries at once"
-    return f"{point['offered']:g} {unit} offered"

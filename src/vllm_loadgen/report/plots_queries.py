@@ -1,99 +1,59 @@
-"""Records to figures: pure functions that return a matplotlib Figure.
-
-One style for all: seaborn's colour-blind palette, thin lines, no more ink than the data need; what
-is told apart by colour differs in line or lightness too, so that it survives a grey printer.
-"""
-
-import io
-from typing import Any
+"""Figures of a test's queries, each with the sentence that says what is to be seen in it."""
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import figure as mpl_figure
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from vllm_loadgen.analysis import metrics as analysis
-from vllm_loadgen.analysis.metrics import count, say_ms
+from vllm_loadgen.analysis.early_stopping import judged
+from vllm_loadgen.analysis.metrics import percentile
+from vllm_loadgen.analysis.words import count, say_ms
+from vllm_loadgen.report.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    TITLE_PAD,
+    Figure,
+    figure,
+    legend_above,
+)
+from vllm_loadgen.results.test import Test
 
-BLUE, ORANGE, GREEN, RED = "#0173b2", "#de8f05", "#029e73", "#b2182b"
 # Light, middle and dark: told apart in grey too.
 PARTS = {"queue": "#d4d4d4", "queue + prefill": "#d4d4d4", "prefill": ORANGE, "decode": BLUE}
 # A limit farther off than this multiple of the largest value would squeeze the data.
 FAR_LIMIT = 3
 TIMELINE_QUERIES = 60
-TITLE_PAD = 20  # points: room for the legend
 NAMES = {"ttft": "Time to first token", "tpot": "Time per output token"}
 
 
-class Figure(mpl_figure.Figure):
-    """A figure that a notebook shows as it is, without pyplot keeping it."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=110)
-        return buffer.getvalue()
-
-
-def figure(rows: int = 1, columns: int = 1, height: float = 3.4) -> tuple[Figure, np.ndarray]:
-    """A figure with its axes, in the project's style."""
-    with sns.axes_style("whitegrid", {"grid.color": "#e6e6e6", "axes.edgecolor": "#999999"}):
-        fig = Figure(figsize=(9.5 if columns > 1 else 7.5, height * rows), layout="constrained")
-        axes = fig.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        sns.despine(ax=axis)
-    return fig, axes
-
-
-def overview(records: pd.DataFrame, result: dict[str, Any], title: str) -> Figure:
+def overview(test: Test, title: str) -> Figure:
     """The whole test on one page: benchmark_results_visualization.png."""
     fig, axes = figure(3, 2, height=3.2)
-    frame = analysis.latencies(records)
     fig.suptitle(title, fontsize=13, fontweight="bold")
-    draw_distribution(axes[0, 0], frame, result, "ttft")
-    draw_distribution(axes[0, 1], frame, result, "tpot")
-    draw_latency_over_time(axes[1, 0], frame)
-    draw_load(axes[1, 1], records)
-    draw_timeline(axes[2, 0], frame)
-    draw_throughput(axes[2, 1], records)
+    _draw_distribution(axes[0, 0], test, "ttft")
+    _draw_distribution(axes[0, 1], test, "tpot")
+    _draw_latency_over_time(axes[1, 0], test)
+    _draw_load(axes[1, 1], test)
+    _draw_timeline(axes[2, 0], test)
+    _draw_throughput(axes[2, 1], test)
     return fig
 
 
-def latency_distributions(records: pd.DataFrame, result: dict[str, Any]) -> Figure:
-    """TTFT and TPOT of all queries, with the limits that LoadGen judged by."""
-    fig, axes = figure(1, 2)
-    frame = analysis.latencies(records)
-    draw_distribution(axes[0, 0], frame, result, "ttft")
-    draw_distribution(axes[0, 1], frame, result, "tpot")
+def arrivals(test: Test) -> Figure:
+    """Queries that had arrived and that were completed: the lines part where a queue grows."""
+    fig, axes = figure(height=2.8)
+    _draw_arrivals(axes[0, 0], test)
     return fig
 
 
-def load_and_latency(records: pd.DataFrame) -> Figure:
-    """Latency of each query, arrivals and completions, and the queue, over one time axis."""
-    fig, axes = figure(3, 1, height=2.5)
-    draw_latency_over_time(axes[0, 0], analysis.latencies(records))
-    draw_arrivals(axes[1, 0], records)
-    draw_load(axes[2, 0], records)
-    end_s = axes[2, 0].get_xlim()[1]
-    spread = records["scheduled_ns"].nunique() > 1  # else latencies are by query, not by time
-    for axis in axes.flat[0 if spread else 1 :]:
-        axis.set_xlim(-0.02 * end_s, end_s)
-    return fig
-
-
-def timeline(records: pd.DataFrame) -> Figure:
-    """Each query as a bar of queueing, prefill and decode."""
-    fig, axes = figure(height=4.0)
-    draw_timeline(axes[0, 0], analysis.latencies(records))
-    return fig
-
-
-def lengths(records: pd.DataFrame) -> Figure:
+def lengths(test: Test) -> Figure:
     """Prompt and answer lengths."""
     fig, axes = figure(1, 2, height=2.8)
     for axis, name, color in ((axes[0, 0], "input", BLUE), (axes[0, 1], "output", ORANGE)):
-        values = records[f"{name}_tokens"]
+        values = test.latencies[f"{name}_tokens"]
         sns.histplot(
             values, bins=_bins(values, 20), ax=axis, color=color, edgecolor="white", linewidth=0.5
         )
@@ -102,9 +62,9 @@ def lengths(records: pd.DataFrame) -> Figure:
     return fig
 
 
-def draw_distribution(axis: Axes, frame: pd.DataFrame, result: dict[str, Any], name: str) -> None:
+def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
     """Histogram of TTFT or TPOT, its p50 and p99, and the limit if it is near the data."""
-    values = frame[f"{name}_ms"].dropna()
+    values = test.latencies[f"{name}_ms"].dropna()
     axis.set(xlabel=f"{name.upper()}, ms", ylabel="queries")
     axis.set_title(NAMES[name], fontsize=10)
     if values.empty:
@@ -119,9 +79,9 @@ def draw_distribution(axis: Axes, frame: pd.DataFrame, result: dict[str, Any], n
         linewidth=0.5,
     )
     for label, share, style in (("p50", 0.5, "-"), ("p99", 0.99, "--")):
-        at = analysis.percentile(values, share)
+        at = percentile(values, share)
         axis.axvline(at, color="black", linestyle=style, linewidth=1.2, label=f"{label} {at:,.0f}")
-    limit_ms, _ = analysis.judged(result, name)
+    limit_ms, _ = judged(test.result, name)
     if limit_ms > FAR_LIMIT * values.max():
         axis.plot(
             [], [], color=RED, linestyle=":", label=f"limit {limit_ms:,.0f}, off to the right"
@@ -142,8 +102,9 @@ def _bins(values: pd.Series, most: int) -> np.ndarray:
     return np.linspace(low, high, most + 1)
 
 
-def draw_latency_over_time(axis: Axes, frame: pd.DataFrame) -> None:
+def _draw_latency_over_time(axis: Axes, test: Test) -> None:
     """Latency and TTFT of each query at its due time: a rising line is a growing queue."""
+    frame = test.latencies
     # Due all at once, as in Offline, they stand in order of issue instead.
     spread = frame["scheduled_s"].nunique() > 1
     across = frame["scheduled_s"] if spread else pd.Series(np.arange(len(frame)))
@@ -159,9 +120,9 @@ def draw_latency_over_time(axis: Axes, frame: pd.DataFrame) -> None:
     legend_above(axis)
 
 
-def draw_arrivals(axis: Axes, records: pd.DataFrame) -> None:
+def _draw_arrivals(axis: Axes, test: Test) -> None:
     """Queries that had arrived and that were completed: the lines part where a queue grows."""
-    load = analysis.load_over_time(records)
+    load = test.load_over_time
     for name, color, line in (("arrived", BLUE, "-"), ("completed", ORANGE, "--")):
         axis.step(load["time_s"], load[name], where="post", color=color, linestyle=line, label=name)
     axis.set(xlabel="time, s", ylabel="queries so far")
@@ -170,9 +131,9 @@ def draw_arrivals(axis: Axes, records: pd.DataFrame) -> None:
     legend_above(axis)
 
 
-def draw_load(axis: Axes, records: pd.DataFrame) -> None:
+def _draw_load(axis: Axes, test: Test) -> None:
     """Queries in the system, and those of them not begun."""
-    load = analysis.load_over_time(records)
+    load = test.load_over_time
     axis.fill_between(
         load["time_s"], load["in_flight"], step="post", color=BLUE, alpha=0.3, label="in flight"
     )
@@ -185,11 +146,12 @@ def draw_load(axis: Axes, records: pd.DataFrame) -> None:
     legend_above(axis)
 
 
-def draw_timeline(axis: Axes, frame: pd.DataFrame) -> None:
+def _draw_timeline(axis: Axes, test: Test) -> None:
     """Queue, prefill and decode of up to ``TIMELINE_QUERIES`` queries from the middle of the test.
 
     Where the engine does not tell when it began a query, queue and prefill are one bar.
     """
+    frame = test.latencies
     axis.set(xlabel="time, s", ylabel="query")
     axis.grid(axis="y", visible=False)
     # Of many queries an unbroken stretch: a few spread over a long test would be dots.
@@ -214,11 +176,11 @@ def draw_timeline(axis: Axes, frame: pd.DataFrame) -> None:
     legend_above(axis)
 
 
-def draw_throughput(axis: Axes, records: pd.DataFrame, windows: int = 20) -> None:
-    """Output tokens a second over the test (see ``analysis.token_rates``)."""
+def _draw_throughput(axis: Axes, test: Test) -> None:
+    """Output tokens a second over the test (see ``Test.token_rates``)."""
     axis.set(xlabel="time, s", ylabel="tokens/s")
     axis.set_title("Output tokens per second", fontsize=10, pad=TITLE_PAD)
-    edges, rates = analysis.token_rates(records, windows)
+    edges, rates = test.token_rates
     if len(edges) == 0:
         return
     axis.step(edges, [*rates, rates[-1]], where="post", color=GREEN, linewidth=1.5)
@@ -226,34 +188,13 @@ def draw_throughput(axis: Axes, records: pd.DataFrame, windows: int = 20) -> Non
     axis.set_ylim(bottom=0)
 
 
-def legend_above(axis: Axes) -> None:
-    """The legend in one line between title and data, where it hides nothing."""
-    axis.set_title(axis.get_title(), fontsize=10, pad=TITLE_PAD)
-    axis.legend(
-        fontsize=8, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 0.985),
-        borderaxespad=0, columnspacing=1.2, handlelength=1.6,
-    )  # fmt: skip
-
-
-def captions(records: pd.DataFrame, result: dict[str, Any]) -> dict[str, str]:
-    """One sentence for each figure of this module: what is to be seen in this run."""
-    frame = analysis.latencies(records)
-    return {
-        "latency_distributions": " ".join(
-            _distribution_caption(frame, result, name) for name in ("ttft", "tpot")
-        ),
-        "load_and_latency": _load_caption(records),
-        "timeline": _timeline_caption(frame),
-        "lengths": _lengths_caption(records),
-    }
-
-
-def _distribution_caption(frame: pd.DataFrame, result: dict[str, Any], name: str) -> str:
-    values = frame[f"{name}_ms"].dropna()
+def distribution_caption(test: Test, name: str) -> str:
+    """What the distribution of "ttft" or "tpot" shows."""
+    values = test.latencies[f"{name}_ms"].dropna()
     if values.empty:
         return f"No query of this run has a {NAMES[name].lower()}."
-    limit_ms, _ = analysis.judged(result, name)
-    p50, p99 = (say_ms(analysis.percentile(values, share)) for share in (0.5, 0.99))
+    limit_ms, _ = judged(test.result, name)
+    p50, p99 = (say_ms(percentile(values, share)) for share in (0.5, 0.99))
     text = f"{NAMES[name]}: half of the queries are under {p50}, and p99 is {p99}"
     if not limit_ms:
         return f"{text}; no limit applies."
@@ -261,21 +202,23 @@ def _distribution_caption(frame: pd.DataFrame, result: dict[str, Any], name: str
     return f"{text}; {over} of {len(values):,} are over the limit of {say_ms(limit_ms)}."
 
 
-def _load_caption(records: pd.DataFrame) -> str:
-    load = analysis.arrivals_vs_service(records)
-    peak = f"At most {count(round(load['peak_in_flight']), 'query')} were in the system at once"
+def load_caption(test: Test) -> str:
+    """What arrivals, completions and the queue show."""
+    load = test.load
+    peak = f"At most {count(round(load.peak_in_flight), 'query')} were in the system at once"
     peak = peak.replace("1 query were", "1 query was")
-    waiting = f"and {load['peak_waiting']:.0f} of all were waiting at most"
-    if load["arrivals_per_s"] == float("inf"):
+    waiting = f"and {load.peak_waiting:.0f} of all were waiting at most"
+    if load.arrivals_per_s == float("inf"):
         return f"All queries were there from the start. {peak}, {waiting}."
     return (
-        f"{load['arrivals_per_s']:.3g} queries/s arrived and {load['completions_per_s']:.3g} were "
+        f"{load.arrivals_per_s:.3g} queries/s arrived and {load.completions_per_s:.3g} were "
         f"completed while they did. {peak}, {waiting}."
     )
 
 
-def _timeline_caption(frame: pd.DataFrame) -> str:
-    parts = frame[["queue_ms", "prefill_ms", "decode_ms"]].dropna()
+def timeline_caption(test: Test) -> str:
+    """What the timeline shows."""
+    parts = test.latencies[["queue_ms", "prefill_ms", "decode_ms"]].dropna()
     total = parts.to_numpy().sum()
     if not total:
         return "The engine does not tell when it began a query, so queue and prefill are one."
@@ -286,11 +229,13 @@ def _timeline_caption(frame: pd.DataFrame) -> str:
     )
 
 
-def _lengths_caption(records: pd.DataFrame) -> str:
-    if records.empty:
+def lengths_caption(test: Test) -> str:
+    """What the lengths of prompts and answers show."""
+    queries = test.latencies
+    if queries.empty:
         return "No query was issued."
-    prompts = records["input_tokens"]
-    answers = records.loc[records["done_ns"].notna(), "output_tokens"]
+    prompts = queries["input_tokens"]
+    answers = queries.loc[queries["done_s"].notna(), "output_tokens"]
     text = f"Prompts have {prompts.min()} to {prompts.max()} tokens (mean {prompts.mean():.0f})"
     if answers.empty:
         return f"{text}; no query was answered."

@@ -1,237 +1,53 @@
 """How far a run is from an official one: each rule with what it requires and what was done."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-import pandas as pd
-
-from vllm_loadgen.accuracy.baseline import weights_sha256
+from vllm_loadgen.accuracy.scores import official_verdict
+from vllm_loadgen.benchmarks import REFERENCE_INSTRUCTION
+from vllm_loadgen.facts.inputs import Dataset, Model
+from vllm_loadgen.facts.results import EffectiveSettings, Result
+from vllm_loadgen.facts.scores import Accuracy
 from vllm_loadgen.harness import loadgen
-from vllm_loadgen.params import REFERENCE_INSTRUCTION, RunParams
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.results.run import Run
+from vllm_loadgen.rules import test06
+from vllm_loadgen.rules.rule import Complaint, Rule, departures, judged
+from vllm_loadgen.rules.verdict import faulty_answers, listed
 
-Status = Literal["met", "departs", "not checked"]
-
-# inference_rules.adoc: which scenarios a benchmark has, and its answers' limits.
-SCENARIOS = {
-    "llama3_1-8b": ("Offline", "Server"),
-    "llama3_1-8b-interactive": ("Server",),
-    "llama3_1-8b-edge": ("SingleStream", "Offline"),
-}
-MAX_NEW_TOKENS, MIN_NEW_TOKENS = 128, 1
-# meta-llama/Llama-3.1-8B-Instruct, the four weight files (SHA-256 of the hub's LFS pointers).
-OFFICIAL_WEIGHTS = frozenset(
-    (
-        "2b1879f356aed350030bb40eb45ad362c89d9891096f79a3ab323d3ba5607668",
-        "09d433f650646834a83c580877bd60c6d1f88f7755305c12576b5c7058f9af15",
-        "fc1cdddd6bfa91128d6e94ee73d0ce62bfcdb7af29e978ddcab30c66ae9ea7fa",
-        "92ecfe1a2414458b4821ac8c13cf8cb70aed66b5eea8dc5ad9eeb4ff309d6d7b",
-    )
-)
-HUB_DATASET = "cnn_dailymail"
 SEEDS = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
-MOST_LISTED = 10
 
 
-@dataclass(frozen=True)
-class Rule:
-    """A line of the conformance table; ``note`` says why, or what to do."""
+def rules_of(run: Run) -> list[Rule]:
+    """Every official rule that the project knows, as the run's performance test keeps it.
 
-    rule: str
-    required: str
-    actual: str
-    status: Status
-    note: str = ""
+    Empty without such a test.
+    """
+    if run.performance is None:
+        return []
+    accuracy = run.test("accuracy").result if run.has("accuracy") else None
+    return judge(run, run.performance.result, accuracy)
 
 
-def conformance_table(
-    params: RunParams,
-    result: dict[str, Any],
-    model: dict[str, Any],
-    dataset: dict[str, Any],
-    records: pd.DataFrame | None = None,
-    accuracy: dict[str, Any] | None = None,
-    compliance: dict[str, Any] | None = None,
-) -> list[Rule]:
-    """Every official rule that the project knows, for one performance test.
+def judge(run: Run, performance: Result, accuracy: Result | None) -> list[Rule]:
+    """The rules by what is said of the two tests: by their result.json, or by their logs anew.
 
     Args:
-        result: result.json of the test. model: model.json. dataset: dataset.json.
-        records: of the test; without them the answers are not checked.
-        accuracy: accuracy.json (score and verdict), if the accuracy test was made.
-        compliance: of ``compliance.verify``, if TEST06 was made.
+        accuracy: None if there is no such test.
     """
-    official = loadgen.official_settings(params)
-    settings = result.get("effective_settings", {})
+    official = loadgen.official_settings(run.params)
+    settings = performance.effective_settings
     return [
-        *_what_is_measured(params, model, dataset, official.performance_sample_count_override),
-        *_how_loadgen_asks(params, settings, official),
-        *_how_the_engine_answers(params),
-        *_outcome(result, records),
-        *_other_tests(params, accuracy, compliance),
+        *_what_is_measured(run.params, run.model, run.dataset, accuracy),
+        *_how_loadgen_asks(run.params, settings, official),
+        *_how_the_engine_answers(run.params),
+        *_outcome(run, performance, official),
+        *_other_tests(run),
     ]
 
 
-def table(rules: Sequence[Rule]) -> pd.DataFrame:
-    """The rules as a frame to be shown: rule, required, actual, status, note."""
-    return pd.DataFrame([asdict(rule) for rule in rules])
-
-
-def departures(rules: Sequence[Rule]) -> list[Rule]:
-    """The rules that the run breaks."""
-    return [rule for rule in rules if rule.status == "departs"]
-
-
-def effective_verdict(
-    result: dict[str, Any], records: pd.DataFrame | None = None
-) -> tuple[str, list[str]]:
-    """LoadGen's verdict, unless it says VALID of a run that it logged errors of.
-
-    LoadGen prints VALID in spite of logged errors, of answers without tokens and of first tokens
-    that never came (seen in runs of 6.0.17).
-
-    Returns:
-        "VALID", "INVALID", "NO VERDICT" or "NOT VALID: ..." with the reason, and the reasons in
-        full: LoadGen's own lines, its errors, or what is missing.
-    """
-    if result["status"] != "complete":
-        return f"NOT VALID: the run was {result['status']}", ["LoadGen did not reach its end."]
-    if result.get("verdict") != "VALID":
-        return result.get("verdict") or "NO VERDICT", list(result.get("verdict_reasons", []))
-    if result["num_errors"]:
-        count = result["num_errors"]
-        return f"NOT VALID: LoadGen logged {_plural(count, 'error')}", result["error_lines"]
-    if records is not None:
-        for problem, indices in _faulty_answers(records).items():
-            if indices and problem != "one token":
-                return f"NOT VALID: {problem}", [f"{problem}: samples {_listed(indices)}"]
-    return "VALID", list(result.get("verdict_reasons", []))
-
-
-def title(verdict: str, rules: Sequence[Rule]) -> str:
-    """The headline of a report: the ``effective_verdict`` and how official the run is."""
-    broken = departures(rules)
-    if not broken:
-        return f"{verdict}, with MLPerf's official settings (not reviewed by MLCommons)"
-    points = _plural(len(broken), "point")
-    return f"{verdict} by LoadGen, but not an official run: it departs from the rules in {points}"
-
-
-def is_official(params: RunParams, model: dict[str, Any], dataset: dict[str, Any]) -> bool:
+def is_official(params: RunParams, model: Model, dataset: Dataset) -> bool:
     """Whether the checker's accuracy limits apply: official model and whole official dataset."""
-    count = loadgen.official_settings(params).performance_sample_count_override
-    return all(
-        rule.status != "departs" for rule in _what_is_measured(params, model, dataset, count)
-    )
-
-
-# The groups of rules ------------------------------------------------------------------------
-def _what_is_measured(
-    params: RunParams, model: dict[str, Any], dataset: dict[str, Any], samples: int
-) -> list[Rule]:
-    scenarios = SCENARIOS[params.benchmark]
-    required = f"{params.benchmark}: {' or '.join(scenarios)}"
-    trained = params.load_format != "dummy" and params.engine != "echo"
-    weights = {"dummy": "random (load_format dummy)"}.get(params.load_format, "the model's files")
-    if params.engine == "echo":
-        weights = "none (echo engine)"
-    return [
-        _rule("Scenario", required, params.scenario, params.scenario in scenarios),
-        _model_rule(model),
-        _rule("Weights", "the model's files", weights, trained),
-        *_dataset_rules(params, dataset, samples),
-    ]
-
-
-def _model_rule(model: dict[str, Any]) -> Rule:
-    found = frozenset(weights_sha256(model["sha256"]).values())
-    met = found == OFFICIAL_WEIGHTS
-    shape = (model.get("hidden_size"), model.get("num_layers"), model.get("vocab_size"))
-    alike = not met and shape == (4096, 32, 128256)
-    note = "the shape is right, the weight files differ: converted or quantized" if alike else ""
-    required = "Llama-3.1-8B-Instruct, the files of its hub page"
-    return _rule("Model", required, model["name"], met, note)
-
-
-def _dataset_rules(params: RunParams, dataset: dict[str, Any], samples: int) -> list[Rule]:
-    tokenized = dataset.get("tokenized_by", "").startswith("the file")
-    official = tokenized or dataset["name"] == HUB_DATASET
-    whole = dataset["samples"] == dataset["total_samples"] == samples
-    known_prompt = tokenized or (
-        dataset["instruction"] == REFERENCE_INSTRUCTION and not dataset["chat_template"]
-    )
-    if tokenized:
-        prompt = "the file's tok_input"
-    else:
-        template = "chat template" if dataset["chat_template"] else "no chat template"
-        same = dataset["instruction"] == REFERENCE_INSTRUCTION
-        prompt = f"{'the reference' if same else 'another'} instruction, {template}"
-    return [
-        _rule(
-            "Dataset",
-            f"CNN/DailyMail 3.0.0 validation, all {samples} samples",
-            f"{dataset['name']}, {dataset['samples']} of {dataset['total_samples']} samples",
-            official and whole,
-        ),
-        Rule(
-            "Dataset's checksum",
-            "that of MLCommons' file",
-            dataset["checksum"],
-            "not checked" if official else "departs",
-            "compare it with your download" if official else "another dataset",
-        ),
-        _rule("Prompt", "the reference instruction, no chat template", prompt, known_prompt),
-    ]
-
-
-def _how_loadgen_asks(params: RunParams, settings: dict[str, Any], official: Any) -> list[Rule]:
-    def at_least(name: str, key: str, required: float, unit: str = "") -> Rule:
-        actual = settings.get(key)
-        met = None if actual is None else actual >= required
-        return _rule(name, f">= {required:g}{unit}", _shown(actual, unit), met)
-
-    def equal(name: str, key: str, required: Any) -> Rule:
-        actual = settings.get(key)
-        met = None if actual is None else actual == required
-        return _rule(name, str(required), _shown(actual), met)
-
-    # An Offline test is one query that holds all the samples.
-    count_key = "samples_per_query" if params.scenario == "Offline" else "min_query_count"
-    count_name = "Samples of the query" if params.scenario == "Offline" else "Least queries"
-    share = {
-        "Server": official.server_target_latency_percentile,
-        "SingleStream": official.single_stream_target_latency_percentile,
-    }.get(params.scenario)
-    rules = [
-        at_least("Least duration", "min_duration_ms", official.min_duration_ms, " ms"),
-        at_least(count_name, count_key, official.min_query_count),
-        at_least(
-            "Performance samples",
-            "performance_sample_count",
-            official.performance_sample_count_override,
-        ),
-        *(equal(f"Seed {seed}", seed, getattr(official, seed)) for seed in SEEDS),
-        equal("Token latencies", "use_token_latencies", True),
-        equal("Equal issue", "sample_concatenate_permutation", True),
-    ]
-    if share is not None:
-        rules.append(at_least("Percentile of the limits", "target_latency_percentile", share))
-    if params.scenario == "Server":
-        rules += [
-            _limit_rule(
-                "Limit on first tokens", settings.get("ttft_latency"), official.ttft_latency
-            ),
-            _limit_rule(
-                "Limit per output token", settings.get("tpot_latency"), official.tpot_latency
-            ),
-        ]
-    return rules
-
-
-def _limit_rule(name: str, actual_ns: int | None, required_ns: int) -> Rule:
-    met = None if actual_ns is None else actual_ns <= required_ns
-    actual = None if actual_ns is None else actual_ns / 1e6
-    return _rule(name, f"<= {required_ns / 1e6:g} ms", _shown(actual, " ms"), met)
+    return not departures(_what_is_measured(params, model, dataset, None))
 
 
 def engine_departures(params: RunParams) -> list[Rule]:
@@ -239,100 +55,287 @@ def engine_departures(params: RunParams) -> list[Rule]:
     return departures(_how_the_engine_answers(params))
 
 
-def _how_the_engine_answers(params: RunParams) -> list[Rule]:
-    option = params.enable_prefix_caching
-    echo = params.engine == "echo"
+# What is measured ---------------------------------------------------------------------------
+def _what_is_measured(
+    params: RunParams, model: Model, dataset: Dataset, accuracy: Result | None
+) -> list[Rule]:
+    benchmark = params.rules
+    allowed = f"{benchmark.name}: {' or '.join(benchmark.scenarios)}"
+    trained = params.load_format != "dummy" and params.engine != "echo"
+    weights = {"dummy": "random (load_format dummy)"}.get(params.load_format, "the model's files")
+    if params.engine == "echo":
+        weights = "none (echo engine)"
     return [
-        _rule("Prefix caching", "off", "on" if option else "off", not option),
-        # engines/vllm.py sets temperature 0, and no parameter reaches it.
-        _rule("Decoding", "greedy", "none (echo engine)" if echo else "greedy", not echo),
-        _rule(
-            "Longest answer",
-            f"{MAX_NEW_TOKENS} tokens",
-            f"{params.max_new_tokens} tokens",
-            params.max_new_tokens == MAX_NEW_TOKENS,
+        judged("Scenario", allowed, params.scenario, params.scenario in benchmark.scenarios),
+        _model_rule(params, model),
+        judged("Weights", "the model's files", weights, trained),
+        *_dataset_rules(params, dataset, accuracy),
+    ]
+
+
+def _model_rule(params: RunParams, model: Model) -> Rule:
+    wanted = params.rules.model
+    met = frozenset(model.weights_sha256.values()) == wanted.weights_sha256
+    shape = (model.hidden_size, model.num_layers, model.vocab_size)
+    alike = not met and shape == wanted.shape
+    note = "the shape is right, the weight files differ: converted or quantized" if alike else ""
+    return judged("Model", f"{wanted.title}, the files of its hub page", model.name, met, note)
+
+
+def _dataset_rules(params: RunParams, dataset: Dataset, accuracy: Result | None) -> list[Rule]:
+    wanted, samples = params.rules.dataset, params.rules.samples
+    official = dataset.tokenized or dataset.name == wanted.name
+    whole = dataset.samples == dataset.total_samples == samples
+    reference = dataset.instruction == REFERENCE_INSTRUCTION
+    if dataset.tokenized:
+        prompt = "the file's tok_input"
+    else:
+        template = "chat template" if dataset.chat_template else "no chat template"
+        prompt = f"{'the reference' if reference else 'another'} instruction, {template}"
+    return [
+        judged(
+            "Dataset",
+            f"{wanted.title}, all {samples} samples",
+            f"{dataset.name}, {dataset.samples} of {dataset.total_samples} samples",
+            official and whole,
+            "",
+            *_dataset_complaints(accuracy, samples),
         ),
-        _rule(
-            "Shortest answer",
-            f"{MIN_NEW_TOKENS} token",
-            f"{params.min_new_tokens} token",
-            params.min_new_tokens == MIN_NEW_TOKENS,
+        Rule(
+            "Dataset's checksum",
+            "that of MLCommons' file",
+            dataset.checksum,
+            "not checked" if official else "departs",
+            "compare it with your download" if official else "another dataset",
+        ),
+        judged(
+            "Prompt",
+            "the reference instruction, no chat template",
+            prompt,
+            dataset.tokenized or (reference and not dataset.chat_template),
         ),
     ]
 
 
-def _outcome(result: dict[str, Any], records: pd.DataFrame | None) -> list[Rule]:
-    errors = result.get("num_errors")
-    verdict = result.get("verdict")
+def _dataset_complaints(accuracy: Result | None, samples: int) -> list[Complaint]:
+    """The checker counts the samples of the accuracy test."""
+    if accuracy is None:
+        return []
+    count = accuracy.effective_settings.accuracy_sample_count or accuracy.total_sample_count
+    if count == samples:
+        return []
+    text = "accuracy run does not cover all dataset"
+    sizes = f"accuracy samples: {count}, dataset size: {samples}"
+    return [Complaint("dataset_check", f"{text}, {sizes}")]
+
+
+# How LoadGen asks ---------------------------------------------------------------------------
+def _how_loadgen_asks(params: RunParams, settings: EffectiveSettings, official: Any) -> list[Rule]:
+    rules = [
+        _duration_rule(settings, official),
+        _count_rule(params, settings, official),
+        _samples_rule(settings, official),
+        *(_seed_rule(seed, settings, official) for seed in SEEDS),
+        _equal(
+            "Token latencies",
+            settings.use_token_latencies,
+            True,
+            Complaint("llm_check", "use_token_latencies flag needs to be enabled"),
+        ),
+        _equal("Equal issue", settings.sample_concatenate_permutation, True),
+    ]
+    share = {
+        "Server": official.server_target_latency_percentile,
+        "SingleStream": official.single_stream_target_latency_percentile,
+    }.get(params.scenario)
+    if share is not None:
+        actual = settings.target_latency_percentile
+        rules.append(_at_least("Percentile of the limits", actual, share))
+    if params.scenario == "Server":
+        limits = (
+            ("Limit on first tokens", settings.ttft_latency, official.ttft_latency),
+            ("Limit per output token", settings.tpot_latency, official.tpot_latency),
+        )
+        rules += [_limit_rule(*limit) for limit in limits]
+    return rules
+
+
+def _duration_rule(settings: EffectiveSettings, official: Any) -> Rule:
+    actual, needed = settings.min_duration_ms, official.min_duration_ms
+    text = "Test duration less than 600s in user config."
+    complaint = Complaint("min_duration_check", f"{text} expected={needed}, found={actual}")
+    return _at_least("Least duration", actual, needed, complaint, unit=" ms")
+
+
+def _count_rule(params: RunParams, settings: EffectiveSettings, official: Any) -> Rule:
+    """An Offline test is one query that holds all the samples."""
+    needed = official.min_query_count
+    if params.scenario != "Offline":
+        return _at_least("Least queries", settings.min_query_count, needed)
+    actual = settings.samples_per_query
+    text = "Required minimum samples per query not met by user config"
+    found = f"{text}, Expected={needed}, Found={actual}"
+    complaint = Complaint("min_query_count_check", found, closed_only=True)
+    return _at_least("Samples of the query", actual, needed, complaint)
+
+
+def _samples_rule(settings: EffectiveSettings, official: Any) -> Rule:
+    actual = settings.performance_sample_count
+    needed = official.performance_sample_count_override
+    text = f"performance_sample_count, found {actual}, needs to be >= {needed}"
+    complaint = Complaint("performance_sample_count_check", text)
+    return _at_least("Performance samples", actual, needed, complaint)
+
+
+def _seed_rule(seed: str, settings: EffectiveSettings, official: Any) -> Rule:
+    actual, expected = getattr(settings, seed), getattr(official, seed)
+    text = f"{seed} is wrong, expected={expected}, found={actual}"
+    return _equal(f"Seed {seed}", actual, expected, Complaint("seeds_check", text))
+
+
+def _limit_rule(name: str, actual_ns: int | None, required_ns: int) -> Rule:
+    met = None if actual_ns is None else actual_ns <= required_ns
+    actual = None if actual_ns is None else actual_ns / 1e6
+    return judged(name, f"<= {required_ns / 1e6:g} ms", _shown(actual, " ms"), met)
+
+
+# How the engine answers ---------------------------------------------------------------------
+def _how_the_engine_answers(params: RunParams) -> list[Rule]:
+    caching, echo, benchmark = params.enable_prefix_caching, params.engine == "echo", params.rules
+    most, fewest = benchmark.max_new_tokens, benchmark.min_new_tokens
     return [
-        _rule("LoadGen's verdict", "VALID", _shown(verdict), verdict == "VALID"),
-        _rule(
+        judged("Prefix caching", "off", "on" if caching else "off", not caching),
+        # engines/vllm.py sets temperature 0, and no parameter reaches it.
+        judged("Decoding", "greedy", "none (echo engine)" if echo else "greedy", not echo),
+        judged(
+            "Longest answer",
+            f"{most} tokens",
+            f"{params.max_new_tokens} tokens",
+            params.max_new_tokens == most,
+        ),
+        judged(
+            "Shortest answer",
+            f"{fewest} token",
+            f"{params.min_new_tokens} token",
+            params.min_new_tokens == fewest,
+        ),
+    ]
+
+
+# What came of it ----------------------------------------------------------------------------
+def _outcome(run: Run, result: Result, official: Any) -> list[Rule]:
+    verdict, errors = result.verdict, result.num_errors
+    rules = [
+        judged(
+            "LoadGen's verdict",
+            "VALID",
+            _shown(verdict),
+            verdict == "VALID",
+            "",
+            Complaint("result_validity", f"Performance result is not VALID, found={verdict}"),
+        ),
+        judged(
             "Errors that LoadGen logged",
             "0",
             _shown(errors),
             None if errors is None else errors == 0,
-            "; ".join(result.get("error_lines", [])[:3]),
+            "; ".join(result.error_lines[:3]),
+            Complaint("loadgen_errors_check", f"has loadgen errors, number of errors: {errors}"),
         ),
-        _answers_rule(records),
+        _answers_rule(run),
     ]
-
-
-def _answers_rule(records: pd.DataFrame | None) -> Rule:
-    required = "2 tokens or more to every query"
-    if records is None:
-        return Rule("Answers", required, "no records", "not checked")
-    faulty = {problem: found for problem, found in _faulty_answers(records).items() if found}
-    count = len({row for found in faulty.values() for row in found})
-    note = "; ".join(f"{problem}: samples {_listed(found)}" for problem, found in faulty.items())
-    actual = f"{count} of {len(records)} fall short" if faulty else f"all {len(records)}"
-    return _rule("Answers", required, actual, not faulty, note)
-
-
-def _faulty_answers(records: pd.DataFrame) -> dict[str, list[int]]:
-    """Sample indices by problem; the three do not overlap."""
-    undone = records["done_ns"].isna()
-    no_first = ~undone & (records["first_token_ns"].isna() | (records["output_tokens"] == 0))
-    short = ~undone & ~no_first & (records["output_tokens"] == 1)
-    problems = {"no answer": undone, "no first token": no_first, "one token": short}
-    return {name: records.loc[rows, "sample_index"].tolist() for name, rows in problems.items()}
-
-
-def _other_tests(
-    params: RunParams, accuracy: dict[str, Any] | None, compliance: dict[str, Any] | None
-) -> list[Rule]:
-    rules = [_accuracy_rule(accuracy)]
-    # submission_checker, models_TEST06: the edge benchmark has no compliance test.
-    if params.benchmark != "llama3_1-8b-edge":
-        actual = "not run" if compliance is None else compliance["status"]
-        met = None if compliance is None else compliance["status"] == "PASS"
-        rules.append(_rule("Compliance TEST06", "PASS", actual, met))
+    if result.scenario != "Offline":
+        met = result.loadgen_results.early_stopping_met
+        complaint = Complaint("latency_check", "Early stopping condition was not met")
+        rules.append(_equal("Early stopping", met, True, complaint))
+    if result.scenario == "Server":
+        rules.append(_tail_rule(result, official))
     return rules
 
 
-def _accuracy_rule(accuracy: dict[str, Any] | None) -> Rule:
+def _answers_rule(run: Run) -> Rule:
+    required = "2 tokens or more to every query"
+    if run.performance is None or run.performance.latencies.empty:
+        return Rule("Answers", required, "no records", "not checked")
+    latencies = run.performance.latencies
+    faulty = {problem: found for problem, found in faulty_answers(latencies).items() if found}
+    count = len({row for found in faulty.values() for row in found})
+    note = "; ".join(f"{problem}: samples {listed(found)}" for problem, found in faulty.items())
+    actual = f"{count} of {len(latencies)} fall short" if faulty else f"all {len(latencies)}"
+    return judged("Answers", required, actual, not faulty, note)
+
+
+def _tail_rule(result: Result, official: Any) -> Rule:
+    """The checker looks at the 99th percentiles, whatever percentile LoadGen judged at."""
+    ttft, tpot = result.loadgen_results.ttft_p99_ns, result.loadgen_results.tpot_p99_ns
+    limits = (official.ttft_latency, official.tpot_latency)
+    required = f"below {limits[0] / 1e6:g} and {limits[1] / 1e6:g} ms"
+    if ttft is None or tpot is None:
+        return Rule("p99 of TTFT and TPOT", required, "unknown", "not checked")
+    text = (
+        "Failed extra check for TTFT and TPOT. "
+        f"Obtained: TTFT 99-tile: {ttft:.4f}, TPOT 99-tile: {tpot:.4f}. "
+        f"Required: TTFT 99-tile: {limits[0]:.4f}, TPOT 99-tile: {limits[1]:.4f}"
+    )
+    actual = f"{ttft / 1e6:,.0f} and {tpot / 1e6:.3g} ms"
+    met = ttft < limits[0] and tpot < limits[1]
+    return judged("p99 of TTFT and TPOT", required, actual, met, "", Complaint("llm_check", text))
+
+
+def _other_tests(run: Run) -> list[Rule]:
+    rules = [_accuracy_rule(run.params, run.accuracy)]
+    if run.params.rules.test06:
+        status = test06.recorded(run.folder / "compliance")
+        missing = Complaint("dir_exists_check", "Missing TEST06 in compliance dir", True)
+        failed = Complaint("accuracy_check", "TEST06 accuracy check failed", True)
+        name = "Compliance TEST06"
+        rules.append(
+            Rule(name, "PASS", "not run", "not checked", "", (missing,))
+            if status is None
+            else judged(name, "PASS", status, status == "PASS", "", failed)
+        )
+    return rules
+
+
+def _accuracy_rule(params: RunParams, accuracy: Accuracy | None) -> Rule:
     required = "99 % of the reference"
     if accuracy is None:
         return Rule("Accuracy", required, "not run", "not checked")
-    verdict = accuracy["verdict"]
-    met = {"PASS": True, "FAIL": False}.get(verdict["status"])
-    return _rule("Accuracy", required, verdict["status"], met, f"against {verdict['against']}")
+    met = {"PASS": True, "FAIL": False}.get(accuracy.verdict.status)
+    rule = judged(
+        "Accuracy",
+        required,
+        accuracy.verdict.status,
+        met,
+        f"against {accuracy.verdict.against}",
+    )
+    # The checker knows the official limits alone, whatever the run was judged against.
+    complaints = tuple(
+        Complaint(
+            "accuracy_result_check",
+            f"accuracy not met: {row.metric} expected={row.required}, found={row.actual}",
+            closed_only=True,
+        )
+        for row in official_verdict(accuracy.score, params.rules).comparisons
+        if not row.met and row.metric != "gen_num"
+    )
+    return Rule(rule.rule, rule.required, rule.actual, rule.status, rule.note, complaints)
 
 
-def _rule(rule: str, required: str, actual: str, met: bool | None, note: str = "") -> Rule:
-    status: Status = "not checked" if met is None else "met" if met else "departs"
-    return Rule(rule, required, actual, status, note)
+# Kinds of rules -----------------------------------------------------------------------------
+def _at_least(
+    name: str, actual: float | None, required: float, *found: Complaint, unit: str = ""
+) -> Rule:
+    met = None if actual is None else actual >= required
+    return judged(name, f">= {required:g}{unit}", _shown(actual, unit), met, "", *found)
 
 
-def _shown(value: Any, unit: str = "") -> str:
+def _equal(name: str, actual: object, required: object, *found: Complaint) -> Rule:
+    met = None if actual is None else actual == required
+    return judged(name, str(required), _shown(actual), met, "", *found)
+
+
+def _shown(value: object, unit: str = "") -> str:
     if value is None:
         return "unknown"
     return f"{value:g}{unit}" if isinstance(value, float) else f"{value}{unit}"
-
-
-def _listed(indices: list[int]) -> str:
-    more = f" and {len(indices) - MOST_LISTED} more" if len(indices) > MOST_LISTED else ""
-    return ", ".join(map(str, indices[:MOST_LISTED])) + more
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

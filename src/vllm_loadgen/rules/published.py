@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen.rules.conformance import Rule
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.rules.rule import Rule
 
 # The rules without which figures are of another task: all others may be a matter of degree.
 SAME_TASK = ("Model", "Weights", "Dataset", "Prompt", "Longest answer", "Shortest answer",
@@ -27,18 +27,15 @@ def results() -> pd.DataFrame:
         return pd.read_csv(file).sort_values("offline", ascending=False, ignore_index=True)
 
 
-def column(params: dict[str, Any]) -> str | None:
-    """The column of ``results`` that a run belongs to; None for the edge benchmark."""
-    if params["benchmark"] == "llama3_1-8b-interactive":
-        return "interactive"
-    by_scenario = {"Offline": "offline", "Server": "server"}
-    return by_scenario.get(params["scenario"]) if params["benchmark"] == "llama3_1-8b" else None
+def column(params: RunParams) -> str | None:
+    """The column of ``results`` that a run belongs to; None where no result is published."""
+    return params.rules.published.get(params.scenario)
 
 
-def obstacles(params: dict[str, Any], rules: Sequence[Rule]) -> list[str]:
+def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
     """Why a run cannot be set beside the published results; empty if it can."""
     if column(params) is None:
-        return [f"no published result is known for {params['benchmark']} in {params['scenario']}"]
+        return [f"no published result is known for {params.benchmark} in {params.scenario}"]
     return [
         f"{rule.rule.lower()}: {rule.actual}, not {rule.required}"
         for rule in rules
@@ -46,18 +43,18 @@ def obstacles(params: dict[str, Any], rules: Sequence[Rule]) -> list[str]:
     ]
 
 
-def comparison(
-    params: dict[str, Any], tokens_per_s: float, devices: int, rules: Sequence[Rule]
-) -> str:
+def comparison(params: RunParams, tokens_per_s: float, devices: int, rules: Sequence[Rule]) -> str:
     """The run's tokens/s per accelerator as a share of the published ones, in a sentence or two.
 
     Args:
         tokens_per_s: of the whole system. devices: accelerators it used.
-        rules: of ``conformance.conformance_table``.
+        rules: of ``conformance.rules_of``.
     """
-    if problems := obstacles(params, rules):
+    name = column(params)
+    problems = obstacles(params, rules)
+    if problems or name is None:
         return f"Not comparable with published MLPerf results: {'; '.join(problems)}."
-    name, own = column(params), tokens_per_s / max(1, devices)
+    own = tokens_per_s / max(1, devices)
     known = results().dropna(subset=[name]).sort_values(name, ascending=False)
     best = known.iloc[0]
     best_vllm = known[known["engine"].str.startswith("vLLM")]

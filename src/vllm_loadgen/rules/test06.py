@@ -4,12 +4,14 @@ A performance run of 100 queries whose answers LoadGen logs, by an audit.config.
 rule: mlcommons/inference, compliance/TEST06/run_verification.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from vllm_loadgen.accuracy.log import Answer, read_accuracy_log
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.facts.scores import Compliance
+from vllm_loadgen.harness.log import DETAIL
 
 # The values of compliance/TEST06/audit.config in mlcommons/inference (mode 2: performance).
 AUDIT_SETTINGS = {
@@ -23,6 +25,7 @@ AUDIT_SETTINGS = {
 AUDIT_CONFIG = "".join(f"*.*.{key} = {value}\n" for key, value in AUDIT_SETTINGS.items())
 AUDIT_FOUND = "Found Audit Config file"
 VERDICT_FILE = "verify_accuracy.txt"
+PASSED = "TEST06 verification complete"
 
 
 def write_audit_config(folder: Path) -> Path:
@@ -36,17 +39,21 @@ def write_audit_config(folder: Path) -> Path:
     return path
 
 
-def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> dict[str, Any]:
+def recorded(folder: Path) -> Literal["PASS", "FAIL"] | None:
+    """What ``verify`` wrote of the test in this folder, read as the checker reads it."""
+    path = folder / VERDICT_FILE
+    if not path.is_file():
+        return None
+    return "PASS" if PASSED in path.read_text() else "FAIL"
+
+
+def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> Compliance:
     """Judge the logs of a TEST06 run and write verify_accuracy.txt beside them.
 
     Args:
         folder: with mlperf_log_accuracy.json and mlperf_log_detail.txt.
         eos_token_ids: all ids that end an answer (Llama 3.1 has three); the official script
             takes one, and compares it as text unless told otherwise.
-
-    Returns:
-        status ("PASS" or "FAIL"), samples (answers logged), lines (of verify_accuracy.txt) and
-        failures (one line an answer that breaks a rule).
 
     Raises:
         BenchmarkError: if the logs are damaged or not of a TEST06 run.
@@ -64,18 +71,18 @@ def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> dict[st
         f"{name} check pass: {'Skipped' if faults is None else not faults}"
         for name, faults in checks.items()
     ]
-    lines.append(f"TEST06 verification {'complete' if passed else 'failed'}")
+    lines.append(PASSED if passed else "TEST06 verification failed")
     (folder / VERDICT_FILE).write_text("\n".join(lines) + "\n")
-    return {
-        "status": "PASS" if passed else "FAIL",
-        "samples": len(answers),
-        "lines": lines,
-        "failures": [fault for faults in checks.values() for fault in faults or []],
-    }
+    return Compliance(
+        status="PASS" if passed else "FAIL",
+        samples=len(answers),
+        lines=tuple(lines),
+        failures=tuple(fault for faults in checks.values() for fault in faults or []),
+    )
 
 
 def _check_audit(folder: Path) -> None:
-    path = folder / "mlperf_log_detail.txt"
+    path = folder / DETAIL
     try:
         found = AUDIT_FOUND in path.read_text(errors="replace")
     except OSError as error:
@@ -84,7 +91,7 @@ def _check_audit(folder: Path) -> None:
         raise BenchmarkError(f"{path} is of a run without audit.config. Run TEST06.")
 
 
-def _all(answers: Sequence[Answer], fault: Any) -> list[str]:
+def _all(answers: Sequence[Answer], fault: Callable[[Answer], str]) -> list[str]:
     """A line for each answer in which ``fault`` finds something."""
     found = ((answer.seq_id, fault(answer)) for answer in answers)
     return [f"query {seq_id}: {text}" for seq_id, text in found if text]

@@ -1,1 +1,4 @@
-"""Runs that are made, and made again in other ways."""
+"""Runs as they are made: ``live`` measures; ``peak``, ``sweep`` and ``tuning`` ask further.
+
+``compare`` sets runs side by side. What they leave is read by ``vllm_loadgen.results``.
+"""

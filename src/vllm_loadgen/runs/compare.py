@@ -1,19 +1,18 @@
 """Several runs side by side: figures with their intervals, differences, and what was changed."""
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pandas as pd
+from pydantic import JsonValue, ValidationError, field_validator
 
-from vllm_loadgen.analysis import metrics as analysis
+from vllm_loadgen.analysis.intervals import mean_interval
 from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.facts.base import Facts
 from vllm_loadgen.results.folders import find_file
-from vllm_loadgen.runs.live import Run
+from vllm_loadgen.results.run import Run
 
 # An executed notebook carries its run's figures under this MIME type, shown by no front end.
 MIME = "application/vnd.vllm-loadgen.run+json"
@@ -27,25 +26,34 @@ FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class Digest:
+# A value with its 95 % interval; None for what is not known.
+Figure = tuple[float | None, float | None, float | None]
+
+
+class Digest(Facts):
     """What a comparison needs of a run, small enough to travel in a notebook.
 
     Attributes:
         name: of the run. params: its parameters. verdict: LoadGen's. rouge1: None if not scored.
-        figures: by the names of ``FIGURES``, each (value, low, high) with its 95 % interval; None
-            for what is not known.
+        figures: by the names of ``FIGURES``.
     """
 
     name: str
-    params: dict[str, Any]
-    verdict: str
+    params: dict[str, JsonValue]
+    verdict: str | None
     rouge1: float | None
-    figures: dict[str, tuple[float | None, ...]]
+    figures: dict[str, Figure]
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+    @field_validator("params")
+    @classmethod
+    def _switches_are_bools(cls, params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """Notebooks of the first version have "on" and "off" for one of them."""
+        given = params.get("chat_template")
+        return params | {"chat_template": given == "on"} if given in ("on", "off") else params
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         shown = f"Figures of {self.name}, for comparison with other runs"
-        return {MIME: vars(self), "text/plain": shown}
+        return {MIME: self.model_dump(mode="json"), "text/plain": shown}
 
 
 def digest(run: Run) -> Digest:
@@ -54,13 +62,12 @@ def digest(run: Run) -> Digest:
     Raises:
         ParameterError: if the run has none.
     """
-    if not run.has("performance"):
+    test = run.performance
+    if test is None:
         cure = "give runs that perf.ipynb was run into"
         raise ParameterError("runs", str(run.folder), "has no performance test", cure)
-    test = run.test("performance")
-    latencies = analysis.latencies(test.records)
-    rate, tokens = test.metrics["samples_per_s"], test.metrics["tokens_per_s"]
-    low, high = analysis.tokens_per_s_interval(test.records)
+    rate, tokens = test.metrics.samples_per_s, test.metrics.tokens_per_s
+    low, high = test.tokens_per_s_interval
     # Of samples the same relative interval: answers are about as long in one window as the next.
     per_token = rate / tokens if tokens else math.nan
     figures = {
@@ -68,21 +75,21 @@ def digest(run: Run) -> Digest:
         "tokens_per_s": _known(tokens, low, high),
     }
     for name in ("ttft_ms", "tpot_ms", "latency_ms"):
-        interval = analysis.mean_interval(latencies[name])
-        figures[name] = _known(test.metrics[name]["mean"], *interval)
-    score = run.accuracy.get("score", {})
+        interval = mean_interval(test.latencies[name])
+        figures[name] = _known(getattr(test.metrics, name).mean, *interval)
     return Digest(
-        run.folder.name,
-        run.params.model_dump(),
-        test.result["verdict"],
-        score.get("rouge1"),
-        figures,
+        name=run.folder.name,
+        params=run.params.model_dump(mode="json"),
+        verdict=test.result.verdict,
+        rouge1=run.accuracy.score.rouge1 if run.accuracy else None,
+        figures=figures,
     )
 
 
-def _known(*values: float) -> tuple[float | None, ...]:
+def _known(value: float, low: float, high: float) -> Figure:
     # JSON has no NaN, and a notebook is JSON.
-    return tuple(None if math.isnan(value) else value for value in values)
+    value_, low_, high_ = (None if math.isnan(x) else x for x in (value, low, high))
+    return value_, low_, high_
 
 
 def read_digest(name: str) -> Digest:
@@ -102,11 +109,22 @@ def read_digest(name: str) -> Digest:
     for cell in cells:
         for output in cell.get("outputs", []):
             if MIME in output.get("data", {}):
-                found = output["data"][MIME]
-                found = json.loads(found) if isinstance(found, str) else found
-                return Digest(**{**found, "name": found["name"] or path.stem})
+                found = _received(output["data"][MIME], name)
+                return found.model_copy(update={"name": found.name or path.stem})
     cure = "execute perf.ipynb or analysis.ipynb and give that"
     raise ParameterError("runs", name, "holds no figures of a run", cure)
+
+
+def _received(found: object, name: str) -> Digest:
+    """The figures in a notebook; some front ends keep JSON as text."""
+    try:
+        if isinstance(found, str):
+            return Digest.model_validate_json(found)
+        return Digest.model_validate(found)
+    except ValidationError:
+        problem = "holds no figures that this version reads"
+        cure = "execute its notebook again and give that"
+        raise ParameterError("runs", name, problem, cure) from None
 
 
 def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
@@ -117,7 +135,7 @@ def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
     first = runs[0]
     columns: dict[str, dict[str, str]] = {}
     for place, run in enumerate(runs):
-        column = columns[_heading(runs, place)] = {"LoadGen's verdict": run.verdict}
+        column = columns[_heading(runs, place)] = {"LoadGen's verdict": run.verdict or "none"}
         for name, (title, digits) in FIGURES.items():
             column[title] = _with_interval(run.figures[name], digits)
             if place:
@@ -141,18 +159,20 @@ def _heading(runs: Sequence[Digest], place: int) -> str:
     return name if [run.name for run in runs].count(name) == 1 else f"{name} ({place + 1})"
 
 
-def _with_interval(figure: Sequence[float | None], digits: int) -> str:
+def _with_interval(figure: Figure, digits: int) -> str:
     value, low, high = figure
     if value is None:
         return "n/a"
-    if low is None:
+    if low is None or high is None:
         return f"{value:,.{digits}f}"
     return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
 
 
-def _difference(first: Sequence[float | None], other: Sequence[float | None]) -> str:
+def _difference(first: Figure, other: Figure) -> str:
     if not first[0] or other[0] is None:
         return "n/a"
-    known = None not in (*first, *other)
-    apart = known and (other[1] > first[2] or other[2] < first[1])
+    (_, low, high), (_, other_low, other_high) = first, other
+    apart = False
+    if low is not None and high is not None and other_low is not None and other_high is not None:
+        apart = other_low > high or other_high < low
     return f"{other[0] / first[0] - 1:+.1%}{'*' if apart else ''}"

@@ -1,1 +1,1 @@
-"""Runs to MLCommons' tree."""
+"""Runs to MLCommons' submission tree (``tree``), and what its checker would say (``preflight``)."""

@@ -1,78 +1,27 @@
 """What MLCommons' submission checker would say of some runs, told before anything is submitted.
 
-Rules and words are those of tools/submission/submission_checker (v6.1) in mlcommons/inference.
+Rules and words are those of tools/submission/submission_checker (v6.1) in mlcommons/inference; a
+rule of a run is judged once, in ``vllm_loadgen.rules.conformance``, here by its logs as they lie.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from vllm_loadgen.accuracy.scores import verdict
+from vllm_loadgen.benchmarks import Suite
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.harness import loadgen
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.rules.conformance import SEEDS, is_official
+from vllm_loadgen.facts.results import Result
+from vllm_loadgen.harness.log import DETAIL, SUMMARY, read_log
+from vllm_loadgen.results.run import Run
+from vllm_loadgen.rules.conformance import is_official, judge
 
-# What the tree calls a benchmark, and a scenario that LoadGen calls Server.
-BENCHMARK_FOLDERS = {
-    "llama3_1-8b": "llama3.1-8b",
-    "llama3_1-8b-interactive": "llama3.1-8b",
-    "llama3_1-8b-edge": "llama3.1-8b-edge",
-}
-# constants.py: required-scenarios; a datacenter submission also needs one of the other two.
-REQUIRED_SCENARIOS = {"llama3.1-8b": {"Offline"}, "llama3.1-8b-edge": {"SingleStream", "Offline"}}
-KNOWN_SCENARIOS = {
-    "llama3.1-8b": {"Offline", "Server", "Interactive"},
-    "llama3.1-8b-edge": {"SingleStream", "Offline"},
-}
-LOGS = ("mlperf_log_summary.txt", "mlperf_log_detail.txt")
+LOGS = (SUMMARY, DETAIL)
+TESTS = ("performance", "accuracy", "compliance")
 
 
 @dataclass(frozen=True)
-class SubmittedRun:
-    """A run's folder, read as one scenario of a submission."""
-
-    folder: Path
-    params: RunParams
-    model: dict[str, Any]
-    dataset: dict[str, Any]
-
-    @property
-    def benchmark(self) -> str:
-        """The benchmark's folder in the tree."""
-        return BENCHMARK_FOLDERS[self.params.benchmark]
-
-    @property
-    def scenario(self) -> str:
-        """The scenario's folder in the tree."""
-        interactive = self.params.benchmark == "llama3_1-8b-interactive"
-        return "Interactive" if interactive else self.params.scenario
-
-    @property
-    def path(self) -> str:
-        """Both, as complaints name them."""
-        return f"{self.benchmark}/{self.scenario}"
-
-    def facts(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the run, or None if there is none.
-
-        Raises:
-            BenchmarkError: if it is damaged.
-        """
-        path = self.folder / name
-        if not path.is_file():
-            return None
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise BenchmarkError(f"{path} is damaged: {error}. Run again.") from None
-
-
-@dataclass(frozen=True)
-class Complaint:
-    """One thing that the checker refuses: its check's name, where, and its words."""
+class Refusal:
+    """One thing that the checker refuses: where, its check's name, and its words."""
 
     path: str
     check: str
@@ -82,31 +31,40 @@ class Complaint:
         return f"{self.path}: {self.check}: {self.message}"
 
 
-def read_run(folder: Path) -> SubmittedRun:
-    """A run's folder.
+def place(run: Run) -> str:
+    """Where a run belongs in the tree, as the checker names it: suite and scenario."""
+    return f"{run.params.rules.suite.folder}/{scenario(run)}"
+
+
+def scenario(run: Run) -> str:
+    """The scenario's folder in the tree."""
+    return run.params.rules.submitted_as(run.params.scenario)
+
+
+def read_run(folder: Path) -> Run:
+    """A run that is to be submitted.
 
     Raises:
-        BenchmarkError: if a file is missing, or its tests are not all of this run.
+        BenchmarkError: if its facts cannot be read, or its tests are not all of this run.
     """
-    params = RunParams.from_yaml(folder / "params.yaml")
-    run = SubmittedRun(folder, params, {}, {})
-    model, dataset = run.facts("model.json"), run.facts("dataset.json")
-    if model is None or dataset is None:
+    run = Run.open(folder)
+    if not ((folder / "model.json").is_file() and (folder / "dataset.json").is_file()):
         raise BenchmarkError(f"{folder} has no model.json or dataset.json. Run again.")
-    run = SubmittedRun(folder, params, model, dataset)
-    for test in ("performance", "accuracy", "compliance"):
-        result = run.facts(f"{test}/result.json")
+    for test in TESTS:
+        if not run.has(test):
+            continue
         for key in ("benchmark", "scenario"):
-            if result and result[key] != getattr(params, key):
+            found, wanted = getattr(run.test(test).result, key), getattr(run.params, key)
+            if found != wanted:
                 raise BenchmarkError(
-                    f"{folder} mixes runs: its {test} test has {key} = {result[key]!r}, its "
-                    f"params.yaml {getattr(params, key)!r}. Give each run a folder of its own."
+                    f"{folder} mixes runs: its {test} test has {key} = {found!r}, its "
+                    f"params.yaml {wanted!r}. Give each run a folder of its own."
                 )
     return run
 
 
-def preflight(folders: Sequence[Path], division: str) -> list[Complaint]:
-    """All complaints about these runs, as one submission; empty if there are none.
+def preflight(folders: Sequence[Path], division: str) -> list[Refusal]:
+    """All that the checker refuses in these runs, as one submission; empty if there is nothing.
 
     Args:
         folders: of runs, one a scenario.
@@ -116,146 +74,58 @@ def preflight(folders: Sequence[Path], division: str) -> list[Complaint]:
         BenchmarkError: if a folder is not of one whole run.
     """
     runs = [read_run(Path(folder)) for folder in folders]
-    complaints = [text for run in runs for text in _run_complaints(run, division)]
+    refusals = [refusal for run in runs for refusal in _of_run(run, division)]
     if division == "closed":
-        complaints += _scenario_complaints(runs)
-    return complaints
+        refusals += _of_scenarios(runs)
+    return refusals
 
 
-def log_values(folder: Path) -> dict[str, Any]:
-    """The values of mlperf_log_detail.txt, the first of each key; empty without a log.
-
-    Raises:
-        BenchmarkError: if the log is damaged.
-    """
-    path = folder / "mlperf_log_detail.txt"
-    values: dict[str, Any] = {}
-    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
-    for line in lines:
-        if line.startswith(":::MLLOG"):
-            try:
-                entry = json.loads(line.removeprefix(":::MLLOG"))
-            except ValueError as error:
-                raise BenchmarkError(f"{path} is damaged: {error}. Run again.") from None
-            values.setdefault(entry["key"], entry["value"])
-    return values
-
-
-def _scenario_complaints(runs: Sequence[SubmittedRun]) -> list[Complaint]:
-    complaints = []
-    for benchmark in sorted({run.benchmark for run in runs}):
-        found = {run.scenario for run in runs if run.benchmark == benchmark}
-        missing = sorted(REQUIRED_SCENARIOS[benchmark] - found)
-        if benchmark == "llama3.1-8b" and not found & {"Server", "Interactive"}:
-            missing.append("(one of) Interactive or Server")
-        unknown = sorted(found - KNOWN_SCENARIOS[benchmark])
+def _of_scenarios(runs: Sequence[Run]) -> list[Refusal]:
+    """Which scenarios a suite lacks, or has and does not know."""
+    suites: dict[Suite, set[str]] = {}
+    for run in runs:
+        suites.setdefault(run.params.rules.suite, set()).add(scenario(run))
+    refusals = []
+    for suite, found in sorted(suites.items(), key=lambda item: item[0].folder):
+        missing = sorted(suite.required - found)
+        if suite.one_of and not found & suite.one_of:
+            missing.append(f"(one of) {' or '.join(sorted(suite.one_of))}")
         if missing:
             text = f"does not have all required scenarios, missing {missing}"
-            complaints.append(Complaint(benchmark, "scenarios_check", text))
-        if unknown:
+            refusals.append(Refusal(suite.folder, "scenarios_check", text))
+        if unknown := sorted(found - suite.scenarios):
             text = f"has all unknown scenarios for this benchmark {unknown}"
-            complaints.append(Complaint(benchmark, "scenarios_check", text))
-    return complaints
+            refusals.append(Refusal(suite.folder, "scenarios_check", text))
+    return refusals
 
 
-def _run_complaints(run: SubmittedRun, division: str) -> list[Complaint]:
-    found = _performance_complaints(run, division) + _accuracy_complaints(run, division)
-    if division == "closed":
-        if not is_official(run.params, run.model, run.dataset):
-            text = "the closed division wants the official model, dataset and prompt"
-            found.append(("rules", text))
-        if run.benchmark == "llama3.1-8b":
-            found += _compliance_complaints(run)
-    return [Complaint(run.path, check, message) for check, message in found]
+def _of_run(run: Run, division: str) -> list[Refusal]:
+    """What the checker refuses in one run; without its logs it looks no further."""
+    performance, accuracy = _logged(run, "performance"), _logged(run, "accuracy")
+    if performance is None or performance.verdict is None:
+        text = "Performance log missing or without its end"
+        return [Refusal(place(run), "missing_check", text)]
+    if accuracy is None or run.accuracy is None:
+        text = "Accuracy log or accuracy.txt missing"
+        return [Refusal(place(run), "missing_check", text)]
+    complaints = [
+        complaint
+        for rule in judge(run, performance, accuracy)
+        for complaint in rule.complaints
+        if division == "closed" or not complaint.closed_only
+    ]
+    refusals = [Refusal(place(run), one.check, one.message) for one in complaints]
+    if accuracy.num_errors:
+        text = f"has loadgen errors, number of errors: {accuracy.num_errors}"
+        refusals.append(Refusal(place(run), "loadgen_errors_check", text))
+    if division == "closed" and not is_official(run.params, run.model, run.dataset):
+        text = "the closed division wants the official model, dataset and prompt"
+        refusals.append(Refusal(place(run), "rules", text))
+    return refusals
 
 
-Found = list[tuple[str, str]]
-
-
-def _performance_complaints(run: SubmittedRun, division: str) -> Found:
-    log = log_values(run.folder / "performance")
-    if "result_validity" not in log:
-        return [("missing_check", "Performance log missing or without its end")]
-    official = loadgen.official_settings(run.params)
-    found = _error_complaints(run, "performance")
-    samples = official.performance_sample_count_override
-    count = log["effective_performance_sample_count"]
-    if count < samples:
-        text = f"performance_sample_count, found {count}, needs to be >= {samples}"
-        found.append(("performance_sample_count_check", text))
-    for seed in SEEDS:
-        expected, actual = getattr(official, seed), log[f"effective_{seed}"]
-        if actual != expected:
-            text = f"{seed} is wrong, expected={expected}, found={actual}"
-            found.append(("seeds_check", text))
-    if run.params.scenario != "Offline" and not log.get("early_stopping_met"):
-        found.append(("latency_check", "Early stopping condition was not met"))
-    in_query = log["effective_samples_per_query"]
-    if run.params.scenario == "Offline" and division == "closed" and in_query < samples:
-        text = "Required minimum samples per query not met by user config"
-        found.append(("min_query_count_check", f"{text}, Expected={samples}, Found={in_query}"))
-    duration, needed = log["effective_min_duration_ms"], official.min_duration_ms
-    if duration < needed:
-        text = "Test duration less than 600s in user config."
-        found.append(("min_duration_check", f"{text} expected={needed}, found={duration}"))
-    found += _token_latency_complaints(run, log, official)
-    if log["result_validity"] != "VALID":
-        text = f"Performance result is not VALID, found={log['result_validity']}"
-        found.append(("result_validity", text))
-    return found
-
-
-def _token_latency_complaints(run: SubmittedRun, log: dict[str, Any], official: Any) -> Found:
-    if not log.get("requested_use_token_latencies"):
-        return [("llm_check", "use_token_latencies flag needs to be enabled")]
-    if run.params.scenario != "Server":
-        return []
-    ttft = log["result_first_token_99.00_percentile_latency_ns"]
-    tpot = log["result_time_per_output_token_99.00_percentile_ns"]
-    if ttft < official.ttft_latency and tpot < official.tpot_latency:
-        return []
-    text = (
-        "Failed extra check for TTFT and TPOT. "
-        f"Obtained: TTFT 99-tile: {ttft:.4f}, TPOT 99-tile: {tpot:.4f}. "
-        f"Required: TTFT 99-tile: {official.ttft_latency:.4f}, "
-        f"TPOT 99-tile: {official.tpot_latency:.4f}"
-    )
-    return [("llm_check", text)]
-
-
-def _error_complaints(run: SubmittedRun, test: str) -> Found:
-    result = run.facts(f"{test}/result.json") or {}
-    if not result.get("num_errors"):
-        return []
-    text = f"has loadgen errors, number of errors: {result['num_errors']}"
-    return [("loadgen_errors_check", text)]
-
-
-def _accuracy_complaints(run: SubmittedRun, division: str) -> Found:
-    log = log_values(run.folder / "accuracy")
-    scored = run.facts("accuracy/accuracy.json")
-    if "qsl_reported_total_count" not in log or scored is None:
-        return [("missing_check", "Accuracy log or accuracy.txt missing")]
-    found = _error_complaints(run, "accuracy")
-    expected = loadgen.official_settings(run.params).performance_sample_count_override
-    count = log.get("effective_accuracy_sample_count", log["qsl_reported_total_count"])
-    if count != expected:
-        text = "accuracy run does not cover all dataset"
-        sizes = f"accuracy samples: {count}, dataset size: {expected}"
-        found.append(("dataset_check", f"{text}, {sizes}"))
-    if division == "closed":
-        for row in verdict(scored["score"], run.params.benchmark, True, None)["comparisons"]:
-            if not row["met"] and row["metric"] != "gen_num":
-                limits = f"expected={row['required']}, found={row['actual']}"
-                text = f"accuracy not met: {row['metric']} {limits}"
-                found.append(("accuracy_result_check", text))
-    return found
-
-
-def _compliance_complaints(run: SubmittedRun) -> Found:
-    path = run.folder / "compliance" / "verify_accuracy.txt"
-    if not path.is_file():
-        return [("dir_exists_check", "Missing TEST06 in compliance dir")]
-    if "TEST06 verification complete" not in path.read_text():
-        return [("accuracy_check", "TEST06 accuracy check failed")]
-    return []
+def _logged(run: Run, test: str) -> Result | None:
+    """A test by what its logs say now, which is what the checker reads; None without a log."""
+    if not run.has(test) or not (run.folder / test / DETAIL).is_file():
+        return None
+    return run.test(test).result.with_log(read_log(run.folder / test))

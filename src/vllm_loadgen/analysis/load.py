@@ -1,0 +1,134 @@
+"""How many queries were where, and whether a queue grew."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+
+def load_over_time(frame: pd.DataFrame, points: int = 200) -> pd.DataFrame:
+    """How many queries were where, at ``points`` instants over the test.
+
+    Args:
+        frame: of ``metrics.latencies``.
+
+    Returns:
+        (points,) time_s, arrived, completed, waiting (no prefill yet; no first token yet where
+        the engine does not tell), in_flight (arrived and not completed).
+    """
+    return _counts(frame, np.linspace(0, max(_end_s(frame), 1e-9), points))
+
+
+def _counts(frame: pd.DataFrame, time_s: np.ndarray) -> pd.DataFrame:
+    """The columns of ``load_over_time`` at these instants."""
+    begun = frame["started_s"].fillna(frame["first_token_s"]).fillna(frame["done_s"])
+
+    def count(times: pd.Series) -> np.ndarray:
+        return np.searchsorted(np.sort(times.dropna()), time_s, side="right")
+
+    arrived, completed = count(frame["scheduled_s"]), count(frame["done_s"])
+    return pd.DataFrame(
+        {
+            "time_s": time_s,
+            "arrived": arrived,
+            "completed": completed,
+            "waiting": np.maximum(arrived - count(begun), 0),
+            "in_flight": arrived - completed,
+        }
+    )
+
+
+def _end_s(frame: pd.DataFrame) -> float:
+    """The last thing that happened, s; 0 without queries."""
+    last = frame[["scheduled_s", "first_token_s", "done_s"]].max().max()
+    return 0.0 if math.isnan(last) else float(last)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Rates and queue over the time in which queries arrived.
+
+    Attributes:
+        arrivals_per_s: infinite if all came at once.
+        completions_per_s: while they arrived.
+        served_per_s: completions over the time in which the system was not idle.
+        queue_growth_per_s: least-squares slope of the queries in the system while they arrived.
+        peak_in_flight, peak_waiting, peak_served: queries in the system, before prefill, and in
+            the engine at once. mean_served: over the time that was not idle.
+        serial_share: of that time, in which queries waited while exactly one was served.
+        window_s: first to last arrival. fastest_s: least latency.
+        latency_rise_s, queue_rise_s: see ``_rise_s``.
+    """
+
+    arrivals_per_s: float
+    completions_per_s: float
+    served_per_s: float
+    queue_growth_per_s: float
+    peak_in_flight: float
+    peak_waiting: float
+    peak_served: float
+    mean_served: float
+    serial_share: float
+    window_s: float
+    fastest_s: float
+    latency_rise_s: float
+    queue_rise_s: float
+
+
+def load_of(frame: pd.DataFrame) -> Load:
+    """Whether the queue grows; counts are taken at every event, so that any peak is seen.
+
+    Args:
+        frame: of ``metrics.latencies``.
+    """
+    window_s = float(frame["scheduled_s"].max()) if len(frame) else 0.0
+    slope = 0.0
+    if window_s > 0 and len(frame) > 2:
+        arriving = _counts(frame, np.linspace(0, window_s, 400))
+        slope = float(np.polyfit(arriving["time_s"], arriving["in_flight"], 1)[0])
+    done_by_then = int((frame["done_s"] <= window_s).sum())
+    end_s = _end_s(frame)
+    return Load(
+        arrivals_per_s=(len(frame) - 1) / window_s if window_s > 0 else math.inf,
+        completions_per_s=done_by_then / window_s if window_s > 0 else 0.0,
+        queue_growth_per_s=slope,
+        window_s=window_s,
+        fastest_s=float(frame["latency_ms"].min()) / 1e3,
+        # An unanswered query has waited until the end at least.
+        latency_rise_s=_rise_s(frame["done_s"].fillna(end_s) - frame["scheduled_s"]),
+        queue_rise_s=_rise_s(frame["queue_ms"] / 1e3),
+        **_concurrency(frame),
+    )
+
+
+def _concurrency(frame: pd.DataFrame) -> dict[str, float]:
+    """The part of ``load_of`` that counts queries at once."""
+    events = frame[["scheduled_s", "started_s", "first_token_s", "done_s"]].to_numpy().ravel()
+    load = _counts(frame, np.unique(events[~np.isnan(events)]))
+    served = load["in_flight"] - load["waiting"]
+    # How long each state lasted; the last event ends the test.
+    lasted_s = np.diff(load["time_s"], append=load["time_s"].max()) if len(load) else np.array([])
+    busy_s = float(lasted_s[load["in_flight"] > 0].sum())
+    behind_one_s = float(lasted_s[(served == 1) & (load["waiting"] > 0)].sum())
+    return {
+        "served_per_s": float(frame["done_s"].count()) / busy_s if busy_s else 0.0,
+        "peak_in_flight": float(load["in_flight"].max()) if len(load) else 0.0,
+        "peak_waiting": float(load["waiting"].max()) if len(load) else 0.0,
+        "peak_served": float(served.max()) if len(load) else 0.0,
+        "mean_served": float((served * lasted_s).sum()) / busy_s if busy_s else 0.0,
+        "serial_share": behind_one_s / busy_s if busy_s else 0.0,
+    }
+
+
+def _rise_s(values: pd.Series) -> float:
+    """By how much the last third of the queries exceeds the middle third on average.
+
+    The first third is left out: it finds an empty system, so latencies rise there in any run.
+    Above capacity they go on rising: arrivals at rate a for T s, served at rate c, give a rise of
+    (a / c - 1) T / 3 between these thirds.
+    """
+    third = len(values) // 3
+    if not third:
+        return math.nan
+    return float(values.iloc[-third:].mean() - values.iloc[third : 2 * third].mean())

@@ -1,0 +1,14 @@
+"""Numbers as a reader would say them."""
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: "1 query", "1,200 queries"."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
+def say_ms(value_ms: float) -> str:
+    """A time as a reader would say it: 1.3 ms, 735 ms, 50.2 s."""
+    if value_ms >= 1e4:
+        return f"{value_ms / 1e3:,.1f} s"
+    return f"{value_ms:,.0f} ms" if value_ms >= 100 else f"{value_ms:.3g} ms"

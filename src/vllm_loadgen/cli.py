@@ -1,0 +1,122 @@
+"""The console command: ``vllm-loadgen report``, ``submission``, ``baseline`` and their like."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import yaml
+
+from vllm_loadgen import params as parameters
+from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.params import RunParams, read_yaml
+from vllm_loadgen.results.folders import find_file
+from vllm_loadgen.results.run import Run
+
+DEFAULT = "params/cpu.yaml"
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Carry out one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except BenchmarkError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; what was measured is kept under outputs.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vllm-loadgen", description="MLPerf Inference for LLMs: vLLM under LoadGen."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    report = commands.add_parser("report", help="run the notebooks and render their report")
+    _add_parameters(report)
+    report.set_defaults(command=_report)
+
+    render = commands.add_parser("render", help="make the report of a run anew")
+    render.add_argument("run", help="the run's folder")
+    render.set_defaults(command=_render)
+
+    submission = commands.add_parser("submission", help="build MLCommons' tree from runs")
+    submission.add_argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")
+    submission.add_argument("--division", default="open", help="closed or open")
+    submission.add_argument("--submitter", required=True)
+    submission.add_argument("--system", required=True, help="name of the system")
+    submission.add_argument("--out", type=Path, default=Path("submission"), help="a new folder")
+    submission.set_defaults(command=_submission)
+
+    baseline = commands.add_parser("baseline", help="score a model and data in full precision")
+    _add_parameters(baseline)
+    baseline.set_defaults(command=_baseline)
+
+    listed = commands.add_parser("parameters", help="list all parameters (Markdown)")
+    listed.set_defaults(command=lambda _: print(parameters.as_markdown()))
+    return parser
+
+
+def _add_parameters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--params", default=DEFAULT, help=f"a file of parameters ({DEFAULT})")
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
+    )
+
+
+def _given(options: argparse.Namespace) -> dict[str, object]:
+    """The parameters of a command line, as given."""
+    given = read_yaml(find_file(options.params))
+    return given | {name: _value(name, text) for name, text in options.p}
+
+
+def _value(name: str, text: str) -> object:
+    """A parameter's value; of one that is text, 2026-11-24 is no date and on no truth."""
+    field = RunParams.model_fields.get(name)
+    is_text = field is not None and field.annotation in (str, str | None)
+    if is_text and text not in ("null", "None"):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # which RunParams refuses by name
+
+
+def _report(options: argparse.Namespace) -> None:
+    from vllm_loadgen.report.make import make_report  # papermill takes a second to import
+
+    changes = "".join(f" -p {name} {value}" for name, value in options.p)
+    # The notebooks' kernels note it as what was called.
+    os.environ["VLLM_LOADGEN_COMMAND"] = f"vllm-loadgen report --params {options.params}{changes}"
+    given = _given(options)
+    print(f"The report: {make_report(RunParams.from_dict(given), given)}")
+
+
+def _render(options: argparse.Namespace) -> None:
+    from vllm_loadgen.report.make import render_report
+
+    print(f"The report: {render_report(Run.open(options.run).folder)}")
+
+
+def _submission(options: argparse.Namespace) -> None:
+    from vllm_loadgen.submission.preflight import preflight
+    from vllm_loadgen.submission.tree import build_submission
+
+    for refusal in preflight(options.runs, options.division):
+        print(f"The checker will say: {refusal}")
+    tree = build_submission(
+        options.runs, options.out, options.division, options.submitter, options.system
+    )
+    print(f"The submission: {tree}")
+
+
+def _baseline(options: argparse.Namespace) -> None:
+    from vllm_loadgen.runs.live import LiveRun
+
+    score = LiveRun.start(RunParams.from_dict(_given(options))).make_baseline()
+    print(score.model_dump_json(indent=2))

@@ -1,0 +1,154 @@
+"""What was measured, on what: model, dataset, environment, machine, engine."""
+
+from pydantic import Field, JsonValue
+
+from vllm_loadgen.facts.base import Facts, Number, Part
+
+WEIGHT_FILES = (".safetensors", ".bin")
+TOKENIZED_BY_FILE, TOKENIZED_HERE = "the file (tok_input)", "this run"
+
+
+class Model(Facts):
+    """model.json: a checkpoint.
+
+    Attributes:
+        dtype: the type it is run in. weight_bytes: of all parameters in that type.
+        eos_token_ids: the ids that end an answer.
+        sha256: of each file that decides the answers, hex, by file name.
+    """
+
+    name: str
+    revision: str | None = None
+    architecture: str = "unknown"
+    parameters: int
+    embedding_parameters: int
+    tied_embeddings: bool
+    dtype: str
+    weight_bytes: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_position_embeddings: int | None = None
+    eos_token_ids: tuple[int, ...] = ()
+    sha256: dict[str, str]
+
+    @property
+    def weights_sha256(self) -> dict[str, str]:
+        """Of the weight files alone: configuration files carry library versions."""
+        return {name: sha for name, sha in self.sha256.items() if name.endswith(WEIGHT_FILES)}
+
+    @property
+    def bytes_per_parameter(self) -> float:
+        """Bytes of a weight in the type that is run."""
+        return self.weight_bytes / self.parameters
+
+
+class TokenLengths(Part):
+    """Tokens of the prompts."""
+
+    min: int
+    mean: float
+    max: int
+
+
+class Dataset(Facts):
+    """dataset.json: the samples.
+
+    Attributes:
+        name: what a user calls it. source: where it came from.
+        samples, total_samples: that were used, that it has.
+        checksum: "sha256:..." of the file, or "fingerprint:..." of a hub's dataset.
+        tokenized: whether the prompts came as token ids (``tokenized_by`` in words).
+        instruction: None if the prompts came tokenized.
+    """
+
+    name: str
+    source: str
+    samples: int
+    total_samples: int
+    checksum: str
+    tokenized_by: str
+    instruction: str | None
+    chat_template: bool
+    input_tokens: TokenLengths
+
+    @property
+    def tokenized(self) -> bool:
+        """Whether the file brought its prompts as token ids."""
+        return self.tokenized_by == TOKENIZED_BY_FILE
+
+
+class Cpu(Part):
+    """The processor, as far as this process may use it."""
+
+    model: str
+    cores: int
+    memory_gib: float
+
+
+class Gpu(Part):
+    """One NVIDIA GPU."""
+
+    name: str
+    memory_gib: float
+
+
+class GitState(Part):
+    """The checkout that ran; None outside of one."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+class Environment(Facts):
+    """environment.json: what a stranger needs to know of the machine; no secrets.
+
+    Attributes:
+        packages: versions of those that may change a result.
+        command: what was called.
+    """
+
+    python: str
+    os: str
+    cpu: Cpu
+    gpus: tuple[Gpu, ...] = ()
+    gpu_driver: str | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    git: GitState
+    command: str = ""
+
+
+class MachineLimits(Facts):
+    """machine.json: what this machine was measured to do at most.
+
+    Attributes:
+        device: "cpu" or "cuda". threads: of PyTorch.
+        memory_bandwidth_gb_s: 10^9 bytes/s, read plus written by a large copy.
+        matrix_tflop_s: by dtype, 2 n^3 operations of an n x n product on random data.
+    """
+
+    device: str
+    threads: int | None = None
+    memory_bandwidth_gb_s: Number
+    matrix_tflop_s: dict[str, float] = Field(default_factory=dict)
+
+
+class EngineFacts(Facts):
+    """engine.json: the engine, and what it made of the options that it may choose itself.
+
+    Attributes:
+        options: what it was told, beside the model.
+    """
+
+    engine: str
+    version: str | None = None
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    chunked_prefill: bool | None = None
+    prefix_caching: bool | None = None
+    max_model_len: int | None = None
+    dtype: str | None = None

@@ -1,0 +1,202 @@
+"""What LoadGen and the records say of a test: result.json, its metrics, summary.json."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import ConfigDict, Field, JsonValue, model_validator
+
+from vllm_loadgen.facts.base import Facts, Number, Part
+from vllm_loadgen.facts.scores import Score
+
+Mode = Literal["performance", "accuracy", "compliance"]
+Status = Literal["complete", "failed", "interrupted"]
+
+
+class EffectiveSettings(Part):
+    """The settings that LoadGen says it used; None where its log does not tell.
+
+    All that it says is kept; the fields are those that the project reads.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    min_duration_ms: int | None = None
+    min_query_count: int | None = None
+    samples_per_query: int | None = None
+    performance_sample_count: int | None = None
+    accuracy_sample_count: int | None = None
+    accuracy_log_sampling_target: int | None = None
+    target_qps: float | None = None
+    target_latency_percentile: float | None = None
+    ttft_latency: int | None = None  # ns
+    tpot_latency: int | None = None  # ns
+    use_token_latencies: bool | None = None
+    sample_concatenate_permutation: bool | None = None
+    qsl_rng_seed: int | None = None
+    sample_index_rng_seed: int | None = None
+    schedule_rng_seed: int | None = None
+
+
+class LoadgenResults(Part):
+    """LoadGen's results; None where its log does not tell. All that it says is kept."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    validity: str | None = None
+    min_duration_met: bool | None = None
+    min_queries_met: bool | None = None
+    early_stopping_met: bool | None = None
+
+    def number(self, key: str) -> float | None:
+        """A figure by LoadGen's own name; None if it is not there or no number."""
+        value = self.__pydantic_extra__.get(key)
+        return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def ttft_p99_ns(self) -> float | None:
+        """The 99th percentile of TTFT, whatever percentile the test was judged at."""
+        return self.number("first_token_99.00_percentile_latency_ns")
+
+    @property
+    def tpot_p99_ns(self) -> float | None:
+        """The same of TPOT."""
+        return self.number("time_per_output_token_99.00_percentile_ns")
+
+
+class LoadgenLog(Facts):
+    """What the logs of one LoadGen test say.
+
+    Attributes:
+        verdict: "VALID", "INVALID", or None of an accuracy run and of one without its end.
+        verdict_reasons: LoadGen's own lines beneath it.
+        num_errors: None where there is no log.
+        error_lines: the first of them.
+        total_sample_count: samples of the QSL.
+    """
+
+    verdict: str | None = None
+    verdict_reasons: tuple[str, ...] = ()
+    num_errors: int | None = None
+    num_warnings: int | None = None
+    error_lines: tuple[str, ...] = ()
+    total_sample_count: int | None = None
+    effective_settings: EffectiveSettings = EffectiveSettings()
+    loadgen_results: LoadgenResults = LoadgenResults()
+
+
+class Result(LoadgenLog):
+    """result.json: one LoadGen test.
+
+    Attributes:
+        started_at: ISO 8601, UTC. duration_s: of the test. queries: that were issued.
+        warmup_queries, warmup_s: before the clock started.
+    """
+
+    mode: Mode = "performance"
+    status: Status
+    scenario: str
+    benchmark: str = "llama3_1-8b"
+    started_at: str = ""
+    duration_s: float = 0.0
+    queries: int = 0
+    warmup_queries: int = 0
+    warmup_s: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the test came to its end."""
+        return self.status == "complete"
+
+    def with_log(self, log: LoadgenLog) -> "Result":
+        """The same test with what its logs say now."""
+        named = {name: getattr(log, name) for name in LoadgenLog.model_fields}
+        return self.model_copy(update=named)
+
+
+class Distribution(Part):
+    """A latency over all queries; NaN where none has it. Percentiles are LoadGen's."""
+
+    mean: Number
+    p50: Number
+    p90: Number
+    p99: Number
+    min: Number
+    max: Number
+
+
+class OutputTokens(Part):
+    """Tokens of the answers."""
+
+    mean: Number
+    total: int
+
+
+class Metrics(Part):
+    """Throughput and latencies of a test (see ``analysis.metrics.metrics``)."""
+
+    samples: int
+    completed: int
+    duration_s: float
+    samples_per_s: float
+    tokens_per_s: float
+    input_tokens_per_s: float
+    output_tokens: OutputTokens
+    ttft_ms: Distribution
+    tpot_ms: Distribution
+    latency_ms: Distribution
+    queue_ms: Distribution
+    prefill_ms: Distribution
+    decode_ms: Distribution
+    schedule_delay_ms: Distribution
+
+
+class TestSummary(Part):
+    """A test in a few figures: whether it came to its end and, apart from it, its verdict.
+
+    Attributes:
+        verdict: LoadGen's of a performance test, PASS or FAIL (or why not) of the others.
+    """
+
+    __test__ = False  # pytest would take it for tests
+
+    status: str | None = None
+    scenario: str | None = None
+    verdict: str | None = None
+    duration_s: float | None = None
+    queries: int | None = None
+    num_errors: int | None = None
+    metrics: Metrics | None = None
+    score: Score | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_status(cls, values: dict[str, object]) -> dict[str, object]:
+        """The first version wrote the verdict of an accuracy test over its status."""
+        if values.get("status") in ("PASS", "FAIL", "NO BASELINE"):
+            return {**values, "status": "complete", "verdict": values["status"]}
+        return values
+
+
+class Summary(Facts):
+    """summary.json: the run's tests, by name."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, TestSummary] = Field(init=False)
+
+    @property
+    def tests(self) -> Mapping[str, TestSummary]:
+        """What the run holds."""
+        return self.__pydantic_extra__
+
+    def noted(self, name: str, test: TestSummary) -> "Summary":
+        """With what is known of one more test, over what was known of it."""
+        known = self.tests.get(name, TestSummary())
+        merged = known.model_copy(update={k: getattr(test, k) for k in test.model_fields_set})
+        return Summary(**{**self.tests, name: merged})
+
+    def renamed(self, name: str, new_name: str) -> "Summary":
+        """With one test under another name."""
+        moved = {new_name if key == name else key: test for key, test in self.tests.items()}
+        return Summary(**moved)

@@ -1,0 +1,21 @@
+"""The one writer of JSON and text: a file is there whole or not at all, and never holds NaN."""
+
+from pathlib import Path
+
+from pydantic_core import to_json
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all (a full disk leaves no half file)."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file; NaN and infinity, which JSON has not, become null.
+
+    Args:
+        value: a pydantic model, or plain values; numpy's numbers are taken as floats.
+    """
+    write_text(path, to_json(value, indent=2, inf_nan_mode="null", fallback=float).decode() + "\n")

@@ -1,0 +1,15 @@
+"""All findings of a run."""
+
+from vllm_loadgen.findings.finding import Finding, by_severity
+from vllm_loadgen.findings.queries import query_findings
+from vllm_loadgen.findings.system import system_findings
+from vllm_loadgen.results.run import Run
+
+
+def findings_of(run: Run) -> list[Finding]:
+    """All that the performance test shows, problems first; empty without one."""
+    test = run.performance
+    if test is None:
+        return []
+    of_system = system_findings(test.steps, test.telemetry)
+    return by_severity([*query_findings(test, run.impossible), *of_system])

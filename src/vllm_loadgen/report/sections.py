@@ -1,0 +1,179 @@
+"""The report, section by section: what analysis.ipynb shows, one displayable a section."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import pandas as pd
+
+from vllm_loadgen.findings import finding
+from vllm_loadgen.findings.collect import findings_of
+from vllm_loadgen.findings.finding import Finding
+from vllm_loadgen.report import plots_machine, plots_queries, plots_sweep, tables, text
+from vllm_loadgen.report.display import Section
+from vllm_loadgen.results.run import Run
+from vllm_loadgen.results.test import Test
+from vllm_loadgen.rules import published, rule
+from vllm_loadgen.rules.conformance import rules_of
+from vllm_loadgen.rules.rule import Rule
+from vllm_loadgen.runs import compare
+from vllm_loadgen.runs.compare import Digest
+from vllm_loadgen.runs.peak import peak_table
+from vllm_loadgen.runs.sweep import sweep_table
+from vllm_loadgen.runs.tuning import tune_table
+
+PICTURE = "benchmark_results_visualization.png"
+
+
+class Report:
+    """A run's report. Each section is made when it is asked for; what several need, once.
+
+    Args:
+        others: runs to set beside it.
+    """
+
+    def __init__(self, run: Run, others: Sequence[Digest] = ()) -> None:
+        self.run = run
+        self._others = list(others)
+
+    @cached_property
+    def rules(self) -> list[Rule]:
+        """The official rules as the run keeps them."""
+        return rules_of(self.run)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What the data say."""
+        return findings_of(self.run)
+
+    @property
+    def _test(self) -> Test | None:
+        return self.run.performance
+
+    # The sections, in the order of the report ----------------------------------------------------
+    def headline(self) -> Section:
+        """The verdict."""
+        return Section(text.headline(self.run, self.rules))
+
+    def summary(self) -> Section:
+        """The run in a paragraph, and its tests."""
+        return Section(text.executive_summary(self.run), tables.tests_table(self.run))
+
+    def accuracy(self) -> Section:
+        """What the answers are worth."""
+        return Section(text.accuracy_text(self.run), tables.accuracy_table(self.run))
+
+    def performance(self) -> Section:
+        """The figures, and the test on one page, which is kept as a picture as well."""
+        test = self._test
+        if test is None:
+            return Section("There is no performance test in this run; perf.ipynb makes one.")
+        title = f"{self.run.model.name}, {test.result.scenario}: {test.result.verdict}"
+        overview = plots_queries.overview(test, title)
+        overview.savefig(self.run.folder / PICTURE, dpi=110)
+        captions = [plots_queries.distribution_caption(test, name) for name in ("ttft", "tpot")]
+        captions.append(plots_queries.timeline_caption(test))
+        return Section(tables.metrics_table(test.metrics), overview, " ".join(captions))
+
+    def throughput(self) -> Section:
+        """Rates, and whether a queue grew."""
+        if (test := self._test) is None:
+            return Section()
+        return Section(
+            text.throughput_text(self.run, test),
+            plots_queries.arrivals(test),
+            plots_queries.load_caption(test),
+        )
+
+    def latency(self) -> Section:
+        """What a query's time is made of, and how long prompts and answers are."""
+        if (test := self._test) is None:
+            return Section()
+        return Section(
+            text.latency_text(test),
+            plots_queries.lengths(test),
+            plots_queries.lengths_caption(test),
+        )
+
+    def machine(self) -> Section:
+        """Batch, KV cache and machine over the test."""
+        if (test := self._test) is None:
+            return Section()
+        steps, telemetry = test.steps, test.telemetry
+        return Section(
+            plots_machine.occupancy(steps) if len(steps) else None,
+            plots_machine.occupancy_caption(steps),
+            plots_machine.machine_load(telemetry) if len(telemetry) else None,
+            plots_machine.machine_caption(telemetry),
+        )
+
+    def limits(self) -> Section:
+        """How far the run is from what the machine can do."""
+        if (test := self._test) is None:
+            return Section()
+        found = self.run.roofline
+        if found is None:
+            return Section(text.limits_text(self.run, test, found))
+        tpot_ms = test.metrics.tpot_ms.mean
+        return Section(
+            text.limits_text(self.run, test, found),
+            plots_machine.roofline(found, tpot_ms),
+            plots_machine.roofline_caption(found, tpot_ms),
+        )
+
+    def published(self) -> Section:
+        """The run compared with published results."""
+        if (test := self._test) is None:
+            return Section()
+        return Section(text.published_text(self.run, test, self.rules), published.results())
+
+    def what_the_data_say(self) -> Section:
+        """Findings, and what to do."""
+        if self._test is None:
+            return Section()
+        actions = [f"1. {action}" for action in finding.recommendations(self.findings)]
+        return Section(finding.table(self.findings), "**Recommended**\n\n" + "\n".join(actions))
+
+    def conformance(self) -> Section:
+        """Each official rule."""
+        return Section(rule.table(self.rules) if self.rules else None)
+
+    def extra_tests(self) -> Section:
+        """The peak, the sweep and the tuning, or how to ask for them."""
+        peak, sweep = peak_table(self.run), sweep_table(self.run)
+        tuning = tune_table(self.run)
+        return Section(
+            text.extra_tests_text(peak, sweep, tuning),
+            peak,
+            *self._sweep(sweep),
+            tuning,
+            text.tuning_text(tuning),
+        )
+
+    def _sweep(self, sweep: pd.DataFrame) -> list[object]:
+        if sweep.empty:
+            return []
+        limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
+        curves = plots_sweep.sweep_curves(sweep, limits_ms)
+        return [curves, plots_sweep.sweep_caption(sweep, limits_ms), sweep]
+
+    def comparison(self) -> Section:
+        """Other runs beside this one; this run's figures travel in the notebook."""
+        others = self._others
+        return Section(
+            text.comparison_text(others),
+            compare.figures_table(others) if others else None,
+            compare.changed_table(others) if others else None,
+            compare.digest(self.run) if self._test else None,
+        )
+
+    def configuration(self) -> Section:
+        """What was asked, and what the engine made of it."""
+        return Section(tables.configuration_table(self.run))
+
+    def provenance(self) -> Section:
+        """What a stranger needs to repeat the run."""
+        return Section(tables.provenance_table(self.run))
+
+    def conclusion(self) -> Section:
+        """What the reader may take away."""
+        return Section(text.conclusion(self.run, self.rules, self.findings))

@@ -1,0 +1,160 @@
+"""The report's tables, each a frame made of a run's facts; ``display.table`` shows them."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from vllm_loadgen.analysis.metrics import METRIC_NAMES, PERCENTILES
+from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
+from vllm_loadgen.facts.results import Metrics
+from vllm_loadgen.results.run import Run
+
+# Shown in the report's table of the configuration, in this order.
+CONFIGURATION = (
+    "model", "model_revision", "dataset", "num_samples", "chat_template", "benchmark", "scenario",
+    "target_qps", "target_latency_ms", "min_duration_ms", "min_query_count",
+    "target_latency_percentile", "max_new_tokens", "dtype", "max_model_len",
+    "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
+    "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
+)  # fmt: skip
+# Shown of a model in setup.ipynb.
+SHAPE = (
+    "name", "architecture", "parameters", "weight_bytes", "dtype", "num_layers", "hidden_size",
+    "num_heads", "num_kv_heads", "vocab_size", "max_position_embeddings",
+)  # fmt: skip
+
+
+def _named(rows: Mapping[str, object]) -> pd.DataFrame:
+    """Names and values as a table."""
+    return pd.DataFrame({"value": rows}, dtype=object).rename_axis("What")
+
+
+# What was measured, on what ---------------------------------------------------------------------
+def environment_table(environment: Environment) -> pd.DataFrame:
+    """The machine and its software."""
+    gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in environment.gpus)
+    rows = {
+        "CPU": environment.cpu.model,
+        "cores": environment.cpu.cores,
+        "memory, GiB": environment.cpu.memory_gib,
+        "GPUs": gpus or "none",
+        "OS": environment.os,
+        "Python": environment.python,
+    }
+    return _named(rows | environment.packages)
+
+
+def model_table(model: Model) -> pd.DataFrame:
+    """The model's shape."""
+    return _named({name: getattr(model, name) for name in SHAPE})
+
+
+def dataset_table(dataset: Dataset) -> pd.DataFrame:
+    """The samples."""
+    lengths = dataset.input_tokens
+    rows = dataset.model_dump(exclude={"schema_version", "input_tokens"})
+    rows["input tokens"] = f"{lengths.min} to {lengths.max}, mean {lengths.mean}"
+    return _named(rows)
+
+
+def limits_table(limits: MachineLimits) -> pd.DataFrame:
+    """What the machine can do at most."""
+    rows: dict[str, object] = {
+        "device": limits.device,
+        "threads": limits.threads,
+        "memory bandwidth, GB/s": limits.memory_bandwidth_gb_s,
+    }
+    rates = {f"{name}, TFLOP/s": rate for name, rate in limits.matrix_tflop_s.items()}
+    return _named(rows | rates)
+
+
+# What came of it --------------------------------------------------------------------------------
+def metrics_table(metrics: Metrics) -> pd.DataFrame:
+    """The metrics: one row each, mean beside p50, p90, p99 (blank for rates)."""
+    columns = ("mean", *PERCENTILES)
+    rows = {
+        "Samples per second": {"mean": f"{metrics.samples_per_s:.3f}"},
+        "Output tokens per second": {"mean": f"{metrics.tokens_per_s:.2f}"},
+    }
+    for name, title in METRIC_NAMES.items():
+        values = {column: getattr(getattr(metrics, name), column) for column in columns}
+        rows[title] = {
+            column: "n/a" if math.isnan(value) else f"{value:,.2f}"
+            for column, value in values.items()
+        }
+    return pd.DataFrame(rows).T.fillna("").rename_axis("Metric")[list(columns)]
+
+
+def tests_table(run: Run) -> pd.DataFrame:
+    """Samples, duration, status and verdict of each test of the run; empty without one."""
+    rows = []
+    for name in ("accuracy", "performance"):
+        if run.has(name):
+            result = run.test(name).result
+            scored = run.accuracy.verdict.status if run.accuracy else ""
+            rows.append(
+                {
+                    "Test": name,
+                    "scenario": result.scenario,
+                    "samples": result.queries,
+                    "duration, s": f"{result.duration_s:.1f}",
+                    "status": result.status,
+                    "verdict": scored if name == "accuracy" else result.verdict or "",
+                    "errors logged": "" if result.num_errors is None else result.num_errors,
+                }
+            )
+    return pd.DataFrame(rows).set_index("Test") if rows else pd.DataFrame()
+
+
+def accuracy_table(run: Run) -> pd.DataFrame:
+    """Each accuracy metric beside what is required of it; the score alone without a baseline."""
+    if run.accuracy is None:
+        return pd.DataFrame()
+    verdict = run.accuracy.verdict
+    if not verdict.comparisons:
+        score = run.accuracy.score.model_dump()
+        return pd.DataFrame({"actual": score}).rename_axis("Metric")
+    rows = {
+        row.metric: {
+            "actual": row.actual,
+            "reference": row.reference,
+            "ratio": f"{row.ratio:.4f}",
+            "required": row.required,
+            "met at 99 %": row.met,
+            "met at 99.9 %": row.met_99_9,
+        }
+        for row in verdict.comparisons
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Metric")
+
+
+def configuration_table(run: Run) -> pd.DataFrame:
+    """The parameters of the run and what the engine made of those left to it."""
+    rows = {}
+    for name in CONFIGURATION:
+        given, effective = getattr(run.params, name), getattr(run.engine, name, None)
+        if given not in (None, {}, "") or effective is not None:
+            rows[name] = {"given": given, "effective": "" if effective is None else effective}
+    return pd.DataFrame(rows).T.fillna("").rename_axis("Parameter")
+
+
+def provenance_table(run: Run) -> pd.DataFrame:
+    """What a stranger needs to repeat the run."""
+    environment, dataset = run.environment, run.dataset
+    rows: dict[str, object] = {
+        "git commit": environment.git.commit,
+        "changed since the commit": environment.git.dirty,
+        "command": environment.command,
+        "dataset": f"{dataset.source}, {dataset.samples} of {dataset.total_samples}",
+        "dataset checksum": dataset.checksum,
+        **{f"SHA-256 of {name}": sha for name, sha in run.model.weights_sha256.items()},
+        "operating system": environment.os,
+        "python": environment.python,
+        **environment.packages,
+    }
+    if run.performance is not None:
+        settings = run.performance.result.effective_settings.model_dump()
+        seeds = {name: str(settings[name]) for name in settings if name.endswith("rng_seed")}
+        rows |= seeds
+    return _named(rows)

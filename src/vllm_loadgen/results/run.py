@@ -1,0 +1,164 @@
+"""A run, read: its folder's facts and tests, each read once."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from vllm_loadgen.analysis import roofline
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.facts.inputs import Dataset, EngineFacts, Environment, MachineLimits, Model
+from vllm_loadgen.facts.results import Summary
+from vllm_loadgen.facts.scores import Accuracy, Compliance, Peak
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.results.folders import find_file, project_root
+from vllm_loadgen.results.test import Test
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One folder under outputs, as it is. ``LiveRun`` makes one, and ``read`` of it gives this.
+
+    Attributes:
+        folder: where it lies. params: what was asked.
+    """
+
+    folder: Path
+    params: RunParams
+    _tests: dict[str, Test] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """The run in a folder, named from the working directory or from the project's root.
+
+        Raises:
+            ParameterError: if the folder holds none.
+        """
+        path = Path(find_file(str(folder)))
+        if not (path / "params.yaml").is_file():
+            cure = "give the folder of a run, as in outputs/NAME"
+            raise ParameterError("run", str(folder), "holds no params.yaml", cure)
+        return cls(path, RunParams.from_yaml(path / "params.yaml"))
+
+    @classmethod
+    def newest(cls, outputs: str = "outputs") -> "Run":
+        """The run whose parameters were written last.
+
+        Raises:
+            ParameterError: if there is none.
+        """
+        found = (project_root() / outputs).glob("*/params.yaml")
+        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
+        if newest is None:
+            raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
+        return cls.open(newest.parent)
+
+    # Its tests ----------------------------------------------------------------------------------
+    def has(self, name: str) -> bool:
+        """Whether the run holds this test, finished or not."""
+        return (self.folder / name / "result.json").is_file()
+
+    def finished(self, name: str) -> bool:
+        """Whether the run holds this test from its start to its end."""
+        return self.has(name) and self.test(name).result.complete
+
+    def test(self, name: str) -> Test:
+        """A test by its folder's name, such as "performance" or "sweep/0.5-qps"; read once.
+
+        Raises:
+            BenchmarkError: if there is none, or it cannot be read.
+        """
+        if name not in self._tests:
+            self._tests[name] = Test.open(self.folder / name)
+        return self._tests[name]
+
+    def finished_tests(self, pattern: str) -> dict[str, Test]:
+        """The finished tests whose folders match, by name, in the order of their names."""
+        paths = sorted(self.folder.glob(f"{pattern}/result.json"))
+        names = [str(path.parent.relative_to(self.folder)) for path in paths]
+        return {name: self.test(name) for name in names if self.test(name).result.complete}
+
+    @cached_property
+    def performance(self) -> Test | None:
+        """The performance test, finished or not."""
+        return self.test("performance") if self.has("performance") else None
+
+    # Its facts ----------------------------------------------------------------------------------
+    @cached_property
+    def model(self) -> Model:
+        """model.json."""
+        return Model.read(self.folder / "model.json")
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """dataset.json."""
+        return Dataset.read(self.folder / "dataset.json")
+
+    @cached_property
+    def environment(self) -> Environment:
+        """environment.json."""
+        return Environment.read(self.folder / "environment.json")
+
+    @cached_property
+    def machine(self) -> MachineLimits | None:
+        """machine.json: the measured limits; None if they were not measured."""
+        return MachineLimits.read_if_there(self.folder / "machine.json")
+
+    @cached_property
+    def engine(self) -> EngineFacts | None:
+        """engine.json; None before an engine was loaded."""
+        return EngineFacts.read_if_there(self.folder / "engine.json")
+
+    @cached_property
+    def accuracy(self) -> Accuracy | None:
+        """accuracy.json; None if no answers were scored."""
+        return Accuracy.read_if_there(self.folder / "accuracy" / "accuracy.json")
+
+    @cached_property
+    def compliance(self) -> Compliance | None:
+        """compliance.json: TEST06's verdict; None if it was not run."""
+        return Compliance.read_if_there(self.folder / "compliance" / "compliance.json")
+
+    @cached_property
+    def peak(self) -> Peak | None:
+        """peak.json; None if there was no search."""
+        return Peak.read_if_there(self.folder / "peak.json")
+
+    @cached_property
+    def summary(self) -> Summary:
+        """summary.json; empty before the first test."""
+        return Summary.read_if_there(self.folder / "summary.json") or Summary()
+
+    # What is computed from both -----------------------------------------------------------------
+    @property
+    def devices(self) -> int:
+        """Accelerators that the model was spread over; 1 on a CPU."""
+        return self.params.tensor_parallel_size if self.environment.gpus else 1
+
+    @cached_property
+    def roofline(self) -> roofline.Roofline | None:
+        """How near the performance test came to the machine's limits; None if not measured."""
+        if self.performance is None:
+            return None
+        return roofline.roofline(
+            self.model,
+            self.machine,
+            self.performance.metrics,
+            self.performance.load.mean_served,
+            float(self.performance.latencies["input_tokens"].mean()),
+            self.params.kv_cache_dtype,
+            self.params.quantization,
+            self.params.tensor_parallel_size,
+        )
+
+    @cached_property
+    def impossible(self) -> list[str]:
+        """Figures of the performance test above what the machine's limits allow, as sentences."""
+        if self.performance is None:
+            return []
+        return roofline.impossible(
+            self.model,
+            self.machine,
+            self.performance.metrics,
+            self.params.quantization,
+            self.params.tensor_parallel_size,
+        )

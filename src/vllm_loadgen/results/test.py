@@ -1,0 +1,126 @@
+"""One LoadGen test, read: its facts, its tables, and each figure of it computed once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vllm_loadgen.analysis import early_stopping, intervals
+from vllm_loadgen.analysis.load import Load, load_of, load_over_time
+from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics
+from vllm_loadgen.facts.records import read_records
+from vllm_loadgen.facts.results import Metrics, Result, TestSummary
+from vllm_loadgen.params import RunParams
+
+RATE_WINDOWS = 20
+# A table by its name, as a frame; an empty one where there is none.
+Tables = Callable[[str], pd.DataFrame]
+
+
+@dataclass(frozen=True, eq=False)
+class Test:
+    """What one test left. Everything that reports, compares or submits a test takes this object.
+
+    Attributes:
+        result: result.json. params: what this test was made with.
+        folder: where it lies.
+    """
+
+    __test__ = False  # pytest would take it for tests
+
+    result: Result
+    params: RunParams
+    folder: Path
+    _tables: Tables = field(repr=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Test":
+        """The test in a folder.
+
+        Raises:
+            BenchmarkError: if its facts cannot be read.
+        """
+        own = folder / "params.yaml"
+        if not own.is_file():  # the run's parameters are the test's
+            own = next(p / "params.yaml" for p in folder.parents if (p / "params.yaml").is_file())
+        result = Result.read(folder / "result.json")
+        return cls(result, RunParams.from_yaml(own), folder, lambda name: _table(folder, name))
+
+    # What was written down ----------------------------------------------------------------------
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """A row a query; null times stay null (see outputs/README.md)."""
+        return self._tables("records")
+
+    @cached_property
+    def telemetry(self) -> pd.DataFrame:
+        """The machine during the test (see ``Telemetry.frame``); empty if it was too short."""
+        return self._tables("telemetry")
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """The engine's steps (see ``telemetry.steps_frame``); empty if it tells none."""
+        return self._tables("engine_steps")
+
+    # What is computed from it -------------------------------------------------------------------
+    @cached_property
+    def latencies(self) -> pd.DataFrame:
+        """What a reader asks of each query (see ``analysis.metrics.latencies``)."""
+        return latencies(self.records)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Throughput and latencies."""
+        return metrics(self.latencies, self.result.scenario)
+
+    @cached_property
+    def load(self) -> Load:
+        """Arrivals against service."""
+        return load_of(self.latencies)
+
+    @cached_property
+    def load_over_time(self) -> pd.DataFrame:
+        """How many queries were where (see ``analysis.load.load_over_time``)."""
+        return load_over_time(self.latencies)
+
+    @cached_property
+    def token_rates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Output tokens/s over the test (see ``analysis.intervals.token_rates``)."""
+        return intervals.token_rates(self.latencies, RATE_WINDOWS)
+
+    @cached_property
+    def tokens_per_s_interval(self) -> tuple[float, float]:
+        """95 % interval of the output tokens/s."""
+        return intervals.tokens_per_s_interval(self.latencies)
+
+    @cached_property
+    def limits_ms(self) -> dict[str, float]:
+        """The limits on "ttft" and "tpot" that LoadGen judges by; 0 where there is none."""
+        return early_stopping.limits_ms(self.result)
+
+    @cached_property
+    def kept_share(self) -> float:
+        """The share of queries, 0 to 1, that kept those limits."""
+        return kept_share(self.latencies, self.limits_ms)
+
+    def summary(self) -> TestSummary:
+        """The test in a few figures, for summary.json."""
+        return TestSummary(
+            status=self.result.status,
+            scenario=self.result.scenario,
+            verdict=self.result.verdict,
+            duration_s=self.result.duration_s,
+            queries=self.result.queries,
+            num_errors=self.result.num_errors,
+            metrics=self.metrics,
+        )
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    path = folder / f"{name}.parquet"
+    if name == "records":
+        return read_records(path)
+    return pd.read_parquet(path) if path.is_file() else pd.DataFrame()

@@ -1,0 +1,59 @@
+"""Throughput against latency: a test at each rate, and at each number of queries at once.
+
+A sweep resumes: what was finished under the same ``run_name`` is not made again.
+"""
+
+import pandas as pd
+
+from vllm_loadgen.results.run import Run
+from vllm_loadgen.results.test import Test
+from vllm_loadgen.runs.live import LiveRun
+
+
+def sweep(run: LiveRun) -> pd.DataFrame:
+    """A Server test at each of ``sweep_qps``, an Offline test at each of ``sweep_concurrency``.
+
+    Returns:
+        see ``sweep_table``.
+    """
+    for rate in run.params.sweep_qps:
+        run.once(f"sweep/{rate:g}-qps", scenario="Server", target_qps=rate)
+    for number in run.params.sweep_concurrency:
+        run.once(
+            f"sweep/{number}-at-once", scenario="Offline", concurrency=number,
+            target_qps=1.0, min_duration_ms=1,
+        )  # fmt: skip
+    return sweep_table(run.read())
+
+
+def sweep_table(run: Run) -> pd.DataFrame:
+    """What a run's sweep found, one row a test; empty if there was none.
+
+    Returns:
+        index test; kind ("rate" or "concurrency"), offered (queries/s, or queries at once),
+        verdict, samples_per_s, tokens_per_s, user_tokens_per_s (1 / mean TPOT: what one user
+        sees), ttft_p50_ms, ttft_p99_ms, tpot_mean_ms, tpot_p99_ms, latency_mean_ms,
+        goodput_per_s (queries/s that kept the limits on TTFT and TPOT; all, where there is none).
+    """
+    tests = run.finished_tests("sweep/*")
+    rows = {name.removeprefix("sweep/"): _row(test) for name, test in tests.items()}
+    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
+    return frame.sort_values(["kind", "offered"]) if len(frame) else frame
+
+
+def _row(test: Test) -> dict[str, object]:
+    m, at_once = test.metrics, test.params.concurrency
+    return {
+        "kind": "rate" if at_once is None else "concurrency",
+        "offered": test.params.rate if at_once is None else at_once,
+        "verdict": test.result.verdict,
+        "samples_per_s": m.samples_per_s,
+        "tokens_per_s": m.tokens_per_s,
+        "user_tokens_per_s": 1e3 / m.tpot_ms.mean,
+        "ttft_p50_ms": m.ttft_ms.p50,
+        "ttft_p99_ms": m.ttft_ms.p99,
+        "tpot_mean_ms": m.tpot_ms.mean,
+        "tpot_p99_ms": m.tpot_ms.p99,
+        "latency_mean_ms": m.latency_ms.mean,
+        "goodput_per_s": m.samples_per_s * test.kept_share,
+    }
