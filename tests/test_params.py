@@ -6,7 +6,7 @@ import yaml
 from helpers import ROOT
 
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import RunParams, as_markdown
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,36 @@ def test_notebooks_show_the_defaults(name):
     (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
     defaults = RunParams().model_dump()
     assignments = ast.parse(cell.source).body
-    shown = {a.targets[0].id: ast.literal_eval(a.value) for a in assignments}
+    shown = {a.target.id: ast.literal_eval(a.value) for a in assignments}
     assert shown == {parameter: defaults[parameter] for parameter in shown}
     assert all("#" in line for line in cell.source.splitlines())
+    assert len(shown) < 15
+
+
+def test_the_table_of_parameters_is_that_of_the_code():
+    page = (ROOT / "params" / "README.md").read_text()
+    made = page.split("held true by a test -->\n")[1].split("<!-- end -->")[0]
+    assert made.strip() == as_markdown()
+
+
+@pytest.mark.parametrize(
+    ("given", "on"), [("on", True), ("off", False), (True, True), (False, False), ("False", False)]
+)
+def test_the_chat_template_is_on_or_off(given, on):
+    assert RunParams.from_dict({"chat_template": given}).chat_template is on
+
+
+def test_names_of_digits_are_text():
+    assert RunParams.from_dict({"run_name": 20261124}).run_name == "20261124"
+
+
+@pytest.mark.parametrize("name", ["target_qps", "target_latency_ms"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_infinite_values_are_refused_by_name(name, value):
+    with pytest.raises(ParameterError, match=f"{name} = (inf|nan)"):
+        RunParams.from_dict({name: value})
+
+
+def test_a_benchmark_that_is_not_known():
+    with pytest.raises(ParameterError, match="benchmark = 'gpt': is not known"):
+        RunParams.from_dict({"benchmark": "gpt"})

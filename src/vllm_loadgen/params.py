@@ -135,7 +135,10 @@ class RunParams(BaseModel):
     @classmethod
     def _read_text(cls, value: Any) -> Any:
         """Papermill's -p gives a list or a mapping as text."""
-        return yaml.safe_load(value) if isinstance(value, str) else value
+        try:
+            return yaml.safe_load(value) if isinstance(value, str) else value
+        except yaml.YAMLError:
+            raise ValueError("is no list or mapping as YAML or JSON has them") from None
 
     @field_validator("scenario", mode="before")
     @classmethod
@@ -231,7 +234,8 @@ class RunParams(BaseModel):
             first = error.errors()[0]
             name = str(first["loc"][0])
             cure = f"it takes: {cls.model_fields[name].description}"
-            raise ParameterError(name, values.get(name), first["msg"], cure) from None
+            problem = first["msg"].removeprefix("Value error, ")
+            raise ParameterError(name, values.get(name), problem, cure) from None
 
     @classmethod
     def from_yaml(cls, path: str | Path, **overrides: object) -> "RunParams":

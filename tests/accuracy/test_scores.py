@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers import DATASET, MODEL
 
-from vllm_loadgen.accuracy import baseline, rouge
-from vllm_loadgen.accuracy import log as accuracy_log
-from vllm_loadgen.accuracy import scores as accuracy
+from vllm_loadgen.accuracy import baseline, rouge, scores
+from vllm_loadgen.accuracy.log import read_accuracy_log
+from vllm_loadgen.benchmarks import BENCHMARKS, ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.facts.inputs import Dataset, Model
+from vllm_loadgen.facts.scores import AccuracyVerdict, Baseline, Score
 
 # Ids 1 and 2 stand for whole summaries, so that the text of a log is known.
 TEXTS = {1: " the cat sat ", 2: "Cat sleeps. Dogs barking."}
@@ -38,8 +41,8 @@ def write(folder: Path, log: object) -> Path:
     return path
 
 
-def score(path: Path) -> dict[str, object]:
-    return accuracy.score(path, REFERENCES, decode, 2, VOCAB_SIZE)
+def score(path: Path) -> Score:
+    return scores.totals(scores.score_samples(path, REFERENCES, decode, 2, VOCAB_SIZE))
 
 
 def test_score_is_what_a_human_computes(tmp_path: Path) -> None:
@@ -50,7 +53,7 @@ def test_score_is_what_a_human_computes(tmp_path: Path) -> None:
     1: with the stemmer all words are shared: 1. Word pairs: 2 of 3 and 2 of 3: 2/3. The longest
        common subsequence has 2 of 4 words: 1/2; sentence by sentence it has all: 1.
     """
-    assert score(write(tmp_path, GOOD)) == {
+    assert score(write(tmp_path, GOOD)).model_dump() == {
         "rouge1": 83.3333,
         "rouge2": 61.9048,
         "rougeL": 58.3333,
@@ -67,7 +70,7 @@ def test_score_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert score(write(tmp_path, GOOD))["gen_num"] == 2
+    assert score(write(tmp_path, GOOD)).gen_num == 2
 
 
 def test_identical_repeats_count_once(tmp_path: Path) -> None:
@@ -83,7 +86,7 @@ def test_sentences_know_abbreviations_and_numbers() -> None:
 
 def test_log_keeps_first_tokens(tmp_path: Path) -> None:
     path = write(tmp_path, [entry(0, 4, "0500000007000000", token_data="05000000")])
-    answer = accuracy_log.read_accuracy_log(path)[0]
+    answer = read_accuracy_log(path)[0]
     assert (answer.qsl_idx, answer.tokens, answer.first_tokens) == (4, [5, 7], [5])
 
 
@@ -122,19 +125,19 @@ def test_a_missing_log_is_named(tmp_path: Path) -> None:
 
 def test_too_few_references_give_no_score(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="1 references for 2 samples"):
-        accuracy.score(write(tmp_path, GOOD), REFERENCES[:1], decode, 2, VOCAB_SIZE)
+        scores.score_samples(write(tmp_path, GOOD), REFERENCES[:1], decode, 2, VOCAB_SIZE)
 
 
 def test_another_dataset_is_refused() -> None:
-    recorded = {"checksum": "sha256:aa", "samples": 48}
-    accuracy.check_same_dataset(recorded, dict(recorded))
+    recorded = Dataset(**DATASET)
+    scores.check_same_dataset(recorded, Dataset(**DATASET))
     with pytest.raises(BenchmarkError, match="checksum is sha256:bb"):
-        accuracy.check_same_dataset(recorded, recorded | {"checksum": "sha256:bb"})
+        scores.check_same_dataset(recorded, Dataset(**DATASET | {"checksum": "sha256:bb"}))
 
 
 def test_sample_table_shows_best_and_worst_side_by_side(tmp_path: Path) -> None:
-    samples = accuracy.score_samples(write(tmp_path, GOOD), REFERENCES, decode, 2, VOCAB_SIZE)
-    table = accuracy.sample_table(samples, ["A cat on a mat", "Animals"], rows=1, article_chars=8)
+    samples = scores.score_samples(write(tmp_path, GOOD), REFERENCES, decode, 2, VOCAB_SIZE)
+    table = scores.sample_table(samples, ["A cat on a mat", "Animals"], rows=1, article_chars=8)
     assert table["sample_index"].tolist() == [1, 0]
     assert table["kind"].tolist() == ["best", "worst"]
     assert table["article"].tolist() == ["Animals", "A cat ..."]
@@ -154,10 +157,10 @@ EDGE_OF_PASSING = {
 
 
 def test_official_limits_are_the_checkers() -> None:
-    verdict = accuracy.verdict(EDGE_OF_PASSING, "llama3_1-8b", True, None)
-    assert verdict["status"] == "PASS"
-    assert verdict["levels"] == {"99 %": True, "99.9 %": False}
-    assert [row["required"] for row in verdict["comparisons"]] == [
+    verdict = scores.official_verdict(Score(**EDGE_OF_PASSING), BENCHMARKS["llama3_1-8b"])
+    assert verdict.status == "PASS"
+    assert verdict.levels == {"99 %": True, "99.9 %": False}
+    assert [row.required for row in verdict.comparisons] == [
         ">= 38.3914",
         ">= 15.7484",
         ">= 24.2507",
@@ -180,13 +183,15 @@ def test_official_limits_are_the_checkers() -> None:
     ],
 )
 def test_one_figure_below_its_official_limit_fails(worse: dict[str, float]) -> None:
-    score = EDGE_OF_PASSING | worse
-    assert accuracy.verdict(score, "llama3_1-8b", True, None)["status"] == "FAIL"
+    score = Score(**EDGE_OF_PASSING | worse)
+    assert scores.official_verdict(score, BENCHMARKS["llama3_1-8b"]).status == "FAIL"
 
 
 def test_edge_has_its_own_limits() -> None:
-    comparisons = accuracy.verdict(EDGE_OF_PASSING, "llama3_1-8b-edge", True, None)["comparisons"]
-    assert [row["required"] for row in comparisons] == [
+    comparisons = scores.official_verdict(
+        Score(**EDGE_OF_PASSING), BENCHMARKS["llama3_1-8b-edge"]
+    ).comparisons
+    assert [row.required for row in comparisons] == [
         ">= 38.6694",
         ">= 15.9536",
         ">= 24.3911",
@@ -206,6 +211,16 @@ BASELINE_SCORE = {
 }
 
 
+def stored_baseline(**changes: object) -> Baseline:
+    """A baseline of the imitated model and data."""
+    values = {
+        "key": baseline.baseline_key(Model(**MODEL), Dataset(**DATASET), 128, 1),
+        "score": Score(**BASELINE_SCORE),
+        "provenance": {},
+    }
+    return Baseline(**values | changes)
+
+
 @pytest.mark.parametrize(
     ("changed", "status", "closer"),
     [
@@ -218,53 +233,55 @@ BASELINE_SCORE = {
     ],
 )
 def test_verdict_against_a_baseline(changed: dict[str, float], status: str, closer: bool) -> None:
-    stored = {"score": BASELINE_SCORE}
-    verdict = accuracy.verdict(BASELINE_SCORE | changed, "llama3_1-8b", False, stored)
-    assert (verdict["status"], verdict["levels"]["99.9 %"]) == (status, closer)
+    verdict = scores.baseline_verdict(Score(**BASELINE_SCORE | changed), stored_baseline())
+    assert (verdict.status, verdict.levels["99.9 %"]) == (status, closer)
 
 
 def test_without_a_baseline_nothing_passes() -> None:
-    verdict = accuracy.verdict(BASELINE_SCORE, "llama3_1-8b", False, None)
-    assert (verdict["status"], verdict["levels"]) == ("NO BASELINE", {})
+    verdict = scores.baseline_verdict(Score(**BASELINE_SCORE), None)
+    assert (verdict.status, verdict.levels) == ("NO BASELINE", {})
 
 
-MODEL = {"sha256": {"model.safetensors": "aa", "config.json": "bb"}}
-DATASET = {"checksum": "sha256:cc", "samples": 2, "instruction": "{input}", "chat_template": True}
+def key(model: dict | None = None, dataset: dict | None = None, limits: tuple = (128, 1)):
+    """A baseline's key, with changes of the imitated model and data."""
+    found = Model(**MODEL | (model or {})), Dataset(**DATASET | (dataset or {}))
+    return baseline.baseline_key(*found, *limits)
 
 
 def test_a_baseline_serves_only_the_same_weights_data_and_limits(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
-    key = baseline.baseline_key(MODEL, DATASET, 128, 1)
-    stored = {"key": key, "score": BASELINE_SCORE, "provenance": {}}
+    stored = stored_baseline()
     baseline.save_baseline(stored, path)
     # A configuration file carries the version of the library that wrote it.
     same = {"sha256": {"model.safetensors": "aa", "config.json": "other"}}
-    assert baseline.load_baseline(baseline.baseline_key(same, DATASET, 128, 1), path) == stored
-    other_weights = {"sha256": {"model.safetensors": "ab"}}
-    for model, dataset, limits in (
-        (other_weights, DATASET, (128, 1)),
-        (MODEL, DATASET | {"checksum": "sha256:cd"}, (128, 1)),
-        (MODEL, DATASET | {"samples": 1}, (128, 1)),
-        (MODEL, DATASET | {"chat_template": False}, (128, 1)),
-        (MODEL, DATASET, (64, 1)),
+    assert baseline.load_baseline(key(same), path) == stored
+    for other in (
+        key({"sha256": {"model.safetensors": "ab"}}),
+        key(dataset={"checksum": "sha256:cd"}),
+        key(dataset={"samples": 1}),
+        key(dataset={"chat_template": False}),
+        key(limits=(64, 1)),
     ):
-        assert baseline.load_baseline(baseline.baseline_key(model, dataset, *limits), path) is None
+        assert baseline.load_baseline(other, path) is None
 
 
 def test_saving_a_baseline_replaces_its_equal(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
-    for key, gen_num in (("a", 1), ("b", 2), ("a", 3)):
-        score = {"gen_num": gen_num}
-        baseline.save_baseline({"key": {"k": key}, "score": score, "provenance": {}}, path)
+    one, other = key(), key(limits=(64, 1))
+    for which, gen_num in ((one, 1), (other, 2), (one, 3)):
+        score = Score(**BASELINE_SCORE | {"gen_num": gen_num})
+        baseline.save_baseline(stored_baseline(key=which, score=score), path)
     assert len(json.loads(path.read_text())) == 2
-    assert baseline.load_baseline({"k": "a"}, path)["score"] == {"gen_num": 3}
+    found = baseline.load_baseline(one, path)
+    assert found is not None
+    assert found.score.gen_num == 3
 
 
 def test_a_damaged_baseline_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
     path.write_text('[{"key": 1}]')
     with pytest.raises(BenchmarkError, match=r"baseline\.json holds no baselines"):
-        baseline.load_baseline({}, path)
+        baseline.load_baseline(key(), path)
 
 
 def test_reference_engine_answers_as_one_step_at_a_time(tmp_path: Path) -> None:
@@ -297,22 +314,18 @@ def test_reference_engine_answers_as_one_step_at_a_time(tmp_path: Path) -> None:
 
 
 def test_chance_is_told_from_loss() -> None:
-    def judged(scores):
+    def judged(values: list[float]):
         reference = [0.2, 0.4, 0.6, 0.8] * 16
-        stored = {
-            "score": BASELINE_SCORE,
-            "samples": dict.fromkeys(accuracy.ROUGE_COLUMNS, reference),
-        }
-        frame = pd.DataFrame(dict.fromkeys(accuracy.ROUGE_COLUMNS, scores))
-        verdict = accuracy.verdict(BASELINE_SCORE, "llama3_1-8b", False, stored)
-        accuracy.add_intervals(verdict, frame, stored)
-        return verdict, verdict["comparisons"][0]
+        stored = stored_baseline(samples=dict.fromkeys(ROUGE_NAMES, reference))
+        frame = pd.DataFrame(dict.fromkeys(ROUGE_NAMES, values))
+        verdict = scores.baseline_verdict(Score(**BASELINE_SCORE), stored, frame)
+        return verdict, verdict.comparisons[0]
 
     # The same loss everywhere is no chance: paired, it has no spread.
     verdict, row = judged([0.18, 0.36, 0.54, 0.72] * 16)
-    assert (row["ratio_low"], row["ratio_high"]) == pytest.approx((0.9, 0.9))
-    assert accuracy.chance(verdict).endswith("0.900, below the limit of 0.99 in either case.")
+    assert (row.ratio_low, row.ratio_high) == pytest.approx((0.9, 0.9))
+    assert scores.chance(verdict).endswith("0.900, below the limit of 0.99 in either case.")
     verdict, row = judged([0.2, 0.4, 0.6, 0.9] * 8 + [0.2, 0.4, 0.6, 0.7] * 8)
-    assert row["ratio_low"] < 0.99 < 1 < row["ratio_high"]
-    assert "too few to tell a loss of 1 % from none" in accuracy.chance(verdict)
-    assert accuracy.chance({"comparisons": []}) == ""
+    assert row.ratio_low < 0.99 < 1 < row.ratio_high
+    assert "too few to tell a loss of 1 % from none" in scores.chance(verdict)
+    assert scores.chance(AccuracyVerdict(status="NO BASELINE", against="nothing")) == ""

@@ -20,10 +20,11 @@ from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen.inputs import machine
+from vllm_loadgen.files import write_json
+from vllm_loadgen.inputs.environment import environment
 from vllm_loadgen.params import RunParams, read_yaml
 from vllm_loadgen.results import folders
-from vllm_loadgen.runs import live as runs
+from vllm_loadgen.runs.live import recorded
 
 HERE = Path(__file__).parent
 # Rates that the ceiling is looked for among, queries/s, and for how long each.
@@ -185,8 +186,8 @@ def main() -> None:
     params = RunParams.from_dict(read_yaml(folders.find_file(options.params)))
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "environment": machine.environment(),
-        "params": runs.recorded(params).model_dump(),
+        "environment": environment(),
+        "params": recorded(params).model_dump(),
     }
     if options.only != "harness":
         found["engine"] = against_engine(params, options.prompts, options.repeats)
@@ -194,7 +195,7 @@ def main() -> None:
         found["harness"] = ceiling(options.repeats)
     out = folders.project_root() / options.out
     out.parent.mkdir(parents=True, exist_ok=True)
-    folders.write_json(out, found)
+    write_json(out, found)
     print(table(found))
 
 

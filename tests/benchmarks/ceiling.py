@@ -19,9 +19,10 @@ import numpy as np
 import psutil
 from rig import Rig
 
-from vllm_loadgen.analysis import metrics as analysis
+from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.harness import loadgen
+from vllm_loadgen.harness.log import read_log
 from vllm_loadgen.harness.worker import no_garbage_collection
 from vllm_loadgen.params import RunParams
 
@@ -76,8 +77,8 @@ def _echo(params: RunParams, folder: Path) -> tuple[float, int, float]:
     prompts = [list(range(16))] * SAMPLES
     with Rig(EchoEngine(TOKENS), prompts) as rig:
         records = rig.loadgen(params, folder)
-        m = analysis.metrics(records, params.scenario)
-        return m["latency_ms"]["p99"], len(records), m["samples_per_s"]
+        m = metrics(latencies(records), params.scenario)
+        return m.latency_ms.p99, len(records), m.samples_per_s
 
 
 def _empty(params: RunParams, folder: Path) -> tuple[float, int, float]:
@@ -87,13 +88,10 @@ def _empty(params: RunParams, folder: Path) -> tuple[float, int, float]:
     begin = time.monotonic()
     with no_garbage_collection():
         loadgen.run_test(Empty(), SAMPLES, settings, folder)
-    log = loadgen.read_log(folder)["loadgen_results"]
+    log = read_log(folder).loadgen_results
     count = -(-params.min_query_count // SAMPLES) * SAMPLES
-    return (
-        log["99.00_percentile_latency_ns"] / 1e6,
-        count,
-        log.get("completed_samples_per_sec", count / (time.monotonic() - begin)),
-    )
+    per_s = log.number("completed_samples_per_sec") or count / (time.monotonic() - begin)
+    return (log.number("99.00_percentile_latency_ns") or 0.0) / 1e6, count, per_s
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import bench
 from workload import OFFICIAL_SAMPLES, SHAPES, write_prompts, write_shape
 
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.files import write_json
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.report import make as report
 from vllm_loadgen.results import folders
@@ -24,7 +25,7 @@ SCENARIOS = {
     "server": ("llama3_1-8b", "Server"),
     "interactive": ("llama3_1-8b-interactive", "Server"),
 }
-NOTEBOOKS = ("setup", "perf", "analysis")  # random weights have no accuracy
+NOTEBOOKS = ("setup", "perf")  # random weights have no accuracy
 
 
 def parameters(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def measure(name: str, given: dict[str, Any], options: argparse.Namespace, folde
     """The ratios, then a report of each scenario at the rates that they suggest."""
     params = RunParams.from_dict(given)
     figures = bench.against_engine(params, options.bench_prompts, 1)
-    folders.write_json(folder / f"bench-{name}.json", figures)
+    write_json(folder / f"bench-{name}.json", figures)
     print(bench.table({"engine": figures}))
     capacity = figures["offline"]["samples_per_s"]
     rates = {"offline": capacity, "server": 0.7 * capacity, "interactive": 0.3 * capacity}

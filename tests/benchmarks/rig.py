@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.analysis import metrics as analysis
+from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.sut import Sut
@@ -82,10 +82,10 @@ async def open_loop(
 
 def means(records: pd.DataFrame, scenario: str) -> dict[str, float]:
     """The figures of a LoadGen test that the benchmark compares."""
-    m = analysis.metrics(records, scenario)
+    m = metrics(latencies(records), scenario)
     return {
-        "samples_per_s": m["samples_per_s"],
-        "tokens_per_s": m["tokens_per_s"],
-        "ttft_ms": m["ttft_ms"]["mean"],
-        "tpot_ms": m["tpot_ms"]["mean"],
+        "samples_per_s": m.samples_per_s,
+        "tokens_per_s": m.tokens_per_s,
+        "ttft_ms": m.ttft_ms.mean,
+        "tpot_ms": m.tpot_ms.mean,
     }

@@ -7,7 +7,8 @@ import pytest
 from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.vllm import engine_args
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.harness.records import read_records
+from vllm_loadgen.facts.records import read_records
+from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.inputs import data, models
 from vllm_loadgen.params import RunParams
@@ -35,10 +36,11 @@ def session(tmp_path_factory):
 @pytest.mark.parametrize("scenario", ["Offline", "Server", "SingleStream"])
 def test_each_scenario(session, samples, tmp_path, scenario):
     session.run(PARAMS.changed(scenario=scenario), samples.prompts, "performance", tmp_path)
-    result = json.loads((tmp_path / "result.json").read_text())
+    result = Result.read(tmp_path / "result.json")
     records = read_records(tmp_path / "records.parquet")
-    frame, own, log = latencies(records), metrics(records, scenario), result["loadgen_results"]
-    assert result["num_errors"] == 0
+    frame, log = latencies(records), result.loadgen_results
+    own = metrics(frame, scenario)
+    assert result.num_errors == 0
     assert frame.notna().all(axis=None)
     assert (frame["output_tokens"].between(1, 12)).all()
     # A query is due, issued, begun, answered first and done, in this order.
@@ -46,10 +48,10 @@ def test_each_scenario(session, samples, tmp_path, scenario):
     assert (times.diff(axis=1).iloc[:, 1:] >= -0.001).all(axis=None)
     key = {"Offline": "samples_per_second", "Server": "completed_samples_per_sec"}.get(scenario)
     if key:
-        assert own["samples_per_s"] == pytest.approx(log[key], rel=0.05)
+        assert own.samples_per_s == pytest.approx(log.number(key), rel=0.05)
     if scenario != "Offline":
-        theirs = log["first_token_mean_latency_ns"] / 1e6
-        assert own["ttft_ms"]["mean"] == pytest.approx(theirs, rel=0.1)
+        theirs = log.number("first_token_mean_latency_ns") / 1e6
+        assert own.ttft_ms.mean == pytest.approx(theirs, rel=0.1)
 
 
 def test_answers_are_text_of_the_model(session, samples, tmp_path):

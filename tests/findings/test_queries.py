@@ -1,13 +1,15 @@
 import pytest
-from helpers import RESULT, SETTINGS, make_records, seed_records
+from helpers import RESULT, SETTINGS, imitated, make_records, seed_records
 
-from vllm_loadgen.analysis import metrics as analysis
-from vllm_loadgen.findings import queries as diagnosis
+from vllm_loadgen.analysis.early_stopping import early_stopping_queries
+from vllm_loadgen.findings.finding import Finding, recommendations
+from vllm_loadgen.findings.queries import query_findings
+from vllm_loadgen.findings.validity import what_would_make_valid
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["engine tells", "engine does not tell"])
 def test_the_seeds_run_is_queueing_and_serial(told):
-    found = {f.title: f for f in diagnosis.findings(seed_records(told), RESULT, {})}
+    found = {f.title: f for f in query_findings(imitated(seed_records(told)))}
     overload = found["Overloaded: arrivals exceed capacity"]
     assert "0.5 queries/s arrived, 0.34 were served" in overload.evidence
     assert "most of the TTFT is queueing" in overload.evidence
@@ -18,7 +20,7 @@ def test_the_seeds_run_is_queueing_and_serial(told):
 
 def test_a_batching_engine_at_the_same_rate_is_not_overloaded():
     rows = [(i / 0.5, i / 0.5, i / 0.5, i / 0.5 + 0.2, i / 0.5 + 4, 778, 129) for i in range(40)]
-    titles = [f.title for f in diagnosis.findings(make_records(rows), RESULT, {})]
+    titles = [f.title for f in query_findings(imitated(make_records(rows)))]
     assert "Overloaded: arrivals exceed capacity" not in titles
     assert "One query in flight: the engine serves serially" not in titles
     assert "The first token is mostly prefill" in titles
@@ -26,7 +28,7 @@ def test_a_batching_engine_at_the_same_rate_is_not_overloaded():
 
 def test_too_few_queries_says_how_many_more():
     rows = [(i, i, i, i + 0.2, i + 1, 50, 20) for i in range(100)]
-    (found,) = [f for f in diagnosis.findings(make_records(rows), RESULT, {})
+    (found,) = [f for f in query_findings(imitated(make_records(rows)))
                 if f.title == "Too few queries for early stopping"]  # fmt: skip
     assert "asks for 459" in found.evidence
     assert "359 more" in found.action
@@ -34,78 +36,76 @@ def test_too_few_queries_says_how_many_more():
 
 def test_a_late_harness_is_named():
     rows = [(i, i + 0.05, i + 0.05, i + 0.2, i + 1, 50, 20) for i in range(50)]
-    titles = [f.title for f in diagnosis.findings(make_records(rows), RESULT, {})]
+    titles = [f.title for f in query_findings(imitated(make_records(rows)))]
     assert "The harness itself was late" in titles
 
 
 def test_logged_errors_and_single_tokens_are_named():
     rows = [(i, i, i, i + 0.2, i + 0.2, 50, 1) for i in range(50)]
     result = {**RESULT, "num_errors": 2, "error_lines": ["a: b"]}
-    found = {f.title: f for f in diagnosis.findings(make_records(rows), result, {})}
+    found = {f.title: f for f in query_findings(imitated(make_records(rows), result))}
     assert found["LoadGen logged errors"].severity == "problem"
     assert "50 of 50" in found["Answers of a single token"].evidence
 
 
 def test_what_would_make_valid():
     short = {**RESULT, "loadgen_results": {"min_duration_met": False, "min_queries_met": False}}
-    steps = diagnosis.what_would_make_valid(short, seed_records())
+    steps = what_would_make_valid(imitated(seed_records(), short))
     # LoadGen judges a Server test by when its last query was due: the 20th, at 19 / 0.5 s.
     assert "must last 120 s and lasted 38.0 s, 82.0 s too short" in steps[0]
     assert steps[1] == "Issue 80 more queries: 100 are asked for."
     assert "Lower target_qps below the 0.34 queries/s that were served" in steps[2]
     assert "asks for 459 even if none is over" in steps[3]
-    assert diagnosis.what_would_make_valid({**RESULT, "verdict": "VALID"}, seed_records()) == []
+    assert what_would_make_valid(imitated(seed_records(), {**RESULT, "verdict": "VALID"})) == []
 
 
 def test_offline_has_no_arrivals_to_exceed_anything():
     rows = [(0, 0, i * 0.1, i * 0.1 + 0.2, i * 0.1 + 4, 50, 20) for i in range(40)]
     result = {**RESULT, "scenario": "Offline"}
-    titles = [f.title for f in diagnosis.findings(make_records(rows), result, {})]
+    titles = [f.title for f in query_findings(imitated(make_records(rows), result))]
     assert "Overloaded: arrivals exceed capacity" not in titles
     assert "Too few queries for early stopping" not in titles
 
 
 def test_the_seeds_50_seconds():
     """105 queries: 20 samples, of which LoadGen issues whole rounds, at 0.5 a second."""
-    found = {f.title: f for f in diagnosis.findings(seed_records(queries=105), RESULT, {})}
+    found = {f.title: f for f in query_findings(imitated(seed_records(queries=105)))}
     # Query i is due at 2 i and begun at i / 0.34: a wait of 0.941 i, 48.9 s on average.
     assert "queueing: 48.9 s of 49.1 s" in found["Overloaded: arrivals exceed capacity"].evidence
     assert "130 ms of prefill" in found["Overloaded: arrivals exceed capacity"].evidence
     assert "The first token is mostly queueing" in found
     # The last is due at 208 s; by then 208 * 0.34 = 70.7 are served, 70 of them in full.
-    load = analysis.arrivals_vs_service(seed_records(queries=105))
-    assert load["completions_per_s"] == pytest.approx(70 / 208)
-    assert load["peak_served"] == 1
+    load = imitated(seed_records(queries=105)).load
+    assert load.completions_per_s == pytest.approx(70 / 208)
+    assert load.peak_served == 1
 
 
 def test_a_short_burst_is_not_an_overload():
     # Each takes 1.5 s whatever its neighbours do, so all of them pile up within 2 s.
     rows = [(i / 10, i / 10, i / 10, i / 10 + 0.1, i / 10 + 1.5, 50, 20) for i in range(20)]
-    titles = [f.title for f in diagnosis.findings(make_records(rows), RESULT, {})]
+    titles = [f.title for f in query_findings(imitated(make_records(rows)))]
     assert "Overloaded: arrivals exceed capacity" not in titles
 
 
 def test_an_overload_without_a_queue_shows_in_the_latencies():
     # No query waits, but each shares the engine with all before it: 0.5 s more for each.
     rows = [(i, i, i, i + 0.1, i + 1 + i / 2, 50, 20) for i in range(60)]
-    (found,) = [f for f in diagnosis.findings(make_records(rows), RESULT, {})
+    (found,) = [f for f in query_findings(imitated(make_records(rows)))
                 if f.title == "Overloaded: arrivals exceed capacity"]  # fmt: skip
     assert "queueing" not in found.evidence
 
 
 def test_answers_of_one_token_are_no_sign_of_serial_service():
     rows = [(i / 20, i / 20, None, i / 20 + 1, i / 20 + 1, 50, 1) for i in range(20)]
-    titles = [f.title for f in diagnosis.findings(make_records(rows), RESULT, {})]
+    titles = [f.title for f in query_findings(imitated(make_records(rows)))]
     assert "One query in flight: the engine serves serially" not in titles
 
 
 def test_a_percentile_of_nothing_keeps_no_limit():
     nothing = make_records([(0, 0, None, None, None, 50, 0)])
-    titles = [f.title for f in diagnosis.findings(nothing, RESULT, {})]
+    titles = [f.title for f in query_findings(imitated(nothing))]
     assert titles == ["The run did not finish", "Too few queries for early stopping"]
-    assert [f.title for f in diagnosis.findings(nothing.iloc[:0], RESULT, {})] == [
-        "No query was issued"
-    ]
+    assert [f.title for f in query_findings(imitated(nothing.iloc[:0]))] == ["No query was issued"]
 
 
 def test_the_limit_is_judged_at_the_percentile_in_force():
@@ -114,13 +114,13 @@ def test_the_limit_is_judged_at_the_percentile_in_force():
     rows = [(10 * i, 10 * i, 10 * i, 10 * i + i / 1e3, 10 * i + 1, 50, 20) for i in range(100)]
     settings = {**SETTINGS, "target_latency_percentile": 0.95, "ttft_latency": 90_000_000}
     result = {**RESULT, "effective_settings": settings}
-    (found,) = [f for f in diagnosis.findings(make_records(rows), result, {})
+    (found,) = [f for f in query_findings(imitated(make_records(rows), result))
                 if f.title == "TTFT exceeds its limit"]  # fmt: skip
     assert "p95 is 95 ms, 5 ms over the limit of 90 ms; 9 of 100" in found.evidence
 
 
 def test_more_queries_are_not_advised_against_a_limit_that_most_exceed():
-    steps = " ".join(diagnosis.what_would_make_valid(RESULT, seed_records(queries=105)))
+    steps = " ".join(what_would_make_valid(imitated(seed_records(queries=105))))
     assert "459" in steps
     assert "after the rate is low enough" in steps
     assert "12,6" not in steps
@@ -130,8 +130,8 @@ def test_a_few_violations_ask_for_more_queries():
     # 5 of 500 are over: within p99, but LoadGen asks for more queries to be sure of it.
     rows = [(3 * i, 3 * i, 3 * i, 3 * i + (2.5 if i < 5 else 0.2), 3 * i + 2.9, 50, 100)
             for i in range(500)]  # fmt: skip
-    needed = analysis.early_stopping_queries(5, 0.99)
-    (found,) = [f for f in diagnosis.findings(make_records(rows), RESULT, {})
+    needed = early_stopping_queries(5, 0.99)
+    (found,) = [f for f in query_findings(imitated(make_records(rows)))
                 if f.title == "Too few queries for early stopping"]  # fmt: skip
     assert f"asks for {needed:,} with 5 over" in found.evidence
     assert f"({needed - 500:,} more)" in found.action
@@ -141,7 +141,7 @@ def test_single_stream_needs_64_queries_at_its_percentile():
     rows = [(i, i, i, i + 0.2, i + 1, 50, 20) for i in range(60)]
     settings = {"target_latency_percentile": 0.9}
     result = {**RESULT, "scenario": "SingleStream", "effective_settings": settings}
-    (found,) = [f for f in diagnosis.findings(make_records(rows), result, {})
+    (found,) = [f for f in query_findings(imitated(make_records(rows), result))
                 if f.title == "Too few queries for early stopping"]  # fmt: skip
     assert "asks for 64" in found.evidence
 
@@ -150,7 +150,7 @@ def test_a_tail_is_named_with_its_cause():
     waits = [5 if i % 50 == 9 else 0 for i in range(100)]
     rows = [(10 * i, 10 * i, 10 * i + wait, 10 * i + wait + 0.2, 10 * i + 7, 50, 20)
             for i, wait in enumerate(waits)]  # fmt: skip
-    (found,) = [f for f in diagnosis.findings(make_records(rows), RESULT, {})
+    (found,) = [f for f in query_findings(imitated(make_records(rows)))
                 if f.title == "A long tail of first tokens"]  # fmt: skip
     assert "p99 is 5,200 ms, 26.0 times the median of 200 ms; theirs is mostly queueing" in (
         found.evidence
@@ -159,16 +159,14 @@ def test_a_tail_is_named_with_its_cause():
 
 def test_an_impossible_figure_is_a_problem():
     rows = [(i, i, i, i + 0.2, i + 1, 50, 20) for i in range(50)]
-    found = diagnosis.findings(make_records(rows), RESULT, {}, impossible=["Too fast."])
+    found = query_findings(imitated(make_records(rows)), ["Too fast."])
     assert found[0].title == "Faster than this machine can be"
 
 
 def test_recommendations_are_the_actions_of_the_worst():
-    note = diagnosis.Finding("note", "N", "", "Do n.")
-    problem = diagnosis.Finding("problem", "P", "", "Do p.")
-    silent = diagnosis.Finding("note", "S", "", "")
-    assert diagnosis.recommendations([note, problem, silent]) == ["P: Do p."]
-    assert diagnosis.recommendations([note, silent]) == ["N: Do n."]
-    assert diagnosis.recommendations([silent]) == [
-        "Nothing: no finding of this run asks for a change."
-    ]
+    note = Finding("note", "N", "", "Do n.")
+    problem = Finding("problem", "P", "", "Do p.")
+    silent = Finding("note", "S", "", "")
+    assert recommendations([note, problem, silent]) == ["P: Do p."]
+    assert recommendations([note, silent]) == ["N: Do n."]
+    assert recommendations([silent]) == ["Nothing: no finding of this run asks for a change."]

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from vllm_loadgen.findings import system as diagnosis_system
+from vllm_loadgen.findings.system import system_findings
 
 STEPS = pd.DataFrame({"running": [8, 8], "waiting": [3, 0], "preempted": [0, 0],
                       "kv_cache_share": [0.1, 0.2]})  # fmt: skip
@@ -10,11 +10,11 @@ NOTHING = pd.DataFrame()
 
 
 def titles_of(steps, telemetry):
-    return [finding.title for finding in diagnosis_system.findings(steps, telemetry)]
+    return [finding.title for finding in system_findings(steps, telemetry)]
 
 
 def test_waiting_beside_an_empty_cache_is_named():
-    (found,) = diagnosis_system.findings(STEPS, NOTHING)
+    (found,) = system_findings(STEPS, NOTHING)
     assert "20.0% full at most, and up to 3 queries waited" in found.evidence
     assert "max_num_seqs" in found.action
     full = STEPS.assign(kv_cache_share=0.95)
@@ -23,22 +23,20 @@ def test_waiting_beside_an_empty_cache_is_named():
 
 
 def test_preemptions_are_a_problem():
-    (found,) = diagnosis_system.findings(
-        STEPS.assign(preempted=[0, 2], kv_cache_share=1.0), NOTHING
-    )
+    (found,) = system_findings(STEPS.assign(preempted=[0, 2], kv_cache_share=1.0), NOTHING)
     assert found.severity == "problem"
     assert "2 times a query lost its place" in found.evidence
 
 
 def test_a_neighbour_is_named_by_what_it_took():
     assert titles_of(NOTHING, MACHINE) == []
-    (found,) = diagnosis_system.findings(NOTHING, MACHINE.assign(own_cpu_share=[0.5, 0.5]))
+    (found,) = system_findings(NOTHING, MACHINE.assign(own_cpu_share=[0.5, 0.5]))
     assert "other programs used 45% of the cores" in found.evidence
     assert titles_of(NOTHING, MACHINE.assign(steal_share=0.2)) == ["A noisy neighbour"]
 
 
 def test_a_throttled_gpu_is_named():
     gpu = MACHINE.assign(gpu_throttled=[1, 0], gpu_temperature_c=[80, 90], gpu_power_w=[300, 310])
-    (found,) = diagnosis_system.findings(NOTHING, gpu)
+    (found,) = system_findings(NOTHING, gpu)
     assert "in 50% of the samples, at up to 90 degrees C and 310 W" in found.evidence
     assert titles_of(NOTHING, gpu.assign(gpu_throttled=0)) == []

@@ -6,9 +6,12 @@ from helpers import PROMPTS, echo_params
 
 from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.facts.records import read_records
+from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness import loadgen
-from vllm_loadgen.harness.records import read_records
 from vllm_loadgen.params import RunParams
+
+pytestmark = pytest.mark.process
 
 
 def just_below(theirs_ms, ours_ms, late_ms):
@@ -24,9 +27,7 @@ def just_below(theirs_ms, ours_ms, late_ms):
 def run(echo, params, folder, mode="performance"):
     folder.mkdir()
     echo.run(params, PROMPTS, mode, folder)
-    return json.loads((folder / "result.json").read_text()), read_records(
-        folder / "records.parquet"
-    )
+    return Result.read(folder / "result.json"), read_records(folder / "records.parquet")
 
 
 @pytest.mark.parametrize(
@@ -73,30 +74,34 @@ def test_server_figures_agree_with_loadgens(echo, tmp_path):
     result, records = run(
         echo, echo_params(target_qps=20.0, min_query_count=50), tmp_path / "server"
     )
-    log, own = result["loadgen_results"], metrics(records, "Server")
-    assert result["status"] == "complete"
-    assert result["verdict"] == log["validity"] == "VALID"
-    assert result["queries"] == log["query_count"] == 64  # 50 rounded up to passes of 16 samples
-    assert own["output_tokens"] == {"mean": 32, "total": 64 * 32}
+    log, own = result.loadgen_results, metrics(latencies(records), "Server")
+    assert result.status == "complete"
+    assert result.verdict == log.validity == "VALID"
+    assert (
+        result.queries == log.number("query_count") == 64
+    )  # 50 rounded up to passes of 16 samples
+    assert (own.output_tokens.mean, own.output_tokens.total) == (32, 64 * 32)
     for name, key in (("ttft_ms", "first_token_"), ("latency_ms", "")):
-        assert just_below(log[f"{key}mean_latency_ns"] / 1e6, own[name]["mean"], 5)
+        assert just_below(log.number(f"{key}mean_latency_ns") / 1e6, getattr(own, name).mean, 5)
         for label, share, late_ms in (
             ("p50", "50.00", 1),
             ("p90", "90.00", 20),
             ("p99", "99.00", 50),
         ):
-            theirs = log[f"{key}{share}_percentile_latency_ns"] / 1e6
-            assert just_below(theirs, own[name][label], late_ms)
-    assert own["tpot_ms"]["mean"] == pytest.approx(log["time_to_output_token_mean"] / 1e6, abs=0.1)
-    assert own["samples_per_s"] == pytest.approx(log["completed_samples_per_sec"], rel=5e-3)
-    assert own["tokens_per_s"] == pytest.approx(log["completed_tokens_per_second"], rel=5e-3)
+            theirs = log.number(f"{key}{share}_percentile_latency_ns") / 1e6
+            assert just_below(theirs, getattr(getattr(own, name), label), late_ms)
+    assert own.tpot_ms.mean == pytest.approx(log.number("time_to_output_token_mean") / 1e6, abs=0.1)
+    assert own.samples_per_s == pytest.approx(log.number("completed_samples_per_sec"), rel=5e-3)
+    assert own.tokens_per_s == pytest.approx(log.number("completed_tokens_per_second"), rel=5e-3)
 
 
 def test_server_schedule_is_loadgens(echo, tmp_path):
     result, records = run(echo, echo_params(), tmp_path / "schedule")
     last_s = records["scheduled_ns"].iloc[-1] / 1e9
     rate = (len(records) - 1) / last_s
-    assert rate == pytest.approx(result["loadgen_results"]["scheduled_samples_per_sec"], rel=1e-4)
+    assert rate == pytest.approx(
+        result.loadgen_results.number("scheduled_samples_per_sec"), rel=1e-4
+    )
     assert (records["issued_ns"] >= records["scheduled_ns"]).all()
 
 
@@ -104,11 +109,11 @@ def test_offline_figures_agree_with_loadgens(echo, tmp_path):
     # Two at once make it last over a second: LoadGen's end is later than ours by what it does then.
     params = echo_params(scenario="Offline", target_qps=200.0, concurrency=2)
     result, records = run(echo, params, tmp_path / "offline")
-    log, own = result["loadgen_results"], metrics(records, "Offline")
+    log, own = result.loadgen_results, metrics(latencies(records), "Offline")
     assert (records["scheduled_ns"] == 0).all()
     assert len(records) % len(PROMPTS) == 0
-    assert own["samples_per_s"] == pytest.approx(log["samples_per_second"], rel=0.05)
-    assert own["tokens_per_s"] == pytest.approx(log["tokens_per_second"], rel=0.05)
+    assert own.samples_per_s == pytest.approx(log.number("samples_per_second"), rel=0.05)
+    assert own.tokens_per_s == pytest.approx(log.number("tokens_per_second"), rel=0.05)
 
 
 def test_single_stream_has_one_query_in_flight(echo, tmp_path):
@@ -116,26 +121,18 @@ def test_single_stream_has_one_query_in_flight(echo, tmp_path):
     result, records = run(echo, params, tmp_path / "single")
     frame = latencies(records)
     assert (frame["issued_s"].to_numpy()[1:] >= frame["done_s"].to_numpy()[:-1]).all()
-    assert result["loadgen_results"]["first_token_mean_latency_ns"] > 5_000_000
-    assert result["num_errors"] == 0
+    assert result.loadgen_results.number("first_token_mean_latency_ns") > 5_000_000
+    assert result.num_errors == 0
 
 
 def test_accuracy_run_logs_every_sample_once(echo, tmp_path):
     params = echo_params(scenario="Offline")
     result, records = run(echo, params, tmp_path / "accuracy", "accuracy")
     log = json.loads((tmp_path / "accuracy" / "mlperf_log_accuracy.json").read_text())
-    assert result["verdict"] is None
+    assert result.verdict is None
     assert sorted(entry["qsl_idx"] for entry in log) == list(range(len(PROMPTS)))
     by_index = {entry["qsl_idx"]: bytes.fromhex(entry["data"]) for entry in log}
     # The echo engine answers with the first tokens of the prompt.
     assert np.frombuffer(by_index[3], dtype="<i4").tolist() == PROMPTS[3][:32]
     assert {entry["token_count"] for entry in log} == {32}
     assert sorted(records["sample_index"]) == list(range(len(PROMPTS)))
-
-
-def test_a_damaged_log_is_an_error(tmp_path):
-    with pytest.raises(BenchmarkError, match="mlperf_log_detail"):
-        loadgen.read_log(tmp_path)
-    (tmp_path / "mlperf_log_detail.txt").write_text(':::MLLOG {"key": "x", "va\n')
-    with pytest.raises(BenchmarkError, match="not a whole LoadGen log"):
-        loadgen.read_log(tmp_path)

@@ -1,7 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.harness.records import Recorder, read_records, write_frame
+from vllm_loadgen.facts.records import read_records
+from vllm_loadgen.harness.records import Recorder, write_frame
 
 
 def test_times_count_from_the_start_of_the_schedule(tmp_path):

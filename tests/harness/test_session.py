@@ -11,8 +11,11 @@ import pytest
 from helpers import PROMPTS, ROOT, echo_params
 
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.harness.records import read_records
-from vllm_loadgen.harness.session import Session, expected_queries
+from vllm_loadgen.facts.records import read_records
+from vllm_loadgen.harness.loadgen import expected_queries
+from vllm_loadgen.harness.session import Session
+
+pytestmark = pytest.mark.process
 
 
 def slow_params(**changes):
@@ -46,7 +49,7 @@ def test_an_engine_that_dies_is_one_error_and_keeps_the_records(tmp_path):
 def test_a_crashed_worker_is_one_error(tmp_path):
     params = slow_params()
     with Session(params, "", tmp_path / "engine.log") as session:
-        pid = session._process.pid
+        pid = session.pid
         threading.Timer(1.0, os.kill, (pid, signal.SIGSEGV)).start()
         with pytest.raises(EngineError, match="ended with status -11"):
             session.run(params, PROMPTS, "performance", tmp_path)
@@ -64,7 +67,7 @@ from helpers import echo_params
 from vllm_loadgen.harness.session import Session
 from pathlib import Path
 session = Session(echo_params(), "", Path({str(tmp_path / "engine.log")!r}))
-print(session._process.pid, flush=True)
+print(session.pid, flush=True)
 import os; os._exit(1)
 """
     env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
@@ -79,7 +82,7 @@ import os; os._exit(1)
 def test_secrets_do_not_reach_the_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
     with Session(echo_params(), "", tmp_path / "engine.log") as session:
-        environment = psutil.Process(session._process.pid).environ()
+        environment = psutil.Process(session.pid).environ()
     assert "hf_abcdefghijklmnop" not in environment.values()
     assert "PATH" in environment
 

@@ -37,14 +37,14 @@ def test_a_gpus_samples(monkeypatch):
     }
     for name, answer in answers.items():
         monkeypatch.setattr(pynvml, name, answer)
-    assert telemetry._gpu_sample([1, 2]) == {
+    assert telemetry.gpu_sample([1, 2]) == {
         "gpu_share": 0.2,
         "gpu_memory_gib": 3.0,
         "gpu_power_w": 3.0,
         "gpu_temperature_c": 32,
         "gpu_throttled": 1.0,
     }
-    assert telemetry._gpu_sample([1])["gpu_throttled"] == 0.0
+    assert telemetry.gpu_sample([1])["gpu_throttled"] == 0.0
 
 
 def test_steps_count_from_the_start_of_the_run():

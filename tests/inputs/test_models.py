@@ -21,10 +21,10 @@ def test_the_embedded_model():
     path = models.resolve("smollm2-135m-instruct")
     facts = models.describe("smollm2-135m-instruct", path, "bfloat16")
     weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    assert facts["parameters"] == 134_515_008
+    assert facts.parameters == 134_515_008
     # The file holds the weights and a header of names.
-    assert facts["weight_bytes"] == pytest.approx(weights, rel=0.001)
-    assert facts["architecture"] == "LlamaForCausalLM"
+    assert facts.weight_bytes == pytest.approx(weights, rel=0.001)
+    assert facts.architecture == "LlamaForCausalLM"
     assert models.load_tokenizer(path).chat_template
 
 
@@ -52,6 +52,6 @@ def test_a_hub_that_does_not_answer(monkeypatch):
 
 def test_end_of_text_ids_of_the_generation_config_win(tmp_path):
     (tmp_path / "config.json").write_text('{"eos_token_id": 1}')
-    assert models.eos_token_ids(tmp_path) == [1]
+    assert models.eos_token_ids(tmp_path) == (1,)
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 8]}')
-    assert models.eos_token_ids(tmp_path) == [7, 8]
+    assert models.eos_token_ids(tmp_path) == (7, 8)

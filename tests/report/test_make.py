@@ -1,6 +1,5 @@
 """The notebooks, by papermill: on the echo engine in many ways, and once with the real one."""
 
-import json
 import re
 import subprocess
 import sys
@@ -10,9 +9,10 @@ import nbformat
 import pytest
 from helpers import ROOT, write_articles
 
-from vllm_loadgen.params import RunParams, read_yaml
-from vllm_loadgen.report import make as report
-from vllm_loadgen.runs.live import Run
+from vllm_loadgen import Run, RunParams, cli
+from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.params import read_yaml
+from vllm_loadgen.report import make
 
 PAPERMILL = [str(Path(sys.executable).parent / "papermill")]
 ECHO = {
@@ -44,6 +44,7 @@ def dataset(tmp_path_factory):
     return str(write_articles(tmp_path_factory.mktemp("data") / "a.jsonl", 12))
 
 
+@pytest.mark.notebook
 def test_notebooks_by_papermill_from_another_folder(tmp_path, dataset):
     values = {**ECHO, "dataset": dataset, "outputs": tmp_path / "out"}
     for name in ("setup", "accuracy", "perf"):
@@ -54,7 +55,7 @@ def test_notebooks_by_papermill_from_another_folder(tmp_path, dataset):
     assert done.returncode == 0, done.stderr[-2000:]
     shown = texts(tmp_path / "analysis.ipynb")
     metrics = Run.open(folder).test("performance").metrics
-    assert f"{metrics['samples_per_s']:.3f} samples/s" in shown
+    assert f"{metrics.samples_per_s:.3f} samples/s" in shown
     assert "not an official run" in shown
     assert (folder / "benchmark_results_visualization.png").is_file()
     for name in ("setup", "accuracy", "perf", "analysis"):
@@ -63,12 +64,13 @@ def test_notebooks_by_papermill_from_another_folder(tmp_path, dataset):
         assert "Warning" not in shown
 
 
+@pytest.mark.notebook
 def test_a_report_is_made_again_from_what_it_recorded(tmp_path, dataset):
     given = {**ECHO, "dataset": dataset, "outputs": str(tmp_path), "run_name": "first"}
-    report.make_report(RunParams.from_dict(given), given, ("perf", "analysis"))
+    make.make_report(RunParams.from_dict(given), given, ["perf"])
     recorded = str(tmp_path / "first" / "params.yaml")
     given = {**read_yaml(recorded), "outputs": str(tmp_path), "run_name": "again"}
-    page = report.make_report(RunParams.from_dict(given), given, ("perf", "analysis"))
+    page = make.make_report(RunParams.from_dict(given), given, ["perf"])
     first, again = Run.open(tmp_path / "first"), Run.open(page.parent)
     assert again.params == first.params
     assert again.dataset == first.dataset
@@ -76,6 +78,7 @@ def test_a_report_is_made_again_from_what_it_recorded(tmp_path, dataset):
     assert order[0] == order[1]  # the seeds are LoadGen's
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize(
     ("notebook", "values", "words"),
     [
@@ -103,31 +106,26 @@ def test_bad_input_is_one_line_and_a_failure(tmp_path, notebook, values, words):
 
 
 @pytest.mark.engine
+@pytest.mark.notebook
 def test_the_main_job_with_a_real_model(tmp_path, capsys):
     values = {
         "num_samples": 4, "max_new_tokens": 8, "min_duration_ms": 1000, "min_query_count": 4,
         "target_qps": 1, "outputs": tmp_path, "run_name": "main",
     }  # fmt: skip
     flags = [part for name, value in values.items() for part in ("-p", name, str(value))]
-    assert report.main([f"--params={ROOT / 'params' / 'cpu.yaml'}", *flags]) == 0
+    assert cli.main(["report", f"--params={ROOT / 'params' / 'cpu.yaml'}", *flags]) == 0
     folder = tmp_path / "main"
     page = (folder / "report.html").read_text()
     # Neither an image nor a style is fetched from elsewhere.
     assert not re.findall(r"""(?:src|href)=(?!["']?(?:data:|#))""", page)
     assert "Traceback" not in page
     run = Run.open(folder)
-    assert run.summary["performance"]["num_errors"] == 0
-    assert run.summary["accuracy"]["score"]["gen_num"] == 4
-    assert {p.stem for p in (folder / "notebooks").iterdir()} == set(report.NOTEBOOKS)
-    engine = json.loads((folder / "engine.json").read_text())
-    assert engine["prefix_caching"] is False
+    assert run.summary.tests["performance"].num_errors == 0
+    assert run.summary.tests["accuracy"].score.gen_num == 4
+    assert {p.stem for p in (folder / "notebooks").iterdir()} == {*make.MEASURING, "analysis"}
+    assert EngineFacts.read(folder / "engine.json").prefix_caching is False
     for notebook in (folder / "notebooks").iterdir():
         assert "INFO" not in texts(notebook)  # vLLM's log stays out of the reader's way
-
-
-def test_the_report_names_a_bad_parameter(capsys):
-    assert report.main(["-p", "target_qsp", "1"]) == 1
-    assert "target_qsp = 1: is not a parameter" in capsys.readouterr().err
 
 
 def test_notebooks_are_committed_without_outputs():
@@ -135,3 +133,11 @@ def test_notebooks_are_committed_without_outputs():
         for cell in nbformat.read(path, as_version=4).cells:
             assert not cell.get("outputs")
             assert cell.get("execution_count") is None
+
+
+@pytest.mark.parametrize("name", ["setup", "accuracy", "perf", "analysis"])
+def test_cells_of_a_notebook_fit_a_screen(name):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    lengths = [len(c.source.splitlines()) for c in notebook.cells if c.cell_type == "code"]
+    assert max(lengths) <= 15
+    assert len(lengths) <= 18

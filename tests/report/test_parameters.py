@@ -1,9 +1,10 @@
 import pytest
 
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.report.parameters import OWN, given_values
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.report.parameters import given_values, parameters_table
 
-OWN_CELL = f"{OWN}: change them\ntarget_qps = 0.5  # rate\nscenario = 'Server'\n"
+OWN_CELL = "target_qps: float = 0.5  # rate\nscenario: str = 'Server'\n"
 KNOWN = {"target_qps", "scenario"}
 
 
@@ -14,6 +15,13 @@ def test_papermills_values_come_over_the_cells():
     }  # fmt: skip
 
 
+def test_what_papermill_injects_may_set_all_that_the_cell_sets():
+    injected = "target_qps = 2.0\nscenario = 'Offline'\nseed = 1\n"
+    again = [OWN_CELL, injected, "import os", OWN_CELL, injected]
+    expected = {"target_qps": 2.0, "scenario": "Offline", "seed": 1}
+    assert given_values([OWN_CELL, injected], KNOWN) == given_values(again, KNOWN) == expected
+
+
 def test_variables_of_other_cells_are_nobodys_parameters():
     cells = [OWN_CELL, "import os\nx = 1", "colour = 'red'", "target_qps = 3"]
     assert given_values(cells, KNOWN) == {"target_qps": 3, "scenario": "Server"}
@@ -21,11 +29,38 @@ def test_variables_of_other_cells_are_nobodys_parameters():
 
 def test_only_the_latest_run_of_the_cell_counts():
     again = OWN_CELL.replace("0.5", "0.7")
-    assert given_values([OWN_CELL, "target_qps = 9", again], KNOWN)["target_qps"] == 0.7
+    assert given_values([OWN_CELL, "import os", "target_qps = 9", again], KNOWN) == {
+        "target_qps": 0.7, "scenario": "Server",
+    }  # fmt: skip
+
+
+def test_a_misspelt_name_in_the_cell_run_again_stays_to_be_refused():
+    again = OWN_CELL + "targt_qps = 1\n"
+    assert given_values([OWN_CELL, "import os", again], KNOWN)["targt_qps"] == 1
+
+
+@pytest.mark.parametrize("comment", ["# Parameters of this notebook\n", "", "# anything\n"])
+def test_the_cell_is_found_by_its_shape(comment):
+    assert given_values([comment + OWN_CELL], KNOWN)["target_qps"] == 0.5
+
+
+@pytest.mark.parametrize("text", ["inf", "nan"])
+def test_values_without_a_literal_are_not_lost(text):
+    injected = f"# Parameters\ntarget_qps = float('{text}')\nscenario = 'Offline'\n"
+    found = given_values([OWN_CELL, injected], KNOWN)
+    assert str(found["target_qps"]) == text
+    assert found["scenario"] == "Offline"
 
 
 def test_a_missing_or_strange_parameters_cell():
     with pytest.raises(BenchmarkError, match="parameters cell first"):
         given_values(["x = 1"], KNOWN)
-    with pytest.raises(BenchmarkError, match="plain"):
-        given_values([f"{OWN}\nimport os"], KNOWN)
+    with pytest.raises(BenchmarkError, match="target_qps must be a plain value"):
+        given_values(["target_qps = len('ab')"], KNOWN)
+
+
+def test_all_parameters_are_shown_and_those_changed_are_marked():
+    table = parameters_table(RunParams(target_qps=2.0))
+    assert list(table.index) == list(RunParams.model_fields)
+    assert table.loc["target_qps"].tolist()[:2] == ["2.0", "changed"]
+    assert table.loc["seed"].tolist()[:2] == ["0", ""]

@@ -1,12 +1,20 @@
 """A run that meets every rule, and each way to depart from one of them."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import helpers
 import pandas as pd
 import pytest
+from helpers import imitated, make_records, write_facts, write_test
 
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.rules import conformance
+from vllm_loadgen import Run, RunParams
+from vllm_loadgen.benchmarks import LLAMA_3_1_8B
+from vllm_loadgen.facts.inputs import Dataset, Model
+from vllm_loadgen.facts.scores import Accuracy
+from vllm_loadgen.rules import conformance, verdict
+from vllm_loadgen.rules.rule import Rule, table
 
 # mlcommons/inference v6.1: mlperf.conf and inference_rules.adoc.
 SEEDS = {
@@ -39,7 +47,7 @@ MODEL = {
     "vocab_size": 128256,
     "sha256": {
         f"model-0000{i}-of-00004.safetensors": sha
-        for i, sha in enumerate(sorted(conformance.OFFICIAL_WEIGHTS), 1)
+        for i, sha in enumerate(sorted(LLAMA_3_1_8B.weights_sha256), 1)
     },
 }
 DATASET = {
@@ -51,7 +59,15 @@ DATASET = {
     "instruction": None,
     "chat_template": False,
 }
-PASS = {"verdict": {"status": "PASS", "against": "the official limits of llama3_1-8b"}}
+SCORE = {
+    "rouge1": 38.8, "rouge2": 16.0, "rougeL": 24.5, "rougeLsum": 35.8, "gen_len": 8_000_000,
+    "gen_num": 13368,
+}  # fmt: skip
+LOGGED = {
+    "early_stopping_met": True,
+    "first_token_99.00_percentile_latency_ns": 400_000_000,
+    "time_per_output_token_99.00_percentile_ns": 29_000_000,
+}
 
 
 def params(**changes: Any) -> RunParams:
@@ -62,40 +78,61 @@ def params(**changes: Any) -> RunParams:
 def result(settings: dict[str, Any] = SERVER_SETTINGS, **changes: Any) -> dict[str, Any]:
     return {
         "status": "complete",
+        "scenario": "Server",
         "verdict": "VALID",
         "verdict_reasons": ["Early stopping satisfied: Yes"],
         "num_errors": 0,
         "error_lines": [],
         "effective_settings": settings,
+        "loadgen_results": LOGGED,
     } | changes
 
 
-def records(first_token_ns: list[Any], done_ns: list[Any], tokens: list[int]) -> pd.DataFrame:
-    frame = pd.DataFrame({"first_token_ns": first_token_ns, "done_ns": done_ns}, dtype="Int64")
-    return frame.assign(output_tokens=tokens, sample_index=range(10, 10 + len(tokens)))
+def records(first: list[Any], done: list[Any], tokens: list[int]) -> pd.DataFrame:
+    rows = [(0, 0, 0, *times, 9, count) for *times, count in zip(first, done, tokens, strict=True)]
+    return make_records(rows).assign(sample_index=range(10, 10 + len(tokens)))
 
 
 GOOD_RECORDS = records([1, 2, 3], [4, 5, 6], [128, 128, 2])
+Rules = Callable[..., dict[str, Rule]]
+Departing = Callable[..., set[str]]
 
 
-def rules(**given: Any) -> dict[str, conformance.Rule]:
-    arguments = {
-        "params": params(),
-        "result": result(),
-        "model": MODEL,
-        "dataset": DATASET,
-        "records": GOOD_RECORDS,
-        "accuracy": PASS,
-        "compliance": {"status": "PASS"},
-    } | given
-    return {rule.rule: rule for rule in conformance.conformance_table(**arguments)}
+@pytest.fixture
+def rules(tmp_path: Path) -> Rules:
+    """The rules of an official run, or of one of which something is changed."""
+
+    def made(**given: Any) -> dict[str, Rule]:
+        of = {"params": params(), "result": result(), "records": GOOD_RECORDS, "accuracy": "PASS",
+              "compliance": True} | given  # fmt: skip
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        model, dataset = MODEL | of.get("model", {}), DATASET | of.get("dataset", {})
+        write_facts(folder, of["params"], model=model, dataset=dataset)
+        write_test(folder / "performance", of["result"], of["records"])
+        if of["accuracy"]:
+            found = {"score": SCORE, "verdict": {"status": of["accuracy"], "against": "x"}}
+            (folder / "accuracy").mkdir()
+            Accuracy.model_validate(found).write(folder / "accuracy" / "accuracy.json")
+        if of["compliance"]:
+            (folder / "compliance").mkdir()
+            text = "TEST06 verification complete\n"
+            (folder / "compliance" / "verify_accuracy.txt").write_text(text)
+        return {rule.rule: rule for rule in conformance.rules_of(Run.open(folder))}
+
+    return made
 
 
-def departing(**given: Any) -> set[str]:
-    return {name for name, rule in rules(**given).items() if rule.status == "departs"}
+@pytest.fixture
+def departing(rules: Rules) -> Departing:
+    """The names of the rules that are broken."""
+
+    def made(**given: Any) -> set[str]:
+        return {name for name, rule in rules(**given).items() if rule.status == "departs"}
+
+    return made
 
 
-def test_an_official_run_departs_from_nothing() -> None:
+def test_an_official_run_departs_from_nothing(rules: Rules, departing: Departing) -> None:
     found = rules()
     assert departing() == set()
     unchecked = [name for name, rule in found.items() if rule.status == "not checked"]
@@ -103,19 +140,24 @@ def test_an_official_run_departs_from_nothing() -> None:
     assert found["Dataset's checksum"].actual == "sha256:ab"
 
 
-def test_an_official_offline_run_departs_from_nothing() -> None:
-    given = {"params": params(scenario="Offline"), "result": result(OFFLINE_SETTINGS)}
+def test_an_official_offline_run_departs_from_nothing(rules: Rules, departing: Departing) -> None:
+    given = {
+        "params": params(scenario="Offline"),
+        "result": result(OFFLINE_SETTINGS, scenario="Offline"),
+    }
     assert departing(**given) == set()
     assert "Limit on first tokens" not in rules(**given)
 
 
-def test_an_official_edge_run_departs_from_nothing_and_needs_no_test06() -> None:
+def test_an_official_edge_run_departs_from_nothing_and_needs_no_test06(
+    rules: Rules, departing: Departing
+) -> None:
     settings = SERVER_SETTINGS | {"target_latency_percentile": 0.9}
     given = {
         "params": params(scenario="SingleStream", benchmark="llama3_1-8b-edge"),
-        "result": result(settings | {"performance_sample_count": 5000}),
-        "dataset": DATASET | {"samples": 5000, "total_samples": 5000},
-        "compliance": None,
+        "result": result(settings | {"performance_sample_count": 5000}, scenario="SingleStream"),
+        "dataset": {"samples": 5000, "total_samples": 5000},
+        "compliance": False,
     }
     assert departing(**given) == set()
     assert "Compliance TEST06" not in rules(**given)
@@ -137,11 +179,13 @@ def test_an_official_edge_run_departs_from_nothing_and_needs_no_test06() -> None
         ("tpot_latency", 100_000_001, "Limit per output token"),
     ],
 )
-def test_each_setting_of_loadgen_is_a_rule(changed: str, value: Any, rule: str) -> None:
+def test_each_setting_of_loadgen_is_a_rule(
+    departing: Departing, changed: str, value: Any, rule: str
+) -> None:
     assert departing(result=result(SERVER_SETTINGS | {changed: value})) == {rule}
 
 
-def test_the_interactive_limits_are_its_own() -> None:
+def test_the_interactive_limits_are_its_own(departing: Departing) -> None:
     interactive = params(benchmark="llama3_1-8b-interactive")
     assert departing(params=interactive) == {"Limit on first tokens", "Limit per output token"}
     limits = {"ttft_latency": 500_000_000, "tpot_latency": 30_000_000}
@@ -158,11 +202,13 @@ def test_the_interactive_limits_are_its_own() -> None:
         ({"engine": "echo"}, {"Weights", "Decoding"}),
     ],
 )
-def test_each_parameter_of_the_engine_is_a_rule(changes: dict[str, Any], broken: set[str]) -> None:
+def test_each_parameter_of_the_engine_is_a_rule(
+    departing: Departing, changes: dict[str, Any], broken: set[str]
+) -> None:
     assert departing(params=params(**changes)) == broken
 
 
-def test_a_scenario_the_benchmark_lacks_departs() -> None:
+def test_a_scenario_the_benchmark_lacks_departs(departing: Departing) -> None:
     assert "Scenario" in departing(params=params(scenario="SingleStream"))
 
 
@@ -177,25 +223,27 @@ def test_a_scenario_the_benchmark_lacks_departs() -> None:
         ),
     ],
 )
-def test_the_dataset_is_a_rule(changes: dict[str, Any], broken: set[str]) -> None:
-    assert departing(dataset=DATASET | changes) == broken
+def test_the_dataset_is_a_rule(
+    departing: Departing, changes: dict[str, Any], broken: set[str]
+) -> None:
+    assert departing(dataset=changes) == broken
 
 
-def test_the_hubs_dataset_with_the_reference_prompt_is_official() -> None:
+def test_the_hubs_dataset_with_the_reference_prompt_is_official(departing: Departing) -> None:
     own = {"name": "cnn_dailymail", "tokenized_by": "this run", "chat_template": False}
-    hub = DATASET | own | {"instruction": RunParams().instruction}
+    hub = own | {"instruction": RunParams().instruction}
     assert departing(dataset=hub) == set()
     assert departing(dataset=hub | {"chat_template": True}) == {"Prompt"}
 
 
-def test_other_weights_of_the_same_shape_are_told_apart() -> None:
-    model = MODEL | {"sha256": {"model.safetensors": "00"}}
+def test_other_weights_of_the_same_shape_are_told_apart(rules: Rules, departing: Departing) -> None:
+    model = {"sha256": {"model.safetensors": "00"}}
     assert departing(model=model) == {"Model"}
     assert "converted or quantized" in rules(model=model)["Model"].note
     assert rules(model=model | {"hidden_size": 576})["Model"].note == ""
 
 
-def test_errors_and_answers_are_rules() -> None:
+def test_errors_and_answers_are_rules(rules: Rules, departing: Departing) -> None:
     errors = result(num_errors=1, error_lines=["error_runtime: n_tokens argument missing"])
     assert departing(result=errors) == {"Errors that LoadGen logged"}
     faulty = records([1, None, 3, None], [4, 5, 6, None], [128, 3, 1, 0])
@@ -206,8 +254,9 @@ def test_errors_and_answers_are_rules() -> None:
     )
 
 
-def test_what_was_not_looked_at_is_not_called_met() -> None:
-    found = rules(result={"status": "failed"}, records=None, accuracy=None, compliance=None)
+def test_what_was_not_looked_at_is_not_called_met(rules: Rules) -> None:
+    given = {"result": {"status": "failed", "scenario": "Server"}, "accuracy": None}
+    found = rules(records=GOOD_RECORDS.iloc[:0], compliance=False, **given)
     expected = {
         "Least duration", "Seed qsl_rng_seed", "Errors that LoadGen logged", "Answers",
         "Accuracy", "Compliance TEST06",
@@ -220,27 +269,28 @@ def test_what_was_not_looked_at_is_not_called_met() -> None:
     ("status", "expected"),
     [("PASS", "met"), ("FAIL", "departs"), ("NO BASELINE", "not checked")],
 )
-def test_accuracy_is_a_rule(status: str, expected: str) -> None:
-    accuracy = {"verdict": {"status": status, "against": "x"}}
-    assert rules(accuracy=accuracy)["Accuracy"].status == expected
+def test_accuracy_is_a_rule(rules: Rules, status: str, expected: str) -> None:
+    assert rules(accuracy=status)["Accuracy"].status == expected
 
 
 def test_a_valid_of_loadgens_is_passed_on_only_without_errors() -> None:
-    assert conformance.effective_verdict(result(), GOOD_RECORDS)[0] == "VALID"
+    assert verdict.effective_verdict(imitated(GOOD_RECORDS, result()))[0] == "VALID"
     line = "error_runtime: n_tokens argument missing"
     errors = result(num_errors=2, error_lines=[line])
     expected = ("NOT VALID: LoadGen logged 2 errors", [line])
-    assert conformance.effective_verdict(errors, GOOD_RECORDS) == expected
+    assert verdict.effective_verdict(imitated(GOOD_RECORDS, errors)) == expected
 
 
 def test_a_valid_without_first_tokens_is_not_passed_on() -> None:
-    verdict, reasons = conformance.effective_verdict(result(), records([1, None], [3, 4], [9, 9]))
-    assert (verdict, reasons) == ("NOT VALID: no first token", ["no first token: samples 11"])
+    found, reasons = verdict.effective_verdict(
+        imitated(records([1, None], [3, 4], [9, 9]), result())
+    )
+    assert (found, reasons) == ("NOT VALID: no first token", ["no first token: samples 11"])
 
 
-def test_a_valid_offline_answer_of_one_token_stays_valid_but_is_listed() -> None:
+def test_a_valid_offline_answer_of_one_token_stays_valid_but_is_listed(rules: Rules) -> None:
     short = records([1], [3], [1])
-    assert conformance.effective_verdict(result(), short)[0] == "VALID"
+    assert verdict.effective_verdict(imitated(short, result()))[0] == "VALID"
     assert rules(records=short)["Answers"].note == "one token: samples 10"
 
 
@@ -249,36 +299,38 @@ def test_a_valid_offline_answer_of_one_token_stays_valid_but_is_listed() -> None
     [
         (result(verdict="INVALID", num_errors=3), "INVALID"),
         (result(verdict=None), "NO VERDICT"),
-        ({"status": "interrupted"}, "NOT VALID: the run was interrupted"),
+        (result(status="interrupted"), "NOT VALID: the run was interrupted"),
     ],
 )
 def test_other_verdicts(given: dict[str, Any], expected: str) -> None:
-    assert conformance.effective_verdict(given)[0] == expected
+    assert verdict.effective_verdict(imitated(GOOD_RECORDS, given))[0] == expected
 
 
-def test_the_title_says_how_official_a_run_is() -> None:
+def test_the_title_says_how_official_a_run_is(rules: Rules) -> None:
     official = list(rules().values())
-    assert conformance.title("VALID", official).startswith("VALID, with MLPerf's official settings")
+    assert verdict.title("VALID", official).startswith("VALID, with MLPerf's official settings")
     departs = list(rules(params=params(max_new_tokens=64, load_format="dummy")).values())
     expected = "VALID by LoadGen, but not an official run: it departs from the rules in 2 points"
-    assert conformance.title("VALID", departs) == expected
+    assert verdict.title("VALID", departs) == expected
 
 
 def test_only_official_model_and_data_get_the_official_limits() -> None:
-    assert conformance.is_official(params(), MODEL, DATASET)
-    assert not conformance.is_official(params(), MODEL, DATASET | {"samples": 48})
-    assert not conformance.is_official(params(load_format="dummy"), MODEL, DATASET)
+    model, dataset = Model(**helpers.MODEL | MODEL), Dataset(**helpers.DATASET | DATASET)
+    fewer = dataset.model_copy(update={"samples": 48})
+    assert conformance.is_official(params(), model, dataset)
+    assert not conformance.is_official(params(), model, fewer)
+    assert not conformance.is_official(params(load_format="dummy"), model, dataset)
 
 
-def test_settings_are_official_however_often_they_are_asked_for() -> None:
+def test_settings_are_official_however_often_they_are_asked_for(rules: Rules) -> None:
     """LoadGen reads its built-in mlperf.conf once a process, if asked in another way."""
     for _ in range(3):
         assert rules()["Seed qsl_rng_seed"].required == "2085463073848966840"
         assert rules()["Token latencies"].required == "True"
 
 
-def test_table_has_a_row_a_rule() -> None:
+def test_table_has_a_row_a_rule(rules: Rules) -> None:
     found = list(rules().values())
-    frame = conformance.table(found)
+    frame = table(found)
     assert list(frame.columns) == ["rule", "required", "actual", "status", "note"]
     assert len(frame) == len(found)

@@ -1,9 +1,10 @@
 import pytest
 
+from vllm_loadgen.params import RunParams
 from vllm_loadgen.rules import published
-from vllm_loadgen.rules.conformance import Rule
+from vllm_loadgen.rules.rule import Rule
 
-SERVER = {"benchmark": "llama3_1-8b", "scenario": "Server"}
+SERVER = RunParams(benchmark="llama3_1-8b", scenario="Server")
 MODEL = Rule("Model", "Llama-3.1-8B-Instruct", "smollm2", "departs")
 SHORT = Rule("Least duration", ">= 600000 ms", "60000 ms", "departs")
 
@@ -40,14 +41,14 @@ def test_a_share_of_the_best_and_of_the_best_vllm():
     ],
 )
 def test_a_run_belongs_to_one_column(benchmark, scenario, column):
-    assert published.column({"benchmark": benchmark, "scenario": scenario}) == column
+    assert published.column(RunParams(benchmark=benchmark, scenario=scenario)) == column
 
 
 def test_interactive_has_no_vllm_result_to_compare_with():
-    params = {"benchmark": "llama3_1-8b-interactive", "scenario": "Server"}
+    params = RunParams(benchmark="llama3_1-8b-interactive", scenario="Server")
     assert "with vLLM" not in published.comparison(params, 1000.0, 1, [])
 
 
 def test_the_edge_has_no_published_result():
-    params = {"benchmark": "llama3_1-8b-edge", "scenario": "Offline"}
+    params = RunParams(benchmark="llama3_1-8b-edge", scenario="Offline")
     assert "no published result is known" in published.comparison(params, 1.0, 1, [])

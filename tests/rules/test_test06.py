@@ -1,16 +1,16 @@
 """TEST06 on logs written by hand, and on those of LoadGen itself."""
 
 import json
-import subprocess
-import sys
 from array import array
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import PROMPTS, echo_params
 
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.rules import test06 as compliance
+from vllm_loadgen.harness.session import Session
+from vllm_loadgen.rules import test06
 
 LLAMA_ENDS = [128001, 128008, 128009]
 
@@ -52,8 +52,8 @@ TEST06 verification complete
     ],
 )
 def test_good_answers_pass_in_the_scripts_words(tmp_path: Path, good: dict[str, Any]) -> None:
-    found = compliance.verify(write(tmp_path, [good]), "Server", LLAMA_ENDS)
-    assert (found["status"], found["failures"]) == ("PASS", [])
+    found = test06.verify(write(tmp_path, [good]), "Server", LLAMA_ENDS)
+    assert (found.status, found.failures) == ("PASS", ())
     assert (tmp_path / "verify_accuracy.txt").read_text() == PASSED
 
 
@@ -74,68 +74,40 @@ def test_a_bad_answer_fails_its_check_alone(
     tmp_path: Path, bad: dict[str, Any], line: str, failure: str
 ) -> None:
     good = entry([5, 6, 128009], [5])
-    found = compliance.verify(write(tmp_path, [good, bad | {"seq_id": 1}]), "Server", LLAMA_ENDS)
-    assert found["status"] == "FAIL"
-    assert line in found["lines"]
-    assert sum("False" in text for text in found["lines"]) == 1
-    assert found["lines"][-1] == "TEST06 verification failed"
-    assert len(found["failures"]) == 1
-    assert found["failures"][0].startswith("query 1: ")
-    assert failure in found["failures"][0]
+    found = test06.verify(write(tmp_path, [good, bad | {"seq_id": 1}]), "Server", LLAMA_ENDS)
+    assert found.status == "FAIL"
+    assert line in found.lines
+    assert sum("False" in text for text in found.lines) == 1
+    assert found.lines[-1] == "TEST06 verification failed"
+    assert len(found.failures) == 1
+    assert found.failures[0].startswith("query 1: ")
+    assert failure in found.failures[0]
 
 
 def test_offline_has_no_first_tokens_to_check(tmp_path: Path) -> None:
-    found = compliance.verify(write(tmp_path, [entry([5, 6])]), "Offline", LLAMA_ENDS)
-    assert found["lines"][0] == "First token check pass: Skipped"
-    assert found["status"] == "PASS"
+    found = test06.verify(write(tmp_path, [entry([5, 6])]), "Offline", LLAMA_ENDS)
+    assert found.lines[0] == "First token check pass: Skipped"
+    assert found.status == "PASS"
 
 
 def test_logs_of_another_run_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, [entry([5, 6], [5])], detail="Starting performance mode")
     with pytest.raises(BenchmarkError, match=r"without audit\.config"):
-        compliance.verify(folder, "Server", LLAMA_ENDS)
+        test06.verify(folder, "Server", LLAMA_ENDS)
     with pytest.raises(BenchmarkError, match="cannot be read"):
-        compliance.verify(tmp_path / "nowhere", "Server", LLAMA_ENDS)
+        test06.verify(tmp_path / "nowhere", "Server", LLAMA_ENDS)
 
 
-# Answers each query at once: the sample's number, twice 7, and the end of text.
-LOADGEN_RUN = """
-import sys, threading, queue
-from array import array
-from pathlib import Path
-from vllm_loadgen.rules import test06 as compliance
-from vllm_loadgen.harness import loadgen
-from vllm_loadgen.params import RunParams
-import mlperf_loadgen as lg
-
-class Sut:
-    def __init__(self):
-        self.inbox = queue.Queue()
-        threading.Thread(target=self.answer, daemon=True).start()
-    def issue(self, ids, indices):
-        self.inbox.put((ids, indices))
-    def flush(self):
-        pass
-    def answer(self):
-        while True:
-            for i, index in zip(*self.inbox.get()):
-                tokens = array("i", [index, 7, 7, 128009])
-                address = tokens.buffer_info()[0]
-                if scenario != "Offline":
-                    lg.FirstTokenComplete([lg.QuerySampleResponse(i, address, 4, 1)])
-                lg.QuerySamplesComplete([lg.QuerySampleResponse(i, address, 16, 4)])
-
-folder, scenario = Path(sys.argv[1]), sys.argv[2]
-params = RunParams(scenario=scenario, target_qps=500.0)
-conf = loadgen.user_conf(params, 8)
-settings = loadgen.make_settings(params, "compliance", conf, folder / "user.conf")
-loadgen.run_test(Sut(), 8, settings, folder, compliance.write_audit_config(folder))
-"""
-
-
+@pytest.mark.process
 @pytest.mark.parametrize("scenario", ["Server", "Offline"])
-def test_loadgens_own_logs_pass(tmp_path: Path, scenario: str) -> None:
-    command = [sys.executable, "-c", LOADGEN_RUN, str(tmp_path), scenario]
-    subprocess.run(command, check=True, timeout=120, cwd=tmp_path.parent)
-    found = compliance.verify(tmp_path, scenario, LLAMA_ENDS)
-    assert (found["status"], found["samples"]) == ("PASS", 100)
+def test_loadgens_own_logs_pass(echo: Session, tmp_path: Path, scenario: str) -> None:
+    params = echo_params(scenario=scenario, target_qps=500.0)
+    audit = test06.write_audit_config(tmp_path)
+    echo.run(params, PROMPTS, "compliance", tmp_path, audit)
+    found = test06.verify(tmp_path, scenario, LLAMA_ENDS)
+    assert (found.status, found.samples) == ("PASS", 100)
+    assert test06.recorded(tmp_path) == "PASS"
+
+
+def test_what_was_not_verified_has_no_verdict(tmp_path: Path) -> None:
+    assert test06.recorded(tmp_path) is None

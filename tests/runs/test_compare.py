@@ -2,12 +2,18 @@ import json
 
 import nbformat
 import pytest
-from helpers import echo_params, make_records, write_articles
+from helpers import (
+    RESULT,
+    echo_params,
+    make_records,
+    write_articles,
+    write_facts,
+    write_test,
+)
 
-from vllm_loadgen.errors import ParameterError
+from vllm_loadgen import LiveRun, ParameterError, Run, RunParams
 from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
-from vllm_loadgen.runs.live import Run
 
 FIGURES = {
     "samples_per_s": (1.0, 0.9, 1.1),
@@ -20,7 +26,9 @@ FIGURES = {
 
 def run(name, rouge1=None, params=None, **figures):
     changed = {"target_qps": 0.5, "dtype": "bfloat16"} | (params or {})
-    return Digest(name, changed, "VALID", rouge1, FIGURES | figures)
+    return Digest(
+        name=name, params=changed, verdict="VALID", rouge1=rouge1, figures=FIGURES | figures
+    )
 
 
 def test_figures_side_by_side():
@@ -46,11 +54,12 @@ def test_only_changed_parameters_are_listed():
 def made(tmp_path):
     dataset = write_articles(tmp_path / "a.jsonl", 12)
     params = echo_params(dataset=str(dataset), outputs=str(tmp_path / "out"), run_name="r")
-    with Run.start(params) as run:
+    with LiveRun.start(params) as run:
         run.perform("performance")
-    return run
+    return run.read()
 
 
+@pytest.mark.process
 def test_a_run_travels_in_its_notebook(made, tmp_path):
     digest = compare.digest(made)
     bundle = digest._repr_mimebundle_()
@@ -65,6 +74,7 @@ def test_a_run_travels_in_its_notebook(made, tmp_path):
     assert "(+0.0%)" in table.loc["Output tokens per second", "r (2)"]
 
 
+@pytest.mark.process
 def test_what_is_no_run_is_one_error(made, tmp_path):
     empty = tmp_path / "empty.ipynb"
     nbformat.write(nbformat.v4.new_notebook(), empty)
@@ -77,8 +87,29 @@ def test_what_is_no_run_is_one_error(made, tmp_path):
         compare.read_digest(str(made.folder))
 
 
-def test_of_a_single_answer_no_interval_is_known(made, monkeypatch):
-    records = make_records([(0, 0, 0, 0.5, 1.0, 10, 5)])
-    monkeypatch.setattr("vllm_loadgen.runs.live.read_records", lambda path: records)
-    figures = compare.digest(made).figures
+def test_of_a_single_answer_no_interval_is_known(tmp_path):
+    folder = write_facts(tmp_path / "run", RunParams())
+    write_test(folder / "performance", RESULT, make_records([(0, 0, 0, 0.5, 1.0, 10, 5)]))
+    figures = compare.digest(Run.open(folder)).figures
     assert figures["ttft_ms"] == (500.0, None, None)
+
+
+def sent(path, digest):
+    """A notebook that carries this."""
+    output = nbformat.v4.new_output("display_data", {compare.MIME: digest, "text/plain": "x"})
+    cell = nbformat.v4.new_code_cell("x", outputs=[output])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    return str(path)
+
+
+def test_notebooks_of_the_first_version_are_read(tmp_path):
+    old = run("a", params={"chat_template": "on"}).model_dump(exclude={"schema_version"})
+    read = compare.read_digest(sent(tmp_path / "old.ipynb", {**old, "name": ""}))
+    assert read.params["chat_template"] is True
+    assert read.name == "old"
+
+
+@pytest.mark.parametrize("found", [{}, {"name": "x"}, [], 5, None, "no JSON"])
+def test_figures_that_are_none_are_one_error(tmp_path, found):
+    with pytest.raises(ParameterError, match=r"runs = .*holds no figures"):
+        compare.read_digest(sent(tmp_path / "bad.ipynb", found))

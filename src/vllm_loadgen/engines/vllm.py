@@ -16,8 +16,8 @@ from vllm_loadgen.params import RunParams
 
 # With DELTA outputs: the first token alone, then everything else in one piece.
 WHOLE_REST = 10**6
-# Where the parameters leave it open, on a CPU (measured: README, Settings): compiling gains a tenth
-# and takes minutes.
+# Where the parameters leave it open, on a CPU (measured: tests/benchmarks/README.md): compiling
+# gains a tenth and takes minutes.
 ON_CPU = {"enforce_eager": True}
 # vLLM leaves a core to its scheduler, which of two cores is half the machine.
 FEW_CORES = 4

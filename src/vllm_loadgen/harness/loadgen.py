@@ -70,7 +70,7 @@ def official_settings(params: RunParams) -> lg.TestSettings:
     """The benchmark's settings from the mlperf.conf inside LoadGen.
 
     Type 0 reads only that file: LoadGen skips it silently on the second ``FromConfig`` of a
-    process under any other type (see README, Traps).
+    process under any other type (see the package's README, Traps).
     """
     settings = lg.TestSettings()
     settings.scenario = getattr(lg.TestScenario, params.scenario)

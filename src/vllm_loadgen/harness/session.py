@@ -164,6 +164,11 @@ class Session:
             return "".join(deque(lines, LOG_TAIL_LINES)).rstrip()
 
     @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether the engine is still loaded."""
         return self._process.poll() is None

@@ -26,7 +26,7 @@ class Test:
 
     Attributes:
         result: result.json. params: what this test was made with.
-        folder: where it lies.
+        folder: where it lies. tables: reads one of its tables by name.
     """
 
     __test__ = False  # pytest would take it for tests
@@ -34,7 +34,7 @@ class Test:
     result: Result
     params: RunParams
     folder: Path
-    _tables: Tables = field(repr=False)
+    tables: Tables = field(repr=False)
 
     @classmethod
     def open(cls, folder: Path) -> "Test":
@@ -53,17 +53,17 @@ class Test:
     @cached_property
     def records(self) -> pd.DataFrame:
         """A row a query; null times stay null (see outputs/README.md)."""
-        return self._tables("records")
+        return self.tables("records")
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
         """The machine during the test (see ``Telemetry.frame``); empty if it was too short."""
-        return self._tables("telemetry")
+        return self.tables("telemetry")
 
     @cached_property
     def steps(self) -> pd.DataFrame:
         """The engine's steps (see ``telemetry.steps_frame``); empty if it tells none."""
-        return self._tables("engine_steps")
+        return self.tables("engine_steps")
 
     # What is computed from it -------------------------------------------------------------------
     @cached_property

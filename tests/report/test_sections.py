@@ -1,0 +1,109 @@
+"""The report of an imitated run, section by section."""
+
+import collections
+
+import pandas as pd
+import pytest
+from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write_test
+
+from vllm_loadgen import Run, RunParams
+from vllm_loadgen.report.display import Section
+from vllm_loadgen.report.sections import PICTURE, Report
+from vllm_loadgen.results import test as results_test
+
+SECTIONS = (
+    "headline", "summary", "accuracy", "performance", "throughput", "latency", "machine", "limits",
+    "published", "what_the_data_say", "conformance", "extra_tests", "comparison", "configuration",
+    "provenance", "conclusion",
+)  # fmt: skip
+
+
+def make_all(report):
+    return {name: getattr(report, name)() for name in SECTIONS}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with a performance test and nothing else."""
+    folder = write_facts(tmp_path / "run", RunParams())
+    write_test(folder / "performance", RESULT, seed_records())
+    return Run.open(folder)
+
+
+def test_every_section_has_something_to_say_of_a_run(run):
+    for name, section in make_all(Report(run)).items():
+        assert section.parts, name
+    assert (run.folder / PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_report_reads_each_table_once_and_computes_each_figure_once(monkeypatch, run):
+    counts = collections.Counter()
+
+    def counted(module, name, key):
+        real = getattr(module, name)
+
+        def call(*args, **options):
+            counts[key(*args)] += 1
+            return real(*args, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    pd.DataFrame({"time_s": [0.0], "running": [1], "waiting": [0], "preempted": [0],
+                  "kv_cache_share": [0.1]}).to_parquet(
+        run.folder / "performance" / "engine_steps.parquet")  # fmt: skip
+    counted(pd, "read_parquet", lambda path: f"{path.parent.name}/{path.name}")
+    figures = ("latencies", "metrics", "load_of", "load_over_time", "kept_share")
+    for name in figures:
+        counted(results_test, name, lambda *_, name=name: name)
+    for name in ("token_rates", "tokens_per_s_interval"):
+        counted(results_test.intervals, name, lambda *args, name=name: f"{name} {args[1:]}")
+    make_all(Report(run))
+    assert counts["performance/records.parquet"] == 1
+    assert counts["performance/engine_steps.parquet"] == 1
+    assert {counts[name] for name in ("latencies", "metrics", "load_of", "load_over_time")} == {1}
+    assert set(counts.values()) == {1}
+
+
+def test_a_run_without_a_performance_test_has_a_report(tmp_path):
+    report = Report(Run.open(write_facts(tmp_path / "run", RunParams())))
+    sections = make_all(report)
+    assert "No performance run" in sections["headline"].parts[0]
+    assert "perf.ipynb makes one" in sections["performance"].parts[0]
+    for name in ("throughput", "latency", "machine", "limits", "what_the_data_say", "conformance"):
+        assert sections[name].parts == [], name
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_an_unfinished_test_has_a_report_that_says_so(tmp_path, status):
+    folder = write_facts(tmp_path / "run", RunParams())
+    result = {"scenario": "Server", "status": status}
+    rows = [(0, 0, 0, 1, 2, 9, 5), (1, 1, None, None, None, 9, 0)]
+    write_test(folder / "performance", result, make_records(rows))
+    sections = make_all(Report(Run.open(folder)))
+    assert f"NOT VALID: the run was {status}" in sections["headline"].parts[0]
+    assert "The run did not finish" in sections["what_the_data_say"].parts[0]["Finding"].tolist()
+
+
+@pytest.mark.parametrize("name", ["example", "example-explore"])
+def test_committed_examples_are_read_to_their_end(monkeypatch, name):
+    run = Run.open(ROOT / "outputs" / name)
+    # The folder belongs to the reader: nothing is written into it here.
+    monkeypatch.setattr("vllm_loadgen.report.style.Figure.savefig", lambda *_, **__: None)
+    sections = make_all(Report(run))
+    assert "VALID" in sections["headline"].parts[0]
+    assert run.summary.tests["accuracy"].status == "complete"
+    assert run.summary.tests["accuracy"].verdict in ("PASS", "FAIL", "NO BASELINE")
+
+
+def test_the_full_dataset_is_that_of_the_benchmark(tmp_path):
+    edge = RunParams(benchmark="llama3_1-8b-edge", scenario="SingleStream")
+    folder = write_facts(tmp_path / "run", edge)
+    write_test(folder / "performance", RESULT | {"scenario": "SingleStream"}, seed_records())
+    (said,) = [part for part in Report(Run.open(folder)).throughput().parts if "hour" in str(part)]
+    assert "the 5,000 samples of the official dataset" in said
+
+
+def test_a_section_leaves_out_what_is_empty(capsys):
+    assert Section("", None, pd.DataFrame()).parts == []
+    Section()._ipython_display_()
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,38 @@
+"""The table of benchmarks against LoadGen's own settings, and as the one place that names them."""
+
+import re
+
+import pytest
+from helpers import ROOT
+
+from vllm_loadgen.benchmarks import BENCHMARKS, SCENARIOS
+from vllm_loadgen.harness import loadgen
+from vllm_loadgen.params import RunParams
+
+CASES = [(name, scenario) for name, b in BENCHMARKS.items() for scenario in b.scenarios]
+
+
+@pytest.mark.parametrize(("name", "scenario"), CASES)
+def test_the_samples_are_loadgens(name, scenario):
+    params = RunParams(benchmark=name, scenario=scenario)
+    official = loadgen.official_settings(params)
+    assert BENCHMARKS[name].samples == official.performance_sample_count_override
+    assert BENCHMARKS[name].samples == BENCHMARKS[name].score.gen_num
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=list(BENCHMARKS))
+def test_a_record_agrees_with_itself(benchmark):
+    assert set(benchmark.scenarios) <= set(SCENARIOS)
+    assert set(benchmark.scenarios.values()) <= benchmark.suite.scenarios
+    assert set(benchmark.published) <= set(benchmark.scenarios)
+
+
+def test_no_other_module_names_a_benchmark():
+    """All but the default value of the parameter, and of files made before there was a field."""
+    allowed = {"benchmarks.py", "params.py", "facts/results.py"}
+    package = ROOT / "src" / "vllm_loadgen"
+    names = re.compile("|".join(map(re.escape, BENCHMARKS)))
+    found = {
+        str(p.relative_to(package)) for p in package.rglob("*.py") if names.search(p.read_text())
+    }
+    assert found <= allowed
