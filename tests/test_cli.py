@@ -11,7 +11,7 @@ def test_a_bad_parameter_is_one_line(capsys):
 
 def test_help_fits_a_screen(capsys):
     for arguments in (["--help"], ["report", "--help"], ["submission", "--help"]):
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             cli.main(arguments)
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) <= 24

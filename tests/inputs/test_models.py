@@ -17,6 +17,7 @@ def test_parameters_of_llama_3_1_8b():
     assert models.count_parameters(LLAMA_8B) == 8_030_261_248  # its model card: 8.03e9
 
 
+@pytest.mark.process
 def test_the_embedded_model():
     path = models.resolve("smollm2-135m-instruct")
     facts = models.describe("smollm2-135m-instruct", path, "bfloat16")
