@@ -1,7 +1,8 @@
-"""The one writer of JSON and text: a file is there whole or not at all, and never holds NaN."""
+"""The one writer of a run's files: each is there whole or not at all, and JSON never holds NaN."""
 
 from pathlib import Path
 
+import pandas as pd
 from pydantic_core import to_json
 
 
@@ -19,3 +20,10 @@ def write_json(path: Path, value: object) -> None:
         value: a pydantic model, or plain values; numpy's numbers are taken as floats.
     """
     write_text(path, to_json(value, indent=2, inf_nan_mode="null", fallback=float).decode() + "\n")
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table as parquet, without its index."""
+    part = path.with_name(f"{path.name}.part")
+    frame.to_parquet(part, index=False)
+    part.replace(path)

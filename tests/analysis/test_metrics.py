@@ -4,8 +4,13 @@ import pytest
 from helpers import THREE, make_records
 
 from vllm_loadgen.analysis.load import load_of, load_over_time
-from vllm_loadgen.analysis.metrics import latencies, metrics, percentile, projection
-from vllm_loadgen.report.tables import metrics_table
+from vllm_loadgen.analysis.metrics import (
+    latencies,
+    metrics,
+    metrics_table,
+    percentile,
+    projection,
+)
 
 
 def test_latencies_by_hand():

@@ -35,7 +35,7 @@ def parameters(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     prompts = write_prompts(folder / "prompts.json", options.samples, vocabulary)
     return {
         "model": str(shape), "dataset": str(prompts), "load_format": "dummy",
-        "chat_template": "off", "max_model_len": 2668, "gpu_memory_utilization": 0.45,
+        "chat_template": False, "max_model_len": 2668, "gpu_memory_utilization": 0.45,
         "min_duration_ms": options.seconds * 1000,
         # LoadGen's own counts ask for the official number of prompts.
         "min_query_count": None if options.samples == OFFICIAL_SAMPLES else options.samples,

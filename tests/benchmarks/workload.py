@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vllm_loadgen.benchmarks import BENCHMARKS
 from vllm_loadgen.inputs import data, models
 from vllm_loadgen.params import RunParams
 
@@ -46,7 +47,7 @@ TINY = LLAMA_8B | {
 SHAPES = {"llama3.1-8b": LLAMA_8B, "tiny": TINY}
 # Lengths of the official prompts: 778 tokens on average (issue 4), spread as articles are.
 MEAN_TOKENS, SPREAD, SHORTEST, LONGEST = 778, 0.5, 64, 2540
-OFFICIAL_SAMPLES = 13_368
+OFFICIAL_SAMPLES = BENCHMARKS["llama3_1-8b"].samples
 
 
 def workload(params: RunParams, count: int) -> tuple[str, list[list[int]]]:

@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 
 from vllm_loadgen.facts.records import read_records
-from vllm_loadgen.harness.records import Recorder, write_frame
+from vllm_loadgen.files import write_frame
+from vllm_loadgen.harness.records import Recorder
 
 
 def test_times_count_from_the_start_of_the_schedule(tmp_path):
@@ -19,7 +20,7 @@ def test_times_count_from_the_start_of_the_schedule(tmp_path):
     assert frame["first_token_ns"][0] == 2900
     assert pd.isna(frame["done_ns"][1])
     assert frame["started_ns"].isna().all()
-    write_frame(frame, tmp_path / "r.parquet")
+    write_frame(tmp_path / "r.parquet", frame)
     pd.testing.assert_frame_equal(read_records(tmp_path / "r.parquet"), frame)
 
 

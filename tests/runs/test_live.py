@@ -37,6 +37,8 @@ def test_a_folder_holds_all_of_a_run(params):
         "mlperf_log_detail.txt",
         "records.parquet",
     } <= names
+    assert "VALID" in repr(test)
+    assert "<table" in test._repr_html_()
 
 
 def test_several_tests_with_one_engine(params):

@@ -105,6 +105,22 @@ def metrics(frame: pd.DataFrame, scenario: str) -> Metrics:
     )
 
 
+def metrics_table(metrics: Metrics) -> pd.DataFrame:
+    """The metrics for display: one row each, mean beside p50, p90, p99 (blank for rates)."""
+    columns = ("mean", *PERCENTILES)
+    rows = {
+        "Samples per second": {"mean": f"{metrics.samples_per_s:.3f}"},
+        "Output tokens per second": {"mean": f"{metrics.tokens_per_s:.2f}"},
+    }
+    for name, title in METRIC_NAMES.items():
+        values = {column: getattr(getattr(metrics, name), column) for column in columns}
+        rows[title] = {
+            column: "n/a" if math.isnan(value) else f"{value:,.2f}"
+            for column, value in values.items()
+        }
+    return pd.DataFrame(rows).T.fillna("").rename_axis("Metric")[list(columns)]
+
+
 def kept_share(frame: pd.DataFrame, limits_ms: dict[str, float]) -> float:
     """The share of queries, 0 to 1, that kept the limits on both TTFT and TPOT.
 

@@ -1,7 +1,6 @@
 """One row a query: when it was due, issued, started, had its first token, was done."""
 
 from array import array
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -94,10 +93,3 @@ class Recorder:
             if name in NULLABLE:
                 frame.loc[~known, name] = pd.NA
         return frame
-
-
-def write_frame(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table as parquet, whole or not at all (a full disk leaves no half file)."""
-    part = path.with_suffix(".part")
-    frame.to_parquet(part, index=False)
-    part.replace(path)

@@ -27,6 +27,7 @@ from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.results import Result
+from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.log import read_log
 from vllm_loadgen.harness.messages import (
@@ -41,7 +42,7 @@ from vllm_loadgen.harness.messages import (
     Start,
     Stop,
 )
-from vllm_loadgen.harness.records import Recorder, write_frame
+from vllm_loadgen.harness.records import Recorder
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
 from vllm_loadgen.params import RunParams
@@ -107,8 +108,8 @@ class Worker:
             warmup_s=round(warmup_s, 3),
         )
         start_ns = _write(result, sut.records, params, settings.schedule_rng_seed, folder)
-        write_frame(telemetry.frame(start_ns), folder / "telemetry.parquet")
-        write_frame(steps_frame(engine.steps(), start_ns), folder / "engine_steps.parquet")
+        write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
+        write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
         return ended
 
     def _warm_up(self, engine: Engine, prompts: list[list[int]], count: int) -> float:
@@ -137,7 +138,7 @@ def _write(result: Result, records: Recorder, params: RunParams, seed: int, fold
     if result.complete:
         result = result.with_log(read_log(folder))
     due = loadgen.schedule_ns(params, seed, np.array(records.issued_ns))
-    write_frame(records.frame(due), folder / "records.parquet")
+    write_frame(folder / "records.parquet", records.frame(due))
     result.write(folder / "result.json")
     return records.start_ns(due)
 

@@ -70,6 +70,9 @@ def render_report(folder: Path) -> Path:
 
 def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
     """One notebook by papermill, in its own directory, with the kernel of this environment."""
+    if not notebook.is_file():
+        cure = "Call this from within the project's checkout, which holds notebooks/."
+        raise BenchmarkError(f"There is no {notebook}. {cure}")
     target = folder / notebook.name
     # Every parameter goes to every notebook, which checks them all itself; papermill would warn
     # of those that its parameters cell does not show.

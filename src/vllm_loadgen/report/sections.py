@@ -5,6 +5,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from vllm_loadgen.analysis.metrics import metrics_table
 from vllm_loadgen.findings import finding
 from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
@@ -72,7 +73,7 @@ class Report:
         overview.savefig(self.run.folder / PICTURE, dpi=110)
         captions = [plots_queries.distribution_caption(test, name) for name in ("ttft", "tpot")]
         captions.append(plots_queries.timeline_caption(test))
-        return Section(tables.metrics_table(test.metrics), overview, " ".join(captions))
+        return Section(metrics_table(test.metrics), overview, " ".join(captions))
 
     def throughput(self) -> Section:
         """Rates, and whether a queue grew."""

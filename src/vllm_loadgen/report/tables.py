@@ -1,13 +1,10 @@
 """The report's tables, each a frame made of a run's facts; ``display.table`` shows them."""
 
-import math
 from collections.abc import Mapping
 
 import pandas as pd
 
-from vllm_loadgen.analysis.metrics import METRIC_NAMES, PERCENTILES
 from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
-from vllm_loadgen.facts.results import Metrics
 from vllm_loadgen.results.run import Run
 
 # Shown in the report's table of the configuration, in this order.
@@ -70,22 +67,6 @@ def limits_table(limits: MachineLimits) -> pd.DataFrame:
 
 
 # What came of it --------------------------------------------------------------------------------
-def metrics_table(metrics: Metrics) -> pd.DataFrame:
-    """The metrics: one row each, mean beside p50, p90, p99 (blank for rates)."""
-    columns = ("mean", *PERCENTILES)
-    rows = {
-        "Samples per second": {"mean": f"{metrics.samples_per_s:.3f}"},
-        "Output tokens per second": {"mean": f"{metrics.tokens_per_s:.2f}"},
-    }
-    for name, title in METRIC_NAMES.items():
-        values = {column: getattr(getattr(metrics, name), column) for column in columns}
-        rows[title] = {
-            column: "n/a" if math.isnan(value) else f"{value:,.2f}"
-            for column, value in values.items()
-        }
-    return pd.DataFrame(rows).T.fillna("").rename_axis("Metric")[list(columns)]
-
-
 def tests_table(run: Run) -> pd.DataFrame:
     """Samples, duration, status and verdict of each test of the run; empty without one."""
     rows = []

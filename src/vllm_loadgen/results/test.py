@@ -1,7 +1,7 @@
 """One LoadGen test, read: its facts, its tables, and each figure of it computed once."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from vllm_loadgen.analysis import early_stopping, intervals
 from vllm_loadgen.analysis.load import Load, load_of, load_over_time
-from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics
+from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics, metrics_table
 from vllm_loadgen.facts.records import read_records
 from vllm_loadgen.facts.results import Metrics, Result, TestSummary
 from vllm_loadgen.params import RunParams
@@ -20,7 +20,7 @@ RATE_WINDOWS = 20
 Tables = Callable[[str], pd.DataFrame]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Test:
     """What one test left. Everything that reports, compares or submits a test takes this object.
 
@@ -34,7 +34,7 @@ class Test:
     result: Result
     params: RunParams
     folder: Path
-    tables: Tables = field(repr=False)
+    tables: Tables
 
     @classmethod
     def open(cls, folder: Path) -> "Test":
@@ -105,6 +105,16 @@ class Test:
     def kept_share(self) -> float:
         """The share of queries, 0 to 1, that kept those limits."""
         return kept_share(self.latencies, self.limits_ms)
+
+    def __repr__(self) -> str:
+        return f"{self._title}\n{metrics_table(self.metrics).to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<b>{self._title}</b>{metrics_table(self.metrics).to_html()}"
+
+    @property
+    def _title(self) -> str:
+        return f"{self.result.scenario}, {self.result.mode}: {self.result.verdict}"
 
     def summary(self) -> TestSummary:
         """The test in a few figures, for summary.json."""

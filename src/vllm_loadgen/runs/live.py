@@ -11,7 +11,7 @@ from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import Dataset, Model
 from vllm_loadgen.facts.results import Mode, TestSummary
 from vllm_loadgen.facts.scores import Accuracy, Compliance, Score
-from vllm_loadgen.files import write_text
+from vllm_loadgen.files import write_frame, write_text
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.inputs import data, models
 from vllm_loadgen.inputs.environment import environment
@@ -172,7 +172,7 @@ class LiveRun:
             known = baseline.load_baseline(self._baseline_key())
             verdict = scores.baseline_verdict(score, known, samples)
         Accuracy(score=score, verdict=verdict).write(folder / "accuracy.json")
-        samples.drop(columns="reference").to_parquet(folder / "scores.parquet", index=False)
+        write_frame(folder / "scores.parquet", samples.drop(columns="reference"))
         self._note("accuracy", TestSummary(score=score, verdict=verdict.status))
         return samples
 
