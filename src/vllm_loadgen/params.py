@@ -96,7 +96,9 @@ class RunParams(BaseModel):
         "vllm", description="vllm, or echo (fake answers, to test the harness)"
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "bfloat16", description="type of weights and activations"
+        "auto",
+        description="type of weights and activations; auto: the model's own, float32 where a CPU "
+        "has no hardware for it",
     )
     max_model_len: int = Field(2048, gt=0, description="longest prompt plus answer, tokens")
     tensor_parallel_size: int = Field(1, gt=0, description="GPUs that share a model")

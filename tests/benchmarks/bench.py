@@ -22,6 +22,7 @@ import pandas as pd
 
 from vllm_loadgen.files import write_json
 from vllm_loadgen.inputs.environment import environment
+from vllm_loadgen.inputs.models import resolve, resolve_dtype
 from vllm_loadgen.params import RunParams, read_yaml
 from vllm_loadgen.results import folders
 from vllm_loadgen.runs.live import recorded
@@ -184,6 +185,7 @@ def main() -> None:
     parser.add_argument("--out", default="outputs/bench.json", help="where the figures go")
     options = parser.parse_args()
     params = RunParams.from_dict(read_yaml(folders.find_file(options.params)))
+    params = params.changed(dtype=resolve_dtype(params.dtype, resolve(params.model)))
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
         "environment": environment(),

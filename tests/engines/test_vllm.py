@@ -29,7 +29,9 @@ def samples():
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
     log = tmp_path_factory.mktemp("vllm") / "engine.log"
-    with Session(PARAMS, models.resolve(PARAMS.model), log) as session:
+    path = models.resolve(PARAMS.model)
+    params = PARAMS.changed(dtype=models.resolve_dtype(PARAMS.dtype, path))
+    with Session(params, path, log) as session:
         yield session
 
 

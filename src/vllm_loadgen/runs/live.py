@@ -63,6 +63,7 @@ class LiveRun:
         """
         folder = make_folder(params, test)
         path = models.resolve(find_file(params.model), params.model_revision)
+        params = params.changed(dtype=models.resolve_dtype(params.dtype, path))
         tokenizer = models.load_tokenizer(path, params.load_format)
         found = params.changed(dataset=find_file(params.dataset))
         samples = data.load_samples(found, tokenizer)
@@ -137,6 +138,7 @@ class LiveRun:
         folder, found = self.folder / name, self.read()
         folder.mkdir(parents=True, exist_ok=True)
         params = self.params.changed(**changes)
+        params = params.changed(dtype=models.resolve_dtype(params.dtype, self.model_path))
         model = self.model.model_copy(update={"dtype": params.dtype})
         write_text(folder / "params.yaml", recorded(params).to_yaml())
         model.write(folder / "model.json")
