@@ -5,7 +5,7 @@ import pytest
 import yaml
 from helpers import ROOT
 
-from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams, as_markdown
 
 
@@ -20,6 +20,24 @@ from vllm_loadgen.params import RunParams, as_markdown
         ({"min_new_tokens": 64, "max_new_tokens": 32}, "min_new_tokens = 64: is above"),
         ({"instruction": "Summarize."}, "has no place for the article"),
         ({"run_name": "../x"}, "run_name = '../x': is not a plain name"),
+        ({"run_name": ".."}, "run_name = '..': is not a plain name"),
+        ({"run_name": " "}, "run_name = ' ': is not a plain name"),
+        ({"run_name": "<b>x<"}, "run_name = '<b>x<': is not a plain name"),
+        ({"run_name": "a\0"}, "run_name = 'a\\x00': holds a NUL byte"),
+        ({"model": "a\0"}, "holds a NUL byte"),
+        ({"target_qps": 2**63}, "target_qps = 9223372036854775808: Input should be less than"),
+        ({"sweep_qps": [1e300]}, "sweep_qps = [1e+300]: Input should be less than"),
+        ({"target_qps": 1e6}, "target_qps = 1000000.0: comes to 6e+07 queries in min_duration_ms"),
+        (
+            {"scenario": "SingleStream", "target_latency_ms": 1e-4},
+            "target_latency_ms = 0.0001: comes",
+        ),
+        ({"target_latency_percentile": 1e-9}, "target_latency_percentile = 1e-09"),
+        ({"target_latency_percentile": 0.9999999999}, "target_latency_percentile = 0.9999999999"),
+        ({"ttft_limit_ms": 10**14}, "ttft_limit_ms = 100000000000000"),
+        ({"warmup_queries": 10**12}, "warmup_queries = 1000000000000"),
+        ({"tune": "["}, "tune = '[': is no list or mapping"),
+        ({"engine_options": "!!python/object/apply:os.system ['id']"}, "engine_options = "),
         ({"engine_options": {"dtype": "auto"}}, "engine_options.dtype = 'auto': is a parameter of"),
         ({"engine_options": {"hf_token": "hf_abc"}}, "engine_options.hf_token = '[secret]': would"),
         ({"target_qps": "auto", "scenario": "Offline"}, "target_qps = 'auto': has no meaning"),
@@ -116,3 +134,32 @@ def test_infinite_values_are_refused_by_name(name, value):
 def test_a_benchmark_that_is_not_known():
     with pytest.raises(ParameterError, match="benchmark = 'gpt': is not known"):
         RunParams.from_dict({"benchmark": "gpt"})
+
+
+@pytest.mark.parametrize("content", [b"a: \xe9\n", b"5: x\n", b"a: [\n", b"- 1\n"])
+def test_a_damaged_parameters_file_is_one_line(tmp_path, content):
+    path = tmp_path / "p.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ParameterError, match="params file") as caught:
+        RunParams.from_yaml(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recorded_file_that_was_cut_is_no_run_of_defaults(tmp_path):
+    text = RunParams(engine="echo").to_yaml()
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert RunParams.recorded(path).engine == "echo"
+    for lines in (1, 5, len(text.splitlines()) - 1):
+        path.write_text("\n".join(text.splitlines()[:lines]))
+        with pytest.raises(BenchmarkError, match=r"cut short|params file"):
+            RunParams.recorded(path)
+
+
+@pytest.mark.parametrize("name", ["engine_options", "dataset", "run_name"])
+def test_no_parameter_holds_a_secret_of_the_environment(monkeypatch, name):
+    monkeypatch.setenv("HF_TOKEN", "hf_SECRETSECRET")
+    value = {"password": "hf_SECRETSECRET"} if name == "engine_options" else "x-hf_SECRETSECRET"
+    with pytest.raises(ParameterError, match="would be recorded") as caught:
+        RunParams.from_dict({name: value})
+    assert "SECRETSECRET" not in str(caught.value)

@@ -1,6 +1,7 @@
 """What a run is: typed, validated, and read from YAML or from a notebook's parameters cell."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -9,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vllm_loadgen.benchmarks import BENCHMARKS, REFERENCE_INSTRUCTION, SCENARIOS, Benchmark
-from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.redact import holds_secret
 
 # What ``tune`` may vary: the data and the prompts stay.
 TUNABLE = (
@@ -18,6 +20,13 @@ TUNABLE = (
     "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
     "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
 )  # fmt: skip
+# LoadGen plans a test's queries before it starts, 72 bytes each here, and no system needs more.
+MOST_QUERIES = 50_000_000
+OFFICIAL_DURATION_MS = 600_000  # of all benchmarks here, in LoadGen's mlperf.conf
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+Milliseconds = Annotated[int, Field(gt=0, le=10**9)]  # LoadGen counts ns in 64 bits
+# What a run's name may be: it is a folder's name, and stands in reports.
+PLAIN_NAME = re.compile(r"[\w.+-]([\w .+-]*[\w.+-])?")
 # Headings of the parameters, by the first of each group.
 GROUPS = {
     "model": "What is measured", "benchmark": "How LoadGen asks", "sweep_qps": "Extra tests",
@@ -59,30 +68,36 @@ class RunParams(BaseModel):
     scenario: Literal["Offline", "Server", "SingleStream"] = Field(
         "Server", description="Offline, Server or SingleStream"
     )
-    target_qps: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+    target_qps: Rate | Literal["auto"] = Field(
         0.5, description="queries/s offered (Offline: expected); auto finds the highest VALID"
     )
     target_latency_ms: float = Field(
         3000.0, gt=0, description="SingleStream: estimated latency, which sizes the test"
     )
-    min_duration_ms: int | None = Field(60_000, gt=0, description="minimum duration of a test, ms")
-    min_query_count: int | None = Field(64, gt=0, description="minimum number of queries")
-    target_latency_percentile: float | None = Field(
-        0.9, gt=0, lt=1, description="Server: share of queries that must keep the limits"
+    min_duration_ms: Milliseconds | None = Field(
+        60_000, description="minimum duration of a test, ms"
     )
-    ttft_limit_ms: int | None = Field(None, gt=0, description="Server: limit on first tokens, ms")
-    tpot_limit_ms: int | None = Field(None, gt=0, description="Server: limit per output token, ms")
+    min_query_count: int | None = Field(
+        64, gt=0, le=MOST_QUERIES, description="minimum number of queries"
+    )
+    target_latency_percentile: float | None = Field(
+        0.9, ge=0.01, le=0.9999, description="Server: share of queries that must keep the limits"
+    )
+    ttft_limit_ms: Milliseconds | None = Field(
+        None, description="Server: limit on first tokens, ms"
+    )
+    tpot_limit_ms: Milliseconds | None = Field(
+        None, description="Server: limit per output token, ms"
+    )
     concurrency: int | None = Field(
         None, gt=0, description="most queries that the harness gives to the engine at once"
     )
     longest_first: bool = Field(False, description="Offline: long prompts first, pass by pass")
-    warmup_queries: int = Field(4, ge=0, description="queries before the clock starts")
+    warmup_queries: int = Field(4, ge=0, le=100_000, description="queries before the clock starts")
     compliance: bool = Field(False, description="run compliance test TEST06 as well")
 
     # Extra tests
-    sweep_qps: list[Annotated[float, Field(gt=0)]] = Field(
-        [], description="a Server test at each of these rates, queries/s"
-    )
+    sweep_qps: list[Rate] = Field([], description="a Server test at each of these rates, queries/s")
     sweep_concurrency: list[Annotated[int, Field(gt=0)]] = Field(
         [], description="an Offline test for each of these numbers of queries at once"
     )
@@ -126,9 +141,16 @@ class RunParams(BaseModel):
     )
     engine_options: dict[str, Any] = Field({}, description="other options of vLLM's EngineArgs")
     seed: int = Field(0, ge=0, description="seed of the engine")
+    load_timeout_s: int = Field(
+        7200, gt=0, description="an engine that loads for longer is dead, s"
+    )
+    stall_timeout_s: int = Field(
+        600, gt=0, description="an engine that owes answers and gives none for so long is dead, s"
+    )
 
     # Where it goes
     outputs: str = Field("outputs", description="folder of all runs")
+    # The last of all: a recorded file without it was cut short.
     run_name: str = Field(
         "", description="name of this run's folder; empty: made from time and model"
     )
@@ -153,6 +175,7 @@ class RunParams(BaseModel):
         self._check_questions()
         self._check_names()
         self._check_options()
+        self._check_tuning()
         return self
 
     def _refuse(self, name: str, problem: str, cure: str) -> NoReturn:
@@ -171,25 +194,32 @@ class RunParams(BaseModel):
         if list(self.rules.scenarios) == ["Server"] and self.scenario != "Server":
             problem = f"{self.benchmark} exists in the Server scenario only"
             self._refuse("scenario", problem, "give scenario Server, or another benchmark")
+        by_latency = self.scenario == "SingleStream"
+        rate = 1000 / self.target_latency_ms if by_latency else self.target_qps
+        for each in [rate, *self.sweep_qps]:
+            seconds = (self.min_duration_ms or OFFICIAL_DURATION_MS) / 1000
+            if each != "auto" and each * seconds > MOST_QUERIES:
+                name = "target_latency_ms" if by_latency else "target_qps"
+                problem = f"comes to {each * seconds:.3g} queries in min_duration_ms"
+                cure = f"stay under {MOST_QUERIES:,}: lower the rate or min_duration_ms"
+                self._refuse(name, problem, cure)
         if "{input}" not in self.instruction:
             cure = "put {input} where the article goes"
             self._refuse("instruction", "has no place for the article", cure)
 
     def _check_names(self) -> None:
-        if Path(self.run_name).name != self.run_name or self.run_name == "..":
-            self._refuse(
-                "run_name",
-                "is not a plain name",
-                "use a name without /; a parent folder goes into the parameter outputs",
+        for name, value in self:
+            if isinstance(value, str) and "\0" in value:
+                self._refuse(name, "holds a NUL byte", "leave it out")
+        plain = PLAIN_NAME.fullmatch(self.run_name) and self.run_name not in (".", "..")
+        if self.run_name and not plain:
+            cure = (
+                "use letters, digits and . _ + -; a parent folder goes into the parameter outputs"
             )
+            self._refuse("run_name", "is not a plain name", cure)
 
     def _check_options(self) -> None:
-        """Only what may be varied is, and no parameter is given twice."""
-        for name in self.tune:
-            if name not in TUNABLE:
-                cure = f"take one of {', '.join(TUNABLE)}"
-                problem = "cannot be varied within a run"
-                raise ParameterError(f"tune.{name}", self.tune[name], problem, cure)
+        """No parameter is given twice."""
         for name, value in self.engine_options.items():
             given = f"engine_options.{name}"
             if name in RunParams.model_fields:
@@ -198,6 +228,28 @@ class RunParams(BaseModel):
                 problem = "would be recorded with the run"
                 cure = "set HF_TOKEN in the environment"
                 raise ParameterError(given, "[secret]", problem, cure)
+
+    def _check_tuning(self) -> None:
+        """Only what may be varied is, and each value would do as a parameter."""
+        others = self.model_dump(exclude={"tune"})
+        for name, values in self.tune.items():
+            given = f"tune.{name}"
+            if name not in TUNABLE:
+                cure = f"take one of {', '.join(TUNABLE)}"
+                problem = "cannot be varied within a run"
+                raise ParameterError(given, values, problem, cure)
+            for place, value in enumerate(values):
+                if value in values[:place]:
+                    cure = "give each value once"
+                    raise ParameterError(given, values, "holds a value twice", cure)
+                if value == "auto" and name == "target_qps":
+                    problem = "is no rate to vary"
+                    raise ParameterError(given, values, problem, "give numbers")
+                try:
+                    RunParams.from_dict(others | {name: value})
+                except ParameterError as error:
+                    cure = "give values that the parameter takes"
+                    raise ParameterError(given, values, str(error), cure) from None
 
     @property
     def rules(self) -> Benchmark:
@@ -224,6 +276,9 @@ class RunParams(BaseModel):
         """
         values = {ALIASES.get(name, name): value for name, value in values.items()}
         for name, value in values.items():
+            if holds_secret(value):
+                cure = "leave secrets in the environment, where they are used from"
+                raise ParameterError(name, "[secret]", "would be recorded with the run", cure)
             if name not in cls.model_fields:
                 close = difflib.get_close_matches(name, cls.model_fields, n=1) or [
                     known for known in cls.model_fields if name in known.split("_")
@@ -248,6 +303,18 @@ class RunParams(BaseModel):
         """
         return cls.from_dict({**read_yaml(path), **overrides})
 
+    @classmethod
+    def recorded(cls, path: Path) -> "RunParams":
+        """What a run wrote down, which holds every parameter, the last of them last.
+
+        Raises:
+            BenchmarkError: if the file was cut short: what is missing is not a default.
+        """
+        values = read_yaml(path)
+        if next(reversed(cls.model_fields)) not in values:
+            raise BenchmarkError(f"{path} was cut short. Run again.")
+        return cls.from_dict(values)
+
     def to_yaml(self) -> str:
         """All parameters as YAML text that ``from_yaml`` reads back."""
         return str(yaml.safe_dump(self.model_dump(), sort_keys=False, width=100))
@@ -266,10 +333,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     cure = "give a YAML file of 'name: value' lines, such as params/cpu.yaml"
     try:
         values = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         problem = str(error).replace("\n", " ")
         raise ParameterError("params file", str(path), problem, cure) from None
-    if not isinstance(values, dict):
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ParameterError("params file", str(path), "holds no parameters", cure)
     return values
 

@@ -26,3 +26,9 @@ def environment_without_secrets() -> dict[str, str]:
     """The environment for a process that must not print a secret, since it has none."""
     hidden = set(secrets())
     return {name: value for name, value in os.environ.items() if value not in hidden}
+
+
+def holds_secret(value: object) -> bool:
+    """Whether a secret of the environment stands in a value, however deep."""
+    text = repr(value)
+    return any(secret in text for secret in secrets())

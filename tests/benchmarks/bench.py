@@ -188,7 +188,7 @@ def main() -> None:
     params = params.changed(dtype=resolve_dtype(params.dtype, resolve(params.model)))
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "environment": environment(),
+        "environment": environment(params.tensor_parallel_size),
         "params": recorded(params).model_dump(),
     }
     if options.only != "harness":

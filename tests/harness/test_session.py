@@ -91,3 +91,42 @@ def test_expected_queries_are_whole_passes():
     assert expected_queries(echo_params(), 16, "performance") == 64
     assert expected_queries(echo_params(scenario="Offline"), 16, "performance") == 64
     assert expected_queries(echo_params(), 16, "accuracy") == 16
+
+
+def test_an_engine_that_hangs_in_the_warm_up_is_seen_and_an_interrupt_ends_it(tmp_path):
+    params = echo_params(engine_options={"ttft_ms": 3_600_000.0})
+    session = Session(params, "", tmp_path / "engine.log")
+    threading.Timer(1.5, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        session.run(params, PROMPTS, "performance", tmp_path)
+    assert time.monotonic() - begin < 10
+    assert not psutil.pid_exists(session.pid)
+
+
+@pytest.mark.parametrize(
+    ("warmup_queries", "words"),
+    [(4, "the warm-up did not end within 1 s"), (0, "the engine gave no answer for 1 s")],
+)
+def test_an_engine_that_gives_no_answer_is_one_error(tmp_path, warmup_queries, words):
+    params = echo_params(
+        engine_options={"ttft_ms": 3_600_000.0}, stall_timeout_s=1, warmup_queries=warmup_queries
+    )
+    with (
+        Session(params, "", tmp_path / "engine.log") as session,
+        pytest.raises(EngineError, match=words),
+    ):
+        session.run(params, PROMPTS, "performance", tmp_path)
+
+
+def test_what_a_callback_raises_ends_the_test_at_once(tmp_path):
+    # An id that LoadGen's 32-bit answers cannot hold is refused in a callback of the loop.
+    params = echo_params(warmup_queries=0)
+    prompts = [[2**40, *prompt] for prompt in PROMPTS]
+    begin = time.monotonic()
+    with (
+        Session(params, "", tmp_path / "engine.log") as session,
+        pytest.raises(EngineError, match="OverflowError"),
+    ):
+        session.run(params, prompts, "performance", tmp_path)
+    assert time.monotonic() - begin < 20

@@ -73,3 +73,16 @@ def test_vllms_steps_go_into_columns():
     assert taken["preempted"].tolist() == [2, 0]
     assert taken["kv_cache_share"].tolist() == [0.5, 0.5]
     assert len(log.take()["running"]) == 0
+
+
+def test_what_a_gpu_does_not_tell_is_left_out_alone(monkeypatch):
+    def refuse(*_):
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUtilizationRates", refuse)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTemperature", refuse)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCurrentClocksThrottleReasons", refuse)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", lambda h: 1000 * h)
+    memory = type("M", (), {"used": 2**30})
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda h: memory)
+    assert telemetry.gpu_sample([1, 2]) == {"gpu_memory_gib": 2.0, "gpu_power_w": 3.0}

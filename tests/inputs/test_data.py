@@ -142,3 +142,52 @@ def test_text_for_a_model_without_a_tokenizer(tmp_path):
     params = RunParams(dataset=str(path), load_format="dummy")
     with pytest.raises(ParameterError, match="it is text, and the model's folder holds no token"):
         data.load_samples(params, None)
+
+
+@pytest.mark.parametrize("value", [5, ["a"], {"a": 1}, True, " "])
+@pytest.mark.parametrize("column", ["article", "highlights"])
+def test_articles_and_references_are_text(tmp_path, column, value):
+    row = {"article": "A b.", "highlights": "C."} | {column: value}
+    path = tmp_path / "odd.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(
+        ParameterError, match=f"dataset = .*row 0 has no text in the column {column}"
+    ):
+        load(path)
+
+
+@pytest.mark.parametrize("ids", ["1 2 3", ["a"], 3, [1, None], [[1]], [1.5, 2], [-1, 2]])
+def test_token_ids_are_whole_numbers(tmp_path, ids):
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps([{"tok_input": ids, "output": "x"}]))
+    with pytest.raises(ParameterError, match=r"dataset = .*row 0 has no token ids"):
+        load(path)
+
+
+def test_token_ids_are_those_of_the_model(tmp_path):
+    path = tmp_path / "far.json"
+    path.write_text(json.dumps([{"tok_input": [1, 2**40], "output": "x"}]))
+    samples = load(path)
+    with pytest.raises(ParameterError, match="sample 0 holds the token id 1099511627776"):
+        data.check_ids(samples, 49152, str(path))
+
+
+def test_a_name_with_wildcards_is_that_file_alone(tmp_path):
+    write_articles(tmp_path / "brk1.jsonl", 1)
+    write_articles(tmp_path / "starA.jsonl", 3)
+    for name, count in (("brk[1].jsonl", 2), ("star*.jsonl", 4)):
+        samples = load(write_articles(tmp_path / name, count))
+        assert len(samples) == count
+        assert samples.facts.name == name
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x.jsonl", "x" * 5000])
+def test_names_that_no_system_takes_are_no_files(name):
+    with pytest.raises(ParameterError, match=r"dataset = .*there is no such file"):
+        load(name)
+
+
+def test_the_type_of_a_file_is_told_in_any_case(tmp_path):
+    assert len(load(write_articles(tmp_path / "U.JSONL", 2))) == 2
+    with pytest.raises(ParameterError, match=r"files of type \.txt are not read"):
+        load(write_articles(tmp_path / "t.txt", 2))

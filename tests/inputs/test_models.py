@@ -81,3 +81,9 @@ def test_end_of_text_ids_of_the_generation_config_win(tmp_path):
     assert models.eos_token_ids(tmp_path) == (1,)
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 8]}')
     assert models.eos_token_ids(tmp_path) == (7, 8)
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x", "x" * 5000])
+def test_names_that_no_system_takes_are_no_models(name):
+    with pytest.raises(ParameterError, match="model = "):
+        models.resolve(name)

@@ -48,6 +48,9 @@ def test_machine_with_and_without_a_gpu():
     caption = plots_machine.machine_caption(GPU)
     assert "busiest GPU was busy 75% of the time, 12.0 GiB and 300 W" in caption
     assert "held down in 50% of the samples" in caption
+    partly = GPU.drop(columns=["gpu_share", "gpu_temperature_c"])
+    assert draws(plots_machine.machine_load(partly))
+    assert "at most; 12.0 GiB and 300 W at most" in plots_machine.machine_caption(partly)
     assert "too short" in plots_machine.machine_caption(pd.DataFrame())
 
 

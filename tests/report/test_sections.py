@@ -107,3 +107,17 @@ def test_a_section_leaves_out_what_is_empty(capsys):
     assert Section("", None, pd.DataFrame()).parts == []
     Section()._ipython_display_()
     assert capsys.readouterr().out == ""
+
+
+def test_names_out_of_files_are_shown_and_not_obeyed(tmp_path):
+    odd = "<img src=x onerror=alert(1)>_[a](b)*.jsonl"
+    folder = write_facts(tmp_path / "run", RunParams(), dataset={"name": odd}, model={"name": odd})
+    write_test(folder / "performance", RESULT, seed_records())
+    said = [
+        part
+        for section in make_all(Report(Run.open(folder))).values()
+        for part in section.parts
+        if isinstance(part, str)
+    ]
+    assert not [text for text in said if "<img" in text or "[a](b)" in text]
+    assert "&lt;img src=x onerror=alert(1)&gt;" in " ".join(said)

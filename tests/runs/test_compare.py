@@ -113,3 +113,13 @@ def test_notebooks_of_the_first_version_are_read(tmp_path):
 def test_figures_that_are_none_are_one_error(tmp_path, found):
     with pytest.raises(ParameterError, match=r"runs = .*holds no figures"):
         compare.read_digest(sent(tmp_path / "bad.ipynb", found))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "null", "5", '{"cells": null}', '{"cells": [{"outputs": null}]}']
+)
+def test_a_file_that_is_no_notebook_is_one_error(tmp_path, text):
+    path = tmp_path / "bad.ipynb"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=r"runs = .*(cannot be read|holds no figures)"):
+        compare.read_digest(str(path))

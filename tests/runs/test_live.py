@@ -1,10 +1,15 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from helpers import RESULT, echo_params, make_records, write_articles, write_test
 
 from vllm_loadgen import BenchmarkError, LiveRun, ParameterError, Run
+from vllm_loadgen.facts.inputs import Gpu
 from vllm_loadgen.facts.results import Result
+from vllm_loadgen.runs import live
+from vllm_loadgen.runs.folders import writing
 
 pytestmark = pytest.mark.process
 
@@ -17,12 +22,13 @@ def params(tmp_path):
 
 
 def test_a_folder_holds_all_of_a_run(params):
-    with LiveRun.start(params, "performance") as run:
+    with LiveRun.start(params) as run:
         test = run.perform("performance")
         run.perform("accuracy")
     run.score()
     again = Run.open(run.folder)
-    assert again.params == params.changed(outputs="outputs", run_name="")
+    own = {"outputs": "outputs", "run_name": "", "dtype": again.model.dtype}
+    assert again.params == params.changed(**own)
     assert again.test("performance").metrics == test.metrics
     summary = again.summary.tests
     assert summary["performance"].verdict == test.result.verdict
@@ -51,18 +57,105 @@ def test_several_tests_with_one_engine(params):
 
 
 def test_nothing_measured_is_overwritten(params):
-    with LiveRun.start(params, "performance") as run:
+    with LiveRun.start(params) as run:
         run.perform("performance")
         with pytest.raises(ParameterError, match="'r': this run holds the test performance"):
             run.perform("performance")
-    with pytest.raises(ParameterError, match="run_name = 'r': this run holds the test performance"):
-        LiveRun.start(params, "performance")
+
+
+def test_a_finished_test_is_not_made_again_and_it_is_said(params, capsys):
+    with LiveRun.start(params) as run:
+        first = run.once("performance")
+    with LiveRun.start(params) as run:
+        again = run.once("performance")
+        run.once("accuracy", "accuracy")
+    assert again.result == first.result
+    said = f"performance: finished before, reused ({first.result.queries} queries)"
+    assert said in capsys.readouterr().out
+    assert set(run.read().summary.tests) == {"performance", "accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"target_qps": 50.0}, "target_qps = 100.0, not 50.0"),
+        ({"min_query_count": 24}, "min_query_count = 48, not 24"),
+        ({"ttft_limit_ms": 900}, "ttft_limit_ms = None, not 900"),
+        ({"scenario": "Offline"}, "scenario = 'Server', not 'Offline'"),
+    ],
+)
+def test_a_test_that_was_asked_otherwise_is_refused(params, changes, words):
+    with LiveRun.start(params) as run:
+        run.once("performance")
+    with (
+        LiveRun.start(params.changed(**changes)) as run,
+        pytest.raises(ParameterError) as caught,
+    ):
+        run.once("performance")
+    assert f"run_name = 'r': its test performance was made with {words}" in str(caught.value)
+
+
+def test_accuracy_does_not_hang_on_what_only_performance_asks(params, capsys):
+    with LiveRun.start(params) as run:
+        run.once("accuracy", "accuracy")
+    with LiveRun.start(params.changed(min_query_count=96, ttft_limit_ms=900)) as run:
+        run.once("accuracy", "accuracy")
+    assert "accuracy: finished before, reused" in capsys.readouterr().out
+
+
+def test_a_test_that_failed_is_made_again(params):
+    with LiveRun.start(params) as run:
+        folder = write_test(run.folder / "performance", RESULT | {"status": "failed"},
+                            make_records([]))  # fmt: skip
+        assert run.once("performance").result.complete
+    assert folder.with_name("performance-unfinished-1").is_dir()
+
+
+def test_tests_of_one_folder_are_of_one_machine(params, monkeypatch):
+    with LiveRun.start(params) as run:
+        run.once("performance")
+    environment = run.environment
+    other = {
+        "cpu": environment.cpu.model_copy(update={"cores": 999}),
+        "gpus": (Gpu(name="H200", memory_gib=141.0),),
+        "packages": environment.packages | {"torch": "9.9"},
+    }
+    for field, value in other.items():
+        there = environment.model_copy(update={field: value})
+        monkeypatch.setattr(live, "environment", lambda _, there=there: there)
+        with pytest.raises(ParameterError, match="run_name = 'r': this run's tests are of"):
+            LiveRun.start(params)
+    monkeypatch.setattr(live, "environment", lambda _: environment)
+    LiveRun.start(params)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_new_tokens", 5), ("engine_options", {"ttft_ms": 9}), ("num_samples", 2)],
+)
+def test_a_test_cannot_change_what_is_loaded(params, name, value):
+    run = LiveRun.start(params)
+    with pytest.raises(ParameterError, match=f"{name} = .*belongs to the engine"):
+        run.perform("performance", **{name: value})
+    assert not (run.folder / "performance").exists()
+
+
+@pytest.mark.parametrize("name", ["../escape", "../../escape", "..", "."])
+def test_a_test_stays_in_its_run(params, name):
+    run = LiveRun.start(params)
+    with pytest.raises(ParameterError, match="leaves the run's folder"):
+        run.perform("performance", name)
+
+
+def test_more_warm_up_than_samples(params):
+    with LiveRun.start(params.changed(warmup_queries=64)) as run:
+        assert run.perform("performance").result.warmup_queries == 64
 
 
 def test_what_an_interrupted_test_left_is_set_aside(params):
-    with LiveRun.start(params, "performance") as run:
+    with LiveRun.start(params) as run:
         write_test(run.folder / "performance", RESULT | {"status": "interrupted"}, make_records([]))
-        LiveRun.start(params, "performance")
+        LiveRun.start(params)
         run.perform("performance")
     left = run.folder / "performance-unfinished-1" / "result.json"
     assert Result.read(left).status == "interrupted"
@@ -132,8 +225,8 @@ def test_tests_of_one_folder_are_of_one_engine(params):
     with LiveRun.start(params) as run:
         run.perform("accuracy")
     with pytest.raises(ParameterError, match="run_name = 'r': this run's tests are of max_new_tok"):
-        LiveRun.start(params.changed(max_new_tokens=16), "performance")
-    LiveRun.start(params.changed(target_qps=50.0), "performance")  # another question is no mixture
+        LiveRun.start(params.changed(max_new_tokens=16))
+    LiveRun.start(params.changed(target_qps=50.0))  # another question is no mixture
 
 
 @pytest.mark.parametrize("scenario", ["Server", "Offline"])
@@ -148,3 +241,29 @@ def test_compliance_is_one_more_test(params, scenario):
     assert test.result.effective_settings.accuracy_log_sampling_target == 100
     # The audit's settings end with it.
     assert after.result.effective_settings.accuracy_log_sampling_target == 0
+
+
+def test_two_processes_do_not_write_one_run(params):
+    script = "import sys; from vllm_loadgen import LiveRun, RunParams; "
+    script += "LiveRun.start(RunParams.from_yaml(sys.argv[1]))"
+    run = LiveRun.start(params)
+    given = run.folder.parent / "given.yaml"
+    given.write_text(params.to_yaml())
+    with writing(run.folder):
+        command = [sys.executable, "-c", script, str(given)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "Another process is writing the run r" in done.stderr
+    LiveRun.start(params)  # and afterwards it is free
+
+
+def test_a_mode_that_is_not_known(params):
+    with pytest.raises(ParameterError, match="mode = 'speed': is not known"):
+        LiveRun.start(params).perform("speed")
+
+
+def test_token_ids_of_another_model_are_refused_before_loading(params, tmp_path):
+    dataset = tmp_path / "far.json"
+    dataset.write_text(json.dumps([{"tok_input": [2**40, 2, 3], "output": "x"}]))
+    with pytest.raises(ParameterError, match="holds the token id 1099511627776"):
+        LiveRun.start(params.changed(dataset=str(dataset)))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from vllm_loadgen import BenchmarkError, LiveRun
+from vllm_loadgen import BenchmarkError, LiveRun, ParameterError
 from vllm_loadgen.facts.scores import Probe
 from vllm_loadgen.runs import peak
 
@@ -60,7 +60,7 @@ def test_limits_that_no_rate_keeps_are_one_error():
 @pytest.mark.process
 def test_the_peak_is_confirmed_by_the_performance_test(params):
     lines = []
-    with LiveRun.start(params.changed(target_qps="auto"), "performance") as run:
+    with LiveRun.start(params.changed(target_qps="auto")) as run:
         test = peak.find_peak(run, lines.append)
     assert test.folder.name == "performance"
     assert test.result.verdict == "VALID"
@@ -83,10 +83,10 @@ def test_a_search_goes_on_where_it_was_interrupted(params):
     def stop(line):
         raise KeyboardInterrupt
 
-    with LiveRun.start(params, "performance") as run, pytest.raises(KeyboardInterrupt):
+    with LiveRun.start(params) as run, pytest.raises(KeyboardInterrupt):
         peak.find_peak(run, stop)
     (first,) = peak.finished_probes(run.read())
-    with LiveRun.start(params, "performance") as run:
+    with LiveRun.start(params) as run:
         peak.find_peak(run, lambda _: None)
     rates = [row["queries/s"] for _, row in peak.peak_table(run.read()).iterrows()]
     assert rates[0] == first.qps
@@ -95,7 +95,33 @@ def test_a_search_goes_on_where_it_was_interrupted(params):
 
 @pytest.mark.process
 def test_accuracy_needs_no_rate(params):
-    with LiveRun.start(params.changed(target_qps="auto"), "accuracy") as run:
+    with LiveRun.start(params.changed(target_qps="auto")) as run:
         assert run.perform("accuracy").result.scenario == "Offline"
         with pytest.raises(BenchmarkError, match="target_qps = 'auto': is no rate"):
             run.perform("performance")
+
+
+@pytest.mark.process
+def test_a_finished_search_is_not_made_again(params, capsys):
+    params = params.changed(target_qps="auto")
+    with LiveRun.start(params) as run:
+        first = peak.find_peak(run, lambda _: None)
+    capsys.readouterr()
+    with LiveRun.start(params) as run:
+        again = peak.find_peak(run, lambda _: None)
+    said = capsys.readouterr().out
+    assert "of an earlier search reused" in said
+    assert "performance: finished before, reused" in said
+    assert again.result == first.result
+
+
+@pytest.mark.process
+def test_a_search_by_other_limits_is_refused(params):
+    params = params.changed(target_qps="auto")
+    with LiveRun.start(params) as run:
+        peak.find_peak(run, lambda _: None)
+    with (
+        LiveRun.start(params.changed(ttft_limit_ms=300)) as run,
+        pytest.raises(ParameterError, match="was made with ttft_limit_ms = 200, not 300"),
+    ):
+        peak.find_peak(run, lambda _: None)

@@ -360,3 +360,17 @@ def test_each_check_of_the_performance_log(server: Path, key: str, value: Any, c
     before = complaints([server], "open")
     edit_log(server, key, value)
     assert complaints([server], "open") - before == {("llama3.1-8b/Server", check)}
+
+
+@pytest.mark.parametrize("length", [0, 3000])
+def test_a_cut_accuracy_log_is_refused(server: Path, tmp_path: Path, length: int) -> None:
+    log = server / "accuracy" / "mlperf_log_accuracy.json"
+    log.write_bytes(log.read_bytes()[:length])
+    with pytest.raises(BenchmarkError, match="not a whole, unedited LoadGen accuracy log"):
+        build([server], tmp_path / "out")
+
+
+def test_a_summary_of_another_test_is_refused(server: Path, tmp_path: Path) -> None:
+    (server / "performance" / "mlperf_log_summary.txt").write_text("")
+    with pytest.raises(BenchmarkError, match=r"mlperf_log_summary\.txt is not that of this test"):
+        build([server], tmp_path / "out")

@@ -123,7 +123,13 @@ class Peak(Facts):
 
 
 class Variant(Facts):
-    """variant.json: one value of a tuning; ``problem`` is empty if it could be measured."""
+    """variant.json: one value of a tuning.
+
+    Attributes:
+        changes: of the run's parameters; empty for the run as it is, and in the oldest files.
+        problem: why it could not be measured; empty if it could.
+    """
 
     title: str
+    changes: dict[str, JsonValue] = Field(default_factory=dict)
     problem: str = ""

@@ -69,10 +69,11 @@ def _throttled(telemetry: pd.DataFrame) -> Finding | None:
     share = float(telemetry.get("gpu_throttled", pd.Series([0.0])).mean())
     if share < THROTTLED_SHARE:
         return None
+    units = {"gpu_temperature_c": "{:.0f} degrees C", "gpu_power_w": "{:.0f} W"}
+    told = [unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry]
     return Finding(
         "problem",
         "The GPU's clocks were held down",
-        f"in {share:.0%} of the samples, at up to {telemetry['gpu_temperature_c'].max():.0f} "
-        f"degrees C and {telemetry['gpu_power_w'].max():.0f} W",
+        f"in {share:.0%} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
         "See to its cooling and power limit; another run on a cool GPU may be faster.",
     )

@@ -9,7 +9,7 @@ import mlperf_loadgen as lg
 import numpy as np
 
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import OFFICIAL_DURATION_MS, RunParams
 
 MODES = {
     "performance": lg.TestMode.PerformanceOnly,
@@ -17,7 +17,6 @@ MODES = {
     # TEST06 is a performance run that logs some answers, by its audit.config.
     "compliance": lg.TestMode.PerformanceOnly,
 }
-OFFICIAL_DURATION_MS = 600_000
 # user.conf key -> (attribute of TestSettings, factor from the file's number to it)
 READ_BACK: dict[str, tuple[str, float]] = {
     "min_duration": ("min_duration_ms", 1),

@@ -73,7 +73,7 @@ class Session:
             with progress.ticking("Loading the engine"):
                 self.engine = self._ready()
         except BaseException:
-            self.close()
+            self._end(Abort(), ABORT_S)
             raise
 
     def run(
@@ -102,7 +102,8 @@ class Session:
         try:
             self._follow(mode, expected_queries(params, len(prompts), mode))
         except KeyboardInterrupt:
-            self._abort()
+            # LoadGen cannot abort, so the process ends with the test; its records are kept.
+            self._end(Abort(), ABORT_S)
             raise
 
     def _follow(self, mode: Mode, expected: int) -> None:
@@ -115,13 +116,6 @@ class Session:
                 shown.set_postfix_str(", ".join([f"{rate:.0f} tokens/s", *_running(event)]), False)
                 shown.update(event.done - shown.n)
         self._check(event)
-
-    def _abort(self) -> None:
-        """End the test and, since LoadGen cannot abort, the process; its records are kept."""
-        with suppress(OSError, subprocess.TimeoutExpired):
-            self._pipe.send(Abort())
-            self._process.wait(ABORT_S)
-        self.close()
 
     def _send(self, command: Command) -> None:
         try:
@@ -175,11 +169,15 @@ class Session:
 
     def close(self) -> None:
         """End the worker and everything it started; safe to call twice."""
+        self._end(Stop(), STOP_S)
+
+    def _end(self, command: Command, patience_s: float) -> None:
+        """Tell the worker to end, give it some time to tidy up, and end what is left of it."""
         atexit.unregister(self.close)
         if self.alive:
             with suppress(OSError, subprocess.TimeoutExpired):
-                self._pipe.send(Stop())
-                self._process.wait(STOP_S)
+                self._pipe.send(command)
+                self._process.wait(patience_s)
         with suppress(ProcessLookupError):
             # The engine's own children share the worker's session.
             os.killpg(self._process.pid, signal.SIGKILL)

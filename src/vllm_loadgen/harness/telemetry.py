@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,9 +26,14 @@ THROTTLING = (
 
 
 class Telemetry:
-    """Samples the machine once a second in a thread of its own; use it as a context manager."""
+    """Samples the machine once a second in a thread of its own; use it as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        devices: GPUs that the model is spread over.
+    """
+
+    def __init__(self, devices: int = 1) -> None:
+        self._devices = devices
         self._rows: list[dict[str, float]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="telemetry", daemon=True)
@@ -43,13 +48,12 @@ class Telemetry:
 
     def _sample(self) -> None:
         own, before = _Processes(), psutil.cpu_times()
-        with gpu_handles() as gpus:
+        with gpu_handles(self._devices) as gpus:
             while not self._stop.wait(INTERVAL_S):
                 now = psutil.cpu_times()
                 row = {"monotonic_ns": time.monotonic_ns(), **_cpu_shares(before, now)}
                 row |= own.read(_total_s(now) - _total_s(before))
-                with suppress(pynvml.NVMLError):  # not every GPU tells everything
-                    row |= gpu_sample(gpus)
+                row |= gpu_sample(gpus)
                 self._rows.append(row)
                 before = now
 
@@ -63,9 +67,10 @@ class Telemetry:
             time_s since the start; cpu_share (of all cores, busy), own_cpu_share (of all cores,
             by engine and harness), steal_share (taken by the hypervisor), 0 to 1; own_memory_gib
             (resident); with GPUs gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w,
-            gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of all GPUs.
+            gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of all GPUs, as
+            far as they tell.
         """
-        return _since(pd.DataFrame(self._rows), start_ns)
+        return _since(pd.DataFrame(list(self._rows)), start_ns)  # a copy: the thread appends
 
 
 def steps_frame(steps: Mapping[str, Sequence[float]], start_ns: int) -> pd.DataFrame:
@@ -118,15 +123,22 @@ def _cpu_shares(before: Any, now: Any) -> dict[str, float]:
 
 
 def gpu_sample(handles: Sequence[Any]) -> dict[str, float]:
-    """Busiest, hottest and throttled of the GPUs; memory and power of all together."""
-    if not handles:
-        return {}
+    """Busiest, hottest and throttled of the GPUs; memory and power of all together.
+
+    What a GPU does not tell is left out.
+    """
     ask = pynvml
-    reasons = [ask.nvmlDeviceGetCurrentClocksThrottleReasons(handle) for handle in handles]
-    return {
-        "gpu_share": max(ask.nvmlDeviceGetUtilizationRates(h).gpu for h in handles) / 100,
-        "gpu_memory_gib": sum(ask.nvmlDeviceGetMemoryInfo(h).used for h in handles) / 2**30,
-        "gpu_power_w": sum(ask.nvmlDeviceGetPowerUsage(h) for h in handles) / 1e3,
-        "gpu_temperature_c": max(ask.nvmlDeviceGetTemperature(h, 0) for h in handles),
-        "gpu_throttled": float(any(reason & THROTTLING for reason in reasons)),
+    readings: dict[str, Callable[[], float]] = {
+        "gpu_share": lambda: max(ask.nvmlDeviceGetUtilizationRates(h).gpu for h in handles) / 100,
+        "gpu_memory_gib": lambda: sum(ask.nvmlDeviceGetMemoryInfo(h).used for h in handles) / 2**30,
+        "gpu_power_w": lambda: sum(ask.nvmlDeviceGetPowerUsage(h) for h in handles) / 1e3,
+        "gpu_temperature_c": lambda: max(ask.nvmlDeviceGetTemperature(h, 0) for h in handles),
+        "gpu_throttled": lambda: float(
+            any(ask.nvmlDeviceGetCurrentClocksThrottleReasons(h) & THROTTLING for h in handles)
+        ),
     }
+    sample: dict[str, float] = {}
+    for name, read in readings.items() if handles else ():
+        with suppress(pynvml.NVMLError):
+            sample[name] = read()
+    return sample

@@ -15,8 +15,10 @@ import threading
 import time
 import traceback
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain, cycle, islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,8 +51,6 @@ from vllm_loadgen.params import RunParams
 
 T = TypeVar("T")
 PROGRESS_INTERVAL_S = 0.5
-# With queries in flight and no answer for so long, the engine is taken for dead.
-STALL_S = 600.0
 
 
 class Worker:
@@ -79,7 +79,8 @@ class Worker:
     def _carry_out(self, command: Command) -> Event:
         if isinstance(command, Start):
             self._engine = make_engine(command.params, command.model_path)
-            return Ready(self._on_loop(self._engine.start()))
+            limit_s = command.params.load_timeout_s
+            return Ready(self._on_loop(self._engine.start(), "the engine's start", limit_s))
         if isinstance(command, RunTest) and self._engine is not None:
             return self._run(command, self._engine)
         raise BenchmarkError(f"The engine's process was told {command} out of turn.")
@@ -89,13 +90,15 @@ class Worker:
         params, prompts, folder = command.params, command.prompts, command.folder
         conf = loadgen.user_conf(params, len(prompts))
         settings = loadgen.make_settings(params, command.mode, conf, folder / "user.conf")
-        warmup_s = self._warm_up(engine, prompts, params.warmup_queries)
+        warmup_s = self._warm_up(engine, prompts, params)
         sut = Sut(engine, prompts, self._loop, params.concurrency, params.longest_first)
+        # What a callback raises would be logged and forgotten, and its query waited for for ever.
+        self._loop.set_exception_handler(partial(_note_failure, sut))
         test = LoadgenTest(sut, len(prompts), settings, folder, command.audit_config)
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         engine.steps()  # those of the warm-up are nobody's
-        with Telemetry() as telemetry:
-            ended = test.run(self._pipe)
+        with Telemetry(params.tensor_parallel_size) as telemetry:
+            ended = test.run(self._pipe, params.stall_timeout_s)
         result = Result(
             mode=command.mode,
             status=ended.status,
@@ -112,13 +115,14 @@ class Worker:
         write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
         return ended
 
-    def _warm_up(self, engine: Engine, prompts: list[list[int]], count: int) -> float:
-        """Answer ``count`` queries, longest and shortest prompts first; returns seconds."""
+    def _warm_up(self, engine: Engine, prompts: list[list[int]], params: RunParams) -> float:
+        """Answer ``warmup_queries``, longest and shortest prompts first; returns seconds."""
         by_length = sorted(prompts, key=len)
-        chosen = [by_length[-1 - i // 2] if i % 2 == 0 else by_length[i // 2] for i in range(count)]
+        ends = chain.from_iterable(zip(reversed(by_length), by_length, strict=True))
+        chosen = list(islice(cycle(ends), params.warmup_queries))
         begin = time.monotonic()
         if chosen:
-            self._on_loop(answer_all(engine, chosen))
+            self._on_loop(answer_all(engine, chosen), "the warm-up", params.stall_timeout_s)
         return time.monotonic() - begin
 
     def close(self) -> None:
@@ -129,8 +133,28 @@ class Worker:
             except Exception:
                 traceback.print_exc()
 
-    def _on_loop(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def _on_loop(self, coroutine: Coroutine[Any, Any, T], what: str, limit_s: float) -> T:
+        """Run on the engine's loop to its end, and look now and then whether to go on.
+
+        Raises:
+            BenchmarkError: if it takes too long.
+            EOFError: if the parent is gone, or gives up.
+        """
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        begin = time.monotonic()
+        while True:
+            with suppress(TimeoutError):
+                return future.result(PROGRESS_INTERVAL_S)
+            if self._pipe.poll() and isinstance(self._pipe.recv(), Abort | Stop):
+                raise EOFError
+            if time.monotonic() - begin > limit_s:
+                raise BenchmarkError(f"{what} did not end within {limit_s:.0f} s")
+
+
+def _note_failure(sut: Sut, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop's exception handler during a test."""
+    loop.default_exception_handler(context)
+    sut.failed(-1, context.get("exception") or RuntimeError(context["message"]))
 
 
 def _write(result: Result, records: Recorder, params: RunParams, seed: int, folder: Path) -> int:
@@ -160,21 +184,21 @@ class LoadgenTest:
         except BaseException as error:
             self._error = error
 
-    def run(self, pipe: Connection) -> Ended:
+    def run(self, pipe: Connection, stall_s: float) -> Ended:
         """Run to the end, and report progress."""
         thread = threading.Thread(target=self._start_test, name="loadgen", daemon=True)
         with no_garbage_collection():
             begin = time.monotonic()
             thread.start()
             try:
-                ended = self._watch(thread, pipe)
+                ended = self._watch(thread, pipe, stall_s)
             finally:
                 self.duration_s = time.monotonic() - begin
         if self._error is not None:
             raise self._error
         return ended
 
-    def _watch(self, thread: threading.Thread, pipe: Connection) -> Ended:
+    def _watch(self, thread: threading.Thread, pipe: Connection, stall_s: float) -> Ended:
         sut = self._sut
         moved_at, last = time.monotonic(), -1
         while True:
@@ -191,8 +215,8 @@ class LoadgenTest:
                 return Ended("complete")
             if sut.failure is not None:
                 return Ended("failed", f"the engine died: {describe(sut.failure)}")
-            if time.monotonic() - moved_at > STALL_S:
-                return Ended("failed", f"the engine gave no answer for {STALL_S:.0f} s")
+            if time.monotonic() - moved_at > stall_s:
+                return Ended("failed", f"the engine gave no answer for {stall_s:.0f} s")
             if pipe.poll() and isinstance(pipe.recv(), Abort):
                 return Ended("interrupted", "interrupted")
 

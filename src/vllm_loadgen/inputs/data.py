@@ -1,5 +1,6 @@
 """A dataset's name to tokenized samples with references: the content of the QSL."""
 
+import glob
 import os
 from dataclasses import dataclass
 from importlib import resources
@@ -17,6 +18,7 @@ from vllm_loadgen.facts.inputs import (
 )
 from vllm_loadgen.inputs.models import sha256
 from vllm_loadgen.params import RunParams
+from vllm_loadgen.results.folders import existing_file
 
 FILE_TYPES = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 EMBEDDED = "embedded"
@@ -65,7 +67,7 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
     rows = rows.select(range(params.num_samples or total))
     tokenized = set(TOKENIZED_COLUMNS) <= set(rows.column_names)
     if tokenized:
-        prompts = [list(map(int, ids)) for ids in rows["tok_input"]]
+        prompts = list(rows["tok_input"])
         articles = list(rows["input"]) if "input" in rows.column_names else [""] * len(rows)
         references = list(rows["output"])
     else:
@@ -151,19 +153,23 @@ def _read(name: str) -> tuple[Any, str, str]:
         path = Path(str(resources.files("vllm_loadgen") / "embedded" / "articles.jsonl"))
         source = "written for this project"
     else:
-        path = Path(name).expanduser()
-        source = path.name
-    if path.suffix not in FILE_TYPES or not path.is_file():
-        raise ParameterError("dataset", name, "there is no such file", DATASET_CURE)
+        found = existing_file(name)
+        if found is None:
+            raise ParameterError("dataset", name, "there is no such file", DATASET_CURE)
+        path, source = found, found.name
+    ending = path.suffix.lower()
+    if ending not in FILE_TYPES:
+        problem = f"files of type {ending or 'none'} are not read"
+        raise ParameterError("dataset", name, problem, DATASET_CURE)
     try:
         rows = datasets.load_dataset(
-            FILE_TYPES[path.suffix],
-            data_files=str(path),
+            FILE_TYPES[ending],
+            data_files=glob.escape(str(path)),  # a name may hold * or [
             split="train",
             cache_dir=os.environ.get("HF_DATASETS_CACHE"),
         )
     except Exception as error:
-        problem = f"it cannot be read as {path.suffix[1:]} ({_root(error)})"
+        problem = f"it cannot be read as {ending[1:]} ({_root(error)})"
         raise ParameterError("dataset", name, problem, DATASET_CURE) from None
     _check_rows(name, rows)
     return rows, source, f"sha256:{sha256(path)}"
@@ -189,10 +195,36 @@ def _check_rows(name: str, rows: Any) -> None:
         raise ParameterError("dataset", name, "it has no rows", DATASET_CURE)
     needed = TOKENIZED_COLUMNS if set(TOKENIZED_COLUMNS) <= columns else TEXT_COLUMNS
     for column in needed:
+        wanted, fits = ("token ids", _is_ids) if column == "tok_input" else ("text", _is_text)
         for index, value in enumerate(rows[column]):
-            if not value:
+            if value is None or value == "" or value == []:
                 problem = f"row {index} has nothing in the column {column}"
                 raise ParameterError("dataset", name, problem, DATASET_CURE)
+            if not fits(value):
+                problem = f"row {index} has no {wanted} in the column {column}"
+                raise ParameterError("dataset", name, problem, DATASET_CURE)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_ids(value: object) -> bool:
+    """Whole numbers from 0 on; whether the model knows them is for ``check_ids``."""
+    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
+
+
+def check_ids(samples: Samples, vocab_size: int, dataset: str) -> None:
+    """Refuse prompts of another model.
+
+    Raises:
+        ParameterError: if a token id is outside the model's vocabulary.
+    """
+    for index, prompt in enumerate(samples.prompts):
+        if (highest := max(prompt)) >= vocab_size:
+            problem = f"sample {index} holds the token id {highest}, the model knows {vocab_size}"
+            cure = "give a dataset that was tokenized for this model, or one of text"
+            raise ParameterError("dataset", dataset, problem, cure)
 
 
 def _root(error: BaseException) -> str:

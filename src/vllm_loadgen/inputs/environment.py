@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,13 @@ CPU_FLAGS = {
 }
 
 
-def environment() -> Environment:
-    """Everything a stranger needs to know of the machine; no secrets."""
-    gpus, driver = _gpus()
+def environment(devices: int) -> Environment:
+    """Everything a stranger needs to know of the machine; no secrets.
+
+    Args:
+        devices: GPUs that the model is spread over: others of the machine are not the run's.
+    """
+    gpus, driver = _gpus(devices)
     return Environment(
         python=platform.python_version(),
         os=platform.platform(),
@@ -88,9 +93,9 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
-    """The NVIDIA GPUs and their driver; none where there are none."""
-    with gpu_handles() as handles:
+def _gpus(devices: int) -> tuple[tuple[Gpu, ...], str | None]:
+    """The NVIDIA GPUs that a run uses, and their driver; none where there are none."""
+    with gpu_handles(devices) as handles:
         gpus = tuple(
             Gpu(
                 name=pynvml.nvmlDeviceGetName(handle),
@@ -102,18 +107,33 @@ def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
 
 
 @contextmanager
-def gpu_handles() -> Iterator[list[Any]]:
-    """NVML's handles of all NVIDIA GPUs, none where there is no driver."""
+def gpu_handles(devices: int) -> Iterator[list[Any]]:
+    """NVML's handles of the first GPUs that this process may use; none where there is no driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
         yield []
         return
     try:
-        count = pynvml.nvmlDeviceGetCount()
-        yield [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+        yield list(islice(_visible_gpus(), devices))
     finally:
         pynvml.nvmlShutdown()
+
+
+def _visible_gpus() -> Iterator[Any]:
+    """The GPUs in the order in which CUDA counts them, by CUDA_VISIBLE_DEVICES if it is set."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if names is None:
+        names = ",".join(map(str, range(pynvml.nvmlDeviceGetCount())))
+    for name in filter(None, map(str.strip, names.split(","))):
+        try:
+            yield (
+                pynvml.nvmlDeviceGetHandleByIndex(int(name))
+                if name.lstrip("-").isdigit()
+                else pynvml.nvmlDeviceGetHandleByUUID(name)
+            )
+        except pynvml.NVMLError:
+            return  # CUDA, too, passes over all that follows a name that it does not know
 
 
 def git_state(folder: Path) -> GitState:

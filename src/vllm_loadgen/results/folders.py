@@ -20,9 +20,32 @@ def project_root() -> Path:
 
 def find_file(name: str) -> str:
     """A file named relative to the working directory or to the project's root."""
-    if not Path(name).expanduser().exists() and (project_root() / name).exists():
-        return str(project_root() / name)
+    path, at_root = _path(name), _path(str(project_root() / name))
+    if path is not None and not path.exists() and at_root is not None and at_root.exists():
+        return str(at_root)
     return name
+
+
+def find_folder(name: str) -> Path | None:
+    """The folder of this name, if there is one."""
+    path = _path(name)
+    return path if path is not None and path.is_dir() else None
+
+
+def existing_file(name: str) -> Path | None:
+    """The file of this name, if there is one."""
+    path = _path(name)
+    return path if path is not None and path.is_file() else None
+
+
+def _path(name: str) -> Path | None:
+    """A path that can be asked for, with its ~ expanded."""
+    try:
+        path = Path(name).expanduser()
+        path.exists()
+    except (OSError, RuntimeError):  # too long for a file's name, or ~ of a user who is none
+        return None
+    return path
 
 
 def shown(path: object) -> str:

@@ -37,7 +37,7 @@ class Run:
         if not (path / "params.yaml").is_file():
             cure = "give the folder of a run, as in outputs/NAME"
             raise ParameterError("run", str(folder), "holds no params.yaml", cure)
-        return cls(path, RunParams.from_yaml(path / "params.yaml"))
+        return cls(path, RunParams.recorded(path / "params.yaml"))
 
     @classmethod
     def newest(cls, outputs: str = "outputs") -> "Run":

@@ -11,7 +11,9 @@ import pandas as pd
 from vllm_loadgen.analysis import early_stopping, intervals
 from vllm_loadgen.analysis.load import Load, load_of, load_over_time
 from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics, metrics_table
-from vllm_loadgen.facts.records import read_records
+from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.facts.inputs import Environment
+from vllm_loadgen.facts.records import read_frame, read_records
 from vllm_loadgen.facts.results import Metrics, Result, TestSummary
 from vllm_loadgen.params import RunParams
 
@@ -47,13 +49,28 @@ class Test:
         if not own.is_file():  # the run's parameters are the test's
             own = next(p / "params.yaml" for p in folder.parents if (p / "params.yaml").is_file())
         result = Result.read(folder / "result.json")
-        return cls(result, RunParams.from_yaml(own), folder, lambda name: _table(folder, name))
+        return cls(result, RunParams.recorded(own), folder, lambda name: _table(folder, name))
+
+    @cached_property
+    def environment(self) -> Environment | None:
+        """environment.json of the test; None of one made before tests had their own."""
+        return Environment.read_if_there(self.folder / "environment.json")
 
     # What was written down ----------------------------------------------------------------------
     @cached_property
     def records(self) -> pd.DataFrame:
-        """A row a query; null times stay null (see outputs/README.md)."""
-        return self.tables("records")
+        """A row a query; null times stay null (see outputs/README.md).
+
+        Raises:
+            BenchmarkError: if the table is damaged, or is not the whole of this test.
+        """
+        records = self.tables("records")
+        if self.result.queries not in (0, len(records)):
+            raise BenchmarkError(
+                f"{self.folder}/records.parquet has {len(records)} of {self.result.queries} "
+                "queries. Run again."
+            )
+        return records
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
@@ -133,4 +150,4 @@ def _table(folder: Path, name: str) -> pd.DataFrame:
     path = folder / f"{name}.parquet"
     if name == "records":
         return read_records(path)
-    return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+    return read_frame(path) if path.is_file() else pd.DataFrame()

@@ -102,15 +102,19 @@ def read_digest(name: str) -> Digest:
     if path.suffix != ".ipynb":
         return digest(Run.open(path))
     try:
-        cells = nbformat.read(path, as_version=4).cells
-    except (OSError, ValueError) as error:
+        outputs = [
+            output.get("data") or {}
+            for cell in nbformat.read(path, as_version=4).cells
+            for output in cell.get("outputs") or []
+        ]
+    except (OSError, ValueError, AttributeError, TypeError, nbformat.ValidationError) as error:
+        problem = f"cannot be read as a notebook ({type(error).__name__})"
         cure = "give folders of runs, or executed perf or analysis notebooks"
-        raise ParameterError("runs", name, f"cannot be read: {error}", cure) from None
-    for cell in cells:
-        for output in cell.get("outputs", []):
-            if MIME in output.get("data", {}):
-                found = _received(output["data"][MIME], name)
-                return found.model_copy(update={"name": found.name or path.stem})
+        raise ParameterError("runs", name, problem, cure) from None
+    for output in outputs:
+        if MIME in output:
+            found = _received(output[MIME], name)
+            return found.model_copy(update={"name": found.name or path.stem})
     cure = "execute perf.ipynb or analysis.ipynb and give that"
     raise ParameterError("runs", name, "holds no figures of a run", cure)
 

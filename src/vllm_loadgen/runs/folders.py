@@ -1,23 +1,30 @@
 """Room for what is measured: a run's folder, a test's folder, and nothing in them overwritten."""
 
+import fcntl
 import os
 import secrets as random_names
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.results import Result
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import project_root
 
 
-def make_folder(params: RunParams, test: str) -> Path:
+def make_folder(params: RunParams) -> Path:
     """The run's folder, made and found writable.
 
     Raises:
-        ParameterError: if it cannot be written or has the test already.
+        ParameterError: if it cannot be written.
     """
-    base = Path(params.outputs).expanduser()
+    try:
+        base = Path(params.outputs).expanduser()
+    except RuntimeError:
+        problem, cure = "its user has no home", "give a folder that you may write to"
+        raise ParameterError("outputs", params.outputs, problem, cure) from None
     base = base if base.is_absolute() else project_root() / base
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     model = Path(params.model).name
@@ -31,9 +38,26 @@ def make_folder(params: RunParams, test: str) -> Path:
         problem = f"{folder} cannot be written: {error.strerror}"
         cure = "give a folder that you may write to, on a disk with room"
         raise ParameterError("outputs", params.outputs, problem, cure) from None
-    if test:
-        check_free(folder / test)
     return folder
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold a run's folder while it is written into: two processes would lose each other's tests.
+
+    Raises:
+        BenchmarkError: if another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = f"Another process is writing the run {folder.name}."
+            raise BenchmarkError(f"{problem} Wait for it, or give another run_name.") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def check_free(folder: Path) -> None:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import pandas as pd
 
 from vllm_loadgen.accuracy import baseline, scores
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.facts.inputs import Dataset, Model
+from vllm_loadgen.facts.inputs import Dataset, Environment, Model
 from vllm_loadgen.facts.results import Mode, TestSummary
 from vllm_loadgen.facts.scores import Accuracy, Compliance, Score
 from vllm_loadgen.files import write_frame, write_text
@@ -17,11 +17,12 @@ from vllm_loadgen.inputs import data, models
 from vllm_loadgen.inputs.environment import environment
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import find_file
+from vllm_loadgen.results.identity import difference, identity, machine_identity
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import test06
 from vllm_loadgen.rules.conformance import is_official
-from vllm_loadgen.runs.folders import make_folder, make_room
+from vllm_loadgen.runs.folders import make_folder, make_room, writing
 
 # What decides answers and speed beside model and dataset; LoadGen's questions may differ.
 SAME_IN_A_RUN = (
@@ -32,6 +33,10 @@ SAME_IN_A_RUN = (
 )  # fmt: skip
 
 
+# What is loaded from the start.
+SAME_DATA = ("model", "model_revision", "dataset", "num_samples", "dtype")
+
+
 @dataclass
 class LiveRun:
     """A folder under outputs that is being filled. Use it as a context manager: the engine, loaded
@@ -39,7 +44,7 @@ class LiveRun:
 
     Attributes:
         folder: where the results go; ``read`` gives what is there.
-        model: model.json. samples: what LoadGen draws from.
+        model: model.json. samples: what LoadGen draws from. environment: environment.json.
     """
 
     folder: Path
@@ -48,20 +53,18 @@ class LiveRun:
     model_path: Path
     tokenizer: Any
     samples: data.Samples
+    environment: Environment
     _session: Session | None = field(default=None, repr=False)
 
     @classmethod
-    def start(cls, params: RunParams, test: str = "") -> "LiveRun":
-        """A new run, or one more test of one that is there; everything but the engine is loaded.
-
-        Args:
-            test: the test that is meant to follow; a folder that has one already is refused,
-                since nothing measured is ever overwritten.
+    def start(cls, params: RunParams) -> "LiveRun":
+        """A new run, or one that is there and goes on; everything but the engine is loaded.
 
         Raises:
-            ParameterError: if model, dataset or folder cannot be used.
+            ParameterError: if model, dataset or folder cannot be used, or the folder's tests are of
+                another model, dataset, engine or machine.
         """
-        folder = make_folder(params, test)
+        folder = make_folder(params)
         path = models.resolve(find_file(params.model), params.model_revision)
         params = params.changed(dtype=models.resolve_dtype(params.dtype, path))
         tokenizer = models.load_tokenizer(path, params.load_format)
@@ -69,12 +72,15 @@ class LiveRun:
         samples = data.load_samples(found, tokenizer)
         model = models.describe(params.model, path, params.dtype, params.model_revision)
         _check_length(params, model)
-        _check_same(folder, model, samples.facts, params)
-        write_text(folder / "params.yaml", recorded(params).to_yaml())
-        model.write(folder / "model.json")
-        samples.facts.write(folder / "dataset.json")
-        environment().write(folder / "environment.json")
-        return cls(folder, params, model, path, tokenizer, samples)
+        data.check_ids(samples, model.vocab_size, params.dataset)
+        here = environment(params.tensor_parallel_size)
+        with writing(folder):
+            _check_same(folder, model, samples.facts, params, here)
+            write_text(folder / "params.yaml", recorded(params).to_yaml())
+            model.write(folder / "model.json")
+            samples.facts.write(folder / "dataset.json")
+            here.write(folder / "environment.json")
+        return cls(folder, params, model, path, tokenizer, samples, here)
 
     def read(self) -> Run:
         """The run as it lies there now."""
@@ -100,23 +106,65 @@ class LiveRun:
             EngineError: if the engine cannot be loaded or dies; what was measured is kept.
             ParameterError: if the run has this test already, or has no rate to run it at.
         """
-        if self.params.target_qps == "auto" and "target_qps" not in changes:
-            changes = self._without_a_rate(mode) | changes
-        params = self.params.changed(**changes)
+        if mode not in get_args(Mode):
+            raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
+        params = self._asked(mode, changes)
         folder = self.folder / (name or mode)
-        make_room(folder)
-        audit = test06.write_audit_config(folder) if mode == "compliance" else None
-        self.session().run(params, self.samples.prompts, mode, folder, audit)
-        if changes:
-            write_text(folder / "params.yaml", params.to_yaml())
-        test = Test.open(folder)
-        self._note(name or mode, test.summary())
+        if self.folder.resolve() not in folder.resolve().parents:
+            raise ParameterError("name", name, "leaves the run's folder", "give a plain name")
+        with writing(self.folder):
+            make_room(folder)
+            # Before the test, so that an interrupted one has them too.
+            write_text(folder / "params.yaml", recorded(params).to_yaml())
+            self.environment.write(folder / "environment.json")
+            audit = test06.write_audit_config(folder) if mode == "compliance" else None
+            self.session().run(params, self.samples.prompts, mode, folder, audit)
+            test = Test.open(folder)
+            self._note(name or mode, test.summary())
         return test
 
     def once(self, name: str, mode: Mode = "performance", **changes: object) -> Test:
-        """``perform``, unless the run has finished a test of this name before."""
+        """``perform``, unless the run has finished this test before; one that failed is made again.
+
+        Raises:
+            ParameterError: if the test that is there was made in another way: nothing is
+                overwritten, and what differs is not mixed.
+        """
         found = self.read()
-        return found.test(name) if found.finished(name) else self.perform(mode, name, **changes)
+        if not found.finished(name):
+            return self.perform(mode, name, **changes)
+        test = found.test(name)
+        self.check_same(name, test, self._asked(mode, changes))
+        print(f"{name}: finished before, reused ({test.result.queries:,} queries)")
+        return test
+
+    def check_same(self, name: str, test: Test, asked: RunParams) -> None:
+        """Refuse a finished test that was made in another way than is asked now.
+
+        Raises:
+            ParameterError: naming the first thing that differs.
+        """
+        facts = self.model, self.samples.facts
+        mode, where = test.result.mode, test.environment or self.environment
+        made = identity(mode, test.params, *facts, where)
+        if differs := difference(made, identity(mode, asked, *facts, self.environment)):
+            problem = f"its test {name} was made with {differs}"
+            raise ParameterError("run_name", self.folder.name, problem, "give another run_name")
+
+    def _asked(self, mode: Mode, changes: dict[str, object]) -> RunParams:
+        """The parameters of a test.
+
+        Raises:
+            ParameterError: if a change is of what the loaded engine or the run cannot change.
+        """
+        for name in changes:
+            if name in (*SAME_IN_A_RUN, *SAME_DATA):
+                cure = "use variant, which loads an engine of its own"
+                problem = "belongs to the engine that the run has loaded"
+                raise ParameterError(name, changes[name], problem, cure)
+        if self.params.target_qps == "auto" and "target_qps" not in changes:
+            changes = self._without_a_rate(mode) | changes
+        return self.params.changed(**changes)
 
     def _without_a_rate(self, mode: Mode) -> dict[str, object]:
         """How to run a test that does not depend on a rate that is yet to be found."""
@@ -146,7 +194,9 @@ class LiveRun:
         found.environment.write(folder / "environment.json")
         if found.machine is not None:
             found.machine.write(folder / "machine.json")
-        return LiveRun(folder, params, model, self.model_path, self.tokenizer, self.samples)
+        return LiveRun(
+            folder, params, model, self.model_path, self.tokenizer, self.samples, self.environment
+        )
 
     # Judging them -------------------------------------------------------------------------------
     def verify(self) -> Compliance:
@@ -221,18 +271,24 @@ def recorded(params: RunParams) -> RunParams:
     return params.changed(outputs=RunParams().outputs, run_name="")
 
 
-def _check_same(folder: Path, model: Model, dataset: Dataset, params: RunParams) -> None:
-    """Refuse to mix runs: all tests of a folder are of one model, one dataset and one engine."""
+def _check_same(
+    folder: Path, model: Model, dataset: Dataset, params: RunParams, here: Environment
+) -> None:
+    """Refuse to mix: all tests of a folder are of one model, dataset, engine and machine."""
     if known := Dataset.read_if_there(folder / "dataset.json"):
         scores.check_same_dataset(known, dataset)
     before = Model.read_if_there(folder / "model.json")
     if before and (before.sha256, before.dtype) != (model.sha256, model.dtype):
         _refuse_to_mix(folder, f"{before.name} in {before.dtype}")
-    if any(folder.glob("*/result.json")):
-        known_params = RunParams.from_yaml(folder / "params.yaml")
-        for name in SAME_IN_A_RUN:
-            if getattr(known_params, name) != getattr(params, name):
-                _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")
+    if not any(folder.rglob("result.json")):
+        return
+    known_params = RunParams.from_yaml(folder / "params.yaml")
+    for name in SAME_IN_A_RUN:
+        if getattr(known_params, name) != getattr(params, name):
+            _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")
+    where = Environment.read_if_there(folder / "environment.json") or here
+    if differs := difference(machine_identity(where), machine_identity(here)):
+        _refuse_to_mix(folder, differs)
 
 
 def _refuse_to_mix(folder: Path, what: str) -> NoReturn:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
+from vllm_loadgen.analysis.words import count
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.scores import Peak, Probe
+from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules.verdict import effective_verdict
@@ -23,6 +25,7 @@ SERVER_SHARE = 0.7
 # A rate so far below the first guess is no rate worth finding.
 HOPELESS = 50
 PROBE_MS = 60_000
+PROBES = "peak/[0-9]*"
 
 
 def bounds(probes: Sequence[Probe]) -> tuple[float, float]:
@@ -83,15 +86,15 @@ def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
     """
     offline = run.once("peak/offline", scenario="Offline", target_qps=1.0, min_duration_ms=1)
     capacity = offline.metrics.samples_per_s
-    probes = finished_probes(run.read())
+    probes = _resumed(run)
     while True:
         rate = next_rate(probes, SERVER_SHARE * capacity)
         full = rate is None
         if rate is None:
             rate = bounds(probes)[0]
-            test = run.perform("performance", target_qps=rate)
+            test = run.once("performance", target_qps=rate)
         else:
-            short = min(run.params.min_duration_ms or PROBE_MS, PROBE_MS)
+            short = _probe_ms(run.params)
             name = _next_name(run)
             test = run.perform("performance", name, target_qps=rate, min_duration_ms=short)
         probes.append(_probe(test))
@@ -115,6 +118,26 @@ def _line(probes: Sequence[Probe], full: bool) -> str:
     return f"{text}; at most {left} more probes and the full test, about {minutes} min"
 
 
+def _resumed(run: LiveRun) -> list[Probe]:
+    """What an earlier search under this run_name found, if it was asked as this one is."""
+    found = run.read()
+    for name, test in found.finished_tests(PROBES).items():
+        asked = run.params.changed(target_qps=test.params.rate)
+        # A probe is shorter than the full test, which may lie among them.
+        shorter = _probe_ms(run.params)
+        if test.params.min_duration_ms == shorter:
+            asked = asked.changed(min_duration_ms=shorter)
+        run.check_same(name, test, asked)
+    probes = finished_probes(found)
+    if probes:
+        print(f"{count(len(probes), 'probe')} of an earlier search reused")
+    return probes
+
+
+def _probe_ms(params: RunParams) -> int:
+    return min(params.min_duration_ms or PROBE_MS, PROBE_MS)
+
+
 def _next_name(run: LiveRun) -> str:
     number = 1
     while (run.folder / f"peak/{number:02d}").exists():
@@ -124,7 +147,7 @@ def _next_name(run: LiveRun) -> str:
 
 def finished_probes(run: Run) -> list[Probe]:
     """The probes of a search that came to their end, in their order."""
-    return [_probe(test) for test in run.finished_tests("peak/[0-9]*").values()]
+    return [_probe(test) for test in run.finished_tests(PROBES).values()]
 
 
 def _probe(test: Test) -> Probe:

@@ -17,7 +17,7 @@ def sweep(run: LiveRun) -> pd.DataFrame:
         see ``sweep_table``.
     """
     for rate in run.params.sweep_qps:
-        run.once(f"sweep/{rate:g}-qps", scenario="Server", target_qps=rate)
+        run.once(f"sweep/{rate:.12g}-qps", scenario="Server", target_qps=rate)
     for number in run.params.sweep_concurrency:
         run.once(
             f"sweep/{number}-at-once", scenario="Offline", concurrency=number,

@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 
 import pandas as pd
+import yaml
 
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.scores import Variant
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.rules.conformance import engine_departures
 from vllm_loadgen.runs.live import LiveRun
+
+VARIANT = "variant.json"
 
 
 def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
@@ -25,15 +28,15 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
         see ``tune_table``.
     """
     run.close()  # two engines at once would measure each other
-    variants: list[tuple[str, dict[str, object]]] = [("baseline", {})]
+    asked: list[Variant] = [Variant(title="baseline")]
     for name, values in run.params.tune.items():
-        variants += [(_title(name, value), {name: value}) for value in values]
-    variants.append(("baseline again", {}))
-    for number, (title, changes) in enumerate(variants):
+        asked += [Variant(title=_title(name, value), changes={name: value}) for value in values]
+    asked.append(Variant(title="baseline again"))
+    for number, variant in enumerate(asked, 1):
         begin = time.monotonic()
-        problem = _measure(run, f"tune/{number:02d}", title, changes)
+        problem = _measure(run, variant)
         outcome = problem or f"{time.monotonic() - begin:.0f} s"
-        say(f"{number + 1} of {len(variants)}: {title}: {outcome}")
+        say(f"{number} of {len(asked)}: {variant.title}: {outcome}")
     return tune_table(run.read())
 
 
@@ -41,16 +44,19 @@ def _title(name: str, value: object) -> str:
     """A variant's name; of ``engine_options`` what they are."""
     if isinstance(value, dict):
         return ", ".join(_title(*item) for item in value.items())
-    return f"{name}={value}"
+    # The text "1" is another value than the number.
+    is_plain = not isinstance(value, str) or isinstance(yaml.safe_load(value), str)
+    return f"{name}={value if is_plain else repr(value)}"
 
 
-def _measure(run: LiveRun, name: str, title: str, changes: dict[str, object]) -> str:
-    """One variant; a setting that the engine refuses is a result too, returned as one line."""
-    path = run.folder / name / "variant.json"
-    if path.is_file():
-        return Variant.read(path).problem
+def _measure(run: LiveRun, asked: Variant) -> str:
+    """One variant; a setting that the engine refuses is a result too, returned as one line.
+
+    What an earlier tuning under this run_name finished is not made again, what failed is.
+    """
+    name = _place(run, asked)
     problem = ""
-    with run.variant(name, **changes) as variant:
+    with run.variant(name, **asked.changes) as variant:
         try:
             variant.once("performance")
             if run.params.tune_accuracy:
@@ -58,8 +64,23 @@ def _measure(run: LiveRun, name: str, title: str, changes: dict[str, object]) ->
                 variant.score()
         except BenchmarkError as error:
             problem = str(error).splitlines()[0]
-    Variant(title=title, problem=problem).write(path)
+    asked.model_copy(update={"problem": problem}).write(run.folder / name / VARIANT)
     return problem
+
+
+def _place(run: LiveRun, asked: Variant) -> str:
+    """The folder of this variant, by what it changes; a new one if it was not asked for before."""
+    paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
+    for path in paths:
+        known = Variant.read(path)
+        # The oldest files tell a title alone.
+        if (known.title, known.changes or asked.changes) == (asked.title, asked.changes):
+            return f"tune/{path.parent.name}"
+    taken = [int(path.name) for path in run.folder.glob("tune/*") if path.name.isdigit()]
+    name = f"tune/{max(taken, default=-1) + 1:02d}"
+    (run.folder / name).mkdir(parents=True)
+    asked.model_copy(update={"problem": "interrupted"}).write(run.folder / name / VARIANT)
+    return name
 
 
 def tune_table(run: Run) -> pd.DataFrame:
@@ -70,11 +91,11 @@ def tune_table(run: Run) -> pd.DataFrame:
         mean of both baselines), ttft_mean_ms, tpot_mean_ms, verdict, rouge1 (None if not asked),
         rules ("kept", or those that this variant breaks and the baseline does not), problem.
     """
-    rows = {}
-    for path in sorted(run.folder.glob("tune/*/variant.json")):
-        facts = Variant.read(path)
-        rows[facts.title] = _row(Run.open(path.parent)) | {"problem": facts.problem}
-    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("variant")
+    paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
+    found = [(Variant.read(path), path.parent) for path in paths]
+    rows = [_row(Run.open(folder)) | {"problem": variant.problem} for variant, folder in found]
+    titles = [variant.title for variant, _ in found]
+    frame = pd.DataFrame(rows, index=pd.Index(titles, name="variant"))
     if frame.empty:
         return frame
     baselines = frame[frame.index.str.startswith("baseline")]

@@ -118,6 +118,9 @@ def _of_run(run: Run, division: str) -> list[Refusal]:
     if accuracy.num_errors:
         text = f"has loadgen errors, number of errors: {accuracy.num_errors}"
         refusals.append(Refusal(place(run), "loadgen_errors_check", text))
+    if run.params.engine == "echo":
+        text = "the echo engine answered: no model was run"
+        refusals.append(Refusal(place(run), "rules", text))
     if division == "closed" and not is_official(run.params, run.model, run.dataset):
         text = "the closed division wants the official model, dataset and prompt"
         refusals.append(Refusal(place(run), "rules", text))

