@@ -121,3 +121,17 @@ def test_names_out_of_files_are_shown_and_not_obeyed(tmp_path):
     ]
     assert not [text for text in said if "<img" in text or "[a](b)" in text]
     assert "&lt;img src=x onerror=alert(1)&gt;" in " ".join(said)
+
+
+@pytest.mark.parametrize(
+    ("first_s", "words"),
+    [
+        (0.2, "not the capacity: the machine may do more"),
+        (3.0, "but TTFT exceeded the limits: within them the machine serves less than this"),
+    ],
+)
+def test_a_rate_over_the_limits_is_not_said_to_leave_room(tmp_path, first_s, words):
+    rows = [(2 * i, 2 * i, 2 * i, 2 * i + first_s, 2 * i + 3.5, 9, 50) for i in range(60)]
+    folder = write_facts(tmp_path / "run", RunParams())
+    write_test(folder / "performance", RESULT, make_records(rows))
+    assert words in Report(Run.open(folder)).throughput().parts[0]

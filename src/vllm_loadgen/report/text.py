@@ -13,7 +13,7 @@ from vllm_loadgen.analysis.roofline import Roofline
 from vllm_loadgen.analysis.words import count
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.findings.overload import overloaded
-from vllm_loadgen.findings.validity import what_would_make_valid
+from vllm_loadgen.findings.validity import limit, what_would_make_valid
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published
@@ -103,15 +103,7 @@ def throughput_text(run: Run, test: Test) -> str:
     if test.result.scenario == "Server":
         text.append(
             f"{load.arrivals_per_s:.3f} queries/s arrived and {load.completions_per_s:.3f} were "
-            "completed while they did. "
-            + (
-                "**Arrivals exceeded capacity**: the queries in the system grew by "
-                f"{load.queue_growth_per_s:.2g} a second, so the measured rate is the capacity "
-                "and latencies grow with the length of the test."
-                if overloaded(test)
-                else "No queue built up, so the measured rate is the offered one, not the "
-                "capacity: the machine may do more (Offline tells how much)."
-            )
+            f"completed while they did. {_against_capacity(test)}"
         )
     text.append(
         f"On average {load.mean_served:.1f} queries were answered at once, at most "
@@ -123,6 +115,24 @@ def throughput_text(run: Run, test: Test) -> str:
         f"they were like these, would take {held.full_dataset_hours:.1f} hours."
     )
     return " ".join(text)
+
+
+def _against_capacity(test: Test) -> str:
+    """What the rate of a Server test says of the machine."""
+    if overloaded(test):
+        return (
+            "**Arrivals exceeded capacity**: the queries in the system grew by "
+            f"{test.load.queue_growth_per_s:.2g} a second, so the measured rate is the capacity "
+            "and latencies grow with the length of the test."
+        )
+    offered = "No queue built up, so the measured rate is the offered one"
+    found = [limit(test, name) for name in ("ttft", "tpot")]
+    if broken := [one.title for one in found if one and one.severity == "problem"]:
+        return (
+            f"{offered}, but {' and '.join(broken).replace(' exceeds its limit', '')} exceeded "
+            "the limits: within them the machine serves less than this."
+        )
+    return f"{offered}, not the capacity: the machine may do more (Offline tells how much)."
 
 
 def latency_text(test: Test) -> str:
