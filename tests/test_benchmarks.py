@@ -17,6 +17,7 @@ def importable(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["Server", "Offline", "empty"])
 def test_one_measurement_of_the_ceiling(kind):
     command = [sys.executable, str(BENCHMARKS / "ceiling.py"), kind, "1500", "3000"]

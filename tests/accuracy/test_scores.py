@@ -284,6 +284,7 @@ def test_a_damaged_baseline_file_is_named(tmp_path: Path) -> None:
         baseline.load_baseline(key(), path)
 
 
+@pytest.mark.process
 def test_reference_engine_answers_as_one_step_at_a_time(tmp_path: Path) -> None:
     """Padding, order and the end of text: against the plain argmax of each prompt alone."""
     import torch
