@@ -267,3 +267,8 @@ def test_token_ids_of_another_model_are_refused_before_loading(params, tmp_path)
     dataset.write_text(json.dumps([{"tok_input": [2**40, 2, 3], "output": "x"}]))
     with pytest.raises(ParameterError, match="holds the token id 1099511627776"):
         LiveRun.start(params.changed(dataset=str(dataset)))
+
+
+def test_only_a_test_that_is_there_gets_another_name(params):
+    with pytest.raises(ParameterError, match="name = 'a': is no test of this run"):
+        LiveRun.start(params).rename("a", "b")

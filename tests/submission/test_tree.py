@@ -374,3 +374,10 @@ def test_a_summary_of_another_test_is_refused(server: Path, tmp_path: Path) -> N
     (server / "performance" / "mlperf_log_summary.txt").write_text("")
     with pytest.raises(BenchmarkError, match=r"mlperf_log_summary\.txt is not that of this test"):
         build([server], tmp_path / "out")
+
+
+def test_a_place_that_cannot_be_written_is_one_line(server: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("x")
+    with pytest.raises(ParameterError, match=r"out = .*cannot be written"):
+        build([server], blocked)

@@ -177,7 +177,13 @@ class LiveRun:
         raise ParameterError("target_qps", "auto", "is no rate to run a test at", cure)
 
     def rename(self, name: str, new_name: str) -> None:
-        """Give a test another name."""
+        """Give a test another name.
+
+        Raises:
+            ParameterError: if there is no such test.
+        """
+        if not self.read().has(name):
+            raise ParameterError("name", name, "is no test of this run", "give one that is there")
         (self.folder / name).rename(self.folder / new_name)
         self.read().summary.renamed(name, new_name).write(self.folder / "summary.json")
 

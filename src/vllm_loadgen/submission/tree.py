@@ -70,6 +70,11 @@ def build_submission(
     description = _describe_system(runs, division, submitter, system_name, status, system or {})
     if root.exists():
         raise BenchmarkError(f"{root} exists, and nothing is overwritten. Give another folder.")
+    try:
+        root.mkdir(parents=True)
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror}"
+        raise ParameterError("out", str(out), problem, "give a new folder") from None
     mapping: dict[str, str] = {}
     for run in runs:
         benchmark, suite = _benchmark_folder(run, division), run.params.rules.suite.folder
