@@ -112,11 +112,10 @@ def test_an_engine_that_gives_no_answer_is_one_error(tmp_path, warmup_queries, w
     params = echo_params(
         engine_options={"ttft_ms": 3_600_000.0}, stall_timeout_s=1, warmup_queries=warmup_queries
     )
-    with (
-        Session(params, "", tmp_path / "engine.log") as session,
-        pytest.raises(EngineError, match=words),
-    ):
-        session.run(params, PROMPTS, "performance", tmp_path)
+    with Session(params, "", tmp_path / "engine.log") as session:
+        with pytest.raises(EngineError, match=words):
+            session.run(params, PROMPTS, "performance", tmp_path)
+        assert not session.alive
 
 
 def test_what_a_callback_raises_ends_the_test_at_once(tmp_path):

@@ -139,6 +139,7 @@ class Session:
 
     def _check(self, event: Event) -> None:
         if isinstance(event, Refused):
+            self.close()  # it may hang, and would hold its memory
             raise EngineError(f"{event.message}\n{self._tail()}".rstrip())
         if isinstance(event, Ended) and event.status == "failed":
             self.close()

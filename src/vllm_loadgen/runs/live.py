@@ -31,8 +31,6 @@ SAME_IN_A_RUN = (
     "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "kv_cache_dtype", "quantization",
     "load_format", "enable_prefix_caching", "engine_options", "seed",
 )  # fmt: skip
-
-
 # What is loaded from the start.
 SAME_DATA = ("model", "model_revision", "dataset", "num_samples", "dtype")
 
@@ -288,7 +286,7 @@ def _check_same(
         _refuse_to_mix(folder, f"{before.name} in {before.dtype}")
     if not any(folder.rglob("result.json")):
         return
-    known_params = RunParams.from_yaml(folder / "params.yaml")
+    known_params = RunParams.recorded(folder / "params.yaml")
     for name in SAME_IN_A_RUN:
         if getattr(known_params, name) != getattr(params, name):
             _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")

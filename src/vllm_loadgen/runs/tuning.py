@@ -54,9 +54,10 @@ def _measure(run: LiveRun, asked: Variant) -> str:
 
     What an earlier tuning under this run_name finished is not made again, what failed is.
     """
-    name = _place(run, asked)
     problem = ""
-    with run.variant(name, **asked.changes) as variant:
+    with run.variant(_place(run, asked), **asked.changes) as variant:
+        # Until it has ended it is one that did not.
+        asked.model_copy(update={"problem": "interrupted"}).write(variant.folder / VARIANT)
         try:
             variant.once("performance")
             if run.params.tune_accuracy:
@@ -64,7 +65,7 @@ def _measure(run: LiveRun, asked: Variant) -> str:
                 variant.score()
         except BenchmarkError as error:
             problem = str(error).splitlines()[0]
-    asked.model_copy(update={"problem": problem}).write(run.folder / name / VARIANT)
+    asked.model_copy(update={"problem": problem}).write(variant.folder / VARIANT)
     return problem
 
 
@@ -77,10 +78,7 @@ def _place(run: LiveRun, asked: Variant) -> str:
         if (known.title, known.changes or asked.changes) == (asked.title, asked.changes):
             return f"tune/{path.parent.name}"
     taken = [int(path.name) for path in run.folder.glob("tune/*") if path.name.isdigit()]
-    name = f"tune/{max(taken, default=-1) + 1:02d}"
-    (run.folder / name).mkdir(parents=True)
-    asked.model_copy(update={"problem": "interrupted"}).write(run.folder / name / VARIANT)
-    return name
+    return f"tune/{max(taken, default=-1) + 1:02d}"
 
 
 def tune_table(run: Run) -> pd.DataFrame:
