@@ -1,20 +1,23 @@
 """The one writer of a run's files: each is there whole or not at all, and JSON never holds NaN."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 from pydantic_core import to_json
 
+from vllm_loadgen.errors import BenchmarkError
+
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all (a full disk leaves no half file)."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+    """Write a text file (see ``whole``)."""
+    with whole(path) as part:
+        part.write_text(text)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file; NaN and infinity, which JSON has not, become null.
+    """Write a JSON file (see ``whole``); NaN and infinity, which JSON has not, become null.
 
     Args:
         value: a pydantic model, or plain values; numpy's numbers are taken as floats.
@@ -23,7 +26,25 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as parquet, without its index."""
+    """Write a table as parquet, without its index (see ``whole``)."""
+    with whole(path) as part:
+        frame.to_parquet(part, index=False)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A path to write to, which then becomes ``path``: a full disk leaves the old file, or none.
+
+    Raises:
+        BenchmarkError: if it cannot be written.
+    """
     part = path.with_name(f"{path.name}.part")
-    frame.to_parquet(part, index=False)
-    part.replace(path)
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        problem = error.strerror or str(error)
+        cure = "Make room, or give another outputs, and run again"
+        raise BenchmarkError(f"{path} cannot be written: {problem}. {cure}.") from None
+    finally:
+        part.unlink(missing_ok=True)

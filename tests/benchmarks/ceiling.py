@@ -23,7 +23,7 @@ from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.log import read_log
-from vllm_loadgen.harness.worker import no_garbage_collection
+from vllm_loadgen.harness.watch import no_garbage_collection
 from vllm_loadgen.params import RunParams
 
 SAMPLES = 1000

@@ -14,7 +14,8 @@ from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.sut import Sut
-from vllm_loadgen.harness.worker import answer_all, no_garbage_collection
+from vllm_loadgen.harness.watch import no_garbage_collection
+from vllm_loadgen.harness.worker import answer_all
 from vllm_loadgen.params import RunParams
 
 

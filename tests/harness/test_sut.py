@@ -88,6 +88,31 @@ def test_a_failure_is_kept_for_whoever_watches(told):
     loop, engine = asyncio.new_event_loop(), Held()
     sut = Sut(engine, PROMPTS, loop)
     drive(sut, loop, [1, 2], [0, 1])
-    sut.failed(0, RuntimeError("first"))
-    sut.failed(1, RuntimeError("second"))
+    sut.failed(RuntimeError("first"))
+    sut.failed(RuntimeError("second"))
     assert str(sut.failure) == "first"
+
+
+def test_a_refused_query_is_answered_without_a_token_and_makes_room(told):
+    loop, engine = asyncio.new_event_loop(), Held()
+    sut = Sut(engine, PROMPTS, loop, concurrency=1)
+    drive(sut, loop, [70, 71], [0, 1])
+    sut.first(0, 5, None)
+    sut.refuse(0, ValueError("too long"))
+    turn(loop)
+    assert told == [("FirstTokenComplete", [70]), ("QuerySamplesComplete", [70])]
+    assert sut.refused == {0: "ValueError: too long"}
+    assert (sut.records.output_tokens[0], sut.records.done_ns[0] > 0) == (0, True)
+    assert engine.rows == [0, 1]
+    assert sut.failure is None
+
+
+def test_answers_are_kept_only_when_asked_for(told):
+    loop, engine = asyncio.new_event_loop(), Held()
+    for keep, kept in ((True, [5, 6, 7]), (False, None)):
+        sut = Sut(engine, PROMPTS, loop, keep_answers=keep)
+        drive(sut, loop, [1], [2])
+        sut.first(0, 5, None)
+        sut.done(0, [6, 7])
+        turn(loop)
+        assert (None if sut.answers is None else list(sut.answers[0])) == kept

@@ -67,6 +67,11 @@ def distribution(values: pd.Series) -> Distribution:
     )
 
 
+def answered(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Which queries have a whole answer; one that the engine refused ends without a token."""
+    return frame["done_s"].notna() & (frame["output_tokens"] > 0)
+
+
 def metrics(frame: pd.DataFrame, scenario: str) -> Metrics:
     """Throughput and latencies of a test.
 
@@ -79,7 +84,7 @@ def metrics(frame: pd.DataFrame, scenario: str) -> Metrics:
     Args:
         frame: of ``latencies``.
     """
-    done = frame.dropna(subset=["done_s"])
+    done = frame[answered(frame)]
     duration_s = float(done["done_s"].max()) if len(done) else 0.0
     tokens = int(done["output_tokens"].sum())
     server = scenario == "Server" and len(done) > 1
@@ -127,7 +132,7 @@ def kept_share(frame: pd.DataFrame, limits_ms: dict[str, float]) -> float:
     Args:
         frame: of ``latencies``. limits_ms: of ``early_stopping.limits_ms``.
     """
-    kept = frame["done_s"].notna()
+    kept = answered(frame)
     for name, limit in limits_ms.items():
         if limit:
             # An answer of one token has no TPOT to be over.

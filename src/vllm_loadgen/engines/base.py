@@ -23,8 +23,11 @@ class Sink(Protocol):
     def done(self, row: int, rest: Sequence[int]) -> None:
         """Query ``row`` is answered; ``rest`` holds the token ids after the first."""
 
-    def failed(self, row: int, error: BaseException) -> None:
-        """Query ``row`` will not be answered."""
+    def refuse(self, row: int, error: BaseException) -> None:
+        """The engine will not answer query ``row``, and goes on with the others."""
+
+    def failed(self, error: BaseException) -> None:
+        """The engine will answer nothing more."""
 
 
 class Engine(ABC):

@@ -18,7 +18,8 @@ class EchoEngine(Engine):
         tpot_ms: time for each further token.
         slots: most queries served at once, others wait; 0 is no limit, 1 a serial engine.
         output_tokens: tokens of an answer, in place of ``max_new_tokens``; 0 leaves it.
-        fail_at: the query with this number fails, as if the engine had died; -1 for none.
+        fail_at: at the query with this number the engine dies; -1 for none.
+        refuse_at: the query with this number is refused; -1 for none.
     """
 
     def __init__(
@@ -29,12 +30,14 @@ class EchoEngine(Engine):
         slots: int = 0,
         output_tokens: int = 0,
         fail_at: int = -1,
+        refuse_at: int = -1,
     ) -> None:
         self._length = output_tokens or max_new_tokens
         self._ttft_s = ttft_ms / 1000
         self._tpot_s = tpot_ms / 1000
         self._slots = slots
         self._fail_at = fail_at
+        self._refuse_at = refuse_at
         self._busy = 0
         self._served = 0
         self._waiting: deque[tuple[int, Sequence[int], Sink]] = deque()
@@ -53,7 +56,11 @@ class EchoEngine(Engine):
         self._busy += 1
         self._served += 1
         if self._served - 1 == self._fail_at:
-            sink.failed(row, RuntimeError("the echo engine was told to fail here"))
+            sink.failed(RuntimeError("the echo engine was told to fail here"))
+            return
+        if self._served - 1 == self._refuse_at:
+            self._busy -= 1
+            sink.refuse(row, ValueError("the echo engine was told to refuse this"))
             return
         started_ns = time.monotonic_ns()
         if self._ttft_s:

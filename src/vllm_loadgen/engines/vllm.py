@@ -146,10 +146,14 @@ class VllmEngine(Engine):
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            sink.failed(row, error)
+            # vLLM refuses a query by whatever its checks raise; only a dead engine ends them all.
+            if self._llm.errored:
+                sink.failed(error)
+            else:
+                sink.refuse(row, error.__cause__ or error)
             return
         if first:
-            sink.failed(row, EngineError(f"the engine answered query {row} with no token at all"))
+            sink.refuse(row, EngineError("the engine answered with no token at all"))
         else:
             sink.done(row, rest)
 

@@ -9,7 +9,8 @@ from vllm_loadgen.facts.base import Facts, Number, Part
 from vllm_loadgen.facts.scores import Score
 
 Mode = Literal["performance", "accuracy", "compliance"]
-Status = Literal["complete", "failed", "interrupted"]
+# "running" stands on the disk while a test is made; whoever reads it finds an interrupted one.
+Status = Literal["complete", "failed", "interrupted", "running"]
 
 
 class EffectiveSettings(Part):
@@ -92,6 +93,8 @@ class Result(LoadgenLog):
     Attributes:
         started_at: ISO 8601, UTC. duration_s: of the test. queries: that were issued.
         warmup_queries, warmup_s: before the clock started.
+        refused: queries that the engine would not answer. refused_because: its first reasons.
+        resumed_samples: of an accuracy test, answered by an earlier one that was interrupted.
     """
 
     mode: Mode = "performance"
@@ -103,6 +106,9 @@ class Result(LoadgenLog):
     queries: int = 0
     warmup_queries: int = 0
     warmup_s: float = 0.0
+    refused: int = 0
+    refused_because: tuple[str, ...] = ()
+    resumed_samples: int = 0
 
     @property
     def complete(self) -> bool:

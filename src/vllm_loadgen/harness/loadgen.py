@@ -153,17 +153,27 @@ def server_schedule_ns(seed: int, target_qps: float, queries: int) -> np.ndarray
     return np.concatenate(([0], np.cumsum(gaps_ns)[:-1])).astype(np.int64)
 
 
+def planned_ns(params: RunParams, seed: int, queries: int) -> np.ndarray | None:
+    """When the first queries of a test are due, int64 ns (queries,), from the schedule's start.
+
+    None in SingleStream, where a query is due when the one before is answered.
+    """
+    if params.scenario == "Offline":
+        return np.zeros(queries, dtype=np.int64)
+    if params.scenario != "Server":
+        return None
+    return server_schedule_ns(seed, params.rate, queries)
+
+
 def schedule_ns(params: RunParams, seed: int, issued_ns: np.ndarray) -> np.ndarray | None:
     """The due times of a test's queries, or None where a query is due when issued.
 
     The Server schedule is computed anew from LoadGen's seed; should the real one differ (another
     C++ library), queries would seem early or the harness absurdly late, and None is the answer.
     """
-    if params.scenario == "Offline":
-        return np.zeros(len(issued_ns), dtype=np.int64)
-    if params.scenario != "Server" or len(issued_ns) == 0:
-        return None
-    due = server_schedule_ns(seed, params.rate, len(issued_ns))
+    due = planned_ns(params, seed, len(issued_ns))
+    if due is None or params.scenario != "Server" or len(issued_ns) == 0:
+        return due
     late = issued_ns - due
     late = late - late.min()
     plausible = np.median(late) < 0.1 * (issued_ns[-1] - issued_ns[0] + 1e9)

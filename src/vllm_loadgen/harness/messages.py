@@ -25,6 +25,8 @@ class RunTest:
         prompts: token ids of each sample, by QSL index.
         folder: for logs, records and result.json.
         audit_config: LoadGen's audit.config, for a compliance test.
+        numbers: which samples of the dataset the prompts are, when an earlier test has answered
+            the others.
     """
 
     params: RunParams
@@ -32,6 +34,8 @@ class RunTest:
     mode: Mode
     folder: Path
     audit_config: Path | None = None
+    numbers: list[int] | None = field(default=None, repr=False)
+    resumed_samples: int = 0
 
 
 @dataclass(frozen=True)

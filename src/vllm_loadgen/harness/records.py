@@ -1,22 +1,27 @@
 """One row a query: when it was due, issued, started, had its first token, was done."""
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.facts.records import NULLABLE, TIMES
-
-MISSING = -1
-COUNTS = ("input_tokens", "output_tokens")
+from vllm_loadgen.facts.journal import COUNTED
+from vllm_loadgen.facts.records import MISSING, records_frame, schedule_start_ns
 
 
 class Recorder:
-    """Columns of plain 64-bit integers that grow by one row a query (72 bytes)."""
+    """Columns of plain 64-bit integers that grow by one row a query (64 bytes).
+
+    One thread appends, others may read beside it: slices are copies, rows are never taken away.
+
+    Attributes:
+        finished: the rows in the order of their completion.
+    """
 
     def __init__(self) -> None:
-        names = ("sample_index", "issued_ns", *NULLABLE, *COUNTS)
-        self._columns: dict[str, array[int]] = {name: array("q") for name in names}
+        self._columns: dict[str, array[int]] = {name: array("q") for name in COUNTED}
+        self.finished: array[int] = array("q")
         self.sample_index = self._columns["sample_index"]
         self.issued_ns = self._columns["issued_ns"]
         self.started_ns = self._columns["started_ns"]
@@ -40,26 +45,24 @@ class Recorder:
         self.output_tokens.append(0)
         return row
 
-    def start_ns(self, schedule_ns: np.ndarray | None = None) -> int:
-        """The run's start by ``time.monotonic_ns``; 0 without queries.
+    def start_ns(self, due_ns: np.ndarray | None = None) -> int:
+        """The test's start by ``time.monotonic_ns`` (see ``schedule_start_ns``)."""
+        return schedule_start_ns(np.array(self.issued_ns), due_ns)
 
-        The start of the schedule is the latest instant at which no query was issued early:
-        LoadGen does not tell it, and the harness can only be late.
+    def issued_since(self, row: int) -> dict[str, np.ndarray]:
+        """The columns from this row on, as they are now."""
+        end = len(self.output_tokens)  # the column that ``add`` appends to last
+        return {name: np.array(column[row:end]) for name, column in self._columns.items()}
 
-        Args:
-            schedule_ns: as in ``frame``.
-        """
-        issued = np.array(self.issued_ns)
-        if schedule_ns is not None:
-            # A test that was given up may still be issuing: queries after the schedule wait.
-            issued = issued[: len(schedule_ns)] - schedule_ns
-        return int(issued.min()) if len(issued) else 0
+    def of(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+        """The columns of these rows, as they are now."""
+        return {
+            name: np.array([column[row] for row in rows], np.int64)
+            for name, column in self._columns.items()
+        }
 
     def recent_ms(self, queries: int = 256) -> tuple[float | None, float | None]:
-        """Mean TTFT and TPOT, ms, of the last queries, from their issue, while a test runs.
-
-        Read beside the thread that appends: slices are copies, and rows are never taken away.
-        """
+        """Mean TTFT and TPOT, ms, of the last queries, from their issue, while a test runs."""
         rows = len(self.output_tokens)  # the column that ``add`` appends to last
         last = slice(max(0, rows - queries), rows)
         issued, first, done = (
@@ -71,25 +74,9 @@ class Recorder:
         each_ns = (done - first)[ended] / gaps[ended]
         return ttft_ms, float(each_ns.mean() / 1e6) if ended.any() else None
 
-    def frame(self, schedule_ns: np.ndarray | None = None) -> pd.DataFrame:
-        """The records, times in ns since the run's start, missing ones null.
-
-        Args:
-            schedule_ns: int64 (queries,), when each query was due, in ns since the start of
-                LoadGen's schedule; None when a query is due as it is issued (Offline: all at
-                once).
-
-        """
-        rows = len(self.output_tokens) if schedule_ns is None else len(schedule_ns)
-        frame = pd.DataFrame({name: np.array(c[:rows]) for name, c in self._columns.items()})
-        if schedule_ns is None:
-            frame.insert(1, "scheduled_ns", frame["issued_ns"])
-        else:
-            frame.insert(1, "scheduled_ns", self.start_ns(schedule_ns) + schedule_ns)
-        start_ns = self.start_ns(schedule_ns)
-        for name in TIMES:
-            known = frame[name] != MISSING
-            frame[name] = (frame[name] - start_ns).astype("Int64" if name in NULLABLE else "int64")
-            if name in NULLABLE:
-                frame.loc[~known, name] = pd.NA
-        return frame
+    def frame(self, due_ns: np.ndarray | None = None) -> pd.DataFrame:
+        """The records (see ``records_frame``); a test that was given up may still be issuing."""
+        rows = len(self.output_tokens)
+        return records_frame(
+            {name: np.array(column[:rows]) for name, column in self._columns.items()}, due_ns
+        )

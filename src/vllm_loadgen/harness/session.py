@@ -33,6 +33,7 @@ from vllm_loadgen.redact import environment_without_secrets
 
 ABORT_S = 5.0
 STOP_S = 20.0
+GRACE_S = 10.0  # the worker is asked first whether its engine stands still
 LOG_TAIL_LINES = 15
 
 
@@ -71,7 +72,7 @@ class Session:
         self._send(Start(params, str(model_path)))
         try:
             with progress.ticking("Loading the engine"):
-                self.engine = self._ready()
+                self.engine = self._ready(params.load_timeout_s)
         except BaseException:
             self._end(Abort(), ABORT_S)
             raise
@@ -83,6 +84,8 @@ class Session:
         mode: Mode,
         folder: Path,
         audit_config: Path | None = None,
+        numbers: list[int] | None = None,
+        resumed_samples: int = 0,
     ) -> None:
         """One LoadGen test; logs, records.parquet and result.json are in ``folder`` afterwards.
 
@@ -92,24 +95,27 @@ class Session:
             mode: "performance", "accuracy" or "compliance".
             folder: an empty folder.
             audit_config: LoadGen's audit.config, for a compliance test.
+            numbers, resumed_samples: see ``RunTest``.
 
         Raises:
             EngineError: if the engine died; what was measured until then is in ``folder``.
             KeyboardInterrupt: after an interrupt; likewise.
         """
         audit = audit_config.resolve() if audit_config else None
-        self._send(RunTest(params, prompts, mode, folder.resolve(), audit))
+        test = RunTest(params, prompts, mode, folder.resolve(), audit, numbers, resumed_samples)
         try:
-            self._follow(mode, expected_queries(params, len(prompts), mode))
+            self._send(test)
+            expected = expected_queries(params, len(prompts), mode)
+            self._follow(mode, expected, params.stall_timeout_s)
         except KeyboardInterrupt:
             # LoadGen cannot abort, so the process ends with the test; its records are kept.
             self._end(Abort(), ABORT_S)
             raise
 
-    def _follow(self, mode: Mode, expected: int) -> None:
+    def _follow(self, mode: Mode, expected: int, stall_s: float) -> None:
         with progress.bar(expected, f"{mode.capitalize()} run") as shown:
             begin = time.monotonic()
-            while isinstance(event := self._receive(), Progress):
+            while isinstance(event := self._receive(stall_s), Progress):
                 if event.issued > (shown.total or 0):
                     shown.total = event.issued
                 rate = event.tokens / (time.monotonic() - begin)
@@ -123,15 +129,24 @@ class Session:
         except OSError:
             raise self._dead() from None
 
-    def _receive(self) -> Event:
+    def _receive(self, limit_s: float) -> Event:
+        """The next event.
+
+        Raises:
+            EngineError: if the process has ended, or stands still: it watches its engine by
+                the same limit, so that its silence is its own.
+        """
         try:
-            event: Event = self._pipe.recv()
-            return event
+            if self._pipe.poll(limit_s + GRACE_S):
+                event: Event = self._pipe.recv()
+                return event
         except (EOFError, OSError):
             raise self._dead() from None
+        self._kill()
+        raise EngineError(f"the engine's process stood still for {limit_s:.0f} s and was ended.")
 
-    def _ready(self) -> EngineFacts:
-        event = self._receive()
+    def _ready(self, limit_s: float) -> EngineFacts:
+        event = self._receive(limit_s)
         self._check(event)
         if not isinstance(event, Ready):
             raise EngineError(f"the engine's process answered {event} out of turn.")
@@ -175,10 +190,16 @@ class Session:
     def _end(self, command: Command, patience_s: float) -> None:
         """Tell the worker to end, give it some time to tidy up, and end what is left of it."""
         atexit.unregister(self.close)
-        if self.alive:
-            with suppress(OSError, subprocess.TimeoutExpired):
-                self._pipe.send(command)
-                self._process.wait(patience_s)
+        try:
+            if self.alive:
+                with suppress(OSError, subprocess.TimeoutExpired):
+                    self._pipe.send(command)
+                    self._process.wait(patience_s)
+        finally:  # an interrupt of the patience, too
+            self._kill()
+
+    def _kill(self) -> None:
+        """End what is left of the worker and all that it started, now."""
         with suppress(ProcessLookupError):
             # The engine's own children share the worker's session.
             os.killpg(self._process.pid, signal.SIGKILL)

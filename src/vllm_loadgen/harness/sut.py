@@ -27,6 +27,13 @@ class Sut:
         concurrency: most queries in the engine at once; others wait here. None is no limit.
         longest_first: queries that come together go to the engine by falling prompt length,
             within each pass of the dataset (the rules forbid to sort beyond one).
+        keep_answers: hold each answer in ``answers`` until somebody takes it from there.
+
+    Attributes:
+        answers: token ids by row; None unless they are kept.
+        refused: what the engine said of each query that it would not answer.
+        failure: why the test cannot go on: LoadGen would wait for ever, so whoever watches the
+            test must give it up.
     """
 
     def __init__(
@@ -36,6 +43,7 @@ class Sut:
         loop: asyncio.AbstractEventLoop,
         concurrency: int | None = None,
         longest_first: bool = False,
+        keep_answers: bool = False,
     ) -> None:
         self.records = Recorder()
         self._engine = engine
@@ -51,9 +59,10 @@ class Sut:
         self._first_tokens: dict[int, int] = {}
         self._new_first: list[int] = []
         self._new_done: list[tuple[int, Sequence[int]]] = []
+        self._new_refused: list[int] = []
         self._flush_due = False
-        # Why a query cannot be answered: LoadGen would wait for it for ever, so whoever watches
-        # the test must give it up.
+        self.answers: dict[int, Sequence[int]] | None = {} if keep_answers else None
+        self.refused: dict[int, str] = {}
         self.failure: BaseException | None = None
         self.first_count = 0
         self.done_count = 0
@@ -110,8 +119,15 @@ class Sut:
         self._in_engine -= 1
         self._flush_soon()
 
-    def failed(self, row: int, error: BaseException) -> None:
-        """An engine's failure (see ``Sink``)."""
+    def refuse(self, row: int, error: BaseException) -> None:
+        """An engine's refusal of one query (see ``Sink``)."""
+        self.refused[row] = describe(error)
+        self._new_refused.append(row)
+        self._in_engine -= 1
+        self._flush_soon()
+
+    def failed(self, error: BaseException) -> None:
+        """An engine's end (see ``Sink``)."""
         self.failure = self.failure or error
 
     def _flush_soon(self) -> None:
@@ -124,10 +140,14 @@ class Sut:
         self._flush_due = False
         firsts, self._new_first = self._new_first, []
         dones, self._new_done = self._new_done, []
+        refused, self._new_refused = self._new_refused, []
         if firsts:
             self._tell_firsts(firsts)
         if dones:
             self._tell_dones(dones)
+        if refused:
+            self._tell_refused(refused)
+        if dones or refused:
             self._feed()
 
     def _tell_firsts(self, rows: list[int]) -> None:
@@ -153,9 +173,28 @@ class Sut:
             self.records.done_ns[row] = now_ns
             self.records.output_tokens[row] = len(answer)
             self.token_count += len(answer)
+            if self.answers is not None:
+                self.answers[row] = answer
             address, length = answer.buffer_info()
             responses.append(
                 lg.QuerySampleResponse(self._ids[row], address, length * answer.itemsize, length)
             )
         lg.QuerySamplesComplete(responses)
         self.done_count += len(dones)
+        self.records.finished.extend(row for row, _ in dones)
+
+    def _tell_refused(self, rows: list[int]) -> None:
+        """LoadGen waits for every query, so it is given an answer without a token."""
+        now_ns = time.monotonic_ns()
+        for row in rows:
+            self._first_tokens.pop(row, None)
+            self.records.done_ns[row] = now_ns
+        lg.QuerySamplesComplete([lg.QuerySampleResponse(self._ids[row], 0, 0, 0) for row in rows])
+        self.done_count += len(rows)
+        self.records.finished.extend(rows)
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one line; the message alone may be empty."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

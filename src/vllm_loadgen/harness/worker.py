@@ -7,15 +7,14 @@ the pipe closes (its parent is gone) or when a test cannot go on: LoadGen has no
 """
 
 import asyncio
-import gc
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, cycle, islice
@@ -24,33 +23,36 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.engines.echo import EchoEngine
-from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.errors import BenchmarkError, EngineError
+from vllm_loadgen.facts.journal import JOURNAL
 from vllm_loadgen.facts.results import Result
 from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness import loadgen
+from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.log import read_log
 from vllm_loadgen.harness.messages import (
     Abort,
     Command,
     Ended,
     Event,
-    Progress,
     Ready,
     Refused,
     RunTest,
     Start,
     Stop,
 )
-from vllm_loadgen.harness.records import Recorder
-from vllm_loadgen.harness.sut import Sut
+from vllm_loadgen.harness.sut import Sut, describe
 from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
+from vllm_loadgen.harness.watch import Watch
 from vllm_loadgen.params import RunParams
 
 T = TypeVar("T")
-PROGRESS_INTERVAL_S = 0.5
+LOOK_S = 0.5
+MOST_REASONS = 3
 
 
 class Worker:
@@ -60,7 +62,8 @@ class Worker:
         self._pipe = pipe
         self._engine: Engine | None = None
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="engine", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
+        self._thread.start()
 
     def serve(self) -> None:
         """Answer commands until told to stop or the parent is gone."""
@@ -90,29 +93,52 @@ class Worker:
         params, prompts, folder = command.params, command.prompts, command.folder
         conf = loadgen.user_conf(params, len(prompts))
         settings = loadgen.make_settings(params, command.mode, conf, folder / "user.conf")
-        warmup_s = self._warm_up(engine, prompts, params)
-        sut = Sut(engine, prompts, self._loop, params.concurrency, params.longest_first)
-        # What a callback raises would be logged and forgotten, and its query waited for for ever.
-        self._loop.set_exception_handler(partial(_note_failure, sut))
-        test = LoadgenTest(sut, len(prompts), settings, folder, command.audit_config)
-        started_at = datetime.now(UTC).isoformat(timespec="seconds")
-        engine.steps()  # those of the warm-up are nobody's
-        with Telemetry(params.tensor_parallel_size) as telemetry:
-            ended = test.run(self._pipe, params.stall_timeout_s)
-        result = Result(
+        begun = Result(
             mode=command.mode,
-            status=ended.status,
+            status="running",
             scenario=params.scenario,
             benchmark=params.benchmark,
-            started_at=started_at,
-            duration_s=round(test.duration_s, 6),
-            queries=len(sut.records),
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             warmup_queries=params.warmup_queries,
-            warmup_s=round(warmup_s, 3),
+            warmup_s=round(self._warm_up(engine, prompts, params), 3),
+            resumed_samples=command.resumed_samples,
         )
-        start_ns = _write(result, sut.records, params, settings.schedule_rng_seed, folder)
+        begun.write(folder / "result.json")  # whoever is killed leaves this, and the journal
+        sut = Sut(
+            engine, prompts, self._loop, params.concurrency, params.longest_first,
+            keep_answers=command.mode == "accuracy",
+        )  # fmt: skip
+        # What a callback raises would be logged and forgotten, and its query waited for for ever.
+        self._loop.set_exception_handler(partial(_note_failure, sut))
+        due_ns = partial(loadgen.planned_ns, params, settings.schedule_rng_seed)
+        engine.steps()  # those of the warm-up are nobody's
+        with (
+            Telemetry(params.tensor_parallel_size) as telemetry,
+            Journal(folder, sut, due_ns, command.numbers) as journal,
+        ):
+            watch = Watch(
+                sut, self._loop, self._thread, journal, self._pipe, params.stall_timeout_s
+            )
+            test = partial(
+                loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config
+            )
+            ended = watch.run(test)
+        result = begun.model_copy(
+            update={
+                "status": ended.status,
+                "duration_s": round(watch.duration_s, 6),
+                "queries": len(sut.records),
+                "refused": len(sut.refused),
+                "refused_because": tuple(dict.fromkeys(sut.refused.values()))[:MOST_REASONS],
+            }
+        )
+        due = loadgen.schedule_ns(
+            params, settings.schedule_rng_seed, np.array(sut.records.issued_ns)
+        )
+        start_ns = sut.records.start_ns(due)
         write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
         write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
+        _write(result, _records(sut, due, command.numbers), folder)
         return ended
 
     def _warm_up(self, engine: Engine, prompts: list[list[int]], params: RunParams) -> float:
@@ -144,100 +170,38 @@ class Worker:
         begin = time.monotonic()
         while True:
             with suppress(TimeoutError):
-                return future.result(PROGRESS_INTERVAL_S)
+                return future.result(LOOK_S)
             if self._pipe.poll() and isinstance(self._pipe.recv(), Abort | Stop):
                 raise EOFError
             if time.monotonic() - begin > limit_s:
                 raise BenchmarkError(f"{what} did not end within {limit_s:.0f} s")
+            if not self._thread.is_alive():
+                raise BenchmarkError(f"{what} cannot end: the engine's event loop has ended")
 
 
 def _note_failure(sut: Sut, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """The loop's exception handler during a test."""
     loop.default_exception_handler(context)
-    sut.failed(-1, context.get("exception") or RuntimeError(context["message"]))
+    sut.failed(context.get("exception") or RuntimeError(context["message"]))
 
 
-def _write(result: Result, records: Recorder, params: RunParams, seed: int, folder: Path) -> int:
-    """Records and result.json; returns the run's start by ``time.monotonic_ns``."""
+def _records(sut: Sut, due_ns: np.ndarray | None, numbers: Sequence[int] | None) -> pd.DataFrame:
+    """The records, with samples by their number in the whole dataset."""
+    records = sut.records.frame(due_ns)
+    if numbers is not None:
+        records["sample_index"] = np.array(numbers, np.int64)[records["sample_index"]]
+    return records
+
+
+def _write(result: Result, records: pd.DataFrame, folder: Path) -> None:
+    """records.parquet and result.json, and the journal away that they stand for."""
     if result.complete:
         result = result.with_log(read_log(folder))
-    due = loadgen.schedule_ns(params, seed, np.array(records.issued_ns))
-    write_frame(folder / "records.parquet", records.frame(due))
+    write_frame(folder / "records.parquet", records)
     result.write(folder / "result.json")
-    return records.start_ns(due)
-
-
-class LoadgenTest:
-    """One LoadGen test in a thread, watched from the worker's main thread."""
-
-    def __init__(
-        self, sut: Sut, samples: int, settings: Any, folder: Path, audit_config: Path | None
-    ) -> None:
-        self.duration_s = 0.0
-        self._sut = sut
-        self._error: BaseException | None = None
-        self._args = (sut, samples, settings, folder, audit_config)
-
-    def _start_test(self) -> None:
-        try:
-            loadgen.run_test(*self._args)
-        except BaseException as error:
-            self._error = error
-
-    def run(self, pipe: Connection, stall_s: float) -> Ended:
-        """Run to the end, and report progress."""
-        thread = threading.Thread(target=self._start_test, name="loadgen", daemon=True)
-        with no_garbage_collection():
-            begin = time.monotonic()
-            thread.start()
-            try:
-                ended = self._watch(thread, pipe, stall_s)
-            finally:
-                self.duration_s = time.monotonic() - begin
-        if self._error is not None:
-            raise self._error
-        return ended
-
-    def _watch(self, thread: threading.Thread, pipe: Connection, stall_s: float) -> Ended:
-        sut = self._sut
-        moved_at, last = time.monotonic(), -1
-        while True:
-            thread.join(PROGRESS_INTERVAL_S)
-            now = sut.first_count + sut.done_count
-            if now != last or len(sut.records) == sut.done_count:
-                moved_at, last = time.monotonic(), now
-            pipe.send(
-                Progress(
-                    len(sut.records), sut.done_count, sut.token_count, *sut.records.recent_ms()
-                )
-            )
-            if not thread.is_alive():
-                return Ended("complete")
-            if sut.failure is not None:
-                return Ended("failed", f"the engine died: {describe(sut.failure)}")
-            if time.monotonic() - moved_at > stall_s:
-                return Ended("failed", f"the engine gave no answer for {stall_s:.0f} s")
-            if pipe.poll() and isinstance(pipe.recv(), Abort):
-                return Ended("interrupted", "interrupted")
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Nothing pauses the body, and objects made before it are not looked at again."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
-
-
-def describe(error: BaseException) -> str:
-    """An exception as one line; the message alone may be empty."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    # The answers of an accuracy test that did not come to its end are nowhere else.
+    if result.complete or result.mode != "accuracy":
+        (folder / JOURNAL).unlink()
 
 
 def make_engine(params: RunParams, model_path: str) -> Engine:
@@ -250,13 +214,21 @@ def make_engine(params: RunParams, model_path: str) -> Engine:
 
 
 async def answer_all(engine: Engine, prompts: Sequence[Sequence[int]]) -> None:
-    """Let the engine answer ``prompts`` at once and wait for all of them."""
+    """Let the engine answer ``prompts`` at once and wait for all of them.
+
+    Raises:
+        EngineError: if it answers none.
+    """
     loop = asyncio.get_running_loop()
     answered: list[asyncio.Future[None]] = [loop.create_future() for _ in prompts]
     sink = _WarmUp(answered)
     for row, prompt in enumerate(prompts):
         engine.submit(row, prompt, sink)
-    await asyncio.gather(*answered)
+    problems = await asyncio.gather(*answered, return_exceptions=True)
+    # A query that is refused now is refused in the test, and counted there.
+    refusals = [problem for problem in problems if problem is not None]
+    if len(refusals) == len(prompts):
+        raise EngineError(f"the warm-up had no answer: {describe(refusals[0])}")
 
 
 class _WarmUp:
@@ -271,8 +243,13 @@ class _WarmUp:
     def done(self, row: int, rest: Sequence[int]) -> None:
         self._answered[row].set_result(None)
 
-    def failed(self, row: int, error: BaseException) -> None:
+    def refuse(self, row: int, error: BaseException) -> None:
         self._answered[row].set_exception(error)
+
+    def failed(self, error: BaseException) -> None:
+        for answer in self._answered:
+            if not answer.done():
+                answer.set_exception(error)
 
 
 def main() -> None:

@@ -13,7 +13,8 @@ from vllm_loadgen.analysis.load import Load, load_of, load_over_time
 from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics, metrics_table
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.inputs import Environment
-from vllm_loadgen.facts.records import read_frame, read_records
+from vllm_loadgen.facts.journal import JOURNAL, read_journal
+from vllm_loadgen.facts.records import TIMES, read_frame, read_records
 from vllm_loadgen.facts.results import Metrics, Result, TestSummary
 from vllm_loadgen.params import RunParams
 
@@ -40,7 +41,7 @@ class Test:
 
     @classmethod
     def open(cls, folder: Path) -> "Test":
-        """The test in a folder.
+        """The test in a folder; one that was killed is as interrupted, with what it wrote.
 
         Raises:
             BenchmarkError: if its facts cannot be read.
@@ -48,8 +49,10 @@ class Test:
         own = folder / "params.yaml"
         if not own.is_file():  # the run's parameters are the test's
             own = next(p / "params.yaml" for p in folder.parents if (p / "params.yaml").is_file())
-        result = Result.read(folder / "result.json")
-        return cls(result, RunParams.recorded(own), folder, lambda name: _table(folder, name))
+        result, params = Result.read(folder / "result.json"), RunParams.recorded(own)
+        if result.status != "running":
+            return cls(result, params, folder, lambda name: _table(folder, name))
+        return cls(_cut_off(result, folder), params, folder, lambda name: _left(folder, name))
 
     @cached_property
     def environment(self) -> Environment | None:
@@ -151,3 +154,18 @@ def _table(folder: Path, name: str) -> pd.DataFrame:
     if name == "records":
         return read_records(path)
     return read_frame(path) if path.is_file() else pd.DataFrame()
+
+
+def _cut_off(result: Result, folder: Path) -> Result:
+    """result.json of a test whose process was ended from outside, by what reached the disk."""
+    records = _left(folder, "records")
+    last_ns = records[[*TIMES]].max().max() if len(records) else 0
+    known = {"status": "interrupted", "queries": len(records), "duration_s": float(last_ns) / 1e9}
+    return result.model_copy(update=known)
+
+
+def _left(folder: Path, name: str) -> pd.DataFrame:
+    """A table of such a test; records are in the journal, unless it was ended while writing."""
+    if name == "records" and not (folder / "records.parquet").is_file():
+        return read_journal(folder / JOURNAL).records
+    return _table(folder, name)

@@ -42,6 +42,7 @@ def judge(run: Run, performance: Result, accuracy: Result | None) -> list[Rule]:
         *_how_the_engine_answers(run.params),
         *_outcome(run, performance, official),
         *_other_tests(run),
+        *_in_one_piece(accuracy),
     ]
 
 
@@ -295,6 +296,14 @@ def _other_tests(run: Run) -> list[Rule]:
             else judged(name, "PASS", status, status == "PASS", "", failed)
         )
     return rules
+
+
+def _in_one_piece(accuracy: Result | None) -> list[Rule]:
+    """A rule only for a test that was resumed: others are in one piece by themselves."""
+    if accuracy is None or not accuracy.resumed_samples:
+        return []
+    actual = f"resumed: {accuracy.resumed_samples} samples are of an interrupted test"
+    return [judged("Accuracy test", "in one piece", actual, False)]
 
 
 def _accuracy_rule(params: RunParams, accuracy: Accuracy | None) -> Rule:

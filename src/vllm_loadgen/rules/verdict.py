@@ -26,6 +26,9 @@ def effective_verdict(test: Test) -> tuple[str, list[str]]:
         return f"NOT VALID: the run was {result.status}", ["LoadGen did not reach its end."]
     if result.verdict != "VALID":
         return result.verdict or "NO VERDICT", list(result.verdict_reasons)
+    if result.refused:
+        refused = f"the engine refused {count(result.refused, 'query')}"
+        return f"NOT VALID: {refused}", list(result.refused_because)
     if result.num_errors:
         logged = count(result.num_errors, "error")
         return f"NOT VALID: LoadGen logged {logged}", list(result.error_lines)

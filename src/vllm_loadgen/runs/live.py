@@ -22,6 +22,7 @@ from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import test06
 from vllm_loadgen.rules.conformance import is_official
+from vllm_loadgen.runs import resume
 from vllm_loadgen.runs.folders import make_folder, make_room, writing
 
 # What decides answers and speed beside model and dataset; LoadGen's questions may differ.
@@ -116,10 +117,25 @@ class LiveRun:
             write_text(folder / "params.yaml", recorded(params).to_yaml())
             self.environment.write(folder / "environment.json")
             audit = test06.write_audit_config(folder) if mode == "compliance" else None
-            self.session().run(params, self.samples.prompts, mode, folder, audit)
+            if answered := self._answered_before(folder, params) if mode == "accuracy" else {}:
+                self._resume(folder, params, answered)
+            else:
+                self.session().run(params, self.samples.prompts, mode, folder, audit)
             test = Test.open(folder)
             self._note(name or mode, test.summary())
         return test
+
+    def _answered_before(self, folder: Path, params: RunParams) -> dict[int, list[int]]:
+        """What unfinished tests of this name have answered, if they were asked as this one is."""
+        return resume.answered_before(folder, lambda test: not self._differs(test, params))
+
+    def _resume(self, folder: Path, params: RunParams, answered: dict[int, list[int]]) -> None:
+        """The rest of an accuracy test that was interrupted."""
+        left = resume.left_over(answered, len(self.samples))
+        done = len(self.samples) - len(left)
+        print(f"{folder.name}: {done:,} of {len(self.samples):,} samples were answered before")
+        prompts = [self.samples.prompts[number] for number in left]
+        self.session().run(params, prompts, "accuracy", folder, numbers=left, resumed_samples=done)
 
     def once(self, name: str, mode: Mode = "performance", **changes: object) -> Test:
         """``perform``, unless the run has finished this test before; one that failed is made again.
@@ -142,12 +158,16 @@ class LiveRun:
         Raises:
             ParameterError: naming the first thing that differs.
         """
+        if differs := self._differs(test, asked):
+            problem = f"its test {name} was made with {differs}"
+            raise ParameterError("run_name", self.folder.name, problem, "give another run_name")
+
+    def _differs(self, test: Test, asked: RunParams) -> str:
+        """The first thing in which a test differs from what is asked now; or nothing."""
         facts = self.model, self.samples.facts
         mode, where = test.result.mode, test.environment or self.environment
         made = identity(mode, test.params, *facts, where)
-        if differs := difference(made, identity(mode, asked, *facts, self.environment)):
-            problem = f"its test {name} was made with {differs}"
-            raise ParameterError("run_name", self.folder.name, problem, "give another run_name")
+        return difference(made, identity(mode, asked, *facts, self.environment))
 
     def _asked(self, mode: Mode, changes: dict[str, object]) -> RunParams:
         """The parameters of a test.
@@ -213,7 +233,9 @@ class LiveRun:
 
     def score(self) -> pd.DataFrame:
         """Score the accuracy test; writes accuracy.json and returns the scores by sample."""
-        folder = self.folder / "accuracy"
+        folder, test = self.folder / "accuracy", self.read().test("accuracy")
+        if test.result.resumed_samples:
+            resume.join_logs(test, self._answered_before(folder, test.params))
         samples = scores.score_samples(
             folder / "mlperf_log_accuracy.json",
             self.samples.references,

@@ -1,0 +1,134 @@
+"""One LoadGen test in a thread of its own, and the watch over it: LoadGen has no way to abort."""
+
+import asyncio
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+
+from vllm_loadgen.harness.journal import Journal
+from vllm_loadgen.harness.messages import Abort, Ended, Progress
+from vllm_loadgen.harness.sut import Sut, describe
+
+TICK_S = 0.5
+
+
+class Watch:
+    """Runs a test until it ends, fails, stands still or is given up.
+
+    Args:
+        sut: what the test asks. loop: the SUT's, in ``loop_thread``.
+        journal: takes the records now and then.
+        pipe: progress goes out on it, and ``Abort`` comes in.
+        stall_s: an engine that owes answers and gives none for so long is dead.
+
+    Attributes:
+        duration_s: of the test.
+    """
+
+    def __init__(
+        self,
+        sut: Sut,
+        loop: asyncio.AbstractEventLoop,
+        loop_thread: threading.Thread,
+        journal: Journal,
+        pipe: Connection,
+        stall_s: float,
+    ) -> None:
+        self.duration_s = 0.0
+        self._sut = sut
+        self._loop = loop
+        self._loop_thread = loop_thread
+        self._journal = journal
+        self._pipe = pipe
+        self._stall_s = stall_s
+        self._error: BaseException | None = None
+        self._beat_at = time.monotonic()
+        self._beat_due = False
+
+    def run(self, test: Callable[[], None]) -> Ended:
+        """Run ``test``, which blocks until LoadGen is done, to its end.
+
+        Raises:
+            BaseException: what ``test`` raised.
+        """
+        thread = threading.Thread(target=self._run_test, args=(test,), name="loadgen", daemon=True)
+        with no_garbage_collection():
+            begin = time.monotonic()
+            thread.start()
+            try:
+                ended = self._until_its_end(thread)
+            finally:
+                self.duration_s = time.monotonic() - begin
+        with suppress(OSError):  # a full disk is told of by the next file
+            self._journal.note()
+        if self._error is not None:
+            raise self._error
+        return ended
+
+    def _run_test(self, test: Callable[[], None]) -> None:
+        try:
+            test()
+        except BaseException as error:
+            self._error = error
+
+    def _until_its_end(self, thread: threading.Thread) -> Ended:
+        self._beat_at = moved_at = time.monotonic()
+        last = -1
+        while True:
+            thread.join(TICK_S)
+            sut = self._sut
+            now = sut.first_count + sut.done_count
+            if now != last or len(sut.records) == sut.done_count:
+                moved_at, last = time.monotonic(), now
+            means = sut.records.recent_ms()
+            self._pipe.send(Progress(len(sut.records), sut.done_count, sut.token_count, *means))
+            if not thread.is_alive():
+                return Ended("complete")
+            if problem := self._problem(moved_at) or self._note():
+                return Ended("failed", problem)
+            if self._pipe.poll() and isinstance(self._pipe.recv(), Abort):
+                return Ended("interrupted", "interrupted")
+
+    def _problem(self, moved_at: float) -> str:
+        """Why the test cannot go on; empty if it can."""
+        if self._sut.failure is not None:
+            return f"the engine died: {describe(self._sut.failure)}"
+        if not self._loop_thread.is_alive():
+            return "the engine's event loop has ended"
+        # A loop that stands still would look idle: while all that it knows of is answered, it owes
+        # nothing.
+        if not self._beat_due:
+            self._beat_due = True
+            self._loop.call_soon_threadsafe(self._beat)
+        if time.monotonic() - self._beat_at > self._stall_s:
+            return f"the engine's event loop stood still for {self._stall_s:.0f} s"
+        if time.monotonic() - moved_at > self._stall_s:
+            return f"the engine gave no answer for {self._stall_s:.0f} s"
+        return ""
+
+    def _beat(self) -> None:
+        self._beat_at = time.monotonic()
+        self._beat_due = False
+
+    def _note(self) -> str:
+        try:
+            self._journal.note_now_and_then()
+        except OSError as error:
+            return f"the records cannot be written: {describe(error)}"
+        return ""
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Nothing pauses the body, and objects made before it are not looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()

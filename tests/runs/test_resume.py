@@ -1,0 +1,82 @@
+import json
+import os
+import signal
+import threading
+
+import pytest
+from helpers import echo_params, write_articles
+
+from vllm_loadgen import EngineError, LiveRun
+from vllm_loadgen.accuracy.log import read_accuracy_log
+from vllm_loadgen.runs.resume import LOG, PART, left_over
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def params(tmp_path):
+    """Sixteen articles, one at a time, a quarter of a second each."""
+    dataset = write_articles(tmp_path / "a.jsonl", 16)
+    options = {"ttft_ms": 240.0, "slots": 1}
+    return echo_params(
+        dataset=str(dataset), outputs=str(tmp_path / "out"), run_name="r", scenario="Offline",
+        engine_options=options, warmup_queries=0,
+    )  # fmt: skip
+
+
+def interrupted(params):
+    """The accuracy test, interrupted in its middle."""
+    with LiveRun.start(params) as run:
+        run.session()
+        main = threading.get_ident()
+        threading.Timer(2.5, signal.pthread_kill, (main, signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            run.once("accuracy", "accuracy")
+    return run
+
+
+def killed(params):
+    """The accuracy test, its process killed in its middle."""
+    with LiveRun.start(params) as run:
+        pid = run.session().pid
+        threading.Timer(3.5, os.kill, (pid, signal.SIGKILL)).start()
+        with pytest.raises(EngineError, match="ended with status -9"):
+            run.once("accuracy", "accuracy")
+    return run
+
+
+@pytest.mark.parametrize("cut", [interrupted, killed])
+def test_an_accuracy_test_goes_on_at_the_first_unanswered_sample(params, cut, capsys):
+    run = cut(params)
+    found = run.read().test("accuracy")
+    assert found.result.status == "interrupted"
+    assert 0 < found.records["done_ns"].count() < 16
+    with LiveRun.start(params) as run:
+        test = run.once("accuracy", "accuracy")
+        scores = run.score()
+    resumed = test.result.resumed_samples
+    assert 0 < resumed < 16
+    assert f"accuracy: {resumed} of 16 samples were answered before" in capsys.readouterr().out
+    assert test.records["sample_index"].max() == 15
+    assert len(test.records) == 16 - resumed
+    with LiveRun.start(params.changed(run_name="whole", engine_options={})) as whole:
+        whole.once("accuracy", "accuracy")
+        expected = whole.score()
+    assert scores.equals(expected)
+    assert run.read().accuracy.score == whole.read().accuracy.score
+    answers = read_accuracy_log(run.folder / "accuracy" / LOG)
+    assert sorted(answer.qsl_idx for answer in answers) == list(range(16))
+    assert len(read_accuracy_log(run.folder / "accuracy" / PART)) == 16 - resumed
+    run.score()  # again: nothing is joined twice
+    assert len(json.loads((run.folder / "accuracy" / LOG).read_text())) == 16
+
+
+def test_what_was_asked_otherwise_is_not_taken_over(params):
+    interrupted(params)
+    with LiveRun.start(params.changed(scenario="Server", target_qps=100.0)) as run:
+        assert run.once("accuracy", "accuracy").result.resumed_samples == 0
+
+
+def test_something_is_always_left_to_ask():
+    assert left_over([0, 2], 4) == [1, 3]
+    assert left_over(range(4), 4) == [3]
