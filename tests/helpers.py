@@ -2,12 +2,19 @@
 
 import io
 import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import psutil
 
 from vllm_loadgen import RunParams, Test
 from vllm_loadgen.facts.inputs import Dataset, Environment, Model
+from vllm_loadgen.facts.journal import JOURNAL, read_journal
 from vllm_loadgen.facts.records import NULLABLE
 from vllm_loadgen.facts.results import Metrics, Result
 
@@ -132,6 +139,57 @@ def make_metrics(**known) -> Metrics:
     for name, value in known.items():
         values[name] = values[name] | value if isinstance(value, dict) else value
     return Metrics.model_validate(values)
+
+
+class Leftovers:
+    """What a fault may leave behind: processes, shared memory, open ports."""
+
+    def __init__(self):
+        self._shared = set(os.listdir("/dev/shm"))
+        self._ports = self._open_ports()
+
+    def check(self, *pids: int) -> None:
+        """Nothing of these processes and their descendants is left, after some seconds."""
+        deadline = time.monotonic() + 15
+        while problems := self._problems(pids):
+            assert time.monotonic() < deadline, problems
+            time.sleep(0.2)
+
+    def _problems(self, pids):
+        alive = [pid for pid in pids if running(pid)]
+        alive += [child.pid for child in psutil.Process().children(recursive=True)
+                  if "vllm_loadgen.harness.worker" in child.cmdline()]  # fmt: skip
+        shared = set(os.listdir("/dev/shm")) - self._shared
+        return alive or shared or self._open_ports() - self._ports
+
+    @staticmethod
+    def _open_ports():
+        found = psutil.net_connections("inet")
+        return {found.laddr.port for found in found if found.status == psutil.CONN_LISTEN}
+
+
+def when_answered(folder: Path, count: int, act: Callable[..., object], *args: object) -> None:
+    """Do something once so many answers of a test have reached the disk, in a thread."""
+
+    def wait():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if read_journal(folder / JOURNAL).records["done_ns"].count() >= count:
+                act(*args)
+                return
+            time.sleep(0.1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def interrupt(thread: int) -> None:
+    """What Ctrl-C does."""
+    signal.pthread_kill(thread, signal.SIGINT)
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def draws(figure) -> bool:

@@ -40,11 +40,23 @@ def whole(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        problem = error.strerror or str(error)
-        cure = "Make room, or give another outputs, and run again"
-        raise BenchmarkError(f"{path} cannot be written: {problem}. {cure}.") from None
+        with writable(path):
+            yield part
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: Path) -> Iterator[None]:
+    """What the body may not write, as an error that a user can act on.
+
+    Raises:
+        BenchmarkError: for any error of the file system.
+    """
+    try:
+        yield
+    except OSError as error:
+        problem = f"{path} cannot be written: {error.strerror or error}"
+        cure = "Make room, or give another outputs, and run again"
+        raise BenchmarkError(f"{problem}. {cure}.") from None

@@ -4,7 +4,7 @@ import signal
 import threading
 
 import pytest
-from helpers import echo_params, write_articles
+from helpers import echo_params, interrupt, when_answered, write_articles
 
 from vllm_loadgen import EngineError, LiveRun
 from vllm_loadgen.accuracy.log import read_accuracy_log
@@ -27,9 +27,7 @@ def params(tmp_path):
 def interrupted(params):
     """The accuracy test, interrupted in its middle."""
     with LiveRun.start(params) as run:
-        run.session()
-        main = threading.get_ident()
-        threading.Timer(2.5, signal.pthread_kill, (main, signal.SIGINT)).start()
+        when_answered(run.folder / "accuracy", 4, interrupt, threading.get_ident())
         with pytest.raises(KeyboardInterrupt):
             run.once("accuracy", "accuracy")
     return run
@@ -39,7 +37,7 @@ def killed(params):
     """The accuracy test, its process killed in its middle."""
     with LiveRun.start(params) as run:
         pid = run.session().pid
-        threading.Timer(3.5, os.kill, (pid, signal.SIGKILL)).start()
+        when_answered(run.folder / "accuracy", 4, os.kill, pid, signal.SIGKILL)
         with pytest.raises(EngineError, match="ended with status -9"):
             run.once("accuracy", "accuracy")
     return run

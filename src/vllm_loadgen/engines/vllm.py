@@ -83,6 +83,7 @@ class VllmEngine(Engine):
         self._model_path = model_path
         self._tasks: set[asyncio.Task[None]] = set()
         self._steps = StepLog()
+        self._llm: Any = None
 
     async def start(self) -> EngineFacts:
         set_environment(self._params)
@@ -161,6 +162,8 @@ class VllmEngine(Engine):
         return self._steps.take()
 
     async def stop(self) -> None:
+        if self._llm is None:
+            return  # it could not be loaded
         # Stopping the readers first keeps EngineDeadError traces out of the log.
         for task in tuple(self._tasks):
             task.cancel()

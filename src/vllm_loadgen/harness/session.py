@@ -1,12 +1,9 @@
 """An engine that stays loaded: the caller's handle on the worker process."""
 
 import atexit
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
@@ -15,6 +12,8 @@ from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.results import Mode
+from vllm_loadgen.files import writable
+from vllm_loadgen.harness.engine_log import explain, position
 from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.messages import (
     Abort,
@@ -28,13 +27,13 @@ from vllm_loadgen.harness.messages import (
     Start,
     Stop,
 )
+from vllm_loadgen.harness.processes import end_session
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import environment_without_secrets
 
 ABORT_S = 5.0
 STOP_S = 20.0
 GRACE_S = 10.0  # the worker is asked first whether its engine stands still
-LOG_TAIL_LINES = 15
 
 
 class Session:
@@ -54,9 +53,10 @@ class Session:
 
     def __init__(self, params: RunParams, model_path: Path | str, log: Path) -> None:
         self.log = log
+        self._log_begin = position(log)
         self._pipe, theirs = Pipe()
         command = [sys.executable, "-m", "vllm_loadgen.harness.worker", str(theirs.fileno())]
-        with log.open("ab") as sink:
+        with writable(log), log.open("ab") as sink:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -155,23 +155,21 @@ class Session:
     def _check(self, event: Event) -> None:
         if isinstance(event, Refused):
             self.close()  # it may hang, and would hold its memory
-            raise EngineError(f"{event.message}\n{self._tail()}".rstrip())
+            raise EngineError(f"{event.message}\n{explain(self.log, self._log_begin)}".rstrip())
         if isinstance(event, Ended) and event.status == "failed":
             self.close()
             raise EngineError(
-                f"{event.message}. What was measured until then is kept.\n{self._tail()}"
+                f"{event.message}. What was measured until then is kept.\n"
+                f"{explain(self.log, self._log_begin)}".rstrip()
             )
 
     def _dead(self) -> BenchmarkError:
         self._process.wait()
+        self._kill()  # what it has started may be there still
         return EngineError(
             f"the engine's process ended with status {self._process.returncode}; "
-            f"its log is {self.log}.\n{self._tail()}"
+            f"its log is {self.log}.\n{explain(self.log, self._log_begin)}".rstrip()
         )
-
-    def _tail(self) -> str:
-        with self.log.open(errors="replace") as lines:
-            return "".join(deque(lines, LOG_TAIL_LINES)).rstrip()
 
     @property
     def pid(self) -> int:
@@ -200,9 +198,7 @@ class Session:
 
     def _kill(self) -> None:
         """End what is left of the worker and all that it started, now."""
-        with suppress(ProcessLookupError):
-            # The engine's own children share the worker's session.
-            os.killpg(self._process.pid, signal.SIGKILL)
+        end_session(self._process.pid)  # the engine's own children share the worker's session
         self._process.wait()
         self._pipe.close()
 

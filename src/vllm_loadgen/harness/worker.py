@@ -45,6 +45,7 @@ from vllm_loadgen.harness.messages import (
     Start,
     Stop,
 )
+from vllm_loadgen.harness.processes import end_session
 from vllm_loadgen.harness.sut import Sut, describe
 from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
 from vllm_loadgen.harness.watch import Watch
@@ -93,53 +94,45 @@ class Worker:
         params, prompts, folder = command.params, command.prompts, command.folder
         conf = loadgen.user_conf(params, len(prompts))
         settings = loadgen.make_settings(params, command.mode, conf, folder / "user.conf")
+        begun = self._begin(command, engine)
+        keep = command.mode == "accuracy"
+        sut = Sut(engine, prompts, self._loop, params.concurrency, params.longest_first, keep)
+        # What a callback raises would be logged and forgotten, and its query waited for for ever.
+        self._loop.set_exception_handler(partial(_note_failure, sut))
+        seed = settings.schedule_rng_seed
+        test = partial(loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config)
+        engine.steps()  # those of the warm-up are nobody's
+        with (
+            Telemetry(params.tensor_parallel_size) as telemetry,
+            Journal(
+                folder, sut, partial(loadgen.planned_ns, params, seed), command.numbers
+            ) as journal,
+        ):
+            limit_s = params.stall_timeout_s
+            watch = Watch(sut, self._loop, self._thread, journal, self._pipe, limit_s)
+            ended = watch.run(test)
+        due = loadgen.schedule_ns(params, seed, np.array(sut.records.issued_ns))
+        start_ns = sut.records.start_ns(due)
+        write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
+        write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
+        write_frame(folder / "records.parquet", _records(sut, due, command.numbers))
+        return _write(begun, ended, watch.duration_s, sut, folder)
+
+    def _begin(self, command: RunTest, engine: Engine) -> Result:
+        """The warm-up, and the result.json that a test leaves which is killed."""
+        params = command.params
         begun = Result(
             mode=command.mode,
             status="running",
             scenario=params.scenario,
             benchmark=params.benchmark,
-            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             warmup_queries=params.warmup_queries,
-            warmup_s=round(self._warm_up(engine, prompts, params), 3),
+            warmup_s=round(self._warm_up(engine, command.prompts, params), 3),
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             resumed_samples=command.resumed_samples,
         )
-        begun.write(folder / "result.json")  # whoever is killed leaves this, and the journal
-        sut = Sut(
-            engine, prompts, self._loop, params.concurrency, params.longest_first,
-            keep_answers=command.mode == "accuracy",
-        )  # fmt: skip
-        # What a callback raises would be logged and forgotten, and its query waited for for ever.
-        self._loop.set_exception_handler(partial(_note_failure, sut))
-        due_ns = partial(loadgen.planned_ns, params, settings.schedule_rng_seed)
-        engine.steps()  # those of the warm-up are nobody's
-        with (
-            Telemetry(params.tensor_parallel_size) as telemetry,
-            Journal(folder, sut, due_ns, command.numbers) as journal,
-        ):
-            watch = Watch(
-                sut, self._loop, self._thread, journal, self._pipe, params.stall_timeout_s
-            )
-            test = partial(
-                loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config
-            )
-            ended = watch.run(test)
-        result = begun.model_copy(
-            update={
-                "status": ended.status,
-                "duration_s": round(watch.duration_s, 6),
-                "queries": len(sut.records),
-                "refused": len(sut.refused),
-                "refused_because": tuple(dict.fromkeys(sut.refused.values()))[:MOST_REASONS],
-            }
-        )
-        due = loadgen.schedule_ns(
-            params, settings.schedule_rng_seed, np.array(sut.records.issued_ns)
-        )
-        start_ns = sut.records.start_ns(due)
-        write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
-        write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
-        _write(result, _records(sut, due, command.numbers), folder)
-        return ended
+        begun.write(command.folder / "result.json")
+        return begun
 
     def _warm_up(self, engine: Engine, prompts: list[list[int]], params: RunParams) -> float:
         """Answer ``warmup_queries``, longest and shortest prompts first; returns seconds."""
@@ -193,15 +186,28 @@ def _records(sut: Sut, due_ns: np.ndarray | None, numbers: Sequence[int] | None)
     return records
 
 
-def _write(result: Result, records: pd.DataFrame, folder: Path) -> None:
-    """records.parquet and result.json, and the journal away that they stand for."""
-    if result.complete:
-        result = result.with_log(read_log(folder))
-    write_frame(folder / "records.parquet", records)
-    result.write(folder / "result.json")
+def _write(begun: Result, ended: Ended, duration_s: float, sut: Sut, folder: Path) -> Ended:
+    """result.json, after the records; returns how the test ended, its logs looked at."""
+    known = {
+        "duration_s": round(duration_s, 6),
+        "queries": len(sut.records),
+        "refused": len(sut.refused),
+        "refused_because": tuple(dict.fromkeys(sut.refused.values()))[:MOST_REASONS],
+    }
+    result = begun.model_copy(update=known)
+    if ended.status == "complete":
+        try:
+            result = result.with_log(read_log(folder))
+        except BenchmarkError as error:  # a full disk cuts LoadGen's logs, and LoadGen says nothing
+            ended = Ended("failed", str(error))
+        else:
+            if result.verdict is None and result.mode != "accuracy":
+                ended = Ended("failed", "LoadGen's log ends before its verdict")
+    result.model_copy(update={"status": ended.status}).write(folder / "result.json")
     # The answers of an accuracy test that did not come to its end are nowhere else.
-    if result.complete or result.mode != "accuracy":
+    if ended.status == "complete" or result.mode != "accuracy":
         (folder / JOURNAL).unlink()
+    return ended
 
 
 def make_engine(params: RunParams, model_path: str) -> Engine:
@@ -264,7 +270,8 @@ def main() -> None:
         worker.close()
         sys.stdout.flush()
         # Our session holds this process and what vLLM started; LoadGen's thread may still wait.
-        os.killpg(0, signal.SIGKILL)
+        end_session(os.getpid(), but=os.getpid())
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

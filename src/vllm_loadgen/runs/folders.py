@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.results import Result
+from vllm_loadgen.files import writable
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import project_root
 
@@ -46,7 +47,7 @@ def writing(folder: Path) -> Iterator[None]:
     """Hold a run's folder while it is written into: two processes would lose each other's tests.
 
     Raises:
-        BenchmarkError: if another process holds it.
+        BenchmarkError: if another process holds it, or it cannot be written.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -55,7 +56,8 @@ def writing(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             problem = f"Another process is writing the run {folder.name}."
             raise BenchmarkError(f"{problem} Wait for it, or give another run_name.") from None
-        yield
+        with writable(folder):
+            yield
     finally:
         os.close(handle)
 

@@ -1,0 +1,87 @@
+"""The real engine broken on purpose: one error, what was measured is kept, nothing is left."""
+
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+from helpers import Leftovers, interrupt
+
+from vllm_loadgen.errors import EngineError
+from vllm_loadgen.facts.records import read_records
+from vllm_loadgen.facts.results import Result
+from vllm_loadgen.harness.session import Session
+from vllm_loadgen.inputs import models
+from vllm_loadgen.params import RunParams
+
+pytestmark = pytest.mark.engine
+PROMPTS = [list(range(100 + i, 116 + i)) for i in range(8)]
+# One answer after another, about a minute of them.
+PARAMS = RunParams(
+    scenario="SingleStream", dtype="float32", max_new_tokens=8, min_duration_ms=60_000,
+    min_query_count=8, warmup_queries=2, max_model_len=256, cpu_kv_cache_gib=1, stall_timeout_s=15,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def path():
+    return models.resolve(PARAMS.model)
+
+
+@pytest.fixture
+def leftovers():
+    return Leftovers()
+
+
+def engine_core(session: Session) -> int:
+    """The process id of vLLM's engine core."""
+    children = psutil.Process(session.pid).children(recursive=True)
+    return next(child.pid for child in children if "EngineCore" in " ".join(child.cmdline()))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGKILL, "the engine died: EngineDeadError"),
+     (signal.SIGSTOP, "the engine gave no answer for 15 s")],
+)  # fmt: skip
+def test_an_engine_core_that_is_ended_or_stopped(path, tmp_path, leftovers, number, words):
+    with Session(PARAMS, path, tmp_path / "engine.log") as session:
+        core = engine_core(session)
+        threading.Timer(6.0, os.kill, (core, number)).start()
+        with pytest.raises(EngineError, match=words):
+            session.run(PARAMS, PROMPTS, "performance", tmp_path)
+        leftovers.check(session.pid, core)
+    assert Result.read(tmp_path / "result.json").status == "failed"
+    assert read_records(tmp_path / "records.parquet")["done_ns"].count() >= 2
+
+
+def test_a_query_that_is_refused_in_mid_run(path, tmp_path):
+    short = PARAMS.changed(min_duration_ms=100)
+    prompts = [*PROMPTS[:7], list(range(300))]  # longer than max_model_len
+    with Session(short, path, tmp_path / "engine.log") as session:
+        session.run(short, prompts, "performance", tmp_path)
+        assert session.alive
+    result = Result.read(tmp_path / "result.json")
+    assert result.complete
+    assert result.refused == result.queries / 8
+    assert "300" in result.refused_because[0]
+    assert "256" in result.refused_because[0]
+
+
+def test_an_interrupt_while_the_engine_loads(path, tmp_path, leftovers):
+    threading.Timer(6.0, interrupt, (threading.get_ident(),)).start()
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        Session(PARAMS, path, tmp_path / "engine.log")
+    assert time.monotonic() - begin < 20
+    leftovers.check()
+
+
+def test_more_memory_than_there_is(path, tmp_path, leftovers):
+    huge = PARAMS.changed(cpu_kv_cache_gib=100_000)
+    with pytest.raises(EngineError) as caught:
+        Session(huge, path, tmp_path / "engine.log")
+    assert "memory" in str(caught.value).lower()
+    leftovers.check()
