@@ -1,8 +1,6 @@
 """A model's name to a local checkpoint, and the facts about it that a report needs."""
 
-import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.inputs import WEIGHT_FILES, Model
 from vllm_loadgen.inputs.environment import computes_in
+from vllm_loadgen.inputs.hashes import cache_folder, cached_sha256
 from vllm_loadgen.results.folders import find_folder
 
 EMBEDDED = "smollm2-135m-instruct"
@@ -25,12 +24,6 @@ MODEL_CURE = (
     f"give {EMBEDDED!r}, a folder with config.json and weights, or the id of a model on the "
     "Hugging Face hub that this machine can reach"
 )
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept between runs ($XDG_CACHE_HOME or ~/.cache)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vllm_loadgen"
 
 
 def resolve(model: str, revision: str | None = None) -> Path:
@@ -161,7 +154,7 @@ def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> 
         vocab_size=config["vocab_size"],
         max_position_embeddings=config.get("max_position_embeddings"),
         eos_token_ids=eos_token_ids(path),
-        sha256={file.name: sha256(file) for file in sorted(path.iterdir()) if _decides(file)},
+        sha256=_hashes(path),
     )
 
 
@@ -190,10 +183,12 @@ def eos_token_ids(path: Path) -> tuple[int, ...]:
     return ()
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hashes(path: Path) -> dict[str, str]:
+    try:
+        return cached_sha256(file for file in sorted(path.iterdir()) if _decides(file))
+    except OSError as error:
+        problem = f"{error.filename} cannot be read: {error.strerror}"
+        raise ParameterError("model", str(path), problem, MODEL_CURE) from None
 
 
 def _decides(file: Path) -> bool:
