@@ -156,8 +156,13 @@ def latency_text(test: Test) -> str:
 
 def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
     """The run compared with the machine's measured limits."""
-    if found is None:
+    if found is None and run.machine is None:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
+    if found is None:
+        return (
+            "How fast this machine multiplies in the type that this model's layers multiply in was "
+            "not measured, so no limit is claimed."
+        )
     step_gb = found.decode_limit_ms * found.bandwidth_gb_s / 1e3
     return (
         f"This machine copies {found.bandwidth_gb_s:.1f} GB/s and multiplies "
