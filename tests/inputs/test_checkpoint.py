@@ -404,3 +404,40 @@ def test_a_file_that_was_cut_short(folder):
     with file.open("r+b") as content:
         content.truncate(size - 1)
     refused(folder, f"model.safetensors cannot be read: it has {size - 1:,} bytes of {size:,}")
+
+
+# As transformers writes them ----------------------------------------------------------------
+WRITTEN = {
+    "llama": {},
+    "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4},
+    "falcon": {},
+    "mixtral": {"num_local_experts": 8, "num_experts_per_tok": 2},
+    "qwen2_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+                  "shared_expert_intermediate_size": 64},
+    "gpt_oss": {"num_local_experts": 8, "num_experts_per_tok": 2},
+    "gemma3": {"text_config": LLAMA | {"head_dim": 16},
+               "vision_config": {"hidden_size": 32, "num_hidden_layers": 1, "image_size": 28,
+                                 "num_attention_heads": 2, "intermediate_size": 64,
+                                 "patch_size": 14}},
+}  # fmt: skip
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_checkpoints_as_transformers_writes_them(folder, kind):
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    config = AutoConfig.for_model(kind, **LLAMA | {"pad_token_id": 0} | WRITTEN[kind])
+    seeing = hasattr(config, "vision_config")
+    made = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
+    model = made.from_config(config).to(torch.bfloat16)
+    model.save_pretrained(folder)
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+    decoder = {name: size for name, size in sizes.items()
+               if not seeing or "language_model" in name or "lm_head" in name}  # fmt: skip
+    found = models.describe("made-up", folder, "bfloat16")
+    assert found.parameters == sum(decoder.values())
+    assert found.embedding_parameters == model.get_input_embeddings().weight.numel()
+    experts = sum(size for name, size in decoder.items() if ".experts." in name)
+    assert (found.experts.parameters if found.experts else 0) == experts
