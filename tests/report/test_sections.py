@@ -4,10 +4,9 @@ import collections
 
 import pandas as pd
 import pytest
-from helpers import MODEL, RESULT, ROOT, make_records, seed_records, write_facts, write_test
+from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write_test
 
 from vllm_loadgen import Run, RunParams
-from vllm_loadgen.facts.inputs import MachineLimits, Model
 from vllm_loadgen.report.display import Section
 from vllm_loadgen.report.sections import PICTURE, Report
 from vllm_loadgen.results import test as results_test
@@ -72,17 +71,6 @@ def test_a_run_without_a_performance_test_has_a_report(tmp_path):
     assert "perf.ipynb makes one" in sections["performance"].parts[0]
     for name in ("throughput", "latency", "machine", "limits", "what_the_data_say", "conformance"):
         assert sections[name].parts == [], name
-
-
-def test_no_limit_is_claimed_where_the_rate_was_not_measured(run):
-    rates = {"bfloat16": 1.0}
-    limits = MachineLimits(device="cuda", memory_bandwidth_gb_s=900.0, matrix_tflop_s=rates)
-    limits.write(run.folder / "machine.json")
-    model = Model(**MODEL | {"quantization": "fp8", "multiplied_in": "fp8"})
-    model.write(run.folder / "model.json")
-    parts = Report(Run.open(run.folder)).limits().parts
-    assert len(parts) == 1
-    assert "was not measured, so no limit is claimed" in parts[0]
 
 
 @pytest.mark.parametrize("status", ["interrupted", "failed"])
