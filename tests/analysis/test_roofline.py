@@ -1,10 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 from helpers import MODEL, make_metrics
 
 from vllm_loadgen.analysis import roofline
-from vllm_loadgen.facts.inputs import MachineLimits, Model
+from vllm_loadgen.facts.inputs import Experts, MachineLimits, Model
 
 # Llama-3.1-8B in float16; its embedding table is not tied to its head.
 LLAMA = Model(**MODEL | {
@@ -15,6 +16,18 @@ LLAMA = Model(**MODEL | {
 
 
 A30 = MachineLimits(device="cuda", memory_bandwidth_gb_s=933.0, matrix_tflop_s={"float16": 165.0})
+TABLE, LAYERS = 128256 * 4096, 8_030_261_248 - 2 * 128256 * 4096
+# Its layers in 4 bits with a scale and a zero point for 128 weights each, as AWQ stores them.
+AWQ = LLAMA.model_copy(update={
+    "quantization": "awq", "layer_parameters": LAYERS, "layer_bytes": LAYERS * 4.15625 // 8,
+    "head_bytes": 2 * TABLE, "weight_bytes": LAYERS * 4.15625 // 8 + 4 * TABLE,
+})  # fmt: skip
+# A mixture of the same size: three quarters of its layers are 64 experts, of which a token takes 4.
+EXPERTS = Experts(count=64, per_token=4, parameters=LAYERS * 3 // 4, loaded_bytes=LAYERS * 3 // 2)
+MIXTURE = LLAMA.model_copy(update={
+    "experts": EXPERTS, "layer_parameters": LAYERS, "layer_bytes": 2 * LAYERS,
+    "head_bytes": 2 * TABLE,
+})  # fmt: skip
 
 
 def test_the_seeds_time_per_token_is_near_its_limit():
@@ -105,3 +118,114 @@ def test_figures_above_the_measured_limits_are_flagged(tpot_ms, tokens_per_s, fl
     assert len(found) == len(flagged)
     assert all(word in sentence for word, sentence in zip(flagged, found, strict=True))
     assert roofline.impossible(LLAMA, None, metrics) == []
+
+
+# Quantized checkpoints ----------------------------------------------------------------------
+def test_four_bits_are_read_as_they_are_stored():
+    assert roofline.read_weight_bytes(AWQ) == AWQ.layer_bytes + 2 * TABLE
+    assert roofline.read_weight_bytes(AWQ, "awq") == roofline.read_weight_bytes(AWQ)
+    assert roofline.read_weight_bytes(AWQ, "fp8") == roofline.read_weight_bytes(AWQ)
+    # Keys and values stay in the type that is run.
+    assert roofline.kv_bytes_per_token(AWQ) == roofline.kv_bytes_per_token(LLAMA)
+    # Two operations a weight, however it is stored.
+    assert roofline.decode_flops(AWQ, 100) == roofline.decode_flops(LLAMA, 100)
+
+
+def test_four_bits_are_not_faster_than_the_machine_can_be():
+    least_ms = roofline.decode_limit_ms(roofline.read_weight_bytes(LLAMA), 933.0)
+    metrics = make_metrics(tpot_ms={"p50": least_ms / 3}, tokens_per_s=100.0)
+    assert roofline.impossible(LLAMA, A30, metrics)
+    assert roofline.impossible(AWQ, A30, metrics) == []
+    # A ninth of it would be.
+    faster = make_metrics(tpot_ms={"p50": least_ms / 9}, tokens_per_s=100.0)
+    assert len(roofline.impossible(AWQ, A30, faster)) == 1
+
+
+def test_four_bits_multiply_in_the_type_that_is_run():
+    metrics = make_metrics(tpot_ms={"mean": 10.0}, output_tokens={"mean": 100.0})
+    assert roofline.roofline(AWQ, A30, metrics, 1.0, 100).rate_tflop_s == 165.0
+    # But on a CPU perhaps in int8, which nobody measured.
+    cpu = A30.model_copy(update={"device": "cpu", "matrix_tflop_s": {"bfloat16": 1.0}})
+    model = AWQ.model_copy(update={"dtype": "bfloat16"})
+    assert roofline.roofline(model, cpu, metrics, 1.0, 100) is None
+    plain = LLAMA.model_copy(update={"dtype": "bfloat16"})
+    assert roofline.roofline(plain, cpu, metrics, 1.0, 100).rate_tflop_s == 1.0
+
+
+def test_fp8_is_held_against_the_rate_of_fp8_alone():
+    model = LLAMA.model_copy(update={
+        "quantization": "fp8", "multiplied_in": "fp8", "layer_parameters": LAYERS,
+        "layer_bytes": LAYERS, "head_bytes": 2 * TABLE,
+    })  # fmt: skip
+    metrics = make_metrics(tpot_ms={"p50": 20.0, "mean": 20.0}, tokens_per_s=20_000.0,
+                           output_tokens={"mean": 100.0})  # fmt: skip
+    assert roofline.impossible(LLAMA, A30, metrics)  # 300 TFLOP/s of 165
+    assert roofline.impossible(model, A30, metrics) == []
+    assert roofline.roofline(model, A30, metrics, 1.0, 100) is None
+    measured = A30.model_copy(update={"matrix_tflop_s": {"float16": 165.0, "fp8": 250.0}})
+    assert len(roofline.impossible(model, measured, metrics)) == 1
+    assert roofline.roofline(model, measured, metrics, 1.0, 100).rate_tflop_s == 250.0
+
+
+@pytest.mark.parametrize("method", ["fp8", "fp8_per_tensor", "mxfp8", "experts_int8"])
+def test_methods_of_loading_halve_what_is_read(method):
+    assert roofline.read_weight_bytes(LLAMA, method) == LAYERS + 2 * TABLE
+
+
+# Mixtures of experts ------------------------------------------------------------------------
+def test_a_token_costs_the_experts_that_it_is_sent_to():
+    assert MIXTURE.active_parameters == pytest.approx(2 * TABLE + LAYERS / 4 * (1 + 3 / 16))
+    active = LAYERS / 4 * (1 + 3 / 16)
+    assert roofline.decode_flops(MIXTURE, 0) == pytest.approx(2 * (active + TABLE))
+    attention = 2 * 32 * 4096 * 100**2
+    assert roofline.prefill_flops(MIXTURE, 100) == pytest.approx(
+        2 * active * 100 + 2 * TABLE + attention
+    )
+
+
+def test_a_step_reads_the_experts_that_its_batch_needs():
+    shared = LAYERS / 2 + 2 * TABLE
+    one = shared + 1.5 * LAYERS / 16
+    assert roofline.read_weight_bytes(MIXTURE) == pytest.approx(one)
+    two = shared + 1.5 * LAYERS * (1 - (15 / 16) ** 2)  # two tokens share some
+    assert roofline.read_weight_bytes(MIXTURE, batch=2) == pytest.approx(two)
+    all_bytes = 2 * (LAYERS + TABLE)
+    assert roofline.read_weight_bytes(MIXTURE, batch=10_000) == pytest.approx(all_bytes)
+    assert roofline.read_weight_bytes(MIXTURE, "fp8") == pytest.approx(one / 2 + TABLE)
+
+
+def test_a_mixture_is_not_faster_than_the_machine_can_be():
+    least_ms = roofline.decode_limit_ms(roofline.read_weight_bytes(LLAMA), 933.0)
+    # A third of what all its weights take, and more operations than all of them would allow.
+    metrics = make_metrics(tpot_ms={"p50": least_ms / 3}, tokens_per_s=20_000.0)
+    assert len(roofline.impossible(LLAMA, A30, metrics)) == 2
+    assert roofline.impossible(MIXTURE, A30, metrics) == []
+    faster = make_metrics(tpot_ms={"p50": least_ms / 9}, tokens_per_s=100_000.0)
+    assert len(roofline.impossible(MIXTURE, A30, faster)) == 2
+
+
+def test_where_reading_ends_for_a_mixture():
+    batch = roofline.critical_batch(MIXTURE, 933.0, 165.0)
+    reading_s = roofline.read_weight_bytes(MIXTURE, batch=batch) / 933e9
+    computing_s = batch * roofline.decode_flops(MIXTURE, 0) / 165e12
+    assert reading_s == pytest.approx(computing_s)
+    # Of a token's fewer operations it takes more to keep the machine busy.
+    assert batch > roofline.critical_batch(LLAMA, 933.0, 165.0)
+
+
+def test_the_curve_of_a_mixture_passes_through_its_runs_limit():
+    metrics = make_metrics(tpot_ms={"mean": 20.0}, output_tokens={"mean": 128.0})
+    for model in (MIXTURE, LLAMA):
+        found = roofline.roofline(model, A30, metrics, 3.0, 500)
+        curve = found.reading_ms(np.array([1.0, 3.0, 1e6]))
+        assert curve[1] == pytest.approx(found.decode_limit_ms)
+        assert curve[2] == pytest.approx(found.weights_ms + 1e6 * found.kv_ms)
+    alone = roofline.read_weight_bytes(MIXTURE)
+    mixed = roofline.roofline(MIXTURE, A30, metrics, 1.0, 500)
+    assert mixed.decode_limit_ms - mixed.kv_ms == pytest.approx(alone / 933e6)
+
+
+def test_latent_attention_keeps_one_vector_a_layer():
+    # DeepSeek-V3: (512 + 64) values of 2 bytes in each of 61 layers, 70,272 bytes a token.
+    model = LLAMA.model_copy(update={"kv_values": 576, "num_layers": 61})
+    assert roofline.kv_bytes_per_token(model) == 70_272

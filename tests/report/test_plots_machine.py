@@ -57,7 +57,8 @@ def test_machine_with_and_without_a_gpu():
 def test_roofline_places_the_run():
     unknown = dict.fromkeys(Roofline.__annotations__, math.nan)
     found = Roofline(**unknown | {"decode_limit_ms": 10.0, "decode_computing_ms": 4.0,
-                                  "weights_ms": 8.0, "kv_ms": 0.5, "batch": 4.0})  # fmt: skip
+                                  "weights_ms": 8.0, "kv_ms": 0.5, "batch": 4.0,
+                                  "experts_ms": 0.0, "expert_share": 0.0})  # fmt: skip
     axis = plots_machine.roofline(found, 20.0).axes[0]
     assert axis.lines[-1].get_xydata().tolist() == [[4.0, 200.0]]  # 4 tokens in 20 ms
     assert axis.lines[1].get_ydata()[0] == pytest.approx(1000)  # 4 tokens in 4 ms

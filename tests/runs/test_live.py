@@ -47,6 +47,13 @@ def test_a_folder_holds_all_of_a_run(params):
     assert "<table" in test._repr_html_()
 
 
+def test_a_variant_in_another_type_has_its_bytes(params):
+    with LiveRun.start(params.changed(dtype="bfloat16")) as run:
+        other = run.variant("tune/00", dtype="float32")
+    assert other.model.weight_bytes == 2 * run.model.weight_bytes
+    assert other.model.sha256 == run.model.sha256
+
+
 def test_several_tests_with_one_engine(params):
     with LiveRun.start(params) as run:
         first = run.perform("performance", "slow", target_qps=50.0)

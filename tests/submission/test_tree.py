@@ -200,6 +200,19 @@ def test_measurements_have_the_five_fields(server: Path, tmp_path: Path) -> None
     }
 
 
+def test_a_quantized_checkpoint_is_said_to_be_one(server: Path, tmp_path: Path) -> None:
+    change(server / "model.json", quantization="awq")
+    root = build([server], tmp_path / "out")
+    scenario = root / "results/laptop-1/llama3.1-8b/Server"
+    measurements = json.loads((scenario / "measurements.json").read_text())
+    assert measurements["weight_data_types"] == "awq"
+    assert "checkpoint is quantized (awq)" in measurements["weight_transformations"]
+    assert (
+        "as the checkpoint has them (awq)"
+        in (root / "documentation" / "calibration.md").read_text()
+    )
+
+
 def test_the_readme_is_enough_to_repeat_the_run(server: Path, tmp_path: Path) -> None:
     scenario = build([server], tmp_path / "out") / "results/laptop-1/llama3.1-8b/Server"
     text = (scenario / "README.md").read_text()

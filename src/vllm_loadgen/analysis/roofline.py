@@ -3,45 +3,86 @@
 The model is the roofline of Williams, Waterman and Patterson (CACM 52, 2009), applied to a decoder
 as in Pope et al., "Efficiently Scaling Transformer Inference" (2022): a decode step reads all
 weights once, whatever the batch, and each query's keys and values; a token costs two operations a
-weight.
+weight. A mixture of experts reads the experts that its batch needs, and a token costs those that it
+is sent to.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from vllm_loadgen.facts.inputs import MachineLimits, Model
 from vllm_loadgen.facts.results import Metrics
 
 KV_BYTES = {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-# Quantized as the model is loaded; of other methods the checkpoint's own size is right.
-LOADED_BYTES = {"fp8": 1}
+# Bytes of a weight that vLLM quantizes as it loads the model; a checkpoint that is quantized has
+# its own size.
+LOADED_BYTES = {
+    "fp8": 1, "fp8_per_tensor": 1, "fp8_per_channel": 1, "fp8_per_block": 1, "mxfp8": 1,
+    "experts_int8": 1, "int8_per_channel_weight_only": 1, "nvfp4_per_token": 0.5,
+}  # fmt: skip
 # Bandwidth is measured by a copy; reading alone can be this much faster before it is a wonder.
 TOLERANCE = 1.15
+MOST_STEPS = 1000  # of the iteration for the critical batch; a dense model takes two
 
 
-def read_weight_bytes(model: Model, quantization: str | None = None) -> float:
-    """Bytes of weights that a decode step reads.
+def read_weight_bytes(model: Model, quantization: str | None = None, batch: float = 1.0) -> float:
+    """Bytes of weights that a decode step of ``batch`` queries reads.
 
     All but the embedding table, of which a step reads one row a query; a table that is tied to
     the output head is read in full, as the head. Weights that are quantized as they are loaded
     count with their loaded size, without the head, which stays as it is.
+
+    Of a mixture's E experts a token reads k, and b tokens E (1 - (1 - k/E)^b) on average if each is
+    sent to any k with the same chance, independent of the others: all at most. Real tokens prefer
+    the same experts and read fewer. One token reads k whatever it prefers.
     """
-    size = model.bytes_per_parameter
-    head = model.embedding_parameters
-    loaded = min(size, LOADED_BYTES.get(quantization or "", size))
-    return _layer_parameters(model) * loaded + head * size
+    layers, experts, head = _weight_bytes(model, quantization)
+    return layers - experts + head + experts * _share_read(model, batch)
+
+
+def _weight_bytes(model: Model, quantization: str | None) -> tuple[float, float, float]:
+    """Bytes of all layers, of their routed experts, and of the head."""
+    parameters, size = _layer_parameters(model), model.dtype_bytes
+    layers = parameters * size if model.layer_bytes is None else model.layer_bytes
+    head = model.embedding_parameters * size if model.head_bytes is None else model.head_bytes
+    experts = model.experts.loaded_bytes if model.experts else 0
+    if quantization in LOADED_BYTES and model.quantization is None:
+        loaded = min(1.0, LOADED_BYTES[quantization] / size)
+        return layers * loaded, experts * loaded, head
+    return layers, experts, head
+
+
+def _share_read(model: Model, batch: float) -> float:
+    """Of a mixture's experts, those that a step reads, 0 to 1."""
+    if model.experts is None:
+        return 0.0
+    return float(1 - (1 - model.experts.per_token / model.experts.count) ** batch)
 
 
 def _layer_parameters(model: Model) -> int:
     """Parameters without the embedding table and the output head, which has the same shape."""
+    if model.layer_parameters is not None:
+        return model.layer_parameters
     tables = 1 if model.tied_embeddings else 2
     return model.parameters - tables * model.embedding_parameters
 
 
+def _active_layer_parameters(model: Model) -> int:
+    """Of these, what a token is computed with."""
+    return _layer_parameters(model) - (model.parameters - model.active_parameters)
+
+
 def kv_bytes_per_token(model: Model, kv_cache_dtype: str = "auto") -> int:
-    """Bytes of keys and values that one token of context leaves in all layers."""
-    size = KV_BYTES.get(kv_cache_dtype) or model.bytes_per_parameter
-    return int(2 * model.num_layers * model.num_kv_heads * model.head_dim * size)
+    """Bytes of keys and values that one token of context leaves in all layers.
+
+    Layers that look back over a window only, or that keep a state in place of keys and values,
+    count as if they kept all.
+    """
+    size = KV_BYTES.get(kv_cache_dtype) or model.dtype_bytes
+    values = model.kv_values or 2 * model.num_kv_heads * model.head_dim
+    return model.num_layers * values * size
 
 
 def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
@@ -50,11 +91,11 @@ def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
 
 
 def decode_flops(model: Model, context_tokens: float) -> float:
-    """Operations of one token: two a weight (the embedding is looked up), and attention.
+    """Operations of one token: two a weight that it needs (the embedding is looked up), attention.
 
     Attention: scores and their sum over the context, 2 operations each, in every head and layer.
     """
-    weights = _layer_parameters(model) + model.embedding_parameters
+    weights = _active_layer_parameters(model) + model.embedding_parameters
     return 2 * weights + 4 * _attention_width(model) * context_tokens
 
 
@@ -64,7 +105,8 @@ def prefill_flops(model: Model, tokens: float) -> float:
     Attention is causal: a token sees half of the prompt on average.
     """
     attention = 4 * _attention_width(model) * tokens**2 / 2
-    return 2 * _layer_parameters(model) * tokens + attention + 2 * model.embedding_parameters
+    weights = _active_layer_parameters(model)
+    return 2 * weights * tokens + attention + 2 * model.embedding_parameters
 
 
 def _attention_width(model: Model) -> int:
@@ -83,12 +125,21 @@ def critical_batch(
 
     A step of b queries reads W + b K bytes (weights; keys and values of a query's context) and
     computes b C operations: (W + b K) / B = b C / F at b = (W / B) / (C / F - K / B). If a query's
-    keys and values take longer to read than its token to compute, no batch is large enough.
+    keys and values take longer to read than its token to compute, no batch is large enough. W of a
+    mixture of experts grows with b, ever more slowly, so from b of all experts the right-hand side
+    falls to the one b that it gives back.
     """
     computing_s = decode_flops(model, context_tokens) / (tflop_s * 1e12)
     reading_s = kv_bytes / (bandwidth_gb_s * 1e9)
-    weights_s = read_weight_bytes(model, quantization) / (bandwidth_gb_s * 1e9)
-    return weights_s / (computing_s - reading_s) if computing_s > reading_s else math.inf
+    if computing_s <= reading_s:
+        return math.inf
+    batch = math.inf
+    for _ in range(MOST_STEPS):
+        weights_s = read_weight_bytes(model, quantization, batch) / (bandwidth_gb_s * 1e9)
+        before, batch = batch, weights_s / (computing_s - reading_s)
+        if math.isclose(before, batch):
+            break
+    return batch
 
 
 @dataclass(frozen=True)
@@ -102,7 +153,9 @@ class Roofline:
         decode_computing_ms: least time of the step's arithmetic.
         prefill_limit_ms, prefill_share: of it in the median prefill.
         critical_batch: from which arithmetic bounds a step, at the run's context; may be infinite.
-        weights_ms, kv_ms: to read the weights, and the keys and values of one query.
+        weights_ms, kv_ms: to read all weights, and the keys and values of one query.
+        experts_ms, expert_share: of ``weights_ms`` the routed experts, and the share of them that
+            one token reads, 0 to 1.
         batch: queries served at once. context_tokens, input_tokens: of a query, on average.
     """
 
@@ -119,6 +172,13 @@ class Roofline:
     batch: float
     context_tokens: float
     input_tokens: float
+    experts_ms: float = 0.0
+    expert_share: float = 1.0
+
+    def reading_ms(self, batch: np.ndarray) -> np.ndarray:
+        """Least time to read a step's bytes, for each number of queries."""
+        idle_ms: np.ndarray = self.experts_ms * (1 - self.expert_share) ** batch
+        return self.weights_ms - idle_ms + self.kv_ms * batch
 
 
 def roofline(
@@ -142,12 +202,13 @@ def roofline(
     rate = devices * _matrix_rate(model, machine, quantization)
     if not bandwidth or not rate:
         return None
-    weights = read_weight_bytes(model, quantization)
+    layers, experts, head = _weight_bytes(model, quantization)
     answered = metrics.output_tokens.mean
     context = float(mean_input_tokens) + (0 if math.isnan(answered) else answered / 2)
     kv = kv_bytes_per_token(model, kv_cache_dtype) * context
     batch = max(1.0, float(mean_batch))
-    step_ms = decode_limit_ms(weights + kv * batch, bandwidth)
+    step_bytes = read_weight_bytes(model, quantization, batch) + kv * batch
+    step_ms = decode_limit_ms(step_bytes, bandwidth)
     prefill_ms = prefill_flops(model, mean_input_tokens) / rate / 1e9
     return Roofline(
         bandwidth_gb_s=bandwidth,
@@ -158,19 +219,31 @@ def roofline(
         prefill_limit_ms=prefill_ms,
         prefill_share=_share(prefill_ms, metrics.prefill_ms.p50),
         critical_batch=critical_batch(model, bandwidth, rate, kv, context, quantization),
-        weights_ms=decode_limit_ms(weights, bandwidth),
+        weights_ms=decode_limit_ms(layers + head, bandwidth),
         kv_ms=decode_limit_ms(kv, bandwidth),
         batch=batch,
         context_tokens=context,
         input_tokens=float(mean_input_tokens),
+        experts_ms=decode_limit_ms(experts, bandwidth),
+        expert_share=_share_read(model, 1.0),
     )
 
 
 def _matrix_rate(model: Model, machine: MachineLimits | None, quantization: str | None) -> float:
-    """TFLOP/s of the type that is multiplied in; 0 where it was not measured."""
-    rates = machine.matrix_tflop_s if machine else {}
-    multiplied = quantization if quantization in LOADED_BYTES else model.dtype
-    return rates.get(multiplied or "", 0.0)
+    """TFLOP/s of the type that is multiplied in; 0 where it was not measured.
+
+    Weights of four bits (AWQ, GPTQ) are unpacked to the type that the model is run in and are
+    multiplied in that. vLLM on a CPU multiplies them in int8 if the type is bfloat16 and the CPU
+    has AMX (its VLLM_CPU_INT4_W4A8), so nothing is claimed of those.
+    """
+    if machine is None:
+        return 0.0
+    multiplied = model.multiplied_in or model.dtype
+    if model.quantization is None and quantization in LOADED_BYTES:
+        multiplied = str(quantization)
+    elif model.quantization and machine.device == "cpu" and multiplied == "bfloat16":
+        multiplied = "int8"
+    return machine.matrix_tflop_s.get(multiplied, 0.0)
 
 
 def impossible(
@@ -182,9 +255,10 @@ def impossible(
 ) -> list[str]:
     """Figures above what the machine's measured limits allow, each as a sentence; mostly empty.
 
-    Only bounds that hold whatever the batch: a token takes at least one reading of the weights,
-    and a second of work at least its operations. Such a figure is a fault of the clock, the token
-    counts, the measured limits or the configuration (speculative decoding breaks the first).
+    Only bounds that hold whatever the batch: a token takes at least one reading of the weights that
+    it needs itself, and a second of work at least its operations. Such a figure is a fault of the
+    clock, the token counts, the measured limits or the configuration (speculative decoding breaks
+    the first).
     """
     flags = []
     bandwidth = devices * machine.memory_bandwidth_gb_s if machine else 0.0
@@ -199,7 +273,7 @@ def impossible(
     rate = devices * _matrix_rate(model, machine, quantization)
     computed = (
         metrics.tokens_per_s * decode_flops(model, 0)
-        + metrics.input_tokens_per_s * 2 * _layer_parameters(model)
+        + metrics.input_tokens_per_s * 2 * _active_layer_parameters(model)
     ) / 1e12
     if rate and computed > rate * TOLERANCE:
         flags.append(

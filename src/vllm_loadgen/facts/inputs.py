@@ -7,12 +7,40 @@ from vllm_loadgen.facts.base import Facts, Number, Part
 WEIGHT_FILES = (".safetensors", ".bin")
 TOKENIZED_BY_FILE, TOKENIZED_HERE = "the file (tok_input)", "this run"
 
+DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
-class Model(Facts):
-    """model.json: a checkpoint.
+
+class Experts(Part):
+    """The routed experts of a mixture.
 
     Attributes:
-        dtype: the type it is run in. weight_bytes: of all parameters in that type.
+        count: in a layer. per_token: of them, that a token is sent to.
+        parameters, loaded_bytes: of all experts in all layers.
+    """
+
+    count: int
+    per_token: int
+    parameters: int
+    loaded_bytes: int
+
+
+class Model(Facts):
+    """model.json: a checkpoint, of which the decoder is described (not what sees or hears).
+
+    Attributes:
+        parameters: of all weights, each expert too; not the words that they may be packed into.
+        embedding_parameters: of the table of tokens.
+        dtype: the type it is run in. weight_bytes: of all parameters as they are loaded: in that
+            type, or as the checkpoint has them quantized, with scales.
+        layer_parameters, layer_bytes: of these without embedding and head. head_bytes: of the
+            output head. None in older files, which know dense models that are not quantized.
+        experts: None without.
+        quantization: the checkpoint's method, such as "awq"; None without.
+        multiplied_in: the type that quantized layers multiply in, if that is not ``dtype``; the
+            method where it is not known.
+        stored_bytes: of all tensors in the safetensors files, by type; empty without such files.
+        num_kv_heads, head_dim: of each layer; head_dim is the mean where keys and values differ.
+        kv_values: that a token leaves in a layer; None: a key and a value for each of the heads.
         eos_token_ids: the ids that end an answer.
         sha256: of each file that decides the answers, hex, by file name.
     """
@@ -25,11 +53,19 @@ class Model(Facts):
     tied_embeddings: bool
     dtype: str
     weight_bytes: int
+    layer_parameters: int | None = None
+    layer_bytes: int | None = None
+    head_bytes: int | None = None
+    experts: Experts | None = None
+    quantization: str | None = None
+    multiplied_in: str | None = None
+    stored_bytes: dict[str, int] = Field(default_factory=dict)
     hidden_size: int
     num_layers: int
     num_heads: int
     num_kv_heads: int
     head_dim: int
+    kv_values: int | None = None
     vocab_size: int
     max_position_embeddings: int | None = None
     eos_token_ids: tuple[int, ...] = ()
@@ -41,9 +77,17 @@ class Model(Facts):
         return {name: sha for name, sha in self.sha256.items() if name.endswith(WEIGHT_FILES)}
 
     @property
-    def bytes_per_parameter(self) -> float:
-        """Bytes of a weight in the type that is run."""
-        return self.weight_bytes / self.parameters
+    def active_parameters(self) -> int:
+        """Parameters that a token is computed with: all, but of experts those it is sent to."""
+        if self.experts is None:
+            return self.parameters
+        idle = self.experts.count - self.experts.per_token
+        return self.parameters - self.experts.parameters * idle // self.experts.count
+
+    @property
+    def dtype_bytes(self) -> int:
+        """Bytes of a number in the type that is run."""
+        return DTYPE_BYTES.get(self.dtype, 2)
 
 
 class TokenLengths(Part):

@@ -16,7 +16,7 @@ from vllm_loadgen.facts.inputs import (
     Dataset,
     TokenLengths,
 )
-from vllm_loadgen.inputs.models import sha256
+from vllm_loadgen.inputs.hashes import sha256
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import existing_file
 

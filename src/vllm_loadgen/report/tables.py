@@ -17,8 +17,9 @@ CONFIGURATION = (
 )  # fmt: skip
 # Shown of a model in setup.ipynb.
 SHAPE = (
-    "name", "architecture", "parameters", "weight_bytes", "dtype", "num_layers", "hidden_size",
-    "num_heads", "num_kv_heads", "vocab_size", "max_position_embeddings",
+    "name", "architecture", "parameters", "active_parameters", "weight_bytes", "dtype",
+    "quantization", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size",
+    "max_position_embeddings",
 )  # fmt: skip
 
 

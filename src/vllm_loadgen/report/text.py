@@ -156,8 +156,13 @@ def latency_text(test: Test) -> str:
 
 def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
     """The run compared with the machine's measured limits."""
-    if found is None:
+    if found is None and run.machine is None:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
+    if found is None:
+        return (
+            "How fast this machine multiplies in the type that this model's layers multiply in was "
+            "not measured, so no limit is claimed."
+        )
     step_gb = found.decode_limit_ms * found.bandwidth_gb_s / 1e3
     return (
         f"This machine copies {found.bandwidth_gb_s:.1f} GB/s and multiplies "
@@ -175,9 +180,15 @@ def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
 def _where_reading_ends(found: Roofline) -> str:
     length = f"{found.context_tokens:.0f} tokens of context"
     if math.isinf(found.critical_batch):
-        return f"With {length}, reading bounds decode at every batch."
+        ends = f"With {length}, reading bounds decode at every batch."
+    else:
+        batch = f"a batch of about {found.critical_batch:.0f}"
+        ends = f"With {length}, reading bounds decode up to {batch}."
+    if not found.experts_ms:
+        return ends
     return (
-        f"With {length}, reading bounds decode up to a batch of about {found.critical_batch:.0f}."
+        f"{ends} The experts that a step reads are counted as if each token were sent to any of "
+        "them with the same chance; a step whose tokens prefer the same ones reads less."
     )
 
 

@@ -211,7 +211,10 @@ class LiveRun:
         folder.mkdir(parents=True, exist_ok=True)
         params = self.params.changed(**changes)
         params = params.changed(dtype=models.resolve_dtype(params.dtype, self.model_path))
-        model = self.model.model_copy(update={"dtype": params.dtype})
+        model = self.model
+        if params.dtype != model.dtype:  # another type has other bytes
+            revision = self.params.model_revision
+            model = models.describe(model.name, self.model_path, params.dtype, revision)
         write_text(folder / "params.yaml", recorded(params).to_yaml())
         model.write(folder / "model.json")
         found.dataset.write(folder / "dataset.json")

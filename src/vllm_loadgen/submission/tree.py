@@ -195,14 +195,17 @@ def truncated(log: bytes) -> bytes:
 
 def _measurements(run: Run) -> dict[str, str]:
     params = run.params
+    stored = run.model.quantization
     transformations = f"quantization to {params.quantization}" if params.quantization else "none"
+    if stored:
+        transformations = f"none; the checkpoint is quantized ({stored})"
     if params.load_format == "dummy":
         transformations = "random weights, for timing only"
     return {
         "input_data_types": "int32",
         "retraining": "no",
         "starting_weights_filename": ", ".join(run.model.weights_sha256) or "none",
-        "weight_data_types": params.quantization or run.model.dtype,
+        "weight_data_types": params.quantization or run.model.quantization or run.model.dtype,
         "weight_transformations": transformations,
     }
 
@@ -223,8 +226,12 @@ def _readme(run: Run) -> str:
 
 
 def _calibration(run: Run) -> str:
-    used = run.params.quantization
-    text = f"Weights are quantized to {used} by vLLM." if used else "Weights are not quantized."
+    used, stored = run.params.quantization, run.model.quantization
+    text = "Weights are not quantized."
+    if stored:
+        text = f"Weights are quantized as the checkpoint has them ({stored})."
+    elif used:
+        text = f"Weights are quantized to {used} by vLLM."
     cache = run.params.kv_cache_dtype
     return f"# Calibration\n\n{text} KV cache: {cache}. No calibration data is used.\n"
 

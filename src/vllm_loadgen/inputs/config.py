@@ -1,0 +1,237 @@
+"""What a checkpoint's config.json says: the decoder's shape, its experts, how it is quantized.
+
+Models name the same things differently, put the decoder of a model that also sees or hears under
+another key, and leave out what is their class's default. The rest of the project knows one shape.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vllm_loadgen.errors import ParameterError
+
+CHECKPOINT_CURE = "fetch the checkpoint again, or give another model"
+# Where the decoder of a model for more than text stands, and parts that some models set apart.
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+PARTS = ("attn_config", "ffn_config")
+# Other names of the same thing (the attribute_map of transformers' configurations, and models that
+# bring code of their own).
+NAMES = {
+    "hidden_size": ("n_embd", "d_model"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "num_key_value_heads": ("num_kv_heads", "n_head_kv", "kv_n_heads", "multi_query_group_num"),
+    "head_dim": ("kv_channels",),
+    "vocab_size": ("padded_vocab_size",),
+    "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
+    "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size"),
+    "num_experts": ("num_local_experts", "n_routed_experts", "moe_num_experts"),
+    "num_experts_per_tok": (
+        "num_experts_per_token", "experts_per_token", "moe_k", "moe_topk", "moe_top_k",
+        "top_k_experts",
+    ),
+    "n_shared_experts": ("num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
+}  # fmt: skip
+NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+# Where a quantization stands that config.json does not mention, and whose it is.
+QUANTIZATION_FILES = {
+    "hf_quant_config.json": "modelopt",
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+}
+# The layers' inputs stay as they are; weights are unpacked to their type as they are multiplied.
+WEIGHT_ONLY = ("awq", "gptq", "awq_marlin", "gptq_marlin", "auto_awq", "auto_gptq", "auto-round")
+FP8 = ("fp8", "fbgemm_fp8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object.
+
+    Raises:
+        ParameterError: if the file cannot be read or holds something else.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict):
+            raise ValueError("it holds no object")
+        return values
+    except (OSError, ValueError) as error:
+        problem = f"{path.name} cannot be read: {error}"
+        raise ParameterError("model", str(path.parent), problem, CHECKPOINT_CURE) from None
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a checkpoint's weights are quantized.
+
+    Attributes:
+        method: as vLLM calls it: "awq", "gptq", "fp8", "compressed-tensors", ...
+        weight_bits: of a weight; of several, the most: no bound is made too tight by it.
+        multiplied_in: the type that inputs are quantized to, such as "fp8" or "int8"; the method
+            where that is not known; None where they stay in the type that the model is run in.
+    """
+
+    method: str
+    weight_bits: int
+    multiplied_in: str | None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "Quantization":
+        """From a ``quantization_config``."""
+        method = str(values.get("quant_method") or "unknown").lower()
+        if method in WEIGHT_ONLY:
+            return cls(method, _number(values, "bits", "w_bit") or 4, None)
+        if method in FP8:
+            return cls(method, 8, "fp8")
+        if method == "bitsandbytes":
+            return cls(method, 8, "int8") if values.get("load_in_8bit") else cls(method, 4, None)
+        if method == "modelopt" and str(values.get("quant_algo")).upper() == "FP8":
+            return cls(method, 8, "fp8")
+        if method == "compressed-tensors":
+            return cls._of_groups(method, values)
+        return cls(method, _number(values, "bits") or 4, method)
+
+    @classmethod
+    def _of_groups(cls, method: str, values: Mapping[str, Any]) -> "Quantization":
+        found = _part(values, "config_groups").values()
+        groups = [group for group in found if isinstance(group, dict)]
+        weights = [_number(_part(group, "weights"), "num_bits") or 0 for group in groups]
+        inputs = [part for group in groups if (part := _part(group, "input_activations"))]
+        kinds = {f"{'fp' if part.get('type') == 'float' else 'int'}{part.get('num_bits')}"
+                 for part in inputs}  # fmt: skip
+        multiplied_in = kinds.pop() if len(kinds) == 1 else method if kinds else None
+        return cls(method, max(weights, default=0) or 4, multiplied_in)
+
+
+class Config:
+    """A checkpoint's config.json, with the decoder's values in reach by one name each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.top = read_json(folder / "config.json")
+        own, nested = self.top, False
+        while inner := next((own[key] for key in TEXT_CONFIGS if _part(own, key)), None):
+            own, nested = inner, True
+        parts = [_given(_part(own, key)) for key in PARTS]
+        # What the decoder does not say itself, such as how it is quantized, may stand at the top.
+        self._values = _given(self.top) | parts[0] | parts[1] | _given(own)
+        # transformers writes an inner configuration without the values that are its class's own.
+        usual = (*NEEDED, "num_key_value_heads", "head_dim") if nested else NEEDED
+        if any(self.number(name) is None for name in usual):
+            self._values = self._defaults() | self._values
+
+    def _defaults(self) -> dict[str, Any]:
+        """What transformers takes for the values that are not given; empty where it cannot tell."""
+        if "model_type" not in self.top:
+            return {}
+        from transformers import AutoConfig
+
+        try:
+            found = AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
+            decoder = found.get_text_config()
+            values = decoder.to_dict()
+        except Exception:  # a model that it does not know; what is missing is named by ``need``
+            return {}
+        renamed = {name: values.get(own) for name, own in decoder.attribute_map.items()}
+        return _given(renamed | values)
+
+    def get(self, name: str) -> Any:
+        """A value by its own name; None if it is not given."""
+        return self._values.get(name)
+
+    def number(self, name: str) -> int | None:
+        """A whole number above 0 by any of its names; None if it is not given.
+
+        Where it differs by layer, the least, so that a bound that is made of it holds.
+        """
+        return _number(self._values, name, *NAMES.get(name, ()))
+
+    @property
+    def architecture(self) -> str:
+        """The model's class."""
+        named = self.top.get("architectures")
+        return str(named[0]) if isinstance(named, list) and named else "unknown"
+
+    def need(self, name: str) -> int:
+        """``number``, where there is no going on without it.
+
+        Raises:
+            ParameterError: if config.json does not give it.
+        """
+        if (value := self.number(name)) is None:
+            problem = f"config.json gives no {name}"
+            raise ParameterError("model", str(self.folder), problem, CHECKPOINT_CURE)
+        return value
+
+    @cached_property
+    def head_dim(self) -> int:
+        """Values of a head's key; the mean of key and value where the two differ."""
+        if self.latent:
+            key = self.need("qk_nope_head_dim") + self.need("qk_rope_head_dim")
+            return (key + self.need("v_head_dim")) // 2
+        return self.number("head_dim") or self.need("hidden_size") // self.num_heads
+
+    @property
+    def num_heads(self) -> int:
+        """Attention heads of a layer."""
+        return self.need("num_attention_heads")
+
+    @property
+    def num_kv_heads(self) -> int:
+        """Heads of keys and values."""
+        # As in vLLM's ModelConfig: Falcon's older models share one head and do not count it.
+        if self.get("multi_query") and not self.get("new_decoder_architecture"):
+            return self.number("multi_query_group_num") or 1
+        return self.number("num_key_value_heads") or self.num_heads
+
+    @property
+    def latent(self) -> int | None:
+        """Values of a token in a layer's KV cache under multi-latent attention, None without it.
+
+        Keys and values of all heads are one vector, and the rotated part of the key (DeepSeek-V2,
+        2024, section 2.1).
+        """
+        rank = self.number("kv_lora_rank")
+        return rank + self.need("qk_rope_head_dim") if rank else None
+
+    @property
+    def tied(self) -> bool | None:
+        """Whether the output head is the embedding table; None if it is not said."""
+        said = self.get("tie_word_embeddings")
+        return None if said is None else bool(said)
+
+    @cached_property
+    def quantization(self) -> Quantization | None:
+        """How the weights are quantized; None if they are not."""
+        found = _part(self._values, "quantization_config") or _part(
+            self._values, "compression_config"
+        )
+        if found:
+            return Quantization.parse(found)
+        for name, method in QUANTIZATION_FILES.items():
+            if (self.folder / name).is_file():
+                values = read_json(self.folder / name)
+                values = _part(values, "quantization") or values
+                return Quantization.parse({"quant_method": method} | values)
+        return None
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _part(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(values: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = values.get(name)
+        each = value if isinstance(value, list) else [value]
+        if each and all(isinstance(one, int) and one > 0 for one in each):
+            return int(min(each))
+    return None

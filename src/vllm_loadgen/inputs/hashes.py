@@ -1,0 +1,98 @@
+"""SHA-256 of files: of a checkpoint's gigabytes once, and again only when a file has changed."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from vllm_loadgen import progress
+from vllm_loadgen.files import write_json
+
+CHUNK_BYTES = 2**23
+# A second of hashing or so; less needs no progress bar.
+LARGE_BYTES = 2**30
+CACHE_FILE = "sha256.json"
+# What a file looked like when it was hashed: its size, when its content changed, when anything of
+# it did (no tool sets this back), and its inode.
+Look = tuple[int, int, int, int]
+Known = dict[str, tuple[Look, str]]  # by real path, with the hash
+
+
+def cache_folder() -> Path:
+    """Where converted models and hashes are kept between runs ($XDG_CACHE_HOME or ~/.cache)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "vllm_loadgen"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cached_sha256(files: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of each file, hex, by file name.
+
+    Only files that the cache does not know as they look now are read. They are known by their real
+    path: a hub's snapshot is links to its blobs.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    paths = {file.name: file.resolve() for file in files}
+    # Looked at before it is read: a file that changes meanwhile is read again the next time.
+    looks = {path: _look(path) for path in paths.values()}
+    known = _read()
+    unread = [path for path, look in looks.items() if _known_look(known, path) != look]
+    if unread:
+        made = _hash(unread)
+        # Anew, since another run may have added its own by now.
+        known = _read() | known | {str(path): (looks[path], made[path]) for path in unread}
+        _write({path: entry for path, entry in known.items() if os.path.exists(path)})
+    return {name: known[str(path)][1] for name, path in paths.items()}
+
+
+def _look(path: Path) -> Look:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def _known_look(known: Known, path: Path) -> Look | None:
+    entry = known.get(str(path))
+    return entry[0] if entry else None
+
+
+def _hash(paths: list[Path]) -> dict[Path, str]:
+    total = sum(path.stat().st_size for path in paths)
+    if total < LARGE_BYTES:
+        return {path: sha256(path) for path in paths}
+    title = "Hashing the model's files, once"
+    with progress.bar(total, title, unit="B", unit_scale=True) as bar:
+        return {path: _hash_in_pieces(path, bar.update) for path in paths}
+
+
+def _hash_in_pieces(path: Path, tell: Callable[[int], object]) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(CHUNK_BYTES):
+            digest.update(piece)
+            tell(len(piece))
+    return digest.hexdigest()
+
+
+def _read() -> Known:
+    """What the cache holds; nothing if it is missing or damaged, since all can be hashed again."""
+    try:
+        return TypeAdapter(Known).validate_json((cache_folder() / CACHE_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return {}
+
+
+def _write(known: Known) -> None:
+    # A cache that cannot be written, or that two runs write at once, costs a reading and no more.
+    with suppress(OSError):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        write_json(cache_folder() / CACHE_FILE, known)
