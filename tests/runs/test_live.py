@@ -6,7 +6,7 @@ import pytest
 from helpers import RESULT, echo_params, make_records, write_articles, write_test
 
 from vllm_loadgen import BenchmarkError, LiveRun, ParameterError, Run
-from vllm_loadgen.facts.inputs import Gpu
+from vllm_loadgen.facts.inputs import Gpu, MachineLimits
 from vllm_loadgen.facts.results import Result
 from vllm_loadgen.runs import live
 from vllm_loadgen.runs.folders import writing
@@ -279,3 +279,29 @@ def test_token_ids_of_another_model_are_refused_before_loading(params, tmp_path)
 def test_only_a_test_that_is_there_gets_another_name(params):
     with pytest.raises(ParameterError, match="name = 'a': is no test of this run"):
         LiveRun.start(params).rename("a", "b")
+
+
+def test_limits_are_measured_once_a_run_in_its_own_type(params, monkeypatch, capsys):
+    asked = []
+
+    def measure(dtypes):
+        asked.append(list(dtypes))
+        return MachineLimits(device="cpu", memory_bandwidth_gb_s=9.0, asked_for=tuple(dtypes))
+
+    monkeypatch.setattr(live.machine, "measure_limits", measure)
+    with LiveRun.start(params.changed(dtype="float16")) as run:
+        assert run.measure_limits() == run.measure_limits()
+        test = run.once("performance")
+    assert asked == [["float16"]]
+    assert "The machine's limits: measured before, reused" in capsys.readouterr().out
+    assert test.machine == run.read().machine
+
+
+def test_limits_are_measured_for_weights_that_become_fp8(params, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        live.machine, "measure_limits",
+        lambda dtypes: asked.extend(dtypes) or MachineLimits(device="cpu", memory_bandwidth_gb_s=9),
+    )  # fmt: skip
+    LiveRun.start(params.changed(quantization="fp8")).measure_limits()
+    assert asked == ["fp8"]

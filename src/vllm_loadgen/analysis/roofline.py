@@ -229,21 +229,28 @@ def roofline(
     )
 
 
-def _matrix_rate(model: Model, machine: MachineLimits | None, quantization: str | None) -> float:
-    """TFLOP/s of the type that is multiplied in; 0 where it was not measured.
+def multiplied_in(model: Model, quantization: str | None, device: str) -> str:
+    """The type that layers multiply in, or a method's name where that is not known.
 
     Weights of four bits (AWQ, GPTQ) are unpacked to the type that the model is run in and are
     multiplied in that. vLLM on a CPU multiplies them in int8 if the type is bfloat16 and the CPU
     has AMX (its VLLM_CPU_INT4_W4A8), so nothing is claimed of those.
+
+    Args:
+        quantization: of the weights as they are loaded. device: "cpu" or "cuda".
     """
+    if model.quantization is None and quantization in LOADED_BYTES:
+        return "fp8" if quantization.startswith("fp8") else quantization
+    multiplied = model.multiplied_in or model.dtype
+    unsure = model.quantization and device == "cpu" and multiplied == "bfloat16"
+    return "int8" if unsure else multiplied
+
+
+def _matrix_rate(model: Model, machine: MachineLimits | None, quantization: str | None) -> float:
+    """TFLOP/s of the type that is multiplied in; 0 where it was not measured."""
     if machine is None:
         return 0.0
-    multiplied = model.multiplied_in or model.dtype
-    if model.quantization is None and quantization in LOADED_BYTES:
-        multiplied = str(quantization)
-    elif model.quantization and machine.device == "cpu" and multiplied == "bfloat16":
-        multiplied = "int8"
-    return machine.matrix_tflop_s.get(multiplied, 0.0)
+    return machine.matrix_tflop_s.get(multiplied_in(model, quantization, machine.device), 0.0)
 
 
 def impossible(

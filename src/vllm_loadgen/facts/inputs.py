@@ -171,13 +171,18 @@ class MachineLimits(Facts):
     Attributes:
         device: "cpu" or "cuda". threads: of PyTorch.
         memory_bandwidth_gb_s: 10^9 bytes/s, read plus written by a large copy.
-        matrix_tflop_s: by dtype, 2 n^3 operations of an n x n product on random data.
+        buffer_mib: each side of that copy. last_level_cache_mib: of the device; 0 if not known.
+        matrix_tflop_s: by type, 2 n^3 operations of an n x n product on random data.
+        asked_for: the types that were to be measured; the device has not each of them.
     """
 
     device: str
     threads: int | None = None
     memory_bandwidth_gb_s: Number
+    buffer_mib: int | None = None
+    last_level_cache_mib: float | None = None
     matrix_tflop_s: dict[str, float] = Field(default_factory=dict)
+    asked_for: tuple[str, ...] = ()
 
 
 class EngineFacts(Facts):

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from vllm_loadgen import progress
+from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_json
 
 CHUNK_BYTES = 2**23
@@ -93,6 +94,6 @@ def _read() -> Known:
 
 def _write(known: Known) -> None:
     # A cache that cannot be written, or that two runs write at once, costs a reading and no more.
-    with suppress(OSError):
+    with suppress(OSError, BenchmarkError):
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_json(cache_folder() / CACHE_FILE, known)

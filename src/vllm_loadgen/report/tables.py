@@ -63,7 +63,15 @@ def limits_table(limits: MachineLimits) -> pd.DataFrame:
         "threads": limits.threads,
         "memory bandwidth, GB/s": limits.memory_bandwidth_gb_s,
     }
-    rates = {f"{name}, TFLOP/s": rate for name, rate in limits.matrix_tflop_s.items()}
+    rates: dict[str, object] = {
+        f"{name}, TFLOP/s": rate for name, rate in limits.matrix_tflop_s.items()
+    }
+    lacking = [name for name in limits.asked_for if name not in limits.matrix_tflop_s]
+    rates |= {f"{name}, TFLOP/s": "this device has no such products" for name in lacking}
+    if limits.buffer_mib:
+        rows["measured by copies of, MiB"] = limits.buffer_mib
+    if limits.last_level_cache_mib:
+        rows["last level of cache, MiB"] = limits.last_level_cache_mib
     return _named(rows | rates)
 
 

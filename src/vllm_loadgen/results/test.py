@@ -12,7 +12,7 @@ from vllm_loadgen.analysis import early_stopping, intervals
 from vllm_loadgen.analysis.load import Load, load_of, load_over_time
 from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics, metrics_table
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.facts.inputs import Environment
+from vllm_loadgen.facts.inputs import Environment, MachineLimits
 from vllm_loadgen.facts.journal import JOURNAL, read_journal
 from vllm_loadgen.facts.records import TIMES, read_frame, read_records
 from vllm_loadgen.facts.results import Metrics, Result, TestSummary
@@ -58,6 +58,11 @@ class Test:
     def environment(self) -> Environment | None:
         """environment.json of the test; None of one made before tests had their own."""
         return Environment.read_if_there(self.folder / "environment.json")
+
+    @cached_property
+    def machine(self) -> MachineLimits | None:
+        """machine.json of the test; None if the limits were not measured before it."""
+        return MachineLimits.read_if_there(self.folder / "machine.json")
 
     # What was written down ----------------------------------------------------------------------
     @cached_property

@@ -6,14 +6,16 @@ from typing import Any, NoReturn, get_args
 
 import pandas as pd
 
+from vllm_loadgen import progress
 from vllm_loadgen.accuracy import baseline, scores
+from vllm_loadgen.analysis.roofline import multiplied_in
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.facts.inputs import Dataset, Environment, Model
+from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
 from vllm_loadgen.facts.results import Mode, TestSummary
 from vllm_loadgen.facts.scores import Accuracy, Compliance, Score
 from vllm_loadgen.files import write_frame, write_text
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.inputs import data, models
+from vllm_loadgen.inputs import data, machine, models
 from vllm_loadgen.inputs.environment import environment
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import find_file
@@ -85,6 +87,29 @@ class LiveRun:
         """The run as it lies there now."""
         return Run.open(self.folder)
 
+    def measure_limits(self) -> MachineLimits:
+        """What the machine can do at most in this run's types; writes machine.json.
+
+        Measured once a run: a folder holds one machine, and what was compared with stays.
+
+        Raises:
+            BenchmarkError: if it cannot be measured.
+        """
+        # Which device will be known by the measurement.
+        wanted = {
+            multiplied_in(self.model, self.params.quantization, device)
+            for device in ("cpu", "cuda")
+        } & set(machine.TYPES)
+        known = self.read().machine
+        if known is not None and wanted <= {*known.asked_for, *known.matrix_tflop_s}:
+            print("The machine's limits: measured before, reused")
+            return known
+        with progress.ticking("Measuring memory bandwidth and matrix rate"):
+            limits = machine.measure_limits(sorted(wanted))
+        with writing(self.folder):
+            limits.write(self.folder / "machine.json")
+        return limits
+
     # Making tests -------------------------------------------------------------------------------
     def session(self) -> Session:
         """The loaded engine; loaded at the first call, and anew if it has ended."""
@@ -116,6 +141,8 @@ class LiveRun:
             # Before the test, so that an interrupted one has them too.
             write_text(folder / "params.yaml", recorded(params).to_yaml())
             self.environment.write(folder / "environment.json")
+            if (limits := self.read().machine) is not None:
+                limits.write(folder / "machine.json")
             audit = test06.write_audit_config(folder) if mode == "compliance" else None
             if answered := self._answered_before(folder, params) if mode == "accuracy" else {}:
                 self._resume(folder, params, answered)

@@ -1,0 +1,37 @@
+import gc
+
+import pytest
+
+from vllm_loadgen.inputs import machine
+
+
+def cache(root, cpu, index, level, size, shared):
+    folder = root / f"cpu{cpu}" / "cache" / f"index{index}"
+    folder.mkdir(parents=True)
+    for name, text in (("level", level), ("size", size), ("shared_cpu_map", shared)):
+        (folder / name).write_text(f"{text}\n")
+
+
+def test_the_last_level_of_cache_counts_once_a_socket(tmp_path):
+    for cpu, socket in ((0, "3"), (1, "3"), (2, "c")):
+        cache(tmp_path, cpu, 0, 1, "48K", str(cpu))
+        cache(tmp_path, cpu, 3, 3, "32M", socket)
+    assert machine._cpu_cache_bytes(tmp_path) == 2 * 32 * 2**20
+    assert machine._cpu_cache_bytes(tmp_path / "nothing") == 0
+
+
+@pytest.mark.process
+def test_limits_are_measured_in_a_process_of_its_own():
+    limits = machine.measure_limits(["float16", "float32", "int8"])
+    assert limits.asked_for == ("float32", "float16")
+    assert limits.memory_bandwidth_gb_s > 0
+    assert limits.matrix_tflop_s["float32"] > 0
+    assert limits.buffer_mib > limits.last_level_cache_mib
+    # What torch held is gone with it.
+    assert not any(type(thing).__name__ == "Tensor" for thing in gc.get_objects())
+
+
+def test_limits_that_cannot_be_measured_are_one_error(monkeypatch):
+    monkeypatch.setattr(machine, "__name__", "vllm_loadgen.no_such_module")
+    with pytest.raises(machine.BenchmarkError, match=r"limits cannot be measured: .*No module"):
+        machine.measure_limits(["float32"])
