@@ -76,17 +76,20 @@ lint: setup  ## Check format, style, types, and that imports run downwards only
 	@$(BIN)/lint-imports --no-logo
 
 # Needs uv, which resolves with torch's metadata (of wheels for every Python version; a folder
-# serves too) and takes torch's hashes from its index, asked for torch alone.
+# serves too). Torch's hashes come from its index, asked for torch alone and for a new version.
+TORCH = $(shell grep -o 'torch==[0-9.]*+cpu' pyproject.toml)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_WHEELS ?= $(TORCH_INDEX)/torch/
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 RESOLVE = $(COMPILE) --extra test pyproject.toml
 lock:  ## Pin again what pyproject.toml brings along, keeping the pins that still fit
+	@sed -n '/^$(TORCH)/,/[^\\]$$/p' .requirements/cpu.txt > .requirements/torch.part
+	@test -s .requirements/torch.part || echo $(TORCH) | \
+		$(COMPILE) --no-deps --index-url $(TORCH_INDEX) - > .requirements/torch.part
 	@$(RESOLVE) --extra cpu --find-links $(TORCH_WHEELS) --no-emit-package torch \
 		--output-file .requirements/cpu.txt
-	@grep -o 'torch==[0-9.]*+cpu' pyproject.toml | \
-		$(COMPILE) --no-deps --index-url $(TORCH_INDEX) - >> .requirements/cpu.txt
+	@cat .requirements/torch.part >> .requirements/cpu.txt && rm .requirements/torch.part
 	@$(RESOLVE) --extra cuda --output-file .requirements/cuda.txt
 	@# All of the lock is for this platform and these versions of Python: lines need not say it.
 	@sed -i -E "s/ python_full_version < '3.14'( and|)//; s/ platform_machine == 'x86_64'( and|)//; \
