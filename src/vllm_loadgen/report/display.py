@@ -3,6 +3,8 @@
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
+from vllm_loadgen.analysis.words import visible
+
 
 class Section:
     """Parts that are shown one under the other; nothing at all where there is nothing to show.
@@ -35,7 +37,7 @@ def table(frame: pd.DataFrame) -> HTML:
     plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
     html = plain.to_html(index=False, border=0, float_format=_number, na_rep="", justify="left")
     # JupyterLab would set all cells to the right, and most of ours are text.
-    return HTML(html.replace("<td>", '<td style="text-align: left">'))
+    return HTML(visible(html).replace("<td>", '<td style="text-align: left">'))
 
 
 def _number(value: float) -> str:

@@ -17,6 +17,7 @@ from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
 from vllm_loadgen.results.folders import project_root, shown
 from vllm_loadgen.runs.folders import make_folder
+from vllm_loadgen.share import portable_notebook
 
 # A kernel warns that its connection is not encrypted; the connection stays on this machine.
 QUIET_KERNEL = ["--IPKernelApp.log_level=ERROR"]
@@ -88,7 +89,7 @@ def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
         raise BenchmarkError(scrub(f"{error.ename}: {error.evalue}")) from None
     finally:
         if target.is_file():
-            write_text(target, shown(scrub(target.read_text())))
+            write_text(target, portable_notebook(target.read_text()))
     print(f"{notebook.stem}.ipynb done in {time.monotonic() - begin:.0f} s", flush=True)
 
 

@@ -32,7 +32,7 @@ NAMES = {"ttft": "Time to first token", "tpot": "Time per output token"}
 def overview(test: Test, title: str) -> Figure:
     """The whole test on one page: benchmark_results_visualization.png."""
     fig, axes = figure(3, 2, height=3.2)
-    fig.suptitle(title, fontsize=13, fontweight="bold")
+    fig.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     _draw_distribution(axes[0, 0], test, "ttft")
     _draw_distribution(axes[0, 1], test, "tpot")
     _draw_latency_over_time(axes[1, 0], test)

@@ -6,6 +6,7 @@ from functools import cached_property
 import pandas as pd
 
 from vllm_loadgen.analysis.metrics import metrics_table
+from vllm_loadgen.analysis.words import visible
 from vllm_loadgen.findings import finding
 from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
@@ -69,7 +70,7 @@ class Report:
         if test is None:
             return Section("There is no performance test in this run; perf.ipynb makes one.")
         title = f"{self.run.model.name}, {test.result.scenario}: {test.result.verdict}"
-        overview = plots_queries.overview(test, title)
+        overview = plots_queries.overview(test, visible(title))
         overview.savefig(self.run.folder / PICTURE, dpi=110)
         captions = [plots_queries.distribution_caption(test, name) for name in ("ttft", "tpot")]
         captions.append(plots_queries.timeline_caption(test))
@@ -131,7 +132,7 @@ class Report:
         """Findings, and what to do."""
         if self._test is None:
             return Section()
-        actions = [f"1. {action}" for action in finding.recommendations(self.findings)]
+        actions = [f"1. {text.plain(action)}" for action in finding.recommendations(self.findings)]
         return Section(finding.table(self.findings), "**Recommended**\n\n" + "\n".join(actions))
 
     def conformance(self) -> Section:

@@ -10,7 +10,7 @@ import pandas as pd
 from vllm_loadgen.accuracy.scores import chance
 from vllm_loadgen.analysis.metrics import projection
 from vllm_loadgen.analysis.roofline import Roofline
-from vllm_loadgen.analysis.words import count
+from vllm_loadgen.analysis.words import count, visible
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.findings.overload import overloaded
 from vllm_loadgen.findings.validity import limit, what_would_make_valid
@@ -24,9 +24,9 @@ from vllm_loadgen.runs.compare import Digest
 
 def plain(text: object) -> str:
     """Text from a file, such as a dataset's name, that Markdown must show and not obey."""
-    escaped = html.escape(str(text), quote=False)
+    escaped = html.escape(visible(" ".join(str(text).split())), quote=False)
     # An underscore within a word is one.
-    return re.sub(r"([\\`*\[\]|]|(?<!\w)_|_(?!\w))", r"\\\1", escaped)
+    return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", escaped)
 
 
 def headline(run: Run, rules: Sequence[Rule]) -> str:
@@ -35,7 +35,7 @@ def headline(run: Run, rules: Sequence[Rule]) -> str:
     if test is None:
         return "## No performance run\n\nRun perf.ipynb into this folder to measure one."
     verdict, reasons = effective_verdict(test)
-    lines = [f"## {title(verdict, rules)}", ""]
+    lines = [f"## {plain(title(verdict, rules))}", ""]
     lines += [
         f"- {plain(reason)}" for reason in reasons if ":" in reason and "Result" not in reason
     ]
@@ -44,16 +44,16 @@ def headline(run: Run, rules: Sequence[Rule]) -> str:
         lines += ["", f"**Departures:** {names} (what is required of each: see Conformance)."]
     cures = what_would_make_valid(test)
     if cures and verdict != "VALID":
-        lines += ["", "**What would make it valid**", "", *(f"1. {cure}" for cure in cures)]
+        lines += ["", "**What would make it valid**", "", *(f"1. {plain(cure)}" for cure in cures)]
     return "\n".join(lines)
 
 
 def verdict_text(test: Test) -> str:
     """LoadGen's verdict on one test with its own reasons, and the cure of an INVALID one."""
-    lines = [f"**LoadGen: {test.result.verdict}**", ""]
-    lines += [f"- {reason}" for reason in test.result.verdict_reasons]
+    lines = [f"**LoadGen: {plain(test.result.verdict)}**", ""]
+    lines += [f"- {plain(reason)}" for reason in test.result.verdict_reasons]
     if cures := what_would_make_valid(test):
-        lines += ["", "To make it valid:", "", *(f"1. {cure}" for cure in cures)]
+        lines += ["", "To make it valid:", "", *(f"1. {plain(cure)}" for cure in cures)]
     return "\n".join(lines)
 
 
@@ -64,14 +64,15 @@ def executive_summary(run: Run) -> str:
     if machine.gpus:
         devices = f"{len(machine.gpus)} x {machine.gpus[0].name}"
     text = [
-        f"**{plain(model.name)}** ({model.parameters / 1e9:.3g} billion parameters, {model.dtype}) "
+        f"**{plain(model.name)}** ({model.parameters / 1e9:.3g} billion parameters, "
+        f"{plain(model.dtype)}) "
         f"answered {run.dataset.samples} samples of {plain(run.dataset.name)} on "
         f"{plain(devices)}."
     ]
     if run.performance is not None:
         m = run.performance.metrics
         text.append(
-            f"In the {run.performance.result.scenario} scenario it completed "
+            f"In the {plain(run.performance.result.scenario)} scenario it completed "
             f"**{m.samples_per_s:.3f} samples/s** and **{m.tokens_per_s:.1f} output tokens/s** "
             f"over {m.duration_s:.0f} s; the first token took {m.ttft_ms.mean:.0f} ms on average "
             f"(p99 {m.ttft_ms.p99:.0f} ms), each further token {m.tpot_ms.mean:.1f} ms (p99 "
@@ -82,7 +83,7 @@ def executive_summary(run: Run) -> str:
         text.append(
             f"Accuracy over {score.gen_num} samples: ROUGE-1 {score.rouge1:.2f}, ROUGE-2 "
             f"{score.rouge2:.2f}, ROUGE-L {score.rougeL:.2f}: **{verdict.status}** against "
-            f"{verdict.against}. {chance(verdict)}"
+            f"{plain(verdict.against)}. {chance(verdict)}"
         )
     return " ".join(text)
 
@@ -92,7 +93,7 @@ def accuracy_text(run: Run) -> str:
     if run.accuracy is None:
         return "There is no accuracy test in this run; accuracy.ipynb makes one."
     verdict = run.accuracy.verdict
-    return f"**{verdict.status}** against {verdict.against}. {chance(verdict)}"
+    return f"**{verdict.status}** against {plain(verdict.against)}. {chance(verdict)}"
 
 
 def throughput_text(run: Run, test: Test) -> str:
@@ -166,8 +167,8 @@ def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
     step_gb = found.decode_limit_ms * found.bandwidth_gb_s / 1e3
     return (
         f"This machine copies {found.bandwidth_gb_s:.1f} GB/s and multiplies "
-        f"{found.rate_tflop_s:.3g} TFLOP/s in {run.model.dtype} (measured). A decode step of "
-        f"{found.batch:.1f} queries must read at least {step_gb:.2f} GB, so it takes at least "
+        f"{found.rate_tflop_s:.3g} TFLOP/s in {plain(run.model.dtype)} (measured). A decode step "
+        f"of {found.batch:.1f} queries must read at least {step_gb:.2f} GB, so it takes at least "
         f"{found.decode_limit_ms:.1f} ms, and {found.decode_computing_ms:.1f} ms for its "
         f"arithmetic: the mean time per output token, {test.metrics.tpot_ms.mean:.1f} ms, reaches "
         f"{found.decode_share:.0%} of the bandwidth's limit. A prefill of "
@@ -248,7 +249,7 @@ def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> 
     departs = len(departures(rules))
     return " ".join(
         [
-            f"LoadGen's verdict is {verdict}.",
+            f"LoadGen's verdict is {plain(verdict)}.",
             f"{count(len(problems), 'problem')} found: {'; '.join(problems)}."
             if problems
             else "No problem was found in the records.",

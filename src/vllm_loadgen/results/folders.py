@@ -1,8 +1,17 @@
 """Where things lie: the project, files that a user names, and the runs under outputs."""
 
+import re
 from pathlib import Path
 
 ROOT_MARK = "pyproject.toml"
+# The cure of a recorded name that is not found.
+NAME_ALONE = "a run records the name alone of what lies outside of project and home: give its path"
+# An absolute path in a text: of two parts or more, and neither a closing tag nor a part of a URL,
+# a relative path or a fraction.
+_PATH = re.compile(r"(?<![\w.~/<*+%#$@?)\]}-])/(?:root(?![\w.-])|[\w.+@%-]+(?=/))(?:/[\w.+@%-]+)*")
+# What is the same on every machine (LoadGen lists its sources as /bindings/...), and any home.
+_SYSTEM = re.compile(r"/(?:usr|proc|sys|dev|etc|s?bin|lib\d*|run|bindings)/")
+_HOME = re.compile(r"/(?:(?:home|Users)/[^/]+|root)(?=/|$)")
 
 
 def project_root() -> Path:
@@ -51,3 +60,34 @@ def _path(name: str) -> Path | None:
 def shown(path: object) -> str:
     """A path, or text with paths in it, relative to the project: it is read on other machines."""
     return str(path).replace(f"{project_root()}/", "")
+
+
+def paths_in(text: str) -> list[str]:
+    """The absolute paths in a text that say whose machine it was."""
+    return [path for path in _PATH.findall(text) if _portable(path) != path]
+
+
+def portable(text: str) -> str:
+    """A text without absolute paths that say whose machine it was.
+
+    They are relative to the project where they lie in it, begin with ~ where they lie in a home,
+    and are the name alone elsewhere.
+    """
+    return _PATH.sub(lambda found: _portable(found.group()), text)
+
+
+def portable_path(name: str) -> str:
+    """``portable`` of one path; what is no absolute path stays as it is."""
+    path = _path(name)
+    return _portable(str(path)) if path is not None and path.is_absolute() else name
+
+
+def _portable(name: str) -> str:
+    path = Path(name)
+    if path.is_relative_to(root := project_root()):
+        return str(path.relative_to(root))
+    if (home := _path("~")) and path.is_relative_to(home) and home != Path("/"):
+        return str("~" / path.relative_to(home))
+    if _HOME.match(name):
+        return _HOME.sub("~", name, count=1)
+    return name if _SYSTEM.match(name) else path.name

@@ -1,5 +1,6 @@
 """One LoadGen test, read: its facts, its tables, and each figure of it computed once."""
 
+import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -135,7 +136,7 @@ class Test:
         return f"{self._title}\n{metrics_table(self.metrics).to_string()}"
 
     def _repr_html_(self) -> str:
-        return f"<b>{self._title}</b>{metrics_table(self.metrics).to_html()}"
+        return f"<b>{html.escape(self._title)}</b>{metrics_table(self.metrics).to_html()}"
 
     @property
     def _title(self) -> str:

@@ -18,7 +18,7 @@ from vllm_loadgen.harness.session import Session
 from vllm_loadgen.inputs import data, machine, models
 from vllm_loadgen.inputs.environment import environment
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.results.folders import find_file
+from vllm_loadgen.results.folders import find_file, portable_path
 from vllm_loadgen.results.identity import difference, identity, machine_identity
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
@@ -323,8 +323,18 @@ class LiveRun:
 
 
 def recorded(params: RunParams) -> RunParams:
-    """The parameters without the place of the results: who repeats the run has another."""
-    return params.changed(outputs=RunParams().outputs, run_name="")
+    """The parameters as a run keeps them, so that it can be given away.
+
+    Without the place of the results: who repeats the run has another. A dataset or a model in the
+    project is named from there, one in the home by ~, and one elsewhere by its name alone, which
+    another try refuses, asking for its path.
+    """
+    return params.changed(
+        outputs=RunParams().outputs,
+        run_name="",
+        model=portable_path(params.model),
+        dataset=portable_path(params.dataset),
+    )
 
 
 def _check_same(

@@ -1,0 +1,71 @@
+"""What of a path may be seen on another machine."""
+
+from pathlib import Path
+
+import pytest
+
+from vllm_loadgen.results.folders import paths_in, portable, portable_path
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    """A project within a home."""
+    project = tmp_path / "me" / "project"
+    (project / "notebooks").mkdir(parents=True)
+    (project / "pyproject.toml").touch()
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    return project
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("{project}/outputs/a.json", "outputs/a.json"),
+        ("see {project}/data/a.jsonl.", "see data/a.jsonl."),
+        ("--params={home}/p.yaml -p dataset {home}/a", "--params=~/p.yaml -p dataset ~/a"),
+        ('{{"model": "/home/alice/models/llama"}}', '{{"model": "~/models/llama"}}'),
+        ("/Users/alice/x and /root/.cache/y and /root", "~/x and ~/.cache/y and ~"),
+        ("/data/corp/secret-project/a.jsonl", "a.jsonl"),
+        ('File "/opt/x/vllm/a.py", line 3', 'File "a.py", line 3'),
+    ],
+)  # fmt: skip
+def test_a_path_says_where_and_not_whose(somewhere, text, seen):
+    text = text.format(project=somewhere, home=somewhere.parent)
+    assert portable(text) == seen.format()
+    assert paths_in(text)
+    assert paths_in(portable(text)) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "12 queries/s, tokens/s/user, 3/4/5, and/or/not",
+        "https://example.org/a/b <b>x</b></div></p> application/x/y",
+        "data/a.jsonl ./data/b ../data/c ~/d/e $HOME/f/g meta-llama/Llama-3.1-8B",
+        "/usr/lib/python3.11/site.py /proc/self/fd /dev/shm/x /etc/hosts",
+        "/ /s /x",
+    ],
+)
+def test_what_is_the_same_everywhere_stays(text):
+    assert portable(text) == text
+    assert paths_in(text) == []
+
+
+def test_a_path_with_blanks_is_one_path(somewhere):
+    assert portable_path("/data/my articles/a b.jsonl") == "a b.jsonl"
+    assert portable_path(f"{somewhere}/my data/a.jsonl") == "my data/a.jsonl"
+    assert portable_path("~/my data/a.jsonl") == "~/my data/a.jsonl"
+
+
+@pytest.mark.parametrize(
+    "name", ["embedded", "cnn_dailymail", "data/a.jsonl", "org/model", "x" * 300]
+)
+def test_what_is_no_absolute_path_stays(name):
+    assert portable_path(name) == name
+
+
+def test_a_home_that_is_the_root_hides_nothing(monkeypatch):
+    monkeypatch.setenv("HOME", "/")
+    assert Path.home() == Path("/")
+    assert portable("/data/x/a.jsonl") == "a.jsonl"
