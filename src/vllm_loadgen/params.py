@@ -56,6 +56,11 @@ class RunParams(BaseModel):
     model_revision: str | None = Field(None, description="revision of a model from the hub")
     dataset: str = Field("embedded", description="embedded, cnn_dailymail, or a file's path")
     num_samples: int = Field(0, ge=0, description="use the first N samples; 0 is all of them")
+    dataset_sha256: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="SHA-256 of MLCommons' file by your own download, beside those that are known",
+    )
     instruction: str = Field(REFERENCE_INSTRUCTION, description="prompt, with {input}")
     chat_template: bool = Field(True, description="wrap the prompt as a chat turn")
     max_new_tokens: int = Field(128, ge=2, description="longest answer, tokens")

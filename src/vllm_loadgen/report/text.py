@@ -17,7 +17,7 @@ from vllm_loadgen.findings.validity import limit, what_would_make_valid
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published
-from vllm_loadgen.rules.rule import Rule, departures
+from vllm_loadgen.rules.rule import Rule, departures, reservation
 from vllm_loadgen.rules.verdict import effective_verdict, title
 from vllm_loadgen.runs.compare import Digest
 
@@ -234,7 +234,10 @@ def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> 
         return "There is no performance test in this run."
     verdict, _ = effective_verdict(run.performance)
     problems = [finding.title for finding in findings if finding.severity == "problem"]
-    departs = len(departures(rules))
+    departs, reserved = len(departures(rules)), reservation(rules)
+    kept = "No departure from the official rules was found."
+    if reserved:
+        kept = f"The rules that could be checked are kept; {reserved}."
     return " ".join(
         [
             f"LoadGen's verdict is {verdict}.",
@@ -244,6 +247,6 @@ def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> 
             f"With {departs} departures from the official rules the figures describe this machine "
             "and this configuration and are not an MLPerf result."
             if departs
-            else "No departure from the official rules was found.",
+            else kept,
         ]
     )
