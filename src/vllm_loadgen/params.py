@@ -85,6 +85,11 @@ class RunParams(BaseModel):
     min_query_count: int | None = Field(
         64, gt=0, le=MOST_QUERIES, description="minimum number of queries"
     )
+    performance_samples: int | None = Field(
+        None,
+        gt=0,
+        description="a performance test draws from the first N samples; None: the benchmark's",
+    )
     target_latency_percentile: float | None = Field(
         0.9, ge=0.01, le=0.9999, description="Server: share of queries that must keep the limits"
     )
