@@ -12,3 +12,10 @@ def say_ms(value_ms: float) -> str:
     if value_ms >= 1e4:
         return f"{value_ms / 1e3:,.1f} s"
     return f"{value_ms:,.0f} ms" if value_ms >= 100 else f"{value_ms:.3g} ms"
+
+
+def say_duration(seconds: float) -> str:
+    """How long something takes, for planning: 40 s, 12 min, 3.7 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
