@@ -56,6 +56,11 @@ class RunParams(BaseModel):
     model_revision: str | None = Field(None, description="revision of a model from the hub")
     dataset: str = Field("embedded", description="embedded, cnn_dailymail, or a file's path")
     num_samples: int = Field(0, ge=0, description="use the first N samples; 0 is all of them")
+    dataset_sha256: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="SHA-256 of MLCommons' file by your own download, beside those that are known",
+    )
     instruction: str = Field(REFERENCE_INSTRUCTION, description="prompt, with {input}")
     chat_template: bool = Field(True, description="wrap the prompt as a chat turn")
     max_new_tokens: int = Field(128, ge=2, description="longest answer, tokens")
@@ -79,6 +84,11 @@ class RunParams(BaseModel):
     )
     min_query_count: int | None = Field(
         64, gt=0, le=MOST_QUERIES, description="minimum number of queries"
+    )
+    performance_samples: int | None = Field(
+        None,
+        gt=0,
+        description="a performance test draws from the first N samples; None: the benchmark's",
     )
     target_latency_percentile: float | None = Field(
         0.9, ge=0.01, le=0.9999, description="Server: share of queries that must keep the limits"

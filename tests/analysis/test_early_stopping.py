@@ -1,6 +1,12 @@
+import math
+
 import pytest
 
-from vllm_loadgen.analysis.early_stopping import early_stopping_queries, violations_allowed
+from vllm_loadgen.analysis.early_stopping import (
+    beyond_doubt,
+    early_stopping_queries,
+    violations_allowed,
+)
 
 
 @pytest.mark.parametrize(
@@ -11,3 +17,26 @@ def test_early_stopping_is_loadgens(violations, share, queries):
     assert early_stopping_queries(violations, share) == queries
     assert violations_allowed(queries, share) == violations
     assert violations_allowed(queries - 1, share) == violations - 1
+
+
+@pytest.mark.parametrize(("queries", "share"), [(64, 0.9), (459, 0.99), (2010, 0.99)])
+def test_a_failure_is_sure_by_the_same_confidence_turned_around(queries, share):
+    """P[Binomial(n, 1 - share) >= violations] summed term by term."""
+    over = 1 - share
+
+    def tail(violations):
+        return sum(
+            math.comb(queries, k) * over**k * share ** (queries - k)
+            for k in range(violations, min(queries, violations + 150) + 1)
+        )
+
+    fewest = next(n for n in range(queries) if tail(n) <= 0.01)
+    assert beyond_doubt(queries, fewest, share)
+    assert not beyond_doubt(queries, fewest - 1, share)
+    # Between what LoadGen accepts and what is sure a test shows nothing.
+    assert violations_allowed(queries, share) < over * queries < fewest
+
+
+def test_no_query_over_a_limit_is_no_sure_failure():
+    assert not beyond_doubt(1000, 0, 0.99)
+    assert not beyond_doubt(0, 0, 0.99)

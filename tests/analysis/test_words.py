@@ -1,6 +1,6 @@
 import pytest
 
-from vllm_loadgen.analysis.words import say_ms
+from vllm_loadgen.analysis.words import say_duration, say_ms
 
 
 @pytest.mark.parametrize(
@@ -9,3 +9,10 @@ from vllm_loadgen.analysis.words import say_ms
 )
 def test_times_are_said_with_few_digits(value_ms, said):
     assert say_ms(value_ms) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.7, "1 s"), (99.0, "99 s"), (1000, "17 min"), (13_368, "3.7 h")]
+)
+def test_plans_are_said_with_fewer(seconds, said):
+    assert say_duration(seconds) == said

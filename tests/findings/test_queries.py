@@ -5,6 +5,8 @@ from vllm_loadgen.analysis.early_stopping import early_stopping_queries
 from vllm_loadgen.findings.finding import Finding, recommendations
 from vllm_loadgen.findings.queries import query_findings
 from vllm_loadgen.findings.validity import what_would_make_valid
+from vllm_loadgen.harness.loadgen import server_schedule_ns
+from vllm_loadgen.params import RunParams
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["engine tells", "engine does not tell"])
@@ -38,6 +40,22 @@ def test_a_late_harness_is_named():
     rows = [(i, i + 0.05, i + 0.05, i + 0.2, i + 1, 50, 20) for i in range(50)]
     titles = [f.title for f in query_findings(imitated(make_records(rows)))]
     assert "The harness itself was late" in titles
+
+
+def test_a_rate_that_was_not_offered_is_named_as_the_harness_own():
+    """So late that the schedule is not believed: the records have the queries due when issued."""
+    seed, asked = 16159082839903944936, RunParams(target_qps=1000.0)
+    due_s = server_schedule_ns(seed, 1000.0, 200) / 1e9
+    result = {**RESULT, "effective_settings": {**SETTINGS, "schedule_rng_seed": seed}}
+
+    def named(slower):
+        rows = [(s, s, s, s + 0.2, s + 1, 50, 20) for s in due_s * slower]
+        findings = query_findings(imitated(make_records(rows), result, asked))
+        return {f.title: f for f in findings}.get("The harness did not offer the rate")
+
+    assert named(1.0) is None
+    assert named(1.04) is None
+    assert "1,000 queries/s were asked for" in named(10.0).evidence
 
 
 def test_logged_errors_and_single_tokens_are_named():

@@ -63,6 +63,41 @@ def test_user_conf_holds_only_what_departs():
     }
 
 
+def test_a_performance_test_may_draw_from_fewer_samples():
+    def drawn(samples, mode="performance", **changes):
+        conf = loadgen.user_conf(RunParams(**changes), samples, mode)
+        return conf.get("performance_sample_count_override")
+
+    assert drawn(13368, performance_samples=100) == 100
+    assert drawn(48, performance_samples=100) == 48
+    assert drawn(13368) is None
+    # An accuracy test asks for every sample.
+    assert drawn(13368, "accuracy", performance_samples=100) is None
+    assert drawn(48, "accuracy", performance_samples=10) == 48
+
+
+def test_loadgen_draws_from_the_first_samples_and_issues_whole_passes_of_them(echo, tmp_path):
+    params = echo_params(performance_samples=5, min_query_count=7)
+    result, records = run(echo, params, tmp_path / "few")
+    assert result.effective_settings.performance_sample_count == 5
+    assert set(records["sample_index"]) == set(range(5))
+    assert (records["sample_index"].value_counts() == len(records) / 5).all()
+    assert len(records) == loadgen.expected_queries(params, len(PROMPTS), "performance")
+
+
+def test_a_rate_that_was_not_offered_shows_in_when_queries_were_issued():
+    params, seed = RunParams(target_qps=1000.0), 16159082839903944936
+    due_s = loadgen.server_schedule_ns(seed, 1000.0, 500) / 1e9
+    assert loadgen.offered_share(params, seed, list(due_s)) == 1
+    assert loadgen.offered_share(params, seed, list(due_s + 0.004)) == 1  # late, and at the rate
+    assert loadgen.offered_share(params, seed, list(due_s * 2)) == pytest.approx(0.5)
+    # So late that the schedule itself is not believed.
+    assert loadgen.offered_share(params, seed, list(due_s * 12)) == pytest.approx(1 / 12)
+    offline = params.changed(scenario="Offline")
+    assert loadgen.offered_share(offline, seed, list(due_s * 2)) == 1
+    assert loadgen.offered_share(params, None, list(due_s * 2)) == 1
+
+
 def test_a_key_that_did_not_take_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setitem(loadgen.READ_BACK, "min_duratoin", ("min_duration_ms", 1))
     with pytest.raises(BenchmarkError, match="LoadGen ignored min_duratoin = 5"):

@@ -91,6 +91,13 @@ def test_expected_queries_are_whole_passes():
     assert expected_queries(echo_params(), 16, "performance") == 64
     assert expected_queries(echo_params(scenario="Offline"), 16, "performance") == 64
     assert expected_queries(echo_params(), 16, "accuracy") == 16
+    # At 100 queries/s for 0.5 s; the benchmark's own least number and samples where none is given.
+    assert expected_queries(echo_params(performance_samples=10), 16, "performance") == 50
+    official = echo_params(min_query_count=None, target_qps=1.0)
+    assert expected_queries(official, 16, "performance") == 112
+    assert expected_queries(official, 20_000, "performance") == 13_368
+    offline = echo_params(scenario="Offline", min_query_count=None, target_qps=1.0)
+    assert expected_queries(offline, 13_368, "performance") == 13_368
 
 
 def test_an_engine_that_hangs_in_the_warm_up_is_seen_and_an_interrupt_ends_it(tmp_path):

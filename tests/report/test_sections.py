@@ -7,9 +7,11 @@ import pytest
 from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write_test
 
 from vllm_loadgen import Run, RunParams
+from vllm_loadgen.report import text
 from vllm_loadgen.report.display import Section
 from vllm_loadgen.report.sections import PICTURE, Report
 from vllm_loadgen.results import test as results_test
+from vllm_loadgen.rules.rule import IDENTITY, Rule
 
 SECTIONS = (
     "headline", "summary", "accuracy", "performance", "throughput", "latency", "machine", "limits",
@@ -34,6 +36,18 @@ def test_every_section_has_something_to_say_of_a_run(run):
     for name, section in make_all(Report(run)).items():
         assert section.parts, name
     assert (run.folder / PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_data_of_unknown_identity_are_never_without_a_departure(run):
+    note = "identity of the data not checked"
+    unchecked = Rule(IDENTITY, "MLCommons' file", "sha256:ab", "not checked", note)
+    text_of = {
+        name: " ".join([text.headline(run, rules), text.conclusion(run, rules, [])])
+        for name, rules in {"unchecked": [unchecked], "known": []}.items()
+    }
+    assert text_of["unchecked"].count(note) == 2
+    assert "No departure" not in text_of["unchecked"]
+    assert "No departure from the official rules was found." in text_of["known"]
 
 
 def test_a_report_reads_each_table_once_and_computes_each_figure_once(monkeypatch, run):

@@ -1,60 +1,65 @@
-import math
-
 import pytest
 
-from vllm_loadgen import BenchmarkError, LiveRun, ParameterError
+from vllm_loadgen import BenchmarkError, LiveRun, ParameterError, RunParams
 from vllm_loadgen.facts.scores import Probe
+from vllm_loadgen.harness.loadgen import expected_queries
+from vllm_loadgen.report import text
 from vllm_loadgen.runs import peak
 
-
-def probe(qps, valid):
-    return Probe(qps=qps, valid=valid, duration_s=1.0)
-
-
-def search(capacity, start):
-    """The rates that a search tries where exactly those up to ``capacity`` hold."""
-    probes = []
-    while (rate := peak.next_rate(probes, start)) is not None:
-        probes.append(probe(rate, rate <= capacity))
-    return probes
+OFFICIAL = RunParams(
+    target_qps="auto", min_duration_ms=None, min_query_count=None, target_latency_percentile=None
+)
 
 
-@pytest.mark.parametrize("start", [0.9, 10.0, 31.0])
-def test_the_search_ends_within_its_precision(start):
-    probes = search(10.0, start)
-    low, high = peak.bounds(probes)
-    assert low <= 10.0 < high
-    assert high / low <= peak.PRECISION
-    assert len(probes) < 15
+def queries(params, samples, changes):
+    return expected_queries(params.changed(**changes), samples, "performance")
 
 
-def test_the_search_brackets_then_bisects():
-    assert peak.next_rate([], 4.0) == 4.0
-    assert peak.next_rate([probe(4.0, True)], 4.0) == 6.0
-    assert peak.next_rate([probe(6.0, False)], 6.0) == 4.0
-    both = [probe(4.0, True), probe(6.0, False)]
-    assert peak.next_rate(both, 4.0) == pytest.approx(math.sqrt(24), rel=1e-3)
+@pytest.mark.parametrize(
+    ("rate", "samples", "issued"),
+    # At p99 2,010 queries may have 10 over a limit; then a minute's; of more than the dataset has,
+    # the fewest samples that come to it in whole passes.
+    [(0.5, 2010, 2010), (20.0, 2010, 2010), (120.0, 7200, 7200), (300.0, 9000, 18_000)],
+)
+def test_a_probe_with_official_data_is_no_whole_pass_of_them(rate, samples, issued):
+    changes = peak.probe_changes(OFFICIAL, 13_368, rate)
+    assert changes["performance_samples"] == samples
+    assert queries(OFFICIAL, 13_368, changes) == issued
+    assert queries(OFFICIAL, 13_368, {"target_qps": rate}) >= 13_368
 
 
-def test_a_rate_that_held_above_one_that_failed_does_not_count():
-    probes = [probe(4.0, True), probe(5.0, False), probe(5.5, True)]
-    assert peak.bounds(probes) == (4.0, 5.0)
+@pytest.mark.parametrize("rate", [0.5, 1.3, 10.0])
+def test_a_probe_that_costs_no_more_in_full_is_left_as_it_is(rate):
+    params = RunParams(target_qps="auto")
+    changes = peak.probe_changes(params, 64, rate)
+    assert changes == {"target_qps": rate, "min_duration_ms": 60_000}
 
 
-def test_probes_left_is_an_upper_bound():
-    for start in (0.9, 10.0, 31.0):
-        probes = search(10.0, start)
-        bracketed = next(
-            n for n in range(1, len(probes)) if {p.valid for p in probes[:n]} == {True, False}
-        )
-        for made in range(bracketed, len(probes) + 1):
-            assert len(probes) - made <= peak.probes_left(probes[:made])
+def test_a_probe_has_never_more_queries_than_the_full_test():
+    for rate in (0.1, 1.0, 7.0, 77.0, 400.0):
+        for samples in (1, 50, 100, 3000, 13_368):
+            for params in (OFFICIAL, RunParams(target_qps="auto")):
+                changes = peak.probe_changes(params, samples, rate)
+                full = queries(params, samples, {"target_qps": rate})
+                assert queries(params, samples, changes) <= full
+                drawn = changes.get("performance_samples", samples)
+                assert drawn >= min(samples, 64)
 
 
-def test_limits_that_no_rate_keeps_are_one_error():
-    probes = [probe(4.0 / 1.5**n, False) for n in range(10)]
-    with pytest.raises(BenchmarkError, match="target_qps = 'auto': not even"):
-        peak.next_rate(probes, 4.0)
+def test_the_first_guess_takes_few_samples_too():
+    assert queries(OFFICIAL, 13_368, peak.guess_changes(OFFICIAL, 13_368)) == 1024
+    small = peak.guess_changes(OFFICIAL, 100)
+    assert small == {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
+
+
+def test_the_harness_is_named_where_it_is_the_limit():
+    held = Probe(qps=4.0, valid=True, duration_s=1.0)
+    late = Probe(qps=4.1, valid=False, duration_s=1.0, reached_qps=3.0)
+    slow = Probe(qps=4.1, valid=False, duration_s=1.0)
+    said = "The harness is the limit here, not the system: asked for 4.1 queries/s it issued 3."
+    assert peak.harness_limit([held, late]) == said
+    assert peak.harness_limit([held, slow]) == ""
+    assert peak.harness_limit([held]) == ""
 
 
 @pytest.mark.process
@@ -67,10 +72,16 @@ def test_the_peak_is_confirmed_by_the_performance_test(params):
     table = peak.peak_table(run.read())
     assert set(table["verdict"]) == {"VALID", "INVALID"}
     assert test.params.target_qps == table["queries/s"].iloc[-1]
-    # Each probe is told with what is left, and the last as the full test.
-    assert len(lines) == len(table)
-    assert "more probes" in lines[0]
+    # Each is announced with its cost and told with what is left, the last as the full test.
+    assert lines[0] == "first guess: 48 samples at once (Offline)"
+    assert len(lines) == 1 + 2 * len(table)
+    assert "queries/s: a probe of 48 queries, about " in lines[1]
+    assert "more probe" in lines[2]
+    assert "and the full test of " in lines[2]
+    assert "queries/s: the full test of " in lines[-2]
     assert lines[-1].endswith("VALID in the full test")
+    said = text.peak_text(run.read())
+    assert said.startswith(f"The highest rate that held is {test.params.rate:.4g} queries/s, conf")
     # What follows at "auto" runs at the rate that was found.
     with run:
         assert run.perform("compliance").params.target_qps == test.params.target_qps
@@ -81,7 +92,8 @@ def test_a_search_goes_on_where_it_was_interrupted(params):
     params = params.changed(target_qps="auto")
 
     def stop(line):
-        raise KeyboardInterrupt
+        if "more probe" in line:
+            raise KeyboardInterrupt
 
     with LiveRun.start(params) as run, pytest.raises(KeyboardInterrupt):
         peak.find_peak(run, stop)
@@ -125,3 +137,25 @@ def test_a_search_by_other_limits_is_refused(params):
         pytest.raises(ParameterError, match="was made with ttft_limit_ms = 200, not 300"),
     ):
         peak.find_peak(run, lambda _: None)
+
+
+@pytest.mark.process
+def test_a_rate_that_the_harness_did_not_offer_is_no_peak(params):
+    """An engine that answers at once: without limits that bind, the harness ends the search."""
+    params = params.changed(
+        target_qps="auto", engine_options={"ttft_ms": 0.0, "tpot_ms": 0.0}, num_samples=4,
+        min_duration_ms=200, min_query_count=16, ttft_limit_ms=None,
+    )  # fmt: skip
+    lines = []
+    with LiveRun.start(params) as run:
+        test = peak.find_peak(run, lines.append)
+    assert test.load.arrivals_per_s > 0.9 * test.params.rate
+    assert any("not offered, the harness reached" in line for line in lines)
+    assert "The harness is the limit here, not the system" in lines[-1]
+    assert "not the system" in text.peak_text(run.read())
+    # The report of such a test claims nothing of the machine.
+    table = peak.peak_table(run.read())
+    late = table.index[table["verdict"].str.startswith("not offered")][0]
+    throughput = text.throughput_text(run.read(), run.read().test(f"peak/{late:02d}"))
+    assert "The harness did not offer" in throughput
+    assert "is the offered one" not in throughput

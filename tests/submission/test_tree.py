@@ -348,6 +348,21 @@ def test_preflight_wants_test06_in_the_closed_division_only(server: Path) -> Non
     assert ("llama3.1-8b/Server", "dir_exists_check") not in complaints([server], "open")
 
 
+def test_preflight_of_the_closed_division_tells_what_the_checker_cannot_see(
+    server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = server / "params.yaml"
+    path.write_text(path.read_text().replace("engine_options: {}", "engine_options: {x: 1}"))
+    change(server / "dataset.json", tokenized_by="the file (tok_input)")
+    monkeypatch.setattr("vllm_loadgen.submission.preflight.is_official", lambda *_: True)
+    found = {one.message for one in preflight([server], "closed") if one.check == "rules"}
+    assert "identity of the data not checked" in found
+    wanted = "none but those that leave answers and rules alone"
+    assert f"Engine options: x = 1; the closed division wants {wanted}" in found
+    excused = {one.message for one in preflight([server], "open")}
+    assert not any("Engine options" in one or "identity" in one for one in excused)
+
+
 def edit_log(run: Path, key: str, value: Any) -> None:
     path = run / "performance" / "mlperf_log_detail.txt"
     found = re.compile(rf'("key": "{re.escape(key)}", "value": )[^,]*')

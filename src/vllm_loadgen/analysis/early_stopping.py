@@ -43,6 +43,16 @@ def early_stopping_queries(violations: int, share: float) -> int:
     return low
 
 
+def beyond_doubt(queries: int, violations: int, share: float) -> bool:
+    """Whether so many violations show, as surely as LoadGen asks, that the percentile is not kept.
+
+    Early stopping turned around: were the true share of violations (1 - share), P[Binomial(n,
+    1 - share) >= violations] <= 0.01. Between the two a test shows nothing.
+    """
+    # So many kept the limit at most, of queries that keep it with probability ``share``.
+    return queries - violations <= violations_allowed(queries, 1 - share)
+
+
 def judged(result: Result, name: str) -> tuple[float, float]:
     """The limit, ms, on "ttft" or "tpot" that LoadGen judges a test by, and the percentile.
 

@@ -20,3 +20,10 @@ def say_ms(value_ms: float) -> str:
 def visible(text: str) -> str:
     """A text whose control characters are seen and not obeyed: an answer may hold ANSI escapes."""
     return text.translate(_CONTROLS)
+
+
+def say_duration(seconds: float) -> str:
+    """How long something takes, for planning: 40 s, 12 min, 3.7 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -105,11 +105,19 @@ class Baseline(Part):
 
 
 class Probe(Part):
-    """One rate that a search tried."""
+    """One test of a rate that a search made.
+
+    Attributes:
+        valid: LoadGen's VALID, at a rate that was offered.
+        sure: that so many queries over a limit are no chance.
+        reached_qps: queries/s that the harness issued; None if it issued what was asked for.
+    """
 
     qps: float
     valid: bool
     duration_s: float
+    sure: bool = False
+    reached_qps: float | None = None
 
 
 class Peak(Facts):

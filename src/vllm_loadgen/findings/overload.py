@@ -1,8 +1,11 @@
-"""Whether a test was offered more than it could serve."""
+"""Whether a test was offered what was asked for, and more than it could serve."""
 
 from vllm_loadgen.analysis.load import Load
+from vllm_loadgen.harness.loadgen import offered_share
 from vllm_loadgen.results.test import Test
 
+# A rate was offered if this share of it was issued: less than a search's precision is missing.
+OFFERED_SHARE = 0.95
 # A queue that a steady system would not build: this share of arrivals piles up.
 GROWTH_SHARE = 0.1
 TREND_QUERIES = 10  # fewer tell nothing of a trend
@@ -11,6 +14,20 @@ TREND_QUERIES = 10  # fewer tell nothing of a trend
 RISE_SHARE = 0.02
 # A run of fewer latencies than this is all ramp: queries pile up in it with or without a limit.
 RAMP = 5
+
+
+def offered(test: Test) -> bool:
+    """Whether the harness issued a Server test's queries at the rate that LoadGen drew."""
+    if test.params.target_qps == "auto":  # the run's parameters, of a test without its own
+        return True
+    seed = test.result.effective_settings.schedule_rng_seed
+    return offered_share(test.params, seed, list(test.latencies["issued_s"])) >= OFFERED_SHARE
+
+
+def issued_per_s(test: Test) -> float:
+    """At which rate the harness issued the queries, whenever they were due."""
+    issued_s = test.latencies["issued_s"]
+    return float((len(issued_s) - 1) / (issued_s.iloc[-1] - issued_s.iloc[0]))
 
 
 def overloaded(test: Test) -> bool:

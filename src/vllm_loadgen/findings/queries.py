@@ -7,7 +7,7 @@ from vllm_loadgen.analysis.metrics import percentile
 from vllm_loadgen.analysis.words import count, say_ms
 from vllm_loadgen.findings import validity
 from vllm_loadgen.findings.finding import Finding
-from vllm_loadgen.findings.overload import overloaded
+from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
 from vllm_loadgen.results.test import Test
 
 SERIAL_SHARE = 0.1
@@ -38,6 +38,7 @@ def query_findings(test: Test, impossible: Sequence[str] = ()) -> list[Finding]:
         validity.limit(test, "ttft"),
         validity.limit(test, "tpot"),
         validity.early_stopping(test),
+        _not_offered(test),
         _late_harness(test),
         _tail(test),
         _short_answers(test),
@@ -170,6 +171,18 @@ def _phase(test: Test) -> Finding | None:
         "Shorten decode: its share of the bandwidth limit tells whether bytes or overhead bind it."
         if larger == "decode"
         else "Prompts cost more than answers: the matrix rate counts, not the bandwidth.",
+    )
+
+
+def _not_offered(test: Test) -> Finding | None:
+    if offered(test):
+        return None
+    return Finding(
+        "problem",
+        "The harness did not offer the rate",
+        f"{test.params.rate:,.4g} queries/s were asked for, {issued_per_s(test):,.4g} were issued",
+        "Lower target_qps: here the harness is the limit, and nothing is known of the system at "
+        "this rate.",
     )
 
 

@@ -1,7 +1,7 @@
 """LoadGen: official settings, user.conf, one test, and when its queries are due."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,24 @@ SCENARIO_KEYS: dict[str, dict[str, tuple[str, float]]] = {
 }
 
 
-def user_conf(params: RunParams, sample_count: int) -> dict[str, float]:
+def user_conf(params: RunParams, sample_count: int, mode: str = "performance") -> dict[str, float]:
     """The keys of user.conf and their values, in that file's units.
 
     Only what departs from the benchmark's own values is written, besides the rate.
 
     Args:
         sample_count: samples in the dataset; fewer than the benchmark's must be declared.
+        mode: an accuracy test asks for every sample, whatever a performance test draws from.
     """
     official = official_settings(params)
     values: dict[str, float | None] = {
         "min_duration": params.min_duration_ms,
         "min_query_count": params.min_query_count,
     }
-    if sample_count < official.performance_sample_count_override:
-        values["performance_sample_count_override"] = sample_count
+    asked = params.performance_samples if mode != "accuracy" else None
+    drawn = min(sample_count, asked or official.performance_sample_count_override)
+    if drawn != official.performance_sample_count_override:
+        values["performance_sample_count_override"] = drawn
     if params.scenario == "SingleStream":
         values["target_latency"] = params.target_latency_ms
     else:
@@ -180,11 +183,30 @@ def schedule_ns(params: RunParams, seed: int, issued_ns: np.ndarray) -> np.ndarr
     return due if plausible else None
 
 
+def offered_share(params: RunParams, seed: int | None, issued_s: Sequence[float]) -> float:
+    """The share of a Server test's rate at which its queries were issued: 1 unless issued late.
+
+    The time over which LoadGen meant to issue them, by the gaps that it drew (so their luck does
+    not matter), over the time that it took. ``schedule_ns`` gives nothing where the two are far
+    apart; here that is what is asked for.
+
+    Args:
+        seed: LoadGen's schedule_rng_seed; None if its log does not tell.
+        issued_s: when each query was issued, in order.
+    """
+    if params.scenario != "Server" or seed is None or len(issued_s) < 2:
+        return 1.0
+    due_s = float(server_schedule_ns(seed, params.rate, len(issued_s))[-1]) / 1e9
+    took_s = issued_s[-1] - issued_s[0]
+    return min(1.0, due_s / took_s) if took_s > 0 else 1.0
+
+
 def expected_queries(params: RunParams, samples: int, mode: str) -> int:
     """About how many queries LoadGen will issue (it rounds up to whole passes of the samples)."""
     if mode == "accuracy":
         return samples
-    fewest = params.min_query_count or 1
+    samples = min(samples, params.performance_samples or params.rules.samples)
+    fewest = params.min_query_count or official_settings(params).min_query_count
     by_latency = params.scenario == "SingleStream"
     rate = 1000 / params.target_latency_ms if by_latency else params.rate
     by_duration = rate * (params.min_duration_ms or OFFICIAL_DURATION_MS) / 1000

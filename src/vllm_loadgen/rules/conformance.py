@@ -11,9 +11,14 @@ from vllm_loadgen.harness import loadgen
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.rules import test06
-from vllm_loadgen.rules.rule import Complaint, Rule, departures, judged
+from vllm_loadgen.rules.options import departing_options
+from vllm_loadgen.rules.rule import IDENTITY, Complaint, Rule, departures, judged
 from vllm_loadgen.rules.verdict import faulty_answers, listed
 
+# vLLM's ways to load the files that are hashed; "dummy" reads none, others read other ones.
+FORMATS_OF_THE_FILES = (
+    "auto", "hf", "safetensors", "pt", "fastsafetensors", "runai_streamer", "instanttensor",
+)  # fmt: skip
 SEEDS = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
 
 
@@ -62,8 +67,9 @@ def _what_is_measured(
 ) -> list[Rule]:
     benchmark = params.rules
     allowed = f"{benchmark.name}: {' or '.join(benchmark.scenarios)}"
-    trained = params.load_format != "dummy" and params.engine != "echo"
-    weights = {"dummy": "random (load_format dummy)"}.get(params.load_format, "the model's files")
+    trained = params.load_format in FORMATS_OF_THE_FILES and params.engine != "echo"
+    weights = "the model's files" if trained else f"load_format {params.load_format}"
+    weights = "random (load_format dummy)" if params.load_format == "dummy" else weights
     if params.engine == "echo":
         weights = "none (echo engine)"
     return [
@@ -76,8 +82,10 @@ def _what_is_measured(
 
 def _model_rule(params: RunParams, model: Model) -> Rule:
     wanted = params.rules.model
-    met = frozenset(model.weights_sha256.values()) == wanted.weights_sha256
     shape = (model.hidden_size, model.num_layers, model.vocab_size)
+    # A config.json with fewer layers runs fewer of the same weights.
+    met = frozenset(model.weights_sha256.values()) == wanted.weights_sha256
+    met = met and shape == wanted.shape
     alike = not met and shape == wanted.shape
     note = "the shape is right, the weight files differ: converted or quantized" if alike else ""
     return judged("Model", f"{wanted.title}, the files of its hub page", model.name, met, note)
@@ -102,13 +110,7 @@ def _dataset_rules(params: RunParams, dataset: Dataset, accuracy: Result | None)
             "",
             *_dataset_complaints(accuracy, samples),
         ),
-        Rule(
-            "Dataset's checksum",
-            "that of MLCommons' file",
-            dataset.checksum,
-            "not checked" if official else "departs",
-            "compare it with your download" if official else "another dataset",
-        ),
+        _identity_rule(params, dataset),
         judged(
             "Prompt",
             "the reference instruction, no chat template",
@@ -116,6 +118,25 @@ def _dataset_rules(params: RunParams, dataset: Dataset, accuracy: Result | None)
             dataset.tokenized or (reference and not dataset.chat_template),
         ),
     ]
+
+
+def _identity_rule(params: RunParams, dataset: Dataset) -> Rule:
+    """Whether the data are known to be MLCommons' own, and not only of their number and columns."""
+    wanted = params.rules.dataset
+    required = "MLCommons' file by its checksum, or the hub's dataset tokenized here"
+    checksum = dataset.checksum.removeprefix("sha256:")
+    if not dataset.tokenized:
+        official = dataset.name == wanted.name
+        actual = f"the hub's {dataset.source}" if official else dataset.checksum
+        note = "" if official else "another dataset"
+        return judged(IDENTITY, required, actual, official, note)
+    if checksum in wanted.sha256:
+        return judged(IDENTITY, required, dataset.checksum, True)
+    if checksum == params.dataset_sha256:
+        note = "identity of the data by a checksum that the runner gave"
+        return judged(IDENTITY, required, dataset.checksum, True, note)
+    note = "identity of the data not checked"
+    return judged(IDENTITY, required, dataset.checksum, None, note)
 
 
 def _dataset_complaints(accuracy: Result | None, samples: int) -> list[Complaint]:
@@ -203,6 +224,7 @@ def _limit_rule(name: str, actual_ns: int | None, required_ns: int) -> Rule:
 # How the engine answers ---------------------------------------------------------------------
 def _how_the_engine_answers(params: RunParams) -> list[Rule]:
     caching, echo, benchmark = params.enable_prefix_caching, params.engine == "echo", params.rules
+    unknown = departing_options(params.engine_options)
     most, fewest = benchmark.max_new_tokens, benchmark.min_new_tokens
     return [
         judged("Prefix caching", "off", "on" if caching else "off", not caching),
@@ -219,6 +241,12 @@ def _how_the_engine_answers(params: RunParams) -> list[Rule]:
             f"{fewest} token",
             f"{params.min_new_tokens} token",
             params.min_new_tokens == fewest,
+        ),
+        judged(
+            "Engine options",
+            "none but those that leave answers and rules alone",
+            "; ".join(unknown) or ", ".join(params.engine_options) or "none",
+            not unknown,
         ),
     ]
 

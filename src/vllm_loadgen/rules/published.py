@@ -10,7 +10,7 @@ from vllm_loadgen.rules.rule import Rule
 
 # The rules without which figures are of another task: all others may be a matter of degree.
 SAME_TASK = ("Model", "Weights", "Dataset", "Prompt", "Longest answer", "Shortest answer",
-             "Prefix caching", "Decoding")  # fmt: skip
+             "Prefix caching", "Decoding", "Engine options")  # fmt: skip
 
 
 def results() -> pd.DataFrame:

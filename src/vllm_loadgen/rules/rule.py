@@ -7,6 +7,8 @@ from typing import Literal
 import pandas as pd
 
 Status = Literal["met", "departs", "not checked"]
+# The rule whose note is a reservation: without the data's identity nothing is called official.
+IDENTITY = "Identity of the data"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ def table(rules: Sequence[Rule]) -> pd.DataFrame:
     """The rules as a frame to be shown: rule, required, actual, status, note."""
     names = ("rule", "required", "actual", "status", "note")
     return pd.DataFrame([[getattr(rule, name) for name in names] for rule in rules], columns=names)
+
+
+def reservation(rules: Sequence[Rule]) -> str:
+    """What a run that breaks no rule still cannot claim of its data; empty if there is nothing."""
+    return next((rule.note for rule in rules if rule.rule == IDENTITY), "")
 
 
 def departures(rules: Sequence[Rule]) -> list[Rule]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from vllm_loadgen.analysis.words import count
 from vllm_loadgen.results.test import Test
-from vllm_loadgen.rules.rule import Rule, departures
+from vllm_loadgen.rules.rule import Rule, departures, reservation
 
 MOST_LISTED = 10
 
@@ -42,7 +42,8 @@ def title(verdict: str, rules: Sequence[Rule]) -> str:
     """The headline of a report: the ``effective_verdict`` and how official the run is."""
     broken = departures(rules)
     if not broken:
-        return f"{verdict}, with MLPerf's official settings (not reviewed by MLCommons)"
+        but = f"; {found}" if (found := reservation(rules)) else ""
+        return f"{verdict}, with MLPerf's official settings{but} (not reviewed by MLCommons)"
     points = count(len(broken), "point")
     return f"{verdict} by LoadGen, but not an official run: it departs from the rules in {points}"
 

@@ -1,106 +1,81 @@
-"""The highest rate that LoadGen calls VALID: bracketed, bisected, confirmed.
+"""The highest rate that LoadGen calls VALID: bracketed, bisected, doubted, confirmed.
 
-A search resumes: what was finished under the same ``run_name`` is not made again.
+Which rate comes next is ``runs/search.py``. A rate that the harness did not offer does not hold,
+whatever LoadGen says of it. A search resumes: what was finished under the same ``run_name`` is not
+made again.
+
+LoadGen issues whole passes of the samples: 13,368 queries at least with the official data, hours
+at a low rate. So a probe draws from fewer samples, the first ones, and the full test that confirms
+a peak from all. The fewer queries, the smaller the share of them that LoadGen lets be over a limit
+(at p99 none of 459, 0.5 % of 2,010, 0.8 % of 13,368): a probe of few would fail where the full test
+holds. So it has queries enough for ``ROOM`` of them over it.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 
-from vllm_loadgen.analysis.words import count
-from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.analysis.early_stopping import (
+    beyond_doubt,
+    early_stopping_queries,
+    queries_needed,
+)
+from vllm_loadgen.analysis.words import count, say_duration
 from vllm_loadgen.facts.scores import Peak, Probe
+from vllm_loadgen.findings.overload import issued_per_s, offered
+from vllm_loadgen.harness.loadgen import expected_queries, official_settings
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules.verdict import effective_verdict
 from vllm_loadgen.runs.live import LiveRun
+from vllm_loadgen.runs.search import bounds, next_rate, probes_left
 
-# The search ends when the lowest rate that fails is this multiple of the highest that holds.
-PRECISION = 1.05
-GROWTH = 1.5
 # A first guess, on the low side: a search that begins with a rate that holds is the shorter.
 SERVER_SHARE = 0.7
-# A rate so far below the first guess is no rate worth finding.
-HOPELESS = 50
 PROBE_MS = 60_000
+# So many queries over a limit must be allowed in a probe, unless the full test has no more.
+ROOM = 10
+# A probe draws from as many samples at least, and the first guess from as many at most: fewer are
+# no mix of lengths, and more only take longer.
+FEWEST_SAMPLES, GUESS_SAMPLES = 64, 1024
 PROBES = "peak/[0-9]*"
-
-
-def bounds(probes: Sequence[Probe]) -> tuple[float, float]:
-    """Highest rate that held and lowest that failed above it; 0 and infinity if there is none.
-
-    A rate that held above one that failed is chance, and does not count.
-    """
-    high = min((probe.qps for probe in probes if not probe.valid), default=math.inf)
-    return max((p.qps for p in probes if p.valid and p.qps < high), default=0.0), high
-
-
-def next_rate(probes: Sequence[Probe], start: float) -> float | None:
-    """The rate to try next: bracket from ``start``, then bisect; None when the peak is known.
-
-    Raises:
-        BenchmarkError: if no rate worth finding holds.
-    """
-    low, high = bounds(probes)
-    if not probes:
-        rate = start
-    elif not low:
-        rate = high / GROWTH
-    elif math.isinf(high):
-        rate = low * GROWTH
-    elif high / low <= PRECISION:
-        return None
-    else:
-        rate = math.sqrt(low * high)
-    if rate < start / HOPELESS:
-        raise BenchmarkError(
-            f"target_qps = 'auto': not even {high:.3g} queries/s keep the limits on this machine. "
-            "Raise ttft_limit_ms or tpot_limit_ms, or take a smaller model."
-        )
-    return float(f"{rate:.4g}")
-
-
-def probes_left(probes: Sequence[Probe]) -> int:
-    """How many more probes the bisection takes at most; one more while it still brackets."""
-    low, high = bounds(probes)
-    ratio = high / low if low and not math.isinf(high) else GROWTH
-    # Each probe halves the interval on a logarithmic scale.
-    return max(0, math.ceil(math.log2(math.log(ratio) / math.log(PRECISION)))) + (
-        not low or math.isinf(high)
-    )
 
 
 def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
     """The highest rate that LoadGen calls VALID, confirmed by the full performance test.
 
-    The first guess comes from a short Offline test. Probes are shorter than the full test, so a
-    peak that does not hold in it is taken back into the search. The course goes to peak.json.
+    The first guess comes from a short Offline test. A peak that does not hold in the full test is
+    taken back into the search. The course goes to peak.json.
 
     Args:
-        say: takes a line about each probe.
+        say: takes a line before each test, with what it costs, and one after it.
 
     Raises:
         BenchmarkError: if no rate keeps the limits.
     """
-    offline = run.once("peak/offline", scenario="Offline", target_qps=1.0, min_duration_ms=1)
-    capacity = offline.metrics.samples_per_s
+    samples = len(run.samples)
+    guess = guess_changes(run.params, samples)
+    queries = expected_queries(run.params.changed(**guess), samples, "performance")
+    say(f"first guess: {count(queries, 'sample')} at once (Offline)")
+    capacity = run.once("peak/offline", "performance", **guess).metrics.samples_per_s
     probes = _resumed(run)
     while True:
         rate = next_rate(probes, SERVER_SHARE * capacity)
         full = rate is None
         if rate is None:
             rate = bounds(probes)[0]
-            test = run.once("performance", target_qps=rate)
+        changes = {"target_qps": rate} if full else probe_changes(run.params, samples, rate)
+        say(_announcement(run, changes, full))
+        if full:
+            test = run.once("performance", "performance", **changes)
         else:
-            short = _probe_ms(run.params)
-            name = _next_name(run)
-            test = run.perform("performance", name, target_qps=rate, min_duration_ms=short)
+            test = run.perform("performance", _next_name(run), **changes)
         probes.append(_probe(test))
         confirmed = full and probes[-1].valid
         _note(run, capacity, probes, confirmed)
-        say(_line(probes, full))
+        say(_outcome(run, probes, full))
         if confirmed:
             return test
         if full:
@@ -108,34 +83,114 @@ def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
             run.rename("performance", _next_name(run))
 
 
-def _line(probes: Sequence[Probe], full: bool) -> str:
-    last, left = probes[-1], probes_left(probes)
-    mean_s = sum(probe.duration_s for probe in probes) / len(probes)
-    text = f"{last.qps:.4g} queries/s: {'VALID' if last.valid else 'INVALID'}"
+def guess_changes(params: RunParams, samples: int) -> dict[str, object]:
+    """What makes the Offline test of the first guess of a run's parameters."""
+    changes: dict[str, object] = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
+    if samples > GUESS_SAMPLES:
+        fewest = min(params.min_query_count or GUESS_SAMPLES, GUESS_SAMPLES)
+        changes |= {"performance_samples": GUESS_SAMPLES, "min_query_count": fewest}
+    return changes
+
+
+def probe_changes(params: RunParams, samples: int, rate: float) -> dict[str, object]:
+    """What makes a probe at this rate of a run's parameters: shorter, and not more queries.
+
+    Args:
+        samples: in the dataset.
+    """
+    full = params.changed(target_qps=rate)
+    duration_ms = min(params.min_duration_ms or PROBE_MS, PROBE_MS)
+    changes: dict[str, object] = {"target_qps": rate, "min_duration_ms": duration_ms}
+    official = official_settings(params)
+    share = params.target_latency_percentile or official.server_target_latency_percentile
+    asked = max(
+        math.ceil(rate * duration_ms / 1000),
+        params.min_query_count or official.min_query_count,
+        early_stopping_queries(ROOM, share),
+    )
+    wanted = min(asked, expected_queries(full, samples, "performance"))
+    # As many passes as all samples would take, of no more of them than that needs.
+    whole = min(samples, params.performance_samples or params.rules.samples)
+    drawn = max(math.ceil(wanted / math.ceil(wanted / whole)), min(FEWEST_SAMPLES, whole))
+    if drawn < whole:
+        changes["performance_samples"] = drawn
+    if expected_queries(params.changed(**changes), samples, "performance") < wanted:
+        changes["min_query_count"] = wanted
+    return changes
+
+
+# What is said -------------------------------------------------------------------------------
+def _cost(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
+    """Queries of a test, and about how long it takes to issue them, s."""
+    asked = run.params.changed(**changes)
+    queries = expected_queries(asked, len(run.samples), "performance")
+    return queries, queries / asked.rate
+
+
+def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> str:
+    queries, seconds = _cost(run, changes)
+    rate = queries / seconds
+    drawn = changes.get("performance_samples")
+    few = ""
+    if isinstance(drawn, int):
+        lengths = [len(prompt) for prompt in run.samples.prompts]
+        mean = sum(lengths[:drawn]) / drawn / (sum(lengths) / len(lengths))
+        few = f" of the first {drawn:,} samples (length of prompts {mean - 1:+.1%})"
+    kind = "the full test" if full else "a probe"
+    took = say_duration(seconds)
+    return f"{rate:.4g} queries/s: {kind} of {count(queries, 'query')}{few}, about {took}"
+
+
+def _outcome(run: LiveRun, probes: Sequence[Probe], full: bool) -> str:
+    last = probes[-1]
+    text = f"{last.qps:.4g} queries/s: {_verdict(last)}"
     if full:
-        return f"{text} in the full test" + ("" if last.valid else ", so the search goes on")
-    minutes = max(1, round(mean_s * (left + 1) / 60))
-    return f"{text}; at most {left} more probes and the full test, about {minutes} min"
+        limit = harness_limit(probes)
+        held = f". {limit}" if limit else ""
+        return f"{text} in the full test" + (held if last.valid else ", so the search goes on")
+    left, samples = probes_left(probes), len(run.samples)
+    _, probe_s = _cost(run, probe_changes(run.params, samples, last.qps))
+    queries, full_s = _cost(run, {"target_qps": last.qps})
+    probes_text = f"about {count(left, 'more probe')} and " if left else ""
+    return (
+        f"{text}; {probes_text}the full test of {count(queries, 'query')}, "
+        f"about {say_duration(left * probe_s + full_s)}"
+    )
 
 
+def _verdict(probe: Probe) -> str:
+    if probe.reached_qps is not None:
+        return f"not offered, the harness reached {probe.reached_qps:,.4g}"
+    return "VALID" if probe.valid else "INVALID"
+
+
+def harness_limit(probes: Sequence[Probe]) -> str:
+    """That the harness ended the search and not the system, in a sentence; empty if not so."""
+    high = bounds(probes)[1]
+    reached = [p.reached_qps for p in probes if p.qps == high and p.reached_qps is not None]
+    if not reached:
+        return ""
+    return (
+        f"The harness is the limit here, not the system: asked for {high:,.4g} queries/s it "
+        f"issued {max(reached):,.4g}."
+    )
+
+
+# The course ---------------------------------------------------------------------------------
 def _resumed(run: LiveRun) -> list[Probe]:
     """What an earlier search under this run_name found, if it was asked as this one is."""
     found = run.read()
     for name, test in found.finished_tests(PROBES).items():
-        asked = run.params.changed(target_qps=test.params.rate)
-        # A probe is shorter than the full test, which may lie among them.
-        shorter = _probe_ms(run.params)
-        if test.params.min_duration_ms == shorter:
-            asked = asked.changed(min_duration_ms=shorter)
-        run.check_same(name, test, asked)
+        rate, made = test.params.rate, test.params
+        full = {"target_qps": rate}
+        short = probe_changes(run.params, len(run.samples), rate)
+        # A full test that did not confirm lies among the probes.
+        is_short = all(getattr(made, key) == value for key, value in short.items())
+        run.check_same(name, test, run.params.changed(**(short if is_short else full)))
     probes = finished_probes(found)
     if probes:
         print(f"{count(len(probes), 'probe')} of an earlier search reused")
     return probes
-
-
-def _probe_ms(params: RunParams) -> int:
-    return min(params.min_duration_ms or PROBE_MS, PROBE_MS)
 
 
 def _next_name(run: LiveRun) -> str:
@@ -151,8 +206,15 @@ def finished_probes(run: Run) -> list[Probe]:
 
 
 def _probe(test: Test) -> Probe:
-    valid = effective_verdict(test)[0] == "VALID"
-    return Probe(qps=test.params.rate, valid=valid, duration_s=test.result.duration_s)
+    _, over, share = queries_needed(test.result, test.latencies)
+    is_offered = offered(test)
+    return Probe(
+        qps=test.params.rate,
+        valid=is_offered and effective_verdict(test)[0] == "VALID",
+        duration_s=test.result.duration_s,
+        sure=beyond_doubt(len(test.latencies), over, share),
+        reached_qps=None if is_offered else issued_per_s(test),
+    )
 
 
 def _note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool) -> None:
@@ -171,11 +233,7 @@ def peak_table(run: Run) -> pd.DataFrame:
     if run.peak is None:
         return pd.DataFrame()
     rows = [
-        {
-            "queries/s": probe.qps,
-            "verdict": "VALID" if probe.valid else "INVALID",
-            "s": probe.duration_s,
-        }
+        {"queries/s": probe.qps, "verdict": _verdict(probe), "s": probe.duration_s}
         for probe in run.peak.probes
     ]
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="Probe"))

@@ -4,7 +4,7 @@ Rules and words are those of tools/submission/submission_checker (v6.1) in mlcom
 rule of a run is judged once, in ``vllm_loadgen.rules.conformance``, here by its logs as they lie.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness.log import DETAIL, SUMMARY, read_log
 from vllm_loadgen.results.run import Run
-from vllm_loadgen.rules.conformance import is_official, judge
+from vllm_loadgen.rules.conformance import engine_departures, is_official, judge
+from vllm_loadgen.rules.rule import Rule, reservation
 
 LOGS = (SUMMARY, DETAIL)
 TESTS = ("performance", "accuracy", "compliance")
@@ -108,9 +109,10 @@ def _of_run(run: Run, division: str) -> list[Refusal]:
     if accuracy is None or run.accuracy is None:
         text = "Accuracy log or accuracy.txt missing"
         return [Refusal(place(run), "missing_check", text)]
+    rules = judge(run, performance, accuracy)
     complaints = [
         complaint
-        for rule in judge(run, performance, accuracy)
+        for rule in rules
         for complaint in rule.complaints
         if division == "closed" or not complaint.closed_only
     ]
@@ -121,10 +123,19 @@ def _of_run(run: Run, division: str) -> list[Refusal]:
     if run.params.engine == "echo":
         text = "the echo engine answered: no model was run"
         refusals.append(Refusal(place(run), "rules", text))
-    if division == "closed" and not is_official(run.params, run.model, run.dataset):
-        text = "the closed division wants the official model, dataset and prompt"
-        refusals.append(Refusal(place(run), "rules", text))
+    if division == "closed":
+        refusals += [Refusal(place(run), "rules", text) for text in _beyond_the_checker(run, rules)]
     return refusals
+
+
+def _beyond_the_checker(run: Run, rules: Sequence[Rule]) -> Iterator[str]:
+    """What the closed division asks for and the checker cannot see."""
+    if not is_official(run.params, run.model, run.dataset):
+        yield "the closed division wants the official model, dataset and prompt"
+    elif reserved := reservation(rules):
+        yield reserved
+    for rule in engine_departures(run.params):
+        yield f"{rule.rule}: {rule.actual}; the closed division wants {rule.required}"
 
 
 def _logged(run: Run, test: str) -> Result | None:
