@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -142,14 +143,13 @@ def make_metrics(**known) -> Metrics:
 
 
 class Leftovers:
-    """What a fault may leave behind: processes, shared memory, open ports."""
+    """What a fault may leave behind: processes, and with them ports, and shared memory."""
 
     def __init__(self):
         self._shared = set(os.listdir("/dev/shm"))
-        self._ports = self._open_ports()
 
     def check(self, *pids: int) -> None:
-        """Nothing of these processes and their descendants is left, after some seconds."""
+        """Nothing of these processes and of their sessions is left, after some seconds."""
         deadline = time.monotonic() + 15
         while problems := self._problems(pids):
             assert time.monotonic() < deadline, problems
@@ -157,15 +157,23 @@ class Leftovers:
 
     def _problems(self, pids):
         alive = [pid for pid in pids if running(pid)]
-        alive += [child.pid for child in psutil.Process().children(recursive=True)
-                  if "vllm_loadgen.harness.worker" in child.cmdline()]  # fmt: skip
-        shared = set(os.listdir("/dev/shm")) - self._shared
-        return alive or shared or self._open_ports() - self._ports
+        for process in psutil.process_iter():
+            with suppress(OSError, psutil.Error):
+                if os.getsid(process.pid) in pids and running(process.pid):
+                    alive.append(process.pid)
+        return alive or {name for name in self._new_shared() if not _mapped(name)}
 
-    @staticmethod
-    def _open_ports():
-        found = psutil.net_connections("inet")
-        return {found.laddr.port for found in found if found.status == psutil.CONN_LISTEN}
+    def _new_shared(self):
+        return set(os.listdir("/dev/shm")) - self._shared
+
+
+def _mapped(name: str) -> bool:
+    """Whether some process, of another test run perhaps, uses this piece of shared memory."""
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with suppress(OSError):
+            if f"/dev/shm/{name}" in maps.read_text():
+                return True
+    return False
 
 
 def when_answered(folder: Path, count: int, act: Callable[..., object], *args: object) -> None:

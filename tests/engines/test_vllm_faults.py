@@ -2,12 +2,14 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import psutil
 import pytest
-from helpers import Leftovers, interrupt
+from helpers import ROOT, Leftovers, interrupt
 
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.facts.records import read_records
@@ -77,6 +79,29 @@ def test_an_interrupt_while_the_engine_loads(path, tmp_path, leftovers):
         Session(PARAMS, path, tmp_path / "engine.log")
     assert time.monotonic() - begin < 20
     leftovers.check()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from vllm_loadgen.harness.session import Session
+from vllm_loadgen.params import RunParams
+Session(RunParams.from_yaml(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+"""
+
+
+def test_a_kernel_that_is_killed_while_the_engine_loads(path, tmp_path, leftovers):
+    (tmp_path / "p.yaml").write_text(PARAMS.to_yaml())
+    given = [str(tmp_path / "p.yaml"), str(path), str(tmp_path / "engine.log")]
+    with subprocess.Popen([sys.executable, "-c", SCRIPT, *given], cwd=ROOT) as kernel:
+        deadline = time.monotonic() + 120
+        while not (children := psutil.Process(kernel.pid).children(recursive=True)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(5.0)  # into vLLM's own loading
+        children = psutil.Process(kernel.pid).children(recursive=True)
+        kernel.kill()
+    leftovers.check(*(child.pid for child in children))
 
 
 def test_more_memory_than_there_is(path, tmp_path, leftovers):

@@ -111,6 +111,37 @@ def test_a_kernel_that_is_killed_loses_seconds(params, tmp_path, leftovers):
         assert again.once("performance").result.complete
 
 
+def stuck_in_writing(folder: Path) -> None:
+    """What the worker writes next to this file's name, nobody reads."""
+    os.mkfifo(folder / "telemetry.parquet.part")
+
+
+def test_an_interrupt_of_the_writing_leaves_nothing(params, leftovers):
+    with LiveRun.start(params.changed(min_duration_ms=4000)) as run:
+        pid = run.session().pid
+        folder, kernel = run.folder / "performance", threading.get_ident()
+        when_answered(folder, 20, stuck_in_writing, folder)
+        when_answered(folder, 60, threading.Timer(3.0, interrupt, (kernel,)).start)
+        with pytest.raises(KeyboardInterrupt):
+            run.perform("performance")
+        leftovers.check(pid)
+        check_partial(run, answered=72)  # all of it is in the journal
+    check_again(run)
+
+
+def test_a_writing_that_stands_still_is_seen(params, leftovers, monkeypatch):
+    monkeypatch.setattr("vllm_loadgen.harness.session.GRACE_S", 1.0)
+    with LiveRun.start(params.changed(min_duration_ms=4000, stall_timeout_s=2)) as run:
+        pid = run.session().pid
+        folder = run.folder / "performance"
+        when_answered(folder, 20, stuck_in_writing, folder)
+        with pytest.raises(EngineError, match="process stood still for 2 s"):
+            run.perform("performance")
+        leftovers.check(pid)
+        check_partial(run, answered=72)
+    check_again(run)
+
+
 def test_an_interrupt_of_the_end_leaves_nothing(params, leftovers):
     run = LiveRun.start(params)
     pid = run.session().pid
