@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_parameters(baseline)
     baseline.set_defaults(command=_baseline)
 
+    doctor = commands.add_parser("doctor", help="say whether this machine can do a job")
+    _add_parameters(doctor)
+    doctor.set_defaults(command=_doctor)
+
     check = commands.add_parser("check", help="say what a run or a file of it gives away")
     check.add_argument(
         "path", type=Path, help="a run's folder, a notebook, a report or another file"
@@ -102,6 +106,14 @@ def _report(options: argparse.Namespace) -> None:
     os.environ["VLLM_LOADGEN_COMMAND"] = f"vllm-loadgen report --params {options.params}{changes}"
     given = _given(options)
     print(f"The report: {make_report(RunParams.from_dict(given), given)}")
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from vllm_loadgen.doctor import able, examine
+
+    findings = examine(RunParams.from_dict(_given(options)))
+    print(*findings, sep="\n")
+    return 0 if able(findings) else 1
 
 
 def _render(options: argparse.Namespace) -> None:
