@@ -202,7 +202,9 @@ def _where_reading_ends(found: Roofline) -> str:
 
 def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
     """The run compared with the published results, or why it is not comparable."""
-    text = plain(published.comparison(run.params, test.metrics.tokens_per_s, run.devices, rules))
+    kind = "GPU" if run.environment.gpus else "CPU"
+    rate = test.metrics.tokens_per_s
+    text = plain(published.comparison(run.params, rate, run.devices, rules, kind))
     if run.impossible:
         sentences = " ".join(run.impossible)
         return f"{text} **This figure is impossible on this machine**: {sentences}"

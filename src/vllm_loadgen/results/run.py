@@ -1,5 +1,6 @@
 """A run, read: its folder's facts and tests, each read once."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -131,8 +132,13 @@ class Run:
     # What is computed from both -----------------------------------------------------------------
     @property
     def devices(self) -> int:
-        """Accelerators that the model was spread over; 1 on a CPU."""
-        return self.params.tensor_parallel_size if self.environment.gpus else 1
+        """Accelerators that were used, whatever the machine has; 1 on a CPU."""
+        if not self.environment.gpus:
+            return 1
+        options = self.params.engine_options
+        copies = [options.get(f"{name}_parallel_size") for name in ("pipeline", "data")]
+        return math.prod(n for n in (self.params.tensor_parallel_size, *copies)
+                         if isinstance(n, int))  # fmt: skip
 
     @cached_property
     def roofline(self) -> roofline.Roofline | None:
