@@ -20,6 +20,7 @@ from vllm_loadgen.rules.rule import Rule
 from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
+from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.sweep import sweep_table
 from vllm_loadgen.runs.tuning import tune_table
 
@@ -57,8 +58,13 @@ class Report:
         return Section(text.headline(self.run, self.rules))
 
     def summary(self) -> Section:
-        """The run in a paragraph, and its tests."""
-        return Section(text.executive_summary(self.run), tables.tests_table(self.run))
+        """The run in a paragraph, its tests, and what another run would give."""
+        return Section(
+            text.executive_summary(self.run),
+            tables.tests_table(self.run),
+            text.repeats_text(self.run),
+            repeats_table(self.run),
+        )
 
     def accuracy(self) -> Section:
         """What the answers are worth."""
