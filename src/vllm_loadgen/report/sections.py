@@ -10,7 +10,14 @@ from vllm_loadgen.analysis.words import visible
 from vllm_loadgen.findings import finding
 from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
-from vllm_loadgen.report import plots_machine, plots_queries, plots_sweep, tables, text
+from vllm_loadgen.report import (
+    plots_compare,
+    plots_machine,
+    plots_queries,
+    plots_sweep,
+    tables,
+    text,
+)
 from vllm_loadgen.report.display import Section
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
@@ -168,9 +175,12 @@ class Report:
     def comparison(self) -> Section:
         """Other runs beside this one; this run's figures travel in the notebook."""
         others = self._others
+        overlaid = plots_compare.overlaid(others)
         return Section(
             text.comparison_text(others),
             compare.figures_table(others) if others else None,
+            plots_compare.distributions(overlaid) if overlaid else None,
+            text.plain(plots_compare.distributions_caption(overlaid)) if overlaid else None,
             compare.changed_table(others) if others else None,
             compare.digest(self.run) if self._test else None,
         )

@@ -20,7 +20,7 @@ from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published
 from vllm_loadgen.rules.rule import Rule, departures, reservation
 from vllm_loadgen.rules.verdict import effective_verdict, title
-from vllm_loadgen.runs.compare import Digest
+from vllm_loadgen.runs.compare import Digest, reservations
 from vllm_loadgen.runs.peak import harness_limit
 from vllm_loadgen.runs.repeats import verdicts
 
@@ -299,11 +299,17 @@ def comparison_text(runs: Sequence[Digest]) -> str:
     """How to read the comparison, or how to ask for one."""
     if not runs:
         return "To set runs side by side: `-p runs '[outputs/one, other.ipynb]'`."
-    return (
-        "In brackets the 95 % interval of this run's own queries, and the difference from the "
-        "first; * marks a difference whose intervals do not meet. Another day's run may differ "
-        "by more than these intervals say."
+    text = (
+        "In brackets the 95 % interval, and the difference from the first; * marks a difference "
+        "whose intervals do not meet. Of several runs a figure is their mean, and its interval is "
+        "that between runs; of two runs there is none."
     )
+    if any(run.runs == 1 for run in runs):
+        text += (
+            " Of a run that was made once the interval is of its own queries: another day's run "
+            "may differ by more, and * says nothing of that."
+        )
+    return "\n".join([text, "", *(f"- {plain(one)}" for one in reservations(runs))]).rstrip()
 
 
 def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> str:
