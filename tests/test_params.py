@@ -16,6 +16,7 @@ from vllm_loadgen.params import RunParams, as_markdown
         ({"target_qps": -1}, "target_qps = -1: Input should be greater than 0"),
         ({"target_qps": "fast"}, "target_qps = 'fast'"),
         ({"target_qps": 0}, "target_qps = 0"),
+        ({"repeats": 0}, "repeats = 0: Input should be greater than or equal to 1"),
         ({"scenario": "Servr"}, "scenario = 'Servr': Input should be 'Offline', 'Server'"),
         ({"min_new_tokens": 64, "max_new_tokens": 32}, "min_new_tokens = 64: is above"),
         ({"instruction": "Summarize."}, "has no place for the article"),

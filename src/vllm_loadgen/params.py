@@ -115,6 +115,13 @@ class RunParams(BaseModel):
         {}, description="parameters to vary one at a time, each with a list of values"
     )
     tune_accuracy: bool = Field(False, description="tune: score the answers of each value as well")
+    repeats: int = Field(
+        1,
+        ge=1,
+        le=100,
+        description="make the performance test, and each of a sweep or a tuning, so often; from 3 "
+        "on there is an interval between runs",
+    )
 
     # The engine
     engine: Literal["vllm", "echo"] = Field(

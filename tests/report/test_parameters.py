@@ -1,8 +1,11 @@
 import pytest
+from helpers import ROOT
 
-from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen import Run
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.report.parameters import given_values, parameters_table
+from vllm_loadgen.report import parameters as report_parameters
+from vllm_loadgen.report.parameters import given_values, parameters_table, runs_to_compare
 
 OWN_CELL = "target_qps: float = 0.5  # rate\nscenario: str = 'Server'\n"
 KNOWN = {"target_qps", "scenario"}
@@ -64,3 +67,12 @@ def test_all_parameters_are_shown_and_those_changed_are_marked():
     assert list(table.index) == list(RunParams.model_fields)
     assert table.loc["target_qps"].tolist()[:2] == ["2.0", "changed"]
     assert table.loc["seed"].tolist()[:2] == ["0", ""]
+
+
+@pytest.mark.parametrize("others", ["[{0}]", "[{0}, {0}]", "[{0}, {0}/notebooks/perf.ipynb]"])
+def test_a_run_is_not_compared_with_itself(monkeypatch, others):
+    example = str(ROOT / "outputs" / "example")
+    cell = f"run = {example!r}\nruns = {others.format(example)!r}\n"
+    monkeypatch.setattr(report_parameters, "_executed_cells", lambda: [cell])
+    with pytest.raises(ParameterError, match="is set beside itself: a run has no difference"):
+        runs_to_compare(Run.open(example))

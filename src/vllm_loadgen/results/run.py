@@ -1,17 +1,40 @@
 """A run, read: its folder's facts and tests, each read once."""
 
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from vllm_loadgen.analysis import roofline
+from vllm_loadgen.analysis.repeats import median_place
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import Dataset, EngineFacts, Environment, MachineLimits, Model
 from vllm_loadgen.facts.results import Summary
 from vllm_loadgen.facts.scores import Accuracy, Compliance, Peak
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import find_file, project_root
+from vllm_loadgen.results.identity import NO_MATTER
 from vllm_loadgen.results.test import Test
+
+# A test that was made again has its number behind the name.
+_NUMBER = re.compile(r"-([2-9]|[1-9]\d+)$")
+
+
+def repeat_name(name: str, number: int) -> str:
+    """The name of a test's run by its number, from 1: NAME, NAME-2, NAME-3."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def repeated_name(name: str) -> str:
+    """The name of the test that a run is of: ``repeat_name`` undone."""
+    return _NUMBER.sub("", name)
+
+
+def median_run(tests: Sequence[Test]) -> Test:
+    """The median by tokens/s of the runs of a test; of an even number the slower in the middle."""
+    return tests[median_place([test.metrics.tokens_per_s for test in tests])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +100,27 @@ class Run:
         names = [str(path.parent.relative_to(self.folder)) for path in paths]
         return {name: self.test(name) for name in names if self.test(name).result.complete}
 
+    def repeats(self, name: str) -> dict[str, Test]:
+        """The finished runs of a test, by name, in the order of their numbers.
+
+        One that was asked in another way than the first is another test.
+        """
+        tests = self.finished_tests(f"{name}*")
+        runs = sorted((key for key in tests if repeated_name(key) == name), key=_number)
+        asked = [tests[key].params.model_dump(exclude=NO_MATTER) for key in runs]
+        return {key: tests[key] for key, how in zip(runs, asked, strict=True) if how == asked[0]}
+
     @cached_property
     def performance(self) -> Test | None:
-        """The performance test, finished or not."""
+        """The performance test, finished or not; of several finished runs the median."""
+        if made := list(self.repeats("performance").values()):
+            return median_run(made)
         return self.test("performance") if self.has("performance") else None
+
+    @property
+    def performance_name(self) -> str:
+        """The name of the test that ``performance`` is."""
+        return self.performance.folder.name if self.performance else "performance"
 
     # Its facts ----------------------------------------------------------------------------------
     @cached_property
@@ -131,8 +171,13 @@ class Run:
     # What is computed from both -----------------------------------------------------------------
     @property
     def devices(self) -> int:
-        """Accelerators that the model was spread over; 1 on a CPU."""
-        return self.params.tensor_parallel_size if self.environment.gpus else 1
+        """Accelerators that were used, whatever the machine has; 1 on a CPU."""
+        if not self.environment.gpus:
+            return 1
+        options = self.params.engine_options
+        copies = [options.get(f"{name}_parallel_size") for name in ("pipeline", "data")]
+        return math.prod(n for n in (self.params.tensor_parallel_size, *copies)
+                         if isinstance(n, int))  # fmt: skip
 
     @cached_property
     def roofline(self) -> roofline.Roofline | None:
@@ -162,3 +207,8 @@ class Run:
             self.params.quantization,
             self.params.tensor_parallel_size,
         )
+
+
+def _number(name: str) -> int:
+    found = _NUMBER.search(name)
+    return int(found.group(1)) if found else 1

@@ -14,14 +14,18 @@ SAME_TASK = ("Model", "Weights", "Dataset", "Prompt", "Longest answer", "Shortes
 
 
 def results() -> pd.DataFrame:
-    """Published Llama-3.1-8B results, tokens/s per accelerator, best first.
+    """Published Llama-3.1-8B results, tokens/s per accelerator that was used, best first.
 
-    From the ``mlperf_log_summary.txt`` of mlcommons/inference_results_v5.1 and v6.0, each system's
-    tokens/s divided by the accelerators it used. The engine of NVIDIA's partners is inferred from
-    their usual stack.
+    Each system's tokens/s divided by its accelerators; a system of CPUs counts as one. Not all that
+    was published: of v5.1 and v6.0 what was read in the ``mlperf_log_summary.txt`` of
+    mlcommons/inference_results_v5.1 and v6.0, of v6.1 in the ``summary.json`` of
+    mlcommons/inference_results_v6.1, which tells engine and precision. A row that was read in a
+    participant's copy of such a repository says so, and so does an engine that was inferred from
+    what NVIDIA's partners usually run.
 
     Returns:
-        accelerator, devices, engine, round, offline, server, interactive (NaN: no result).
+        accelerator, kind (GPU or CPU), devices, engine, precision (both NaN: not known), round,
+        source, offline, server, interactive (NaN: no result).
     """
     with (resources.files("vllm_loadgen") / "embedded" / "published.csv").open() as file:
         return pd.read_csv(file).sort_values("offline", ascending=False, ignore_index=True)
@@ -43,12 +47,15 @@ def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
     ]
 
 
-def comparison(params: RunParams, tokens_per_s: float, devices: int, rules: Sequence[Rule]) -> str:
+def comparison(
+    params: RunParams, tokens_per_s: float, devices: int, rules: Sequence[Rule], kind: str = "GPU"
+) -> str:
     """The run's tokens/s per accelerator as a share of the published ones, in a sentence or two.
 
     Args:
         tokens_per_s: of the whole system. devices: accelerators it used.
         rules: of ``conformance.rules_of``.
+        kind: "GPU", or "CPU" for a system without accelerators, which counts as one.
     """
     name = column(params)
     problems = obstacles(params, rules)
@@ -56,15 +63,23 @@ def comparison(params: RunParams, tokens_per_s: float, devices: int, rules: Sequ
         return f"Not comparable with published MLPerf results: {'; '.join(problems)}."
     own = tokens_per_s / max(1, devices)
     known = results().dropna(subset=[name]).sort_values(name, ascending=False)
-    best = known.iloc[0]
-    best_vllm = known[known["engine"].str.startswith("vLLM")]
-    text = f"{own:,.0f} tokens/s per accelerator is {_share(own, best, name)}, the best published"
-    if len(best_vllm):
-        text += f", and {_share(own, best_vllm.iloc[0], name)}, the best with vLLM"
-    return f"{text}. Other accelerators, other limits: compare the shares of each one's own."
+    best = {
+        "the best published": known,
+        "the best with vLLM": known[known["engine"].str.startswith("vLLM", na=False)],
+    }
+    if kind == "CPU":
+        best["the best on CPUs"] = known[known["kind"] == "CPU"]
+    shares = [f"{_share(own, rows.iloc[0], name)}, {what}" for what, rows in best.items()
+              if len(rows)]  # fmt: skip
+    unit = "system of CPUs" if kind == "CPU" else "accelerator"
+    return (
+        f"{own:,.0f} tokens/s per {unit} is {'; '.join(shares)}, of those in the table. Other "
+        "accelerators, other limits: compare the shares of each one's own."
+    )
 
 
 def _share(own: float, row: pd.Series, name: str) -> str:
     """The share of a published result, with its source."""
-    system = f"{row['devices']} x {row['accelerator']} ({row['engine']}, {row['round']})"
+    told = [row[key] for key in ("engine", "precision", "round", "source") if pd.notna(row[key])]
+    system = f"{row['devices']} x {row['accelerator']} ({', '.join(told)})"
     return f"{own / row[name]:.0%} of the {row[name]:,.0f} of {system}"

@@ -1,18 +1,26 @@
-"""Several runs side by side: figures with their intervals, differences, and what was changed."""
+"""Several runs side by side: figures with their intervals, differences, and all that differs.
+
+What a comparison needs of a run, its digest, travels in the run's notebooks. Digests of earlier
+versions have parameters and figures alone; what they lack is not recorded, and said to be so.
+"""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
-from pydantic import JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from vllm_loadgen.analysis.intervals import mean_interval
+from vllm_loadgen.analysis.repeats import spread
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.base import Facts
-from vllm_loadgen.results.folders import find_file
+from vllm_loadgen.results.folders import find_file, portable
 from vllm_loadgen.results.run import Run
+from vllm_loadgen.results.test import Test
+from vllm_loadgen.runs.conditions import Conditions, conditions_of
 
 # An executed notebook carries its run's figures under this MIME type, shown by no front end.
 MIME = "application/vnd.vllm-loadgen.run+json"
@@ -24,6 +32,16 @@ FIGURES = {
     "tpot_ms": ("Mean TPOT, ms", 1),
     "latency_ms": ("Mean latency, ms", 0),
 }
+LATENCIES = ("ttft_ms", "tpot_ms", "latency_ms")
+# So many values stand for a distribution: it is drawn, and no percentile is read from its ends.
+MOST_QUANTILES = 100
+# Parameters that make other questions of the same file; without them the data are others.
+OF_THE_DATA = ("instruction", "chat_template", "max_new_tokens", "min_new_tokens",
+               "performance_samples")  # fmt: skip
+# What stands for checksums where they are not recorded.
+NAMES_OF_THE_DATA, NAMES_OF_THE_MODEL = ("dataset", "num_samples"), ("model",)
+NOT_RECORDED = "not recorded"
+PLACES = ("outputs", "run_name")  # where a run lies is no difference
 
 
 # A value with its 95 % interval; None for what is not known.
@@ -34,8 +52,14 @@ class Digest(Facts):
     """What a comparison needs of a run, small enough to travel in a notebook.
 
     Attributes:
-        name: of the run. params: its parameters. verdict: LoadGen's. rouge1: None if not scored.
-        figures: by the names of ``FIGURES``.
+        name: of the run. params: its parameters. rouge1: None if not scored.
+        verdict: LoadGen's, of the median run.
+        figures: by the names of ``FIGURES``: of one run with the interval of its own queries, of
+            several their mean with the interval between them.
+        runs: how often the test was made.
+        conditions: None in digests of earlier versions.
+        quantiles: by the names of ``LATENCIES``, ascending, of the median run: its values, or
+            ``MOST_QUANTILES`` quantiles of them; empty in digests of earlier versions.
     """
 
     name: str
@@ -43,6 +67,9 @@ class Digest(Facts):
     verdict: str | None
     rouge1: float | None
     figures: dict[str, Figure]
+    runs: int = 1
+    conditions: Conditions | None = None
+    quantiles: dict[str, tuple[float, ...]] = Field(default_factory=dict)
 
     @field_validator("params")
     @classmethod
@@ -66,6 +93,30 @@ def digest(run: Run) -> Digest:
     if test is None:
         cure = "give runs that perf.ipynb was run into"
         raise ParameterError("runs", str(run.folder), "has no performance test", cure)
+    runs = list(run.repeats("performance").values())
+    return Digest(
+        name=run.folder.name,
+        params={k: _portable(value) for k, value in run.params.model_dump(mode="json").items()},
+        verdict=test.result.verdict,
+        rouge1=run.accuracy.score.rouge1 if run.accuracy else None,
+        figures=_between(runs) if len(runs) > 1 else _within(test),
+        runs=max(1, len(runs)),
+        conditions=conditions_of(run),
+        quantiles={name: _quantiles(test.latencies[name]) for name in LATENCIES},
+    )
+
+
+def _portable(value: JsonValue) -> JsonValue:
+    """A parameter without paths that say whose machine it was."""
+    if isinstance(value, str):
+        return portable(value)
+    if isinstance(value, list):
+        return [_portable(one) for one in value]
+    return {k: _portable(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _within(test: Test) -> dict[str, Figure]:
+    """The figures of one run, with the intervals of its own queries."""
     rate, tokens = test.metrics.samples_per_s, test.metrics.tokens_per_s
     low, high = test.tokens_per_s_interval
     # Of samples the same relative interval: answers are about as long in one window as the next.
@@ -74,16 +125,29 @@ def digest(run: Run) -> Digest:
         "samples_per_s": _known(rate, low * per_token, high * per_token),
         "tokens_per_s": _known(tokens, low, high),
     }
-    for name in ("ttft_ms", "tpot_ms", "latency_ms"):
+    for name in LATENCIES:
         interval = mean_interval(test.latencies[name])
         figures[name] = _known(getattr(test.metrics, name).mean, *interval)
-    return Digest(
-        name=run.folder.name,
-        params=run.params.model_dump(mode="json"),
-        verdict=test.result.verdict,
-        rouge1=run.accuracy.score.rouge1 if run.accuracy else None,
-        figures=figures,
-    )
+    return figures
+
+
+def _between(runs: Sequence[Test]) -> dict[str, Figure]:
+    """The means of several runs, with the intervals between them."""
+    figures = {}
+    for name in FIGURES:
+        found = [getattr(run.metrics, name) for run in runs]
+        over = spread([one.mean if name in LATENCIES else one for one in found])
+        figures[name] = _known(over.mean, over.low, over.high)
+    return figures
+
+
+def _quantiles(values: pd.Series) -> tuple[float, ...]:
+    """A distribution in at most ``MOST_QUANTILES`` values, to five digits."""
+    known = np.sort(values.dropna().to_numpy(float))
+    if len(known) > MOST_QUANTILES:
+        places = (np.arange(MOST_QUANTILES) + 0.5) / MOST_QUANTILES
+        known = np.quantile(known, places, method="inverted_cdf")
+    return tuple(float(f"{value:.5g}") for value in known)
 
 
 def _known(value: float, low: float, high: float) -> Figure:
@@ -131,34 +195,129 @@ def _received(found: object, name: str) -> Digest:
         raise ParameterError("runs", name, problem, cure) from None
 
 
+def check_distinct(runs: Sequence[Digest]) -> None:
+    """Refuse to set a run beside itself, be it by its folder or by its notebook.
+
+    Raises:
+        ParameterError: naming the run.
+    """
+    for place, run in enumerate(runs):
+        values = _values(run)
+        if any(known is not None and known == values for known in map(_values, runs[:place])):
+            problem = "is set beside itself: a run has no difference from itself"
+            raise ParameterError("runs", run.name, problem, "give two runs or more")
+
+
+def _values(run: Digest) -> list[float] | None:
+    """The figures alone, which no two runs share; None where there are none."""
+    found = [run.figures[name][0] for name in FIGURES if name in run.figures]
+    values = [float(f"{value:.9g}") for value in found if value is not None]
+    return values or None
+
+
+def obstacle(first: Digest, other: Digest) -> str:
+    """Why two runs' figures say nothing of each other: "other data", "other model"; or nothing.
+
+    Other weights of the same shape are no obstacle: how much faster a quantized model is, and how
+    much worse, is a question. Without checksums the parameters' names decide.
+    """
+    one, two = first.conditions, other.conditions
+    data = one and two and (one.data_checksum, one.samples) != (two.data_checksum, two.samples)
+    if data is None:
+        data = _differ(first, other, NAMES_OF_THE_DATA)
+    if data or _differ(first, other, OF_THE_DATA):
+        return "other data"
+    model = one.shape != two.shape if one and two else _differ(first, other, NAMES_OF_THE_MODEL)
+    return "other model" if model else ""
+
+
+def _differ(first: Digest, other: Digest, names: Sequence[str]) -> bool:
+    """Whether a parameter differs that both record."""
+    return any(
+        first.params[name] != other.params[name]
+        for name in names
+        if name in first.params and name in other.params
+    )
+
+
+def _not_compared(first: Digest, other: Digest, figure: str) -> str:
+    """Why this figure of two runs is not compared; or nothing."""
+    if found := obstacle(first, other):
+        return found
+    # Where all is due at 0 s, waiting is the length of the test.
+    waits = figure in ("ttft_ms", "latency_ms")
+    return "other scenario" if waits and _differ(first, other, ["scenario"]) else ""
+
+
+def reservations(runs: Sequence[Digest]) -> list[str]:
+    """What a comparison may not be read for, a sentence each; text from files is in it as it is."""
+    first, found = runs[0], []
+    for place, run in enumerate(runs):
+        name = heading(runs, place)
+        if place and (why := obstacle(first, run)):
+            found.append(
+                f"{name} is of {why} than {heading(runs, 0)}: their figures are not compared."
+            )
+        elif place and _differ(first, run, ["scenario"]):
+            found.append(f"{name} is of another scenario: TTFT and latency are not compared.")
+        if run.conditions is None:
+            found.append(
+                f"{name} is the digest of an earlier version: machine, versions, model and data "
+                f"are {NOT_RECORDED}, so whether they are the same is not known."
+            )
+        if lacks := [title for key, (title, _) in FIGURES.items() if key not in run.figures]:
+            found.append(f"The digest of {name} lacks: {', '.join(lacks)}.")
+    return found
+
+
 def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
     """Each figure of each run with its 95 % interval, and the difference from the first run.
 
-    A difference is marked with * where the two intervals do not meet.
+    A difference is marked with * where the two intervals do not meet. There is none where the two
+    may not be compared (``obstacle``).
     """
     first = runs[0]
     columns: dict[str, dict[str, str]] = {}
     for place, run in enumerate(runs):
-        column = columns[_heading(runs, place)] = {"LoadGen's verdict": run.verdict or "none"}
+        column = columns[heading(runs, place)] = {"LoadGen's verdict": run.verdict or "none"}
+        column["Runs"] = str(run.runs)
         for name, (title, digits) in FIGURES.items():
+            if name not in run.figures:
+                column[title] = NOT_RECORDED
+                continue
             column[title] = _with_interval(run.figures[name], digits)
             if place:
-                column[title] += f" ({_difference(first.figures[name], run.figures[name])})"
+                why = _not_compared(first, run, name)
+                known = first.figures.get(name, (None, None, None))
+                column[title] += f" ({why or _difference(known, run.figures[name])})"
         column["ROUGE-1"] = "not scored" if run.rouge1 is None else f"{run.rouge1:.2f}"
     return pd.DataFrame(columns).rename_axis("Figure")
 
 
 def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
-    """The parameters that are not the same in all runs; empty if all are."""
-    names = [n for n in runs[0].params if any(r.params.get(n) != runs[0].params[n] for r in runs)]
+    """All that is recorded and not the same in all runs: parameters, machine, versions, model,
+    data and departures; empty if all is the same.
+    """
+    found = [run.conditions for run in runs if run.conditions]
+    packages = dict.fromkeys(name for one in found for name in one.packages)
+    rules = dict.fromkeys(name for one in found for name in one.departures)
+    known = [
+        {name: str(value) for name, value in run.params.items() if name not in PLACES}
+        | (run.conditions.rows(packages, rules) if run.conditions else {})
+        for run in runs
+    ]
+    names = dict.fromkeys(name for one in known for name in one)
+    # What one run records and another does not is no difference.
+    differ = [n for n in names if len({one[n] for one in known if n in one}) > 1]
     columns = {
-        _heading(runs, place): {name: str(run.params.get(name, "unknown")) for name in names}
-        for place, run in enumerate(runs)
+        heading(runs, place): {name: one.get(name, NOT_RECORDED) for name in differ}
+        for place, one in enumerate(known)
     }
-    return pd.DataFrame(columns).rename_axis("Parameter")
+    return pd.DataFrame(columns).rename_axis("What differs")
 
 
-def _heading(runs: Sequence[Digest], place: int) -> str:
+def heading(runs: Sequence[Digest], place: int) -> str:
+    """What a run is called in a comparison: its name, with its place where two share it."""
     name = runs[place].name
     return name if [run.name for run in runs].count(name) == 1 else f"{name} ({place + 1})"
 

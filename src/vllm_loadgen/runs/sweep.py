@@ -1,13 +1,20 @@
 """Throughput against latency: a test at each rate, and at each number of queries at once.
 
-A sweep resumes: what was finished under the same ``run_name`` is not made again.
+With ``repeats`` each of them several times, in mixed order. A sweep resumes: what was finished
+under the same ``run_name`` is not made again.
 """
+
+from collections.abc import Sequence
 
 import pandas as pd
 
-from vllm_loadgen.results.run import Run
+from vllm_loadgen.analysis.repeats import spread
+from vllm_loadgen.results.run import Run, median_run, repeat_name, repeated_name
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.runs.live import LiveRun
+from vllm_loadgen.runs.repeats import mixed_order, verdicts
+
+SPREAD = ["runs", "tokens_per_s_cv", "tokens_per_s_low", "tokens_per_s_high"]
 
 
 def sweep(run: LiveRun) -> pd.DataFrame:
@@ -16,37 +23,48 @@ def sweep(run: LiveRun) -> pd.DataFrame:
     Returns:
         see ``sweep_table``.
     """
-    for rate in run.params.sweep_qps:
-        run.once(f"sweep/{rate:.12g}-qps", scenario="Server", target_qps=rate)
-    for number in run.params.sweep_concurrency:
-        run.once(
-            f"sweep/{number}-at-once", scenario="Offline", concurrency=number,
-            target_qps=1.0, min_duration_ms=1,
-        )  # fmt: skip
+    points: dict[str, dict[str, object]] = {
+        f"sweep/{rate:.12g}-qps": {"scenario": "Server", "target_qps": rate}
+        for rate in run.params.sweep_qps
+    }
+    offline = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
+    for at_once in run.params.sweep_concurrency:
+        points[f"sweep/{at_once}-at-once"] = {**offline, "concurrency": at_once}
+    for name, number in mixed_order(list(points), run.params.repeats):
+        run.once(repeat_name(name, number), "performance", **points[name])
     return sweep_table(run.read())
 
 
 def sweep_table(run: Run) -> pd.DataFrame:
-    """What a run's sweep found, one row a test; empty if there was none.
+    """What a run's sweep found, one row a test, its median run; empty if there was none.
 
     Returns:
         index test; kind ("rate" or "concurrency"), offered (queries/s, or queries at once),
         verdict, samples_per_s, tokens_per_s, user_tokens_per_s (1 / mean TPOT: what one user
         sees), ttft_p50_ms, ttft_p99_ms, tpot_mean_ms, tpot_p99_ms, latency_mean_ms,
-        goodput_per_s (queries/s that kept the limits on TTFT and TPOT; all, where there is none).
+        goodput_per_s (queries/s that kept the limits on TTFT and TPOT; all, where there is none);
+        where a test was made more than once also runs, tokens_per_s_cv (a share; NaN of one run),
+        tokens_per_s_low and tokens_per_s_high (95 %, between runs; NaN below three).
     """
-    tests = run.finished_tests("sweep/*")
-    rows = {name.removeprefix("sweep/"): _row(test) for name, test in tests.items()}
+    names = dict.fromkeys(map(repeated_name, run.finished_tests("sweep/*")))
+    rows = {}
+    for name in names:
+        if runs := list(run.repeats(name).values()):
+            rows[name.removeprefix("sweep/")] = _row(runs)
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
-    return frame.sort_values(["kind", "offered"]) if len(frame) else frame
+    if frame.empty:
+        return frame
+    once = (frame["runs"] == 1).all()
+    return frame.sort_values(["kind", "offered"]).drop(columns=SPREAD if once else [])
 
 
-def _row(test: Test) -> dict[str, object]:
+def _row(runs: Sequence[Test]) -> dict[str, object]:
+    test, between = median_run(runs), spread([run.metrics.tokens_per_s for run in runs])
     m, at_once = test.metrics, test.params.concurrency
     return {
         "kind": "rate" if at_once is None else "concurrency",
         "offered": test.params.rate if at_once is None else at_once,
-        "verdict": test.result.verdict,
+        "verdict": verdicts(runs),
         "samples_per_s": m.samples_per_s,
         "tokens_per_s": m.tokens_per_s,
         "user_tokens_per_s": 1e3 / m.tpot_ms.mean,
@@ -56,4 +74,8 @@ def _row(test: Test) -> dict[str, object]:
         "tpot_p99_ms": m.tpot_ms.p99,
         "latency_mean_ms": m.latency_ms.mean,
         "goodput_per_s": m.samples_per_s * test.kept_share,
+        "runs": between.runs,
+        "tokens_per_s_cv": between.cv,
+        "tokens_per_s_low": between.low,
+        "tokens_per_s_high": between.high,
     }

@@ -1,6 +1,7 @@
 """One setting at a time, each value with an engine of its own.
 
-A tuning resumes: what was finished under the same ``run_name`` is not made again.
+With ``repeats`` each value several times, in mixed order and each time with a new engine. A tuning
+resumes: what was finished under the same ``run_name`` is not made again.
 """
 
 import math
@@ -10,11 +11,13 @@ from collections.abc import Callable
 import pandas as pd
 import yaml
 
+from vllm_loadgen.analysis.repeats import spread
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.scores import Variant
-from vllm_loadgen.results.run import Run
+from vllm_loadgen.results.run import Run, repeat_name
 from vllm_loadgen.rules.conformance import engine_departures
 from vllm_loadgen.runs.live import LiveRun
+from vllm_loadgen.runs.repeats import mixed_order, verdicts
 
 VARIANT = "variant.json"
 
@@ -32,11 +35,16 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     for name, values in run.params.tune.items():
         asked += [Variant(title=_title(name, value), changes={name: value}) for value in values]
     asked.append(Variant(title="baseline again"))
-    for number, variant in enumerate(asked, 1):
+    failed: set[str] = set()
+    order = list(mixed_order(asked, run.params.repeats))
+    for place, (variant, number) in enumerate(order, 1):
         begin = time.monotonic()
-        problem = _measure(run, variant)
+        if variant.title in failed:  # a later call tries it again
+            continue
+        if problem := _measure(run, variant, number):
+            failed.add(variant.title)
         outcome = problem or f"{time.monotonic() - begin:.0f} s"
-        say(f"{number} of {len(asked)}: {variant.title}: {outcome}")
+        say(f"{place} of {len(order)}: {variant.title}: {outcome}")
     return tune_table(run.read())
 
 
@@ -49,18 +57,21 @@ def _title(name: str, value: object) -> str:
     return f"{name}={value if is_plain else repr(value)}"
 
 
-def _measure(run: LiveRun, asked: Variant) -> str:
+def _measure(run: LiveRun, asked: Variant, number: int) -> str:
     """One variant; a setting that the engine refuses is a result too, returned as one line.
 
     What an earlier tuning under this run_name finished is not made again, what failed is.
+
+    Args:
+        number: of its run, from 1; the answers are scored in the first.
     """
     problem = ""
     with run.variant(_place(run, asked), **asked.changes) as variant:
         # Until it has ended it is one that did not.
         asked.model_copy(update={"problem": "interrupted"}).write(variant.folder / VARIANT)
         try:
-            variant.once("performance")
-            if run.params.tune_accuracy:
+            variant.once(repeat_name("performance", number))
+            if run.params.tune_accuracy and number == 1:
                 variant.once("accuracy", mode="accuracy", scenario="Offline", target_qps=1.0)
                 variant.score()
         except BenchmarkError as error:
@@ -85,9 +96,11 @@ def tune_table(run: Run) -> pd.DataFrame:
     """What a run's tuning found, one row a variant in order; empty if there was none.
 
     Returns:
-        index variant; tokens_per_s, ci_low and ci_high (95 %, of tokens_per_s), ratio (to the
-        mean of both baselines), ttft_mean_ms, tpot_mean_ms, verdict, rouge1 (None if not asked),
-        rules ("kept", or those that this variant breaks and the baseline does not), problem.
+        index variant; tokens_per_s (of the median run), ci_low and ci_high (95 %: of one run
+        within it, of several between them, NaN of two), ratio (to the mean of both baselines), runs
+        and cv (coefficient of variation of tokens_per_s, a share; both only with repeats),
+        ttft_mean_ms, tpot_mean_ms, verdict, rouge1 (None if not asked), rules ("kept", or those
+        that this variant breaks and the baseline does not), problem.
     """
     paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
     found = [(Variant.read(path), path.parent) for path in paths]
@@ -98,6 +111,8 @@ def tune_table(run: Run) -> pd.DataFrame:
         return frame
     baselines = frame[frame.index.str.startswith("baseline")]
     frame.insert(3, "ratio", frame["tokens_per_s"] / baselines["tokens_per_s"].mean())
+    if frame["runs"].max() <= 1:
+        frame = frame.drop(columns=["runs", "cv"])
     own = baselines["rules"].iloc[0]
     frame["rules"] = [", ".join(r for r in broken if r not in own) or "kept"
                       for broken in frame["rules"]]  # fmt: skip
@@ -105,17 +120,19 @@ def tune_table(run: Run) -> pd.DataFrame:
 
 
 def _row(variant: Run) -> dict[str, object]:
-    figures = ("tokens_per_s", "ci_low", "ci_high", "ttft_mean_ms", "tpot_mean_ms")
+    figures = ("tokens_per_s", "ci_low", "ci_high", "runs", "cv", "ttft_mean_ms", "tpot_mean_ms")
     row: dict[str, object] = dict.fromkeys(figures, math.nan)
-    row |= {"verdict": "", "rouge1": None, "rules": []}
-    if variant.finished("performance"):
-        test = variant.test("performance")
-        low, high = test.tokens_per_s_interval
+    row |= {"runs": 0, "verdict": "", "rouge1": None, "rules": []}
+    runs, test = list(variant.repeats("performance").values()), variant.performance
+    if runs and test is not None:
+        between = spread([one.metrics.tokens_per_s for one in runs])
+        low, high = test.tokens_per_s_interval if len(runs) == 1 else (between.low, between.high)
         row |= {
             "tokens_per_s": test.metrics.tokens_per_s, "ci_low": low, "ci_high": high,
+            "runs": len(runs), "cv": between.cv,
             "ttft_mean_ms": test.metrics.ttft_ms.mean,
             "tpot_mean_ms": test.metrics.tpot_ms.mean,
-            "verdict": test.result.verdict,
+            "verdict": verdicts(runs),
             "rules": [rule.rule for rule in engine_departures(variant.params)],
         }  # fmt: skip
     if variant.accuracy is not None:

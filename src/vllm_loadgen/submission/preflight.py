@@ -102,7 +102,7 @@ def _of_scenarios(runs: Sequence[Run]) -> list[Refusal]:
 
 def _of_run(run: Run, division: str) -> list[Refusal]:
     """What the checker refuses in one run; without its logs it looks no further."""
-    performance, accuracy = _logged(run, "performance"), _logged(run, "accuracy")
+    performance, accuracy = _logged(run, run.performance_name), _logged(run, "accuracy")
     if performance is None or performance.verdict is None:
         text = "Performance log missing or without its end"
         return [Refusal(place(run), "missing_check", text)]

@@ -125,7 +125,7 @@ def _check_together(runs: Sequence[Run]) -> None:
 
 
 def _check_tests(run: Run) -> None:
-    for test in ("performance", "accuracy"):
+    for test in (run.performance_name, "accuracy"):
         if not run.finished(test):
             found = run.test(test).result.status if run.has(test) else "none"
             raise BenchmarkError(
@@ -139,8 +139,8 @@ def _check_tests(run: Run) -> None:
         raise BenchmarkError(f"{run.folder} has no accuracy.json. Score its accuracy test first.")
     log = run.folder / "accuracy" / ACCURACY_LOG
     one_per_sample(read_accuracy_log(log), run.dataset.samples, log)
-    summary = run.folder / "performance" / SUMMARY
-    verdict = run.test("performance").result.verdict
+    summary = run.folder / run.performance_name / SUMMARY
+    verdict = run.test(run.performance_name).result.verdict
     if f"Result is : {verdict}" not in summary.read_text(errors="replace"):
         raise BenchmarkError(f"{summary} is not that of this test, {verdict}. Run the test again.")
 
@@ -158,9 +158,9 @@ def _write_scenario(run: Run, folder: Path) -> None:
     for target in (performance, accuracy):
         target.mkdir(parents=True)
     for name in LOGS:
-        shutil.copy(run.folder / "performance" / name, performance)
+        shutil.copy(run.folder / run.performance_name / name, performance)
         shutil.copy(run.folder / "accuracy" / name, accuracy)
-    shutil.copy(run.folder / "performance" / "user.conf", folder)
+    shutil.copy(run.folder / run.performance_name / "user.conf", folder)
     (folder / "README.md").write_text(_readme(run))
     _write_json(folder / "measurements.json", _measurements(run))
     if run.accuracy is not None:  # it is: _check_tests
