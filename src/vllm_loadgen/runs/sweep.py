@@ -5,6 +5,8 @@ A sweep resumes: what was finished under the same ``run_name`` is not made again
 
 import pandas as pd
 
+from vllm_loadgen.analysis.percentiles import PERCENTILES
+from vllm_loadgen.facts.results import Distribution
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.runs.live import LiveRun
@@ -32,13 +34,19 @@ def sweep_table(run: Run) -> pd.DataFrame:
     Returns:
         index test; kind ("rate" or "concurrency"), offered (queries/s, or queries at once),
         verdict, samples_per_s, tokens_per_s, user_tokens_per_s (1 / mean TPOT: what one user
-        sees), ttft_p50_ms, ttft_p99_ms, tpot_mean_ms, tpot_p99_ms, latency_mean_ms,
-        goodput_per_s (queries/s that kept the limits on TTFT and TPOT; all, where there is none).
+        sees), tpot_mean_ms, latency_mean_ms, goodput_per_s (queries/s that kept the limits on
+        TTFT and TPOT; all, where there is none), queries, ttft_max_ms, and of TTFT and TPOT
+        p50, p90 and p99, each with its bound (ttft_p90_ms, ttft_p90_upper_ms). Percentiles that
+        no test has queries for are left out; NaN where this one has not.
     """
     tests = run.finished_tests("sweep/*")
     rows = {name.removeprefix("sweep/"): _row(test) for name, test in tests.items()}
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
-    return frame.sort_values(["kind", "offered"]) if len(frame) else frame
+    if frame.empty:
+        return frame
+    lacking = [name for name in frame if name.startswith(("ttft_p", "tpot_p")) and
+               frame[name].isna().all()]  # fmt: skip
+    return frame.drop(columns=lacking).sort_values(["kind", "offered"])
 
 
 def _row(test: Test) -> dict[str, object]:
@@ -50,10 +58,16 @@ def _row(test: Test) -> dict[str, object]:
         "samples_per_s": m.samples_per_s,
         "tokens_per_s": m.tokens_per_s,
         "user_tokens_per_s": 1e3 / m.tpot_ms.mean,
-        "ttft_p50_ms": m.ttft_ms.p50,
-        "ttft_p99_ms": m.ttft_ms.p99,
         "tpot_mean_ms": m.tpot_ms.mean,
-        "tpot_p99_ms": m.tpot_ms.p99,
         "latency_mean_ms": m.latency_ms.mean,
         "goodput_per_s": m.samples_per_s * test.kept_share,
+        "queries": m.samples,
+        "ttft_max_ms": m.ttft_ms.max,
+        **_percentiles("ttft", m.ttft_ms),
+        **_percentiles("tpot", m.tpot_ms),
     }
+
+
+def _percentiles(name: str, known: Distribution) -> dict[str, float]:
+    labels = [f"{label}{bound}" for label in PERCENTILES for bound in ("", "_upper")]
+    return {f"{name}_{label}_ms": getattr(known, label) for label in labels}
