@@ -8,7 +8,6 @@ from vllm_loadgen.analysis.metrics import (
     latencies,
     metrics,
     metrics_table,
-    percentile,
     projection,
 )
 
@@ -37,14 +36,6 @@ def test_metrics_by_hand():
     assert server.ttft_ms.mean == pytest.approx(800 / 3)
 
 
-def test_percentiles_are_loadgens():
-    values = list(range(100))
-    assert percentile(values, 0.5) == 50
-    assert percentile(values, 0.99) == 99
-    assert percentile([7.0], 0.99) == 7
-    assert math.isnan(percentile([], 0.5))
-
-
 def test_queries_without_an_answer_count_as_samples_only():
     unfinished = (3.0, 3.001, None, None, None, 50, 0)
     found = metrics(latencies(make_records([*THREE, unfinished])), "SingleStream")
@@ -65,3 +56,42 @@ def test_an_interrupted_run_without_any_query_has_figures_of_none():
     assert load_of(latencies(nothing)).peak_in_flight == 0
     assert load_over_time(latencies(nothing))["arrived"].sum() == 0
     assert "n/a" in metrics_table(metrics(latencies(nothing), "Server")).to_string()
+
+
+def served(queries):
+    """A Server test: a query a second, issued at 0.99 of that rate, TTFT growing by 1 ms."""
+    return [(i, i / 0.99, i / 0.99, i + 1 + i / 1e3, i + 2, 9, 5) for i in range(queries)]
+
+
+def test_a_percentile_has_its_bound_or_says_what_it_needs():
+    table = metrics_table(metrics(latencies(make_records(served(64))), "Server"))
+    ttft = table.loc["Time to first token (TTFT), ms"]
+    # One of 64 may lie above the bound of p90.
+    assert ttft["p90"] == "1,057.00 (at most 1,062.00)"
+    assert ttft["p99"] == "needs 662 queries"
+    assert ttft["max"] == "1,063.00"
+    assert table.loc["Output tokens per second"].tolist()[1:] == ["", "", "", ""]
+    assert (
+        "needs 64 queries"
+        in metrics_table(metrics(latencies(make_records(served(63))), "Server")).loc[
+            "Time to first token (TTFT), ms", "p90"
+        ]
+    )
+
+
+def test_a_server_test_has_goodput_and_the_load_that_it_was_given():
+    table = metrics_table(metrics(latencies(make_records(served(101))), "Server", kept=0.5))
+    assert table.loc["Goodput: samples per second within both limits", "mean"] == "0.490"
+    assert table.loc["Queries issued per second", "mean"] == "0.990 (1.000 due)"
+    assert table.loc["Issued after it was due, ms", "max"] == "1,010.10"
+    unlimited = metrics_table(metrics(latencies(make_records(served(101))), "Server"))
+    assert unlimited.loc["Goodput: samples per second within both limits", "mean"] == "no limits"
+    offline = metrics_table(metrics(latencies(make_records(served(101))), "Offline"))
+    assert not [name for name in offline.index if "Goodput" in name or "due" in name]
+
+
+def test_a_schedule_that_nobody_knows_is_not_said_to_be_kept():
+    rows = [(i, i, i, i + 1, i + 2, 9, 5) for i in range(20)]  # due when issued
+    table = metrics_table(metrics(latencies(make_records(rows)), "Server"))
+    assert table.loc["Queries issued per second", "mean"] == "1.000 (schedule unknown)"
+    assert table.loc["Issued after it was due, ms", "max"] == "n/a"

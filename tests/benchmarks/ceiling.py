@@ -20,6 +20,7 @@ import psutil
 from rig import Rig
 
 from vllm_loadgen.analysis.metrics import latencies, metrics
+from vllm_loadgen.analysis.percentiles import percentile
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.log import read_log
@@ -77,8 +78,9 @@ def _echo(params: RunParams, folder: Path) -> tuple[float, int, float]:
     prompts = [list(range(16))] * SAMPLES
     with Rig(EchoEngine(TOKENS), prompts) as rig:
         records = rig.loadgen(params, folder)
-        m = metrics(latencies(records), params.scenario)
-        return m.latency_ms.p99, len(records), m.samples_per_s
+        frame = latencies(records)
+        m = metrics(frame, params.scenario)
+        return percentile(frame["latency_ms"], 0.99), len(records), m.samples_per_s
 
 
 def _empty(params: RunParams, folder: Path) -> tuple[float, int, float]:

@@ -134,7 +134,13 @@ def test_the_limit_is_judged_at_the_percentile_in_force():
     result = {**RESULT, "effective_settings": settings}
     (found,) = [f for f in query_findings(imitated(make_records(rows), result))
                 if f.title == "TTFT exceeds its limit"]  # fmt: skip
-    assert "p95 is 95 ms, 5 ms over the limit of 90 ms; 9 of 100" in found.evidence
+    assert found.evidence == (
+        "9 of 100 queries are over the limit of 90 ms; p95 needs 130 queries, this test has 100"
+    )
+    rows = rows + [(i, i, i, i + 0.05, i + 1, 50, 20) for i in range(100, 130)]
+    (found,) = [f for f in query_findings(imitated(make_records(rows), result))
+                if f.title == "TTFT exceeds its limit"]  # fmt: skip
+    assert found.evidence.endswith("p95 is 93 ms, 3 ms over it (at most 98 ms)")
 
 
 def test_more_queries_are_not_advised_against_a_limit_that_most_exceed():
@@ -165,14 +171,26 @@ def test_single_stream_needs_64_queries_at_its_percentile():
 
 
 def test_a_tail_is_named_with_its_cause():
-    waits = [5 if i % 50 == 9 else 0 for i in range(100)]
+    waits = [5 if i % 50 == 9 else 0 for i in range(700)]
     rows = [(10 * i, 10 * i, 10 * i + wait, 10 * i + wait + 0.2, 10 * i + 7, 50, 20)
             for i, wait in enumerate(waits)]  # fmt: skip
     (found,) = [f for f in query_findings(imitated(make_records(rows)))
                 if f.title == "A long tail of first tokens"]  # fmt: skip
-    assert "p99 is 5,200 ms, 26.0 times the median of 200 ms; theirs is mostly queueing" in (
-        found.evidence
+    assert found.evidence == (
+        "p99 5,200 ms (at most 5,200 ms), 26.0 times p50 200 ms (at most 200 ms); theirs is mostly "
+        "queueing"
     )
+
+
+def test_of_few_queries_the_tail_is_a_tenth_or_nothing():
+    def titles(queries, slow):
+        rows = [(10 * i, 10 * i, 10 * i, 10 * i + (5 if i < slow else 0.2), 10 * i + 7, 50, 20)
+                for i in range(queries)]  # fmt: skip
+        return {f.title for f in query_findings(imitated(make_records(rows)))}
+
+    assert "A long tail of first tokens" in titles(100, 11)
+    assert "A long tail of first tokens" not in titles(100, 5)  # what would be its p99
+    assert "A long tail of first tokens" not in titles(60, 10)  # and p90 of too few
 
 
 def test_an_impossible_figure_is_a_problem():

@@ -61,3 +61,18 @@ def test_captions_say_what_is_to_be_seen():
     # 0.941 * 190 s of queue, 20 times 0.13 s and 2.811 s: 75 %, 1 % and 24 %.
     assert "75% is queue, 1% prefill and 24% decode" in plots.timeline_caption(test)
     assert "does not tell" in plots.timeline_caption(imitated(seed_records(told=False)))
+
+
+def test_the_tail_is_marked_as_far_as_the_queries_carry_it():
+    def marked(queries):
+        rows = [(i, i, i, i + 0.2 + i / 1e4, i + 2, 9, 5) for i in range(queries)]
+        test = imitated(make_records(rows), {**RESULT, "scenario": "Offline"})
+        return labels(panel(test, TTFT)), plots.distribution_caption(test, "ttft")
+
+    few, _ = marked(10)
+    assert few == ["max 201"]
+    default, caption = marked(64)
+    assert default == ["p50 203 (at most 204)", "p90 206 (at most 206)"]
+    assert "p90 206 ms (at most 206 ms), maximum 206 ms" in caption
+    assert "p99" not in caption
+    assert marked(662)[0][1].startswith("p99 266")

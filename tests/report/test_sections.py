@@ -1,6 +1,7 @@
 """The report of an imitated run, section by section."""
 
 import collections
+import re
 
 import pandas as pd
 import pytest
@@ -149,3 +150,18 @@ def test_a_rate_over_the_limits_is_not_said_to_leave_room(tmp_path, first_s, wor
     folder = write_facts(tmp_path / "run", RunParams())
     write_test(folder / "performance", RESULT, make_records(rows))
     assert words in Report(Run.open(folder)).throughput().parts[0]
+
+
+def test_a_report_of_64_queries_speaks_of_no_p99(tmp_path):
+    rows = [(2 * i, 2 * i, 2 * i, 2 * i + 0.2 + i / 1e3, 2 * i + 3, 9, 50) for i in range(64)]
+    folder = write_facts(tmp_path / "run", RunParams())
+    write_test(folder / "performance", RESULT, make_records(rows))
+    sections = make_all(Report(Run.open(folder)))
+    said = " ".join(part for s in sections.values() for part in s.parts if isinstance(part, str))
+    assert "p90 257 ms (at most 262 ms)" in said
+    assert "p99 needs 662 queries, this test has 64" in said
+    assert "hundredth" not in said
+    assert not re.findall(r"p99 (?!needs)\S*", said.replace("for p99 LoadGen asks", ""))
+    table = sections["performance"].parts[0]
+    assert set(table["p99"]) == {"", "n/a", "needs 662 queries"}
+    assert table.loc["Goodput: samples per second within both limits", "mean"]

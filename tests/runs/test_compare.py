@@ -168,7 +168,7 @@ def test_repeated_runs_are_compared_by_what_they_differ_by(tmp_path):
     table = compare.figures_table(digests)
     assert table.loc["Runs"].tolist() == ["3", "3"]
     value, low, high = digests[0].figures["latency_ms"]
-    assert (value, low, high) == pytest.approx((11_000, 8515.7, 13484.3), abs=0.1)
+    assert (value, low, high) == pytest.approx((11_000, 8515.7, 13484.3), rel=1e-4)
     assert table.loc["Mean latency, ms", "b"].endswith("(-0.9%)")
     assert "made once" not in text.comparison_text(digests)
     assert "Of a run that was made once" in text.comparison_text([run("c"), *digests])

@@ -1,5 +1,6 @@
 """LoadGen's limits on a test, and its early stopping: how many queries make a verdict sure."""
 
+import functools
 import math
 
 import pandas as pd
@@ -10,6 +11,7 @@ from vllm_loadgen.facts.results import Result
 CONFIDENCE = 0.99
 
 
+@functools.cache
 def violations_allowed(queries: int, share: float) -> int:
     """Most queries over a limit that LoadGen's early stopping accepts; -1 if none will do.
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
+from vllm_loadgen.analysis.percentiles import PERCENTILES, distribution, queries_needed
 from vllm_loadgen.facts.results import Distribution, Metrics, OutputTokens
 
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 METRIC_NAMES = {
     "ttft_ms": "Time to first token (TTFT), ms",
     "tpot_ms": "Time per output token (TPOT), ms",
@@ -47,32 +46,12 @@ def latencies(records: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def percentile(values: ArrayLike, share: float) -> float:
-    """The value that LoadGen would print: sorted[floor(n * share)] (loadgen/results.cc)."""
-    ordered = np.sort(np.asarray(values, dtype=float))
-    ordered = ordered[~np.isnan(ordered)]
-    if len(ordered) == 0:
-        return math.nan
-    return float(ordered[min(len(ordered) - 1, int(len(ordered) * share))])
-
-
-def distribution(values: pd.Series) -> Distribution:
-    """Mean, percentiles and extremes of a latency; NaN where no query has it."""
-    known = values.dropna()
-    return Distribution(
-        mean=float(known.mean()),
-        min=float(known.min()),
-        max=float(known.max()),
-        **{label: percentile(known, share) for label, share in PERCENTILES.items()},
-    )
-
-
 def answered(frame: pd.DataFrame) -> "pd.Series[bool]":
     """Which queries have a whole answer; one that the engine refused ends without a token."""
     return frame["done_s"].notna() & (frame["output_tokens"] > 0)
 
 
-def metrics(frame: pd.DataFrame, scenario: str) -> Metrics:
+def metrics(frame: pd.DataFrame, scenario: str, kept: float | None = None) -> Metrics:
     """Throughput and latencies of a test.
 
     Rates are LoadGen's (loadgen/results.cc): over the time to the last completion; in the Server
@@ -83,6 +62,7 @@ def metrics(frame: pd.DataFrame, scenario: str) -> Metrics:
 
     Args:
         frame: of ``latencies``.
+        kept: of ``kept_share``, for the goodput; None where no limit applies, as outside of Server.
     """
     done = frame[answered(frame)]
     duration_s = float(done["done_s"].max()) if len(done) else 0.0
@@ -90,11 +70,13 @@ def metrics(frame: pd.DataFrame, scenario: str) -> Metrics:
     server = scenario == "Server" and len(done) > 1
     span_s = float(done["done_s"].iloc[-1]) if server else duration_s
     rate = 1 / span_s if span_s else 0.0
+    samples_per_s = (len(done) - server) * rate
+    due_per_s, issued_per_s = _load_per_s(frame) if scenario == "Server" else (None, None)
     return Metrics(
         samples=len(frame),
         completed=len(done),
         duration_s=duration_s,
-        samples_per_s=(len(done) - server) * rate,
+        samples_per_s=samples_per_s,
         tokens_per_s=tokens * rate,
         input_tokens_per_s=int(done["input_tokens"].sum()) * rate,
         output_tokens=OutputTokens(
@@ -107,23 +89,76 @@ def metrics(frame: pd.DataFrame, scenario: str) -> Metrics:
         prefill_ms=distribution(frame["prefill_ms"]),
         decode_ms=distribution(frame["decode_ms"]),
         schedule_delay_ms=distribution(frame["schedule_delay_ms"]),
+        goodput_per_s=None if kept is None else samples_per_s * kept,
+        due_per_s=due_per_s,
+        issued_per_s=issued_per_s,
     )
 
 
+def _load_per_s(frame: pd.DataFrame) -> tuple[float | None, float | None]:
+    """Queries/s that were due and that were issued; None of what is not known.
+
+    Where the schedule could not be computed anew, each query was noted as due when it was issued
+    (``harness.loadgen.schedule_ns``): that is no schedule.
+    """
+    if len(frame) < 2:
+        return None, None
+
+    def rate(times: pd.Series) -> float | None:
+        span_s = float(times.iloc[-1] - times.iloc[0])
+        return (len(times) - 1) / span_s if span_s > 0 else None
+
+    told = bool((frame["scheduled_s"] != frame["issued_s"]).any())
+    return rate(frame["scheduled_s"]) if told else None, rate(frame["issued_s"])
+
+
 def metrics_table(metrics: Metrics) -> pd.DataFrame:
-    """The metrics for display: one row each, mean beside p50, p90, p99 (blank for rates)."""
-    columns = ("mean", *PERCENTILES)
+    """The metrics for display: one row each, mean beside percentiles and maximum.
+
+    A percentile has its bound (``percentiles.upper_bound``) or says how many queries it needs. A
+    Server test has its goodput, the load that it was given, and how late that came.
+    """
     rows = {
         "Samples per second": {"mean": f"{metrics.samples_per_s:.3f}"},
         "Output tokens per second": {"mean": f"{metrics.tokens_per_s:.2f}"},
     }
-    for name, title in METRIC_NAMES.items():
-        values = {column: getattr(getattr(metrics, name), column) for column in columns}
-        rows[title] = {
-            column: "n/a" if math.isnan(value) else f"{value:,.2f}"
-            for column, value in values.items()
+    names = dict(METRIC_NAMES)
+    if metrics.issued_per_s is not None:
+        rows |= {
+            "Goodput: samples per second within both limits": {"mean": _goodput(metrics)},
+            "Queries issued per second": {"mean": _delivered(metrics)},
         }
-    return pd.DataFrame(rows).T.fillna("").rename_axis("Metric")[list(columns)]
+        names["schedule_delay_ms"] = "Issued after it was due, ms"
+    for name, title in names.items():
+        known: Distribution = getattr(metrics, name)
+        if name == "schedule_delay_ms" and metrics.due_per_s is None:
+            known = distribution([])
+        rows[title] = {"mean": _shown(known.mean), "max": _shown(known.max)}
+        rows[title] |= {label: _bounded(known, label) for label in PERCENTILES}
+    columns = ["mean", *PERCENTILES, "max"]
+    return pd.DataFrame(rows).T.fillna("").rename_axis("Metric")[columns]
+
+
+def _shown(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:,.2f}"
+
+
+def _bounded(known: Distribution, label: str) -> str:
+    value = getattr(known, label)
+    if not math.isnan(value):
+        return f"{_shown(value)} (at most {_shown(getattr(known, f'{label}_upper'))})"
+    return f"needs {queries_needed(PERCENTILES[label]):,} queries" if known.queries else "n/a"
+
+
+def _goodput(metrics: Metrics) -> str:
+    known = metrics.goodput_per_s
+    return "no limits" if known is None else f"{known:.3f}"
+
+
+def _delivered(metrics: Metrics) -> str:
+    due = metrics.due_per_s
+    planned = "schedule unknown" if due is None else f"{due:.3f} due"
+    return f"{metrics.issued_per_s:.3f} ({planned})"
 
 
 def kept_share(frame: pd.DataFrame, limits_ms: dict[str, float]) -> float:

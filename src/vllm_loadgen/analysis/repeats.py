@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vllm_loadgen.analysis.intervals import student_t
+
 # Fewer runs have no interval: Student's t of two is 12.7 standard errors wide.
 FEWEST_RUNS = 3
-# Student's t, 97.5 %, by degrees of freedom (any table), and the normal distribution's.
-T_95 = {2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-Z_95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -52,26 +51,10 @@ def spread(values: Sequence[float]) -> Spread:
     cv = deviation / mean if mean else math.nan
     if runs < FEWEST_RUNS:
         return Spread(runs, mean, cv)
-    t = t_95(runs - 1)
+    t = student_t(0.975, runs - 1)
     half = t * deviation / math.sqrt(runs)
     next_half = t * deviation * math.sqrt(1 + 1 / runs)
     return Spread(runs, mean, cv, mean - half, mean + half, mean - next_half, mean + next_half)
-
-
-def t_95(degrees: int) -> float:
-    """Student's t, 97.5 %, for two degrees of freedom or more.
-
-    Beyond the table by Cornish and Fisher's expansion (Abramowitz and Stegun, 26.7.5), to 0.0005.
-    """
-    if degrees in T_95:
-        return T_95[degrees]
-    z, n = Z_95, degrees
-    return (
-        z
-        + (z**3 + z) / (4 * n)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
-    )
 
 
 def median_place(values: Sequence[float]) -> int:

@@ -151,7 +151,7 @@ class Roofline:
         decode_limit_ms: least time to read a step's bytes at the run's batch and context.
         decode_share: of it in the mean TPOT, 0 to 1.
         decode_computing_ms: least time of the step's arithmetic.
-        prefill_limit_ms, prefill_share: of it in the median prefill.
+        prefill_limit_ms, prefill_share: of it in the mean prefill.
         critical_batch: from which arithmetic bounds a step, at the run's context; may be infinite.
         weights_ms, kv_ms: to read all weights, and the keys and values of one query.
         experts_ms, expert_share: of ``weights_ms`` the routed experts, and the share of them that
@@ -217,7 +217,7 @@ def roofline(
         decode_share=_share(step_ms, metrics.tpot_ms.mean),
         decode_computing_ms=decode_flops(model, context) * batch / rate / 1e9,
         prefill_limit_ms=prefill_ms,
-        prefill_share=_share(prefill_ms, metrics.prefill_ms.p50),
+        prefill_share=_share(prefill_ms, metrics.prefill_ms.mean),
         critical_batch=critical_batch(model, bandwidth, rate, kv, context, quantization),
         weights_ms=decode_limit_ms(layers + head, bandwidth),
         kv_ms=decode_limit_ms(kv, bandwidth),
@@ -269,12 +269,12 @@ def impossible(
     """
     flags = []
     bandwidth = devices * machine.memory_bandwidth_gb_s if machine else 0.0
-    tpot_ms = metrics.tpot_ms.p50
+    tpot_ms = metrics.tpot_ms.mean
     if bandwidth:
         least_ms = decode_limit_ms(read_weight_bytes(model, quantization), bandwidth)
         if tpot_ms * TOLERANCE < least_ms:
             flags.append(
-                f"The median time per output token, {tpot_ms:.3g} ms, is less than the "
+                f"The mean time per output token, {tpot_ms:.3g} ms, is less than the "
                 f"{least_ms:.3g} ms that one reading of the weights takes at {bandwidth:.4g} GB/s."
             )
     rate = devices * _matrix_rate(model, machine, quantization)

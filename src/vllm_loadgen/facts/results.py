@@ -1,5 +1,6 @@
 """What LoadGen and the records say of a test: result.json, its metrics, summary.json."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -122,7 +123,14 @@ class Result(LoadgenLog):
 
 
 class Distribution(Part):
-    """A latency over all queries; NaN where none has it. Percentiles are LoadGen's."""
+    """A latency over all queries; NaN where none has it.
+
+    Attributes:
+        p50, p90, p99: by LoadGen's definition; NaN with too few queries to bound them. Files of
+            before there were bounds have them in any case.
+        p50_upper, p90_upper, p99_upper: bounds (see ``analysis.percentiles.upper_bound``).
+        queries: that have this latency; 0 in those files.
+    """
 
     mean: Number
     p50: Number
@@ -130,6 +138,10 @@ class Distribution(Part):
     p99: Number
     min: Number
     max: Number
+    p50_upper: Number = math.nan
+    p90_upper: Number = math.nan
+    p99_upper: Number = math.nan
+    queries: int = 0
 
 
 class OutputTokens(Part):
@@ -140,7 +152,13 @@ class OutputTokens(Part):
 
 
 class Metrics(Part):
-    """Throughput and latencies of a test (see ``analysis.metrics.metrics``)."""
+    """Throughput and latencies of a test (see ``analysis.metrics.metrics``).
+
+    Attributes:
+        goodput_per_s: samples/s of a Server test that kept both limits; None where none applies.
+        due_per_s, issued_per_s: queries/s of a Server test by its schedule, and as they came; None
+            where not known.
+    """
 
     samples: int
     completed: int
@@ -156,6 +174,9 @@ class Metrics(Part):
     prefill_ms: Distribution
     decode_ms: Distribution
     schedule_delay_ms: Distribution
+    goodput_per_s: float | None = None
+    due_per_s: float | None = None
+    issued_per_s: float | None = None
 
 
 class TestSummary(Part):

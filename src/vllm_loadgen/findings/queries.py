@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from vllm_loadgen.analysis.metrics import percentile
+from vllm_loadgen.analysis.percentiles import PERCENTILES, percentile, say, say_tail, tail
 from vllm_loadgen.analysis.words import count, say_ms
 from vllm_loadgen.findings import validity
 from vllm_loadgen.findings.finding import Finding
@@ -13,8 +13,7 @@ from vllm_loadgen.results.test import Test
 SERIAL_SHARE = 0.1
 LATE_MS = 10.0
 LATE_SHARE = 0.05
-# A p99 says something from as many queries on; a tail is worth a word at that multiple of p50.
-TAIL_QUERIES = 100
+# A tail is worth a word at that multiple of p50.
 TAIL = 5
 
 
@@ -189,35 +188,37 @@ def _not_offered(test: Test) -> Finding | None:
 def _late_harness(test: Test) -> Finding | None:
     result, metrics = test.result, test.metrics
     delay, ttft = metrics.schedule_delay_ms, metrics.ttft_ms.mean
-    if result.scenario != "Server" or not (delay.p99 >= LATE_MS and ttft > 0):
+    late_ms = percentile(test.latencies["schedule_delay_ms"], 0.99)
+    if result.scenario != "Server" or not (late_ms >= LATE_MS and ttft > 0):
         return None
     share = delay.mean / ttft
     return Finding(
         "problem" if share >= LATE_SHARE else "note",
         "The harness itself was late",
-        f"queries were issued {say_ms(delay.mean)} after their due time on average, p99 "
-        f"{say_ms(delay.p99)}; that is {share:.1%} of the mean TTFT",
+        f"queries were issued {say_ms(delay.mean)} after their due time on average, "
+        f"{say_tail(delay)}, at the latest {say_ms(delay.max)}; the mean is {share:.1%} of that of "
+        "TTFT",
         "Leave the machine to the benchmark, or give the engine fewer threads.",
     )
 
 
 def _tail(test: Test) -> Finding | None:
     """A long tail of first tokens, with the part of the TTFT that makes it."""
-    result, frame = test.result, test.latencies
-    known = frame.dropna(subset=["ttft_ms"])
-    if result.scenario == "Offline" or len(known) < TAIL_QUERIES:
+    ttft, label = test.metrics.ttft_ms, tail(test.metrics.ttft_ms.queries)
+    if test.result.scenario == "Offline" or label in (None, "p50"):
         return None
-    p50, p99 = (percentile(known["ttft_ms"], share) for share in (0.5, 0.99))
-    if overloaded(test) or not p99 > TAIL * p50:
+    times = getattr(ttft, label) / ttft.p50
+    if overloaded(test) or not times > TAIL:
         return None
-    slowest = known.nlargest(max(1, len(known) // 100), "ttft_ms")
+    known = test.latencies.dropna(subset=["ttft_ms"])
+    slowest = known.nlargest(round(len(known) * (1 - PERCENTILES[label])), "ttft_ms")
     parts = {"schedule_delay_ms": "late issue", "queue_ms": "queueing", "prefill_ms": "prefill"}
     means = slowest[list(parts)].mean()
     cause = "" if means.isna().any() else f"; theirs is mostly {parts[means.idxmax()]}"
     return Finding(
         "note",
         "A long tail of first tokens",
-        f"p99 is {say_ms(p99)}, {p99 / p50:.1f} times the median of {say_ms(p50)}{cause}",
+        f"{say(ttft, label)}, {times:.1f} times {say(ttft, 'p50')}{cause}",
         "Look at the slowest queries in the timeline, and at what ran beside them.",
     )
 

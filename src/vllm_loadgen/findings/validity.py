@@ -2,8 +2,10 @@
 
 import math
 
+import pandas as pd
+
 from vllm_loadgen.analysis.early_stopping import judged, queries_needed
-from vllm_loadgen.analysis.metrics import percentile
+from vllm_loadgen.analysis.percentiles import lacking, percentile, upper_bound
 from vllm_loadgen.analysis.words import count, say_ms
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.findings.overload import overloaded
@@ -26,25 +28,34 @@ def errors(test: Test) -> Finding | None:
 
 def limit(test: Test, name: str) -> Finding | None:
     """Whether "ttft" or "tpot" keeps its limit, at the percentile that LoadGen judges by."""
-    result, load, frame = test.result, test.load, test.latencies
-    limit_ms, share = judged(result, name)
-    actual = percentile(frame[f"{name}_ms"], share)
+    load, values = test.load, test.latencies[f"{name}_ms"]
+    limit_ms, share = judged(test.result, name)
+    actual = percentile(values, share)
     if not limit_ms or math.isnan(actual):
         return None
-    title, is_at = name.upper(), f"p{share * 100:g} is {say_ms(actual)}"
+    over, title = int((values > limit_ms).sum()), name.upper()
+    evidence = (
+        f"{over} of {count(len(values), 'query')} {'is' if over == 1 else 'are'} over the limit "
+        f"of {say_ms(limit_ms)}; {_at(values, share, limit_ms)}"
+    )
     if actual <= limit_ms:
-        evidence = f"{is_at}, the limit {say_ms(limit_ms)}"
-        room = f"There is {1 - actual / limit_ms:.0%} of room."
-        return Finding("good", f"{title} keeps its limit", evidence, room)
-    over = int((frame[f"{name}_ms"] > limit_ms).sum())
+        return Finding("good", f"{title} keeps its limit", evidence, "")
     served = f" below the {load.served_per_s:.2g} queries/s that were served"
     return Finding(
         "problem",
         f"{title} exceeds its limit",
-        f"{is_at}, {say_ms(actual - limit_ms)} over the limit of {say_ms(limit_ms)}; {over} of "
-        f"{count(len(frame), 'query')} are over it",
+        evidence,
         f"Lower target_qps{served if overloaded(test) else ''}, or raise the capacity.",
     )
+
+
+def _at(values: pd.Series, share: float, limit_ms: float) -> str:
+    """The percentile with its bound and its distance from the limit, or what it lacks."""
+    if lacks := lacking(int(values.count()), share):
+        return lacks
+    actual, bound = percentile(values, share), upper_bound(values, share)
+    apart = f"{say_ms(abs(actual - limit_ms))} {'over' if actual > limit_ms else 'under'} it"
+    return f"p{share * 100:g} is {say_ms(actual)}, {apart} (at most {say_ms(bound)})"
 
 
 def early_stopping(test: Test) -> Finding | None:

@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from vllm_loadgen.analysis.early_stopping import judged
-from vllm_loadgen.analysis.metrics import percentile
+from vllm_loadgen.analysis.percentiles import say, tail
 from vllm_loadgen.analysis.words import count, say_ms
+from vllm_loadgen.facts.results import Distribution
 from vllm_loadgen.report.style import (
     BLUE,
     GREEN,
@@ -63,7 +64,7 @@ def lengths(test: Test) -> Figure:
 
 
 def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
-    """Histogram of TTFT or TPOT, its p50 and p99, and the limit if it is near the data."""
+    """Histogram of TTFT or TPOT, its p50 and tail, and the limit if it is near the data."""
     values = test.latencies[f"{name}_ms"].dropna()
     axis.set(xlabel=f"{name.upper()}, ms", ylabel="queries")
     axis.set_title(NAMES[name], fontsize=10)
@@ -78,9 +79,10 @@ def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
         edgecolor="white",
         linewidth=0.5,
     )
-    for label, share, style in (("p50", 0.5, "-"), ("p99", 0.99, "--")):
-        at = percentile(values, share)
-        axis.axvline(at, color="black", linestyle=style, linewidth=1.2, label=f"{label} {at:,.0f}")
+    for label, style in zip(_lines(test, name), ("-", "--"), strict=False):
+        at, upper = _with_bound(test, name, label)
+        said = f"{label} {at:,.0f}" + (f" (at most {upper:,.0f})" if upper else "")
+        axis.axvline(at, color="black", linestyle=style, linewidth=1.2, label=said)
     limit_ms, _ = judged(test.result, name)
     if limit_ms > FAR_LIMIT * values.max():
         axis.plot(
@@ -91,6 +93,24 @@ def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
             limit_ms, color=RED, linestyle=":", linewidth=2, label=f"limit {limit_ms:,.0f}"
         )
     legend_above(axis)
+
+
+def _lines(test: Test, name: str) -> list[str]:
+    """What is marked of a distribution: p50 and the highest percentile that has a bound."""
+    highest = tail(_known(test, name).queries)
+    if highest is None:
+        return ["max"]
+    return ["p50", "max" if highest == "p50" else highest]
+
+
+def _with_bound(test: Test, name: str, label: str) -> tuple[float, float | None]:
+    """A value of ``_lines`` in ms, and its bound; the maximum needs none."""
+    known = _known(test, name)
+    return getattr(known, label), getattr(known, f"{label}_upper", None)
+
+
+def _known(test: Test, name: str) -> Distribution:
+    return test.metrics.ttft_ms if name == "ttft" else test.metrics.tpot_ms
 
 
 def _bins(values: pd.Series, most: int) -> np.ndarray:
@@ -194,8 +214,9 @@ def distribution_caption(test: Test, name: str) -> str:
     if values.empty:
         return f"No query of this run has a {NAMES[name].lower()}."
     limit_ms, _ = judged(test.result, name)
-    p50, p99 = (say_ms(percentile(values, share)) for share in (0.5, 0.99))
-    text = f"{NAMES[name]}: half of the queries are under {p50}, and p99 is {p99}"
+    known = _known(test, name)
+    said = [say(known, label) for label in _lines(test, name) if label != "max"]
+    text = f"{NAMES[name]}: {', '.join([*said, f'maximum {say_ms(known.max)}'])}"
     if not limit_ms:
         return f"{text}; no limit applies."
     over = int((values > limit_ms).sum())

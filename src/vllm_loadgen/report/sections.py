@@ -86,7 +86,7 @@ class Report:
         overview = plots_queries.overview(test, visible(title))
         overview.savefig(self.run.folder / PICTURE, dpi=110)
         captions = [plots_queries.distribution_caption(test, name) for name in ("ttft", "tpot")]
-        captions.append(plots_queries.timeline_caption(test))
+        captions += [plots_queries.timeline_caption(test), text.BOUNDS]
         return Section(metrics_table(test.metrics), overview, " ".join(captions))
 
     def throughput(self) -> Section:

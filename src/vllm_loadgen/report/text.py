@@ -9,6 +9,7 @@ import pandas as pd
 
 from vllm_loadgen.accuracy.scores import chance
 from vllm_loadgen.analysis.metrics import projection
+from vllm_loadgen.analysis.percentiles import lacking, say, say_tail, tail
 from vllm_loadgen.analysis.repeats import FEWEST_RUNS, spread
 from vllm_loadgen.analysis.roofline import Roofline
 from vllm_loadgen.analysis.words import count, visible
@@ -23,6 +24,11 @@ from vllm_loadgen.rules.verdict import effective_verdict, title
 from vllm_loadgen.runs.compare import Digest, reservations
 from vllm_loadgen.runs.peak import harness_limit
 from vllm_loadgen.runs.repeats import verdicts
+
+BOUNDS = (
+    "Behind a percentile stands what it stays under at 99 % confidence if queries are independent; "
+    "those that wait behind one another are not, and it holds less often."
+)
 
 
 def plain(text: object) -> str:
@@ -77,10 +83,12 @@ def executive_summary(run: Run) -> str:
         text.append(
             f"In the {plain(run.performance.result.scenario)} scenario it completed "
             f"**{m.samples_per_s:.3f} samples/s** and **{m.tokens_per_s:.1f} output tokens/s** "
-            f"over {m.duration_s:.0f} s; the first token took {m.ttft_ms.mean:.0f} ms on average "
-            f"(p99 {m.ttft_ms.p99:.0f} ms), each further token {m.tpot_ms.mean:.1f} ms (p99 "
-            f"{m.tpot_ms.p99:.1f} ms)."
+            f"over {m.duration_s:.0f} s; the first token took {m.ttft_ms.mean:.0f} ms on average, "
+            f"{say_tail(m.ttft_ms)}, each further token {m.tpot_ms.mean:.1f} ms, "
+            f"{say_tail(m.tpot_ms)}."
         )
+        if lacks := lacking(m.ttft_ms.queries):
+            text.append(f"{lacks}.")
     if run.accuracy is not None:
         score, verdict = run.accuracy.score, run.accuracy.verdict
         text.append(
@@ -190,12 +198,12 @@ def latency_text(test: Test) -> str:
             f"the harness issued the query, {m.queue_ms.mean:.0f} ms in the engine's queue and "
             f"{m.prefill_ms.mean:.0f} ms of prefill."
         )
-    if m.ttft_ms.p50:
-        text.append(
-            f"The slowest hundredth waits {m.ttft_ms.p99 / m.ttft_ms.p50:.1f} times the median "
-            f"for its first token and {m.tpot_ms.p99 / m.tpot_ms.p50:.1f} times for each further "
-            "one."
-        )
+    for name, known in (("TTFT", m.ttft_ms), ("TPOT", m.tpot_ms)):
+        if (label := tail(known.queries)) not in (None, "p50") and known.p50:
+            times = getattr(known, label) / known.p50
+            text.append(f"Of {name}, {say(known, label)} is {times:.1f} times the median.")
+    if lacks := lacking(m.ttft_ms.queries):
+        text.append(f"{lacks}.")
     return " ".join(text)
 
 
@@ -217,7 +225,7 @@ def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
         f"arithmetic: the mean time per output token, {test.metrics.tpot_ms.mean:.1f} ms, reaches "
         f"{found.decode_share:.0%} of the bandwidth's limit. A prefill of "
         f"{found.input_tokens:.0f} tokens needs at least {found.prefill_limit_ms:.0f} ms of "
-        f"arithmetic, and the median prefill reaches {found.prefill_share:.0%} of that. "
+        f"arithmetic, and the mean prefill reaches {found.prefill_share:.0%} of that. "
         f"{_where_reading_ends(found)}"
     )
 
@@ -300,14 +308,15 @@ def comparison_text(runs: Sequence[Digest]) -> str:
     if not runs:
         return "To set runs side by side: `-p runs '[outputs/one, other.ipynb]'`."
     text = (
-        "In brackets the 95 % interval, and the difference from the first; * marks a difference "
-        "whose intervals do not meet. Of several runs a figure is their mean, and its interval is "
+        "In brackets the 95 % interval, where there is one, and the difference from the first; "
+        "* marks a difference whose intervals do not meet. Of several runs a figure is their mean, and its interval is "
         "that between runs; of two runs there is none."
     )
     if any(run.runs == 1 for run in runs):
         text += (
-            " Of a run that was made once the interval is of its own queries: another day's run "
-            "may differ by more, and * says nothing of that."
+            " Of a run that was made once the interval is of its own queries (none where they are "
+            "too few, or hang together too much, to tell): another day's run may differ by more, "
+            "and * says nothing of that."
         )
     return "\n".join([text, "", *(f"- {plain(one)}" for one in reservations(runs))]).rstrip()
 

@@ -100,7 +100,8 @@ class Test:
     @cached_property
     def metrics(self) -> Metrics:
         """Throughput and latencies."""
-        return metrics(self.latencies, self.result.scenario)
+        kept = self.kept_share if any(self.limits_ms.values()) else None
+        return metrics(self.latencies, self.result.scenario, kept)
 
     @cached_property
     def load(self) -> Load:

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vllm_loadgen.analysis.percentiles import PERCENTILES
 from vllm_loadgen.analysis.repeats import spread
+from vllm_loadgen.facts.results import Distribution
 from vllm_loadgen.results.run import Run, median_run, repeat_name, repeated_name
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.runs.live import LiveRun
@@ -41,10 +43,12 @@ def sweep_table(run: Run) -> pd.DataFrame:
     Returns:
         index test; kind ("rate" or "concurrency"), offered (queries/s, or queries at once),
         verdict, samples_per_s, tokens_per_s, user_tokens_per_s (1 / mean TPOT: what one user
-        sees), ttft_p50_ms, ttft_p99_ms, tpot_mean_ms, tpot_p99_ms, latency_mean_ms,
-        goodput_per_s (queries/s that kept the limits on TTFT and TPOT; all, where there is none);
-        where a test was made more than once also runs, tokens_per_s_cv (a share; NaN of one run),
-        tokens_per_s_low and tokens_per_s_high (95 %, between runs; NaN below three).
+        sees), tpot_mean_ms, latency_mean_ms, goodput_per_s (queries/s that kept the limits on
+        TTFT and TPOT; all, where there is none), queries, ttft_max_ms, and of TTFT and TPOT
+        p50, p90 and p99, each with its bound (ttft_p90_ms, ttft_p90_upper_ms). Percentiles that
+        no test has queries for are left out; NaN where this one has not. Where a test was made
+        more than once also runs, tokens_per_s_cv (a share; NaN of one run), tokens_per_s_low and
+        tokens_per_s_high (95 %, between runs; NaN below three).
     """
     names = dict.fromkeys(map(repeated_name, run.finished_tests("sweep/*")))
     rows = {}
@@ -54,8 +58,11 @@ def sweep_table(run: Run) -> pd.DataFrame:
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
     if frame.empty:
         return frame
+    lacking = [name for name in frame if name.startswith(("ttft_p", "tpot_p")) and
+               frame[name].isna().all()]  # fmt: skip
     once = (frame["runs"] == 1).all()
-    return frame.sort_values(["kind", "offered"]).drop(columns=SPREAD if once else [])
+    lacking += SPREAD if once else []
+    return frame.drop(columns=lacking).sort_values(["kind", "offered"])
 
 
 def _row(runs: Sequence[Test]) -> dict[str, object]:
@@ -68,14 +75,20 @@ def _row(runs: Sequence[Test]) -> dict[str, object]:
         "samples_per_s": m.samples_per_s,
         "tokens_per_s": m.tokens_per_s,
         "user_tokens_per_s": 1e3 / m.tpot_ms.mean,
-        "ttft_p50_ms": m.ttft_ms.p50,
-        "ttft_p99_ms": m.ttft_ms.p99,
         "tpot_mean_ms": m.tpot_ms.mean,
-        "tpot_p99_ms": m.tpot_ms.p99,
         "latency_mean_ms": m.latency_ms.mean,
         "goodput_per_s": m.samples_per_s * test.kept_share,
         "runs": between.runs,
         "tokens_per_s_cv": between.cv,
         "tokens_per_s_low": between.low,
         "tokens_per_s_high": between.high,
+        "queries": m.samples,
+        "ttft_max_ms": m.ttft_ms.max,
+        **_percentiles("ttft", m.ttft_ms),
+        **_percentiles("tpot", m.tpot_ms),
     }
+
+
+def _percentiles(name: str, known: Distribution) -> dict[str, float]:
+    labels = [f"{label}{bound}" for label in PERCENTILES for bound in ("", "_upper")]
+    return {f"{name}_{label}_ms": getattr(known, label) for label in labels}
