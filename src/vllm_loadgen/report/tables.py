@@ -1,11 +1,14 @@
 """The report's tables, each a frame made of a run's facts; ``display.table`` shows them."""
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
 
+from vllm_loadgen.analysis.steady import NotSteady
 from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
 from vllm_loadgen.results.run import Run
+from vllm_loadgen.results.test import Test
 
 # Shown in the report's table of the configuration, in this order.
 CONFIGURATION = (
@@ -95,6 +98,35 @@ def tests_table(run: Run) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows).set_index("Test") if rows else pd.DataFrame()
+
+
+def steady_table(test: Test) -> pd.DataFrame:
+    """The whole test beside its steady state; empty without one."""
+    found, metrics = test.steady, test.metrics
+    if isinstance(found, NotSteady):
+        return pd.DataFrame()
+    rows = {
+        "The whole test": (
+            metrics.duration_s, metrics.completed, test.load.mean_served, metrics.tokens_per_s,
+            metrics.tpot_ms.mean,
+        ),
+        "Its steady state": (
+            found.end_s - found.begin_s, found.queries, found.batch, found.tokens_per_s,
+            found.tpot_ms,
+        ),
+    }  # fmt: skip
+    names = ["seconds", "queries answered", "at once", "tokens/s", "mean TPOT, ms"]
+    shown = {
+        name: [
+            f"{seconds:.1f}",
+            queries,
+            f"{batch:.1f}",
+            f"{rate:.1f}",
+            "n/a" if math.isnan(tpot_ms) else f"{tpot_ms:.1f}",
+        ]
+        for name, (seconds, queries, batch, rate, tpot_ms) in rows.items()
+    }
+    return pd.DataFrame.from_dict(shown, orient="index", columns=names).rename_axis("Part")
 
 
 def accuracy_table(run: Run) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import pandas as pd
 from vllm_loadgen.accuracy.scores import chance
 from vllm_loadgen.analysis.metrics import projection
 from vllm_loadgen.analysis.roofline import Roofline
+from vllm_loadgen.analysis.steady import NotSteady
 from vllm_loadgen.analysis.words import count, visible
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
@@ -141,6 +142,35 @@ def _against_capacity(test: Test) -> str:
             "the limits: within them the machine serves less than this."
         )
     return f"{kept_up}, not the capacity: the machine may do more (Offline tells how much)."
+
+
+def steady_text(test: Test) -> str:
+    """The test between its ramp and its drain, beside the whole of it, or why there is no such."""
+    found = test.steady
+    if isinstance(found, NotSteady):
+        return f"There is no steady state in this test: {found.reason}."
+    text = (
+        f"The batch had reached its level at {found.begin_s:.1f} s, and the last query came into "
+        f"it at {found.end_s:.1f} s: between the two lies the steady state"
+    )
+    if overloaded(test):
+        return f"{text}, in which the tokens/s are the capacity's and the latencies grow."
+    if test.result.scenario == "Server":
+        return f"{text}, in which the arrivals decide the tokens/s."
+    if found.shift is not None:
+        shifted = (
+            f"they changed from {found.shift.before:,.1f} to {found.shift.after:,.1f} at "
+            f"{found.shift.at_s:.0f} s, which is no chance"
+        )
+    elif found.windows:
+        shifted = f"no lasting change of them was found in {found.windows} parts of it"
+    else:
+        shifted = "it is too short to look for a lasting change of them"
+    return (
+        f"{text}. At the tokens/s of that time the whole test would have been "
+        f"{found.ramp_cost_s:.1f} s shorter in its ramp and {found.drain_cost_s:.1f} s in its "
+        f"drain; {shifted}. LoadGen's figure is that of the whole test."
+    )
 
 
 def latency_text(test: Test) -> str:
