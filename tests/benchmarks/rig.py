@@ -14,8 +14,8 @@ from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.sut import Sut
+from vllm_loadgen.harness.warmup import Asking
 from vllm_loadgen.harness.watch import no_garbage_collection
-from vllm_loadgen.harness.worker import answer_all
 from vllm_loadgen.params import RunParams
 
 
@@ -27,7 +27,7 @@ class Rig:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self.wait(engine.start())
-        self.wait(answer_all(engine, list(prompts[:4])))
+        self.wait(Asking(list(prompts[:4])).answered(engine))
 
     def wait(self, coroutine: Any) -> Any:
         """Run a coroutine on the engine's loop to its end."""

@@ -126,18 +126,25 @@ class VllmEngine(Engine):
             dtype=str(config.model_config.dtype).removeprefix("torch."),
         )
 
-    def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(row, prompt, sink))
+    def submit(
+        self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
+    ) -> None:
+        sampling = self._sampling
+        if most_tokens is not None and most_tokens < sampling.max_tokens:
+            sampling = sampling.clone()
+            sampling.max_tokens = most_tokens
+            sampling.min_tokens = min(sampling.min_tokens, most_tokens)
+        task = asyncio.get_running_loop().create_task(self._serve(row, prompt, sink, sampling))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+    async def _serve(self, row: int, prompt: Sequence[int], sink: Sink, sampling: Any) -> None:
         tokens: Sequence[int] = ()
         first = True
         rest: list[int] = []
         try:
             inputs = {"type": "token", "prompt_token_ids": prompt}
-            async for output in self._llm.generate(inputs, self._sampling, str(row)):
+            async for output in self._llm.generate(inputs, sampling, str(row)):
                 tokens = output.outputs[0].token_ids
                 if first and len(tokens):
                     first = False
