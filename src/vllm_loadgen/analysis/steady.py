@@ -34,6 +34,7 @@ class Steady:
         tpot_ms: mean of the queries that were decoded wholly in it; NaN without one.
         ramp_cost_s, drain_cost_s: by how much the test would have been shorter, had it made its
             tokens of before and after at ``tokens_per_s`` too.
+        thirds: tokens/s of its first and its last third.
         shift: None if there is none, and in Server, where the arrivals move the rate.
         windows: into how many the time was divided to look for one; 0: too short, or not looked.
     """
@@ -46,6 +47,7 @@ class Steady:
     tpot_ms: float
     ramp_cost_s: float
     drain_cost_s: float
+    thirds: tuple[float, float]
     shift: Shift | None
     windows: int
 
@@ -93,6 +95,7 @@ def steady_state(steps: pd.DataFrame, frame: pd.DataFrame, scenario: str) -> Ste
         tpot_ms=float(whole["tpot_ms"].mean()),
         ramp_cost_s=begin_s - float(ramp) / rate if rate else math.nan,
         drain_cost_s=float(marks[3]) - end_s - float(drain) / rate if rate else math.nan,
+        thirds=_thirds(done, begin_s, end_s),
         shift=shift,
         windows=windows,
     )
@@ -143,6 +146,13 @@ def _tokens_by(done: pd.DataFrame, time_s: np.ndarray) -> np.ndarray:
         made.append(float(((first <= now) * np.minimum(tokens, 1)).sum()
                           + (share * np.maximum(tokens - 1, 0)).sum()))  # fmt: skip
     return np.array(made)
+
+
+def _thirds(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[float, float]:
+    """Tokens/s of the first and of the last third of this time."""
+    edges = np.linspace(begin_s, end_s, 4)
+    rates = np.diff(_tokens_by(done, edges)) / np.diff(edges)
+    return float(rates[0]), float(rates[2])
 
 
 def _shift(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[Shift | None, int]:

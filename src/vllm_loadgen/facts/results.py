@@ -118,6 +118,8 @@ class Result(LoadgenLog):
         started_at: ISO 8601, UTC. duration_s: of the test. queries: that were issued.
         warmup_queries, warmup_s: before the clock started, in all rounds of ``warmup``, which is
             None in older files.
+        unprepared: what the engine printed during the test of kernels that it made and pools that
+            grew.
         refused: queries that the engine would not answer. refused_because: its first reasons.
         resumed_samples: of an accuracy test, answered by an earlier one that was interrupted.
     """
@@ -132,6 +134,7 @@ class Result(LoadgenLog):
     warmup_queries: int = 0
     warmup_s: float = 0.0
     warmup: WarmUp | None = None
+    unprepared: tuple[str, ...] = ()
     refused: int = 0
     refused_because: tuple[str, ...] = ()
     resumed_samples: int = 0

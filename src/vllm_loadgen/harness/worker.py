@@ -32,6 +32,7 @@ from vllm_loadgen.facts.journal import JOURNAL
 from vllm_loadgen.facts.results import Result, WarmUp
 from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness import loadgen
+from vllm_loadgen.harness.engine_log import position, unprepared
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.log import read_log
 from vllm_loadgen.harness.messages import (
@@ -65,6 +66,7 @@ class Worker:
         self._pipe = pipe
         self._engine: Engine | None = None
         self._facts: EngineFacts | None = None
+        self._log = Path(os.devnull)
         self._warm_to = 0  # queries at once
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
@@ -87,6 +89,7 @@ class Worker:
     def _carry_out(self, command: Command) -> Event:
         if isinstance(command, Start):
             self._engine = make_engine(command.params, command.model_path)
+            self._log = command.log
             limit_s = command.params.load_timeout_s
             begin = time.monotonic()
             facts = self._on_loop(self._engine.start(), "the engine's start", limit_s)
@@ -110,6 +113,7 @@ class Worker:
         seed = settings.schedule_rng_seed
         test = partial(loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config)
         engine.steps()  # those of the warm-up are nobody's
+        log_begin = position(self._log)
         with (
             Telemetry(params.tensor_parallel_size) as telemetry,
             Journal(
@@ -124,6 +128,7 @@ class Worker:
         write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
         write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
         write_frame(folder / "records.parquet", _records(sut, due, command.numbers))
+        begun = begun.model_copy(update={"unprepared": unprepared(self._log, log_begin)})
         return _write(begun, ended, watch.duration_s, sut, folder)
 
     def _begin(self, command: RunTest, engine: Engine, facts: EngineFacts) -> Result:

@@ -173,7 +173,7 @@ class Report:
 
     def configuration(self) -> Section:
         """What was asked, and what the engine made of it."""
-        return Section(tables.configuration_table(self.run))
+        return Section(tables.configuration_table(self.run), text.engine_text(self.run))
 
     def provenance(self) -> Section:
         """What a stranger needs to repeat the run."""

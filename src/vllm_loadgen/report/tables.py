@@ -153,9 +153,12 @@ def accuracy_table(run: Run) -> pd.DataFrame:
 
 def configuration_table(run: Run) -> pd.DataFrame:
     """The parameters of the run and what the engine made of those left to it."""
-    rows = {}
+    rows, made = {}, run.engine.made if run.engine else {}
     for name in CONFIGURATION:
-        given, effective = getattr(run.params, name), getattr(run.engine, name, None)
+        given, effective = (
+            getattr(run.params, name),
+            made.get(name, getattr(run.engine, name, None)),
+        )
         if given not in (None, {}, "") or effective is not None:
             rows[name] = {"given": given, "effective": "" if effective is None else effective}
     return pd.DataFrame(rows).T.fillna("").rename_axis("Parameter")

@@ -230,6 +230,17 @@ def _where_reading_ends(found: Roofline) -> str:
     )
 
 
+def engine_text(run: Run) -> str:
+    """How long the engine took to load, and what its cache holds; empty where it is not known."""
+    engine = run.engine
+    if engine is None or engine.load_s is None:
+        return ""
+    compiled = f", {engine.compile_s:.0f} s of it compiling" if engine.compile_s else ""
+    cache = engine.kv_cache_tokens
+    room = f" Its KV cache has room for {cache:,} tokens." if cache else ""
+    return f"The engine took {engine.load_s:.0f} s to load{compiled}.{room}"
+
+
 def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
     """The run compared with the published results, or why it is not comparable."""
     text = plain(published.comparison(run.params, test.metrics.tokens_per_s, run.devices, rules))
