@@ -168,23 +168,33 @@ def test_a_query_that_is_refused_is_passed_over_and_all_are_an_error():
 
 
 @pytest.mark.process
-def test_a_test_keeps_the_rounds_of_its_warm_up_and_an_accuracy_test_makes_one(tmp_path):
+def test_a_test_keeps_the_rounds_of_its_warm_up_and_what_it_warmed_is_warm(tmp_path):
     params = echo_params(
         scenario="Offline", target_qps=1000.0, engine_options={"ttft_ms": 5.0, "slots": 8}
     )
     with Session(params, "", tmp_path / "engine.log") as session:
-        for mode in ("accuracy", "performance"):
-            (tmp_path / mode).mkdir()
-            session.run(params, PROMPTS, mode, tmp_path / mode)
-    result = Result.read(tmp_path / "performance" / "result.json")
+        for name in ("first", "second"):
+            (tmp_path / name).mkdir()
+            session.run(params, PROMPTS, "performance", tmp_path / name)
+    result = Result.read(tmp_path / "first" / "result.json")
     rounds = result.warmup.rounds
     assert result.warmup.batch == 8
     assert [each.queries for each in rounds[:3]] == [4, 8, 8]
     assert result.warmup_queries == sum(each.queries for each in rounds)
     assert result.warmup.steady is not None
-    accuracy = Result.read(tmp_path / "accuracy" / "result.json")
-    assert [each.queries for each in accuracy.warmup.rounds] == [4]
-    assert accuracy.warmup.steady is None
+    second = Result.read(tmp_path / "second" / "result.json")
+    assert [each.queries for each in second.warmup.rounds] == [4]
+    assert second.warmup.steady is None
+
+
+@pytest.mark.process
+def test_an_accuracy_test_asks_for_no_speed(tmp_path):
+    params = echo_params(engine_options={"ttft_ms": 5.0, "slots": 8})
+    with Session(params, "", tmp_path / "engine.log") as session:
+        session.run(params, PROMPTS, "accuracy", tmp_path)
+    warmup = Result.read(tmp_path / "result.json").warmup
+    assert [each.queries for each in warmup.rounds] == [4]
+    assert warmup.steady is None
 
 
 @pytest.mark.process

@@ -128,6 +128,9 @@ class Worker:
         write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
         write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
         write_frame(folder / "records.parquet", _records(sut, due, command.numbers))
+        if ended.status == "complete" and begun.warmup is not None:
+            # A whole test warms better than any rounds.
+            self._warm_to = max(self._warm_to, begun.warmup.batch)
         begun = begun.model_copy(update={"unprepared": unprepared(self._log, log_begin)})
         return _write(begun, ended, watch.duration_s, sut, folder)
 
@@ -163,10 +166,7 @@ class Worker:
             return self._on_loop(answered, "the warm-up", params.stall_timeout_s, asking.moved)
 
         expected = expected_batch(params, len(prompts), command.mode, facts)
-        warmed = warm_up(ask, expected, params.warmup_queries, max_s, self._warm_to)
-        if warmed.steady:
-            self._warm_to = max(self._warm_to, warmed.rounds[-1].queries)
-        return warmed
+        return warm_up(ask, expected, params.warmup_queries, max_s, self._warm_to)
 
     def close(self) -> None:
         """Stop the engine; never hangs."""
