@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -46,20 +47,62 @@ def test_the_open_loop_asks_at_the_due_times_and_counts_from_them():
     assert found["tpot_ms"] >= 20
 
 
-def test_the_table_divides_ours_by_what_stands_beside_it():
+def test_the_table_has_each_ratio_with_the_interval_of_its_pairs():
     import bench
 
-    offline = {"tokens_per_s": 99.0, "generate_tokens_per_s": 100.0, "ratio": 0.99,
-               "longest_first_tokens_per_s": 198.0, "longest_first_ratio": 2.0}  # fmt: skip
+    offline = {"tokens_per_s": 99.0, "generate_tokens_per_s": 100.0,
+               "longest_first_tokens_per_s": 198.0,
+               "warm": {"offline": [True], "generate": [True]}}  # fmt: skip
     server = {"rate": 0.7, "loadgen": {"ttft_ms": 101.0, "tpot_ms": 50.0},
               "open_loop": {"ttft_ms": 100.0, "tpot_ms": 50.0}}  # fmt: skip
     serial = {"samples_per_s": 2.0, "serial_samples_per_s": 0.5, "rate": 0.75,
               "ttft_ms": 300.0, "serial_ttft_ms": 30_000.0}  # fmt: skip
-    text = bench.table({"engine": {"offline": offline, "server": server, "serial": serial}})
-    assert "| Offline, tokens/s, against LLM.generate | 99.0 | 100.0 | 0.990 |" in text
-    assert "an open loop | 101.0 | 100.0 | 1.010 |" in text
-    assert "| Capacity, queries/s, against one in flight | 2.00 | 0.50 | 4.00 |" in text
-    assert "| 300 | 30,000 | 0.0100 |" in text
+    ratios = {"generate": {"ratio": 0.99, "low": 0.95, "high": 1.03},
+              "longest_first": bench.ratio([198.0], [99.0]),
+              "ttft_ms": bench.ratio([101.0], [100.0]), "tpot_ms": bench.ratio([50.0], [50.0]),
+              "serial_samples_per_s": bench.ratio([2.0], [0.5]),
+              "serial_ttft_ms": bench.ratio([300.0], [30_000.0])}  # fmt: skip
+    found = {"offline": offline, "server": server, "serial": serial, "ratios": ratios}
+    text = bench.table({"engine": found})
+    assert (
+        "| Offline, tokens/s, against LLM.generate | 99.0 | 100.0 | 0.99 (0.95 to 1.03) |" in text
+    )
+    assert "| Offline, tokens/s, long prompts first against as issued | 198.0 | 99.0 | 2 |" in text
+    assert "an open loop | 101.0 | 100.0 | 1.01 |" in text
+    assert "| Capacity, queries/s, against one in flight | 2.00 | 0.50 | 4 |" in text
+    assert "| 300 | 30,000 | 0.01 |" in text
+    offline["warm"]["generate"] = [False]
+    assert "LLM.generate (1 part not warm)" in bench.table({"engine": found})
+
+
+def test_the_interval_of_a_ratio_is_that_of_its_pairs():
+    import bench
+
+    # Each pair is alike, whatever the day: no width at all.
+    same = bench.ratio([90.0, 180.0, 45.0], [100.0, 200.0, 50.0])
+    assert same["ratio"] == pytest.approx(0.9)
+    assert same["low"] == pytest.approx(same["high"])
+    # Logarithms 0 and 0.2: mean 0.1, standard error 0.1, t of one degree of freedom 12.706.
+    wide = bench.ratio([1.0, math.exp(0.2)], [1.0, 1.0])
+    assert wide["ratio"] == pytest.approx(math.exp(0.1))
+    assert wide["high"] == pytest.approx(math.exp(0.1 + 1.2706), rel=1e-4)
+    assert wide["low"] == pytest.approx(math.exp(0.1 - 1.2706), rel=1e-4)
+    assert bench.ratio([1.0], [2.0]) == {"ratio": pytest.approx(0.5), "low": None, "high": None}
+
+
+def test_a_rig_is_warm_when_all_prompts_are_answered_equally_fast_twice():
+    import rig
+
+    from vllm_loadgen.harness.warmup import Round
+
+    asked = []
+
+    def ask(queries):
+        asked.append(queries)
+        return Round(queries, 10 * queries, 1.0 if len(asked) > 2 else 2.0, 0.0, 0.0)
+
+    assert rig.warmed(ask, 32) is True
+    assert asked == [4, 32, 32, 32]
 
 
 def test_synthetic_prompts_have_the_official_mean_length(tmp_path):

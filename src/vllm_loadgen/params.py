@@ -103,7 +103,16 @@ class RunParams(BaseModel):
         None, gt=0, description="most queries that the harness gives to the engine at once"
     )
     longest_first: bool = Field(False, description="Offline: long prompts first, pass by pass")
-    warmup_queries: int = Field(4, ge=0, le=100_000, description="queries before the clock starts")
+    warmup_queries: int = Field(
+        4, ge=0, le=100_000, description="queries before the clock starts, at least"
+    )
+    warmup_max_s: float = Field(
+        20.0,
+        ge=0,
+        le=86_400,
+        description="more of them, until the batch that the test will reach is equally fast twice, "
+        "within so many seconds; 0: no more",
+    )
     compliance: bool = Field(False, description="run compliance test TEST06 as well")
 
     # Extra tests

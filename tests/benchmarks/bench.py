@@ -1,11 +1,12 @@
 """``make bench``: ratios of the harness to what it stands beside, in one table and as JSON.
 
-No figure here is a promise: each ratio is of two measurements made side by side on this machine,
-alternating, and the median of several. Nothing asserts them.
+No figure here is a promise: each ratio is of measurements made in pairs on this machine, both of a
+pair warm, and has its 95 % interval over the pairs. Nothing asserts them.
 """
 
 import argparse
 import json
+import math
 import os
 import signal
 import statistics
@@ -20,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from vllm_loadgen.analysis.words import count
 from vllm_loadgen.files import write_json
 from vllm_loadgen.inputs.environment import environment
 from vllm_loadgen.inputs.models import resolve, resolve_dtype
@@ -35,6 +37,8 @@ RATES = (
 )  # fmt: skip
 RATE_S = 2.0
 P99_MS = 1.0
+# Student's t, 97.5 %, by degrees of freedom (any table); more pairs than these have the last.
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 GROWTH = (1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -87,8 +91,23 @@ def highest(kind: str) -> float:
     return best
 
 
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | None]:
+    """The mean ratio over pairs with its 95 % interval, by their logarithms; None with one pair."""
+    logs = [math.log(one / other) for one, other in zip(ours, theirs, strict=True)]
+    found: dict[str, float | None] = {"ratio": math.exp(statistics.mean(logs)), "low": None}
+    found["high"] = None
+    if len(logs) > 1:
+        half = T_95[min(len(logs) - 1, len(T_95)) - 1] * statistics.stdev(logs) / len(logs) ** 0.5
+        found |= {"low": found["ratio"] / math.exp(half), "high": found["ratio"] * math.exp(half)}
+    return found
+
+
 def against_engine(params: RunParams, prompts: int, repeats: int) -> dict[str, Any]:
-    """Offline against LLM.generate, Server against an open loop, and against one in flight."""
+    """Offline against LLM.generate, Server against an open loop, and against one in flight.
+
+    A pair of the first is two processes, which change places from pair to pair; of the others two
+    tests of one engine.
+    """
 
     def engine(name: str, changed: RunParams, runs: int) -> dict[str, Any]:
         task = {"params": changed.model_dump(), "prompts": prompts, "runs": runs}
@@ -96,57 +115,82 @@ def against_engine(params: RunParams, prompts: int, repeats: int) -> dict[str, A
         say(f"{name}: {found}")
         return found
 
-    offline: dict[str, list[float]] = {}
-    generate: list[float] = []
-    for _ in range(repeats):
-        for key, values in engine("offline", params, 2).items():
-            offline.setdefault(key, []).extend(values)
-        generate += engine("generate", params, 2)["tokens_per_s"]
-    ours = {key: statistics.median(values) for key, values in offline.items()}
+    parts: dict[str, list[dict[str, Any]]] = {"offline": [], "generate": []}
+    for repeat in range(repeats):
+        for name in list(parts)[:: 1 if repeat % 2 == 0 else -1]:
+            parts[name].append(engine(name, params, 2))
+
+    def runs(name: str, key: str) -> list[float]:
+        return [value for process in parts[name] for value in process[key]]
+
+    def by_process(name: str) -> list[float]:
+        return [statistics.mean(process["tokens_per_s"]) for process in parts[name]]
+
+    keys = ("tokens_per_s", "longest_first_tokens_per_s", "samples_per_s")
+    ours = {key: statistics.median(runs("offline", key)) for key in keys}
     rate = round(0.7 * ours["samples_per_s"], 3)
     at_rate = params.changed(
         scenario="Server", target_qps=rate, min_query_count=2 * prompts, min_duration_ms=1
     )
-    server = engine("server", at_rate, repeats + 1)
-    means = {kind: pd.DataFrame(rows).median().to_dict() for kind, rows in server.items()}
-    own = statistics.median(generate)
+    server = {kind: pd.DataFrame(rows) for kind, rows in engine("server", at_rate, repeats).items()}
+    serial = engine("serial", params, repeats)
+    own = runs("generate", "tokens_per_s")
+    pairs = {
+        "generate": ratio(by_process("offline"), by_process("generate")),
+        "longest_first": ratio(runs("offline", keys[1]), runs("offline", keys[0])),
+        **{name: ratio(server["loadgen"][name].tolist(), server["open_loop"][name].tolist())
+           for name in ("ttft_ms", "tpot_ms")},
+        **{f"serial_{name}": ratio(serial[name], serial[f"serial_{name}"])
+           for name in ("samples_per_s", "ttft_ms")},
+    }  # fmt: skip
+    medians = {name: statistics.median(serial[name]) for name in serial if name != "rate"}
     return {
         "offline": ours | {
-            "generate_tokens_per_s": own,
-            "by_run": {"ours": offline["tokens_per_s"], "generate": generate},
-            "ratio": ours["tokens_per_s"] / own,
-            "longest_first_ratio": ours["longest_first_tokens_per_s"] / ours["tokens_per_s"],
+            "generate_tokens_per_s": statistics.median(own),
+            "by_run": {"ours": runs("offline", "tokens_per_s"), "generate": own},
+            "warm": {name: [each["warm"] for each in parts[name]] for name in parts},
         },
-        "server": {"rate": rate, **means},
-        "serial": engine("serial", params, repeats),
+        "server": {"rate": rate}
+        | {kind: rows.median().to_dict() for kind, rows in server.items()},
+        "serial": {"rate": serial["rate"], **medians},
+        "ratios": pairs,
     }  # fmt: skip
 
 
 def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Lines of the table: what, ours, beside it, ratio."""
+    """Lines of the table: what, ours, beside it, ratio with its interval."""
     if engine := found.get("engine"):
         offline, server, serial = engine["offline"], engine["server"], engine["serial"]
-        ours, client = server["loadgen"], server["open_loop"]
-        yield ("Offline, tokens/s, against LLM.generate", f"{offline['tokens_per_s']:,.1f}",
-               f"{offline['generate_tokens_per_s']:,.1f}", f"{offline['ratio']:.3f}")  # fmt: skip
+        ours, client, ratios = server["loadgen"], server["open_loop"], engine["ratios"]
+        cold = sum(not warm for each in offline["warm"].values() for warm in each)
+        note = f" ({count(cold, 'part')} not warm)" if cold else ""
+        yield (f"Offline, tokens/s, against LLM.generate{note}", f"{offline['tokens_per_s']:,.1f}",
+               f"{offline['generate_tokens_per_s']:,.1f}", said(ratios["generate"]))  # fmt: skip
         yield ("Offline, tokens/s, long prompts first against as issued",
                f"{offline['longest_first_tokens_per_s']:,.1f}", f"{offline['tokens_per_s']:,.1f}",
-               f"{offline['longest_first_ratio']:.3f}")  # fmt: skip
+               said(ratios["longest_first"]))  # fmt: skip
         for name in ("ttft_ms", "tpot_ms"):
             yield (f"Server at {server['rate']:g} queries/s, mean {name[:4].upper()}, ms, against "
                    "an open loop", f"{ours[name]:,.1f}", f"{client[name]:,.1f}",
-                   f"{ours[name] / client[name]:.3f}")  # fmt: skip
+                   said(ratios[name]))  # fmt: skip
         yield ("Capacity, queries/s, against one in flight", f"{serial['samples_per_s']:,.2f}",
                f"{serial['serial_samples_per_s']:,.2f}",
-               f"{serial['samples_per_s'] / serial['serial_samples_per_s']:.2f}")  # fmt: skip
+               said(ratios["serial_samples_per_s"]))  # fmt: skip
         yield (f"Mean TTFT, ms, at {serial['rate']:.3g} queries/s, against one in flight",
                f"{serial['ttft_ms']:,.0f}", f"{serial['serial_ttft_ms']:,.0f}",
-               f"{serial['ttft_ms'] / serial['serial_ttft_ms']:.4f}")  # fmt: skip
+               said(ratios["serial_ttft_ms"]))  # fmt: skip
     if harness := found.get("harness"):
         yield ("Server queries/s with p99 under 1 ms, echo engine, against an empty callback",
                f"{harness['server_queries_per_s']:,.0f}",
                f"{harness['empty_callback_queries_per_s']:,.0f}",
                f"{harness['ratio']:.2f}")  # fmt: skip
+
+
+def said(found: dict[str, float | None]) -> str:
+    """A ratio with its interval, "0.990 (0.951 to 1.031)"; alone where there is none."""
+    if found["low"] is None:
+        return f"{found['ratio']:.3g}"
+    return f"{found['ratio']:.3g} ({found['low']:.3g} to {found['high']:.3g})"
 
 
 def growth(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -158,7 +202,7 @@ def growth(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 def table(found: dict[str, Any]) -> str:
     """All figures as Markdown tables."""
-    tables = [markdown(("measurement", "ours", "beside it", "ratio"), rows(found))]
+    tables = [markdown(("measurement", "ours", "beside it", "ratio (95 %)"), rows(found))]
     if "harness" in found:
         heads = ("echo engine", "queries/s", "CPU us a query", "bytes a query")
         tables.append(markdown(heads, growth(found)))

@@ -3,11 +3,11 @@
 PART: "generate" is vLLM's own ``LLM.generate`` over all prompts; "offline" the same prompts through
 LoadGen; "server" alternates LoadGen's Server test with an open-loop client on the same engine and
 the same arrivals; "serial" one query in flight, as the reference SUT has it, against all at once.
-The last line printed is JSON.
+Each is warm before anything of it is measured (see ``Rig``). The last line printed is JSON.
 """
 
 import json
-import statistics
+import math
 import sys
 import tempfile
 import time
@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rig import Rig, means, open_loop
+from rig import Rig, means, open_loop, warmed
 from workload import workload
 
 from vllm_loadgen.engines.vllm import VllmEngine, engine_args, set_environment
 from vllm_loadgen.harness import loadgen
+from vllm_loadgen.harness.warmup import Round
 from vllm_loadgen.params import RunParams
 
 # One in flight takes the prompts in turn: a thousand of Llama-3.1-8B would last a quarter hour.
@@ -28,7 +29,7 @@ SERIAL_MOST = 128
 
 
 def generate(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
-    """tokens/s of ``LLM.generate`` with the same options, run by run."""
+    """tokens/s of ``LLM.generate`` with the same options, run by run, and whether it was warm."""
     set_environment(params)
     from vllm import LLM, SamplingParams
 
@@ -41,22 +42,26 @@ def generate(params: RunParams, model: str, prompts: list[list[int]], runs: int)
         detokenize=False,
     )  # fmt: skip
     inputs = [{"prompt_token_ids": prompt} for prompt in prompts]
-    llm.generate(inputs[:4], sampling, use_tqdm=False)
-    rates = []
-    for _ in range(runs):
+
+    def ask(queries: int) -> Round:
         begin = time.perf_counter()
-        outputs = llm.generate(inputs, sampling, use_tqdm=False)
+        outputs = llm.generate(inputs[:queries], sampling, use_tqdm=False)
+        took_s = time.perf_counter() - begin
         tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
-        rates.append(tokens / (time.perf_counter() - begin))
-    return {"tokens_per_s": rates}
+        return Round(queries, tokens, took_s, math.nan, math.nan)
+
+    warm = warmed(ask, len(inputs))
+    return {"tokens_per_s": [ask(len(inputs)).tokens_per_s for _ in range(runs)], "warm": warm}
 
 
 def offline(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
     """tokens/s of LoadGen's Offline test through the SUT, as issued and with long prompts first."""
     params = all_at_once(params, len(prompts))
-    found: dict[str, list[float]] = {"tokens_per_s": [], "longest_first_tokens_per_s": [],
-                                     "samples_per_s": []}  # fmt: skip
-    with Rig(VllmEngine(params, model), prompts) as rig, tempfile.TemporaryDirectory() as folder:
+    found: dict[str, Any] = {"tokens_per_s": [], "longest_first_tokens_per_s": [],
+                             "samples_per_s": []}  # fmt: skip
+    engine = VllmEngine(params, model)
+    with Rig(engine, prompts, warm=True) as rig, tempfile.TemporaryDirectory() as folder:
+        found["warm"] = rig.warm
         for run in range(runs):
             plain = means(rig.loadgen(params, Path(folder) / f"{run}"), "Offline")
             ordered = rig.loadgen(params, Path(folder) / f"{run}-ordered", longest_first=True)
@@ -74,7 +79,7 @@ def server(params: RunParams, model: str, prompts: list[list[int]], runs: int) -
     ) / 1e9  # fmt: skip
     engine = VllmEngine(params, model)
     found: dict[str, list[dict[str, float]]] = {"loadgen": [], "open_loop": []}
-    with Rig(engine, prompts) as rig, tempfile.TemporaryDirectory() as folder:
+    with Rig(engine, prompts, warm=True) as rig, tempfile.TemporaryDirectory() as folder:
         for run in range(runs):
             records = rig.loadgen(params, Path(folder) / f"{run}")
             found["loadgen"].append(means(records, "Server"))
@@ -98,10 +103,11 @@ def _generate(engine: VllmEngine, run: str) -> Any:
 def serial(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
     """Capacity with one query in flight and with all; TTFT of both at 1.5 times the former.
 
-    Medians over ``runs``, which alternate; the rate is of the first.
+    A list over ``runs``, which alternate; the rate is of the first.
     """
     few = prompts[: min(max(8, len(prompts) // 4), SERIAL_MOST)]
-    with Rig(VllmEngine(params, model), few) as rig, tempfile.TemporaryDirectory() as folder:
+    engine = VllmEngine(params, model)
+    with Rig(engine, few, warm=True) as rig, tempfile.TemporaryDirectory() as folder:
         together = all_at_once(params, len(few))
         found: dict[str, list[float]] = {}
 
@@ -122,7 +128,7 @@ def serial(params: RunParams, model: str, prompts: list[list[int]], runs: int) -
             )
             test("ttft_ms", arriving, 1)
             test("ttft_ms", arriving)
-    return {"rate": rate, **{name: statistics.median(values) for name, values in found.items()}}
+    return {"rate": rate, **found}
 
 
 def all_at_once(params: RunParams, count: int) -> RunParams:

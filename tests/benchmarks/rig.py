@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,42 @@ from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.sut import Sut
+from vllm_loadgen.harness.warmup import Asking, Round, chosen, warm_up
 from vllm_loadgen.harness.watch import no_garbage_collection
-from vllm_loadgen.harness.worker import answer_all
 from vllm_loadgen.params import RunParams
+
+# A benchmark has the time to wait for the same speed twice.
+WARM_S = 600.0
+
+
+def warmed(ask: Callable[[int], Round], batch: int) -> bool:
+    """Whether rounds of the batch, answered in full, became equally fast (see ``warm_up``)."""
+    return bool(warm_up(ask, lambda _: batch, min(4, batch), WARM_S).steady)
 
 
 class Rig:
-    """A started engine; use it as a context manager."""
+    """A started engine; use it as a context manager.
 
-    def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]]) -> None:
+    Args:
+        warm: bring it to the speed at which all prompts at once are answered equally fast twice.
+
+    Attributes:
+        warm: whether it came to that.
+    """
+
+    def __init__(
+        self, engine: Engine, prompts: Sequence[Sequence[int]], warm: bool = False
+    ) -> None:
         self.engine, self.prompts = engine, prompts
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self.wait(engine.start())
-        self.wait(answer_all(engine, list(prompts[:4])))
+        self.warm = warm and warmed(self._ask, len(prompts))
+        if not warm:
+            self._ask(4)
+
+    def _ask(self, queries: int) -> Round:
+        return self.wait(Asking(chosen(self.prompts, queries)).answered(self.engine))
 
     def wait(self, coroutine: Any) -> Any:
         """Run a coroutine on the engine's loop to its end."""

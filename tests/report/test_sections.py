@@ -165,3 +165,24 @@ def test_a_report_of_64_queries_speaks_of_no_p99(tmp_path):
     table = sections["performance"].parts[0]
     assert set(table["p99"]) == {"", "n/a", "needs 662 queries"}
     assert table.loc["Goodput: samples per second within both limits", "mean"]
+
+
+def test_the_steady_state_stands_beside_the_whole_test_or_is_said_not_to_be_there(run, tmp_path):
+    assert "There is no steady state in this test: the engine tells nothing of its steps." in (
+        Report(run).throughput().parts
+    )
+    # Four at once, a token a second each: 4 tokens/s between the first second and the last.
+    rows = [(0, 0, i // 4 * 10, i // 4 * 10 + 1, i // 4 * 10 + 10, 9, 10) for i in range(48)]
+    steps = [(s + 1, 0 if s % 10 == 9 else 4, max(0, 44 - s // 10 * 4)) for s in range(120)]
+    folder = write_facts(tmp_path / "steady", RunParams(scenario="Offline"))
+    write_test(folder / "performance", RESULT | {"scenario": "Offline"}, make_records(rows))
+    columns = ["time_s", "running", "waiting"]
+    frame = pd.DataFrame(steps, columns=columns).assign(preempted=0, kv_cache_share=0.1)
+    frame.to_parquet(folder / "performance" / "engine_steps.parquet")
+    parts = Report(Run.open(folder)).throughput().parts
+    (said,) = [part for part in parts if "steady" in str(part) and isinstance(part, str)]
+    assert "LoadGen's figure is that of the whole test" in said
+    table = parts[-1]
+    assert list(table.index) == ["The whole test", "Its steady state"]
+    assert table["tokens/s"].tolist() == ["4.0", "4.0"]
+    assert table["mean TPOT, ms"].tolist() == ["1000.0", "1000.0"]

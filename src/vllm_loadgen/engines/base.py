@@ -38,8 +38,14 @@ class Engine(ABC):
         """Load the model; returns engine.json."""
 
     @abstractmethod
-    def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
-        """Take one query: prompt token ids in, answers to ``sink``; returns at once."""
+    def submit(
+        self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
+    ) -> None:
+        """Take one query: prompt token ids in, answers to ``sink``; returns at once.
+
+        Args:
+            most_tokens: of the answer, where that is less than the engine's own limit.
+        """
 
     def steps(self) -> dict[str, Sequence[float]]:
         """What the engine noted at each step since the last call, by column; empty if nothing.

@@ -44,15 +44,18 @@ class EchoEngine(Engine):
 
     async def start(self) -> EngineFacts:
         self._loop = asyncio.get_running_loop()
-        return EngineFacts(engine="echo")
+        return EngineFacts(engine="echo", max_num_seqs=self._slots or None)
 
-    def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+    def submit(
+        self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
+    ) -> None:
+        answer = prompt[: min(self._length, most_tokens or self._length)]
         if self._slots and self._busy >= self._slots:
-            self._waiting.append((row, prompt, sink))
+            self._waiting.append((row, answer, sink))
         else:
-            self._serve(row, prompt, sink)
+            self._serve(row, answer, sink)
 
-    def _serve(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+    def _serve(self, row: int, answer: Sequence[int], sink: Sink) -> None:
         self._busy += 1
         self._served += 1
         if self._served - 1 == self._fail_at:
@@ -64,12 +67,11 @@ class EchoEngine(Engine):
             return
         started_ns = time.monotonic_ns()
         if self._ttft_s:
-            self._loop.call_later(self._ttft_s, self._first, row, prompt, sink, started_ns)
+            self._loop.call_later(self._ttft_s, self._first, row, answer, sink, started_ns)
         else:
-            self._first(row, prompt, sink, started_ns)
+            self._first(row, answer, sink, started_ns)
 
-    def _first(self, row: int, prompt: Sequence[int], sink: Sink, started_ns: int) -> None:
-        answer = prompt[: self._length]
+    def _first(self, row: int, answer: Sequence[int], sink: Sink, started_ns: int) -> None:
         sink.first(row, answer[0], started_ns)
         if self._tpot_s:
             delay_s = self._tpot_s * (len(answer) - 1)

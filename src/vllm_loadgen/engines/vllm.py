@@ -21,6 +21,8 @@ WHOLE_REST = 10**6
 ON_CPU = {"enforce_eager": True}
 # vLLM leaves a core to its scheduler, which of two cores is half the machine.
 FEW_CORES = 4
+# Options that vLLM's configuration keeps under another name.
+RENAMED = {"kv_cache_dtype": "cache_dtype"}
 
 
 def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
@@ -62,6 +64,39 @@ def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
     }
     given = {name: value for name, value in args.items() if value is not None}
     return (ON_CPU if current_platform.is_cpu() else {}) | given | params.engine_options
+
+
+def made_of(args: dict[str, Any], config: Any) -> dict[str, Any]:
+    """What vLLM's configuration has under the names of these options.
+
+    An option that it has under no name, or as a structure, is left out, and so is one that several
+    parts of it have under one name with different values.
+
+    Args:
+        config: a ``VllmConfig``; each of its parts is an object with fields.
+    """
+    parts = [part for name, part in vars(config).items() if name.endswith("_config")]
+    made: dict[str, Any] = {}
+    for name in args:
+        field = RENAMED.get(name, name)
+        values = {_plain(getattr(part, field)) for part in parts if hasattr(part, field)}
+        if len(values) == 1 and (value := values.pop()) is not None and name != "model":
+            made[name] = value
+    return made
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    """A value as JSON has it; None for a structure."""
+    if str(value).startswith("torch."):
+        return str(value).removeprefix("torch.")
+    return value if isinstance(value, str | int | float | bool) else None
+
+
+def _kv_cache_tokens(cache: Any) -> int | None:
+    """Tokens that fit into the KV cache; older vLLMs tell its blocks alone."""
+    if tokens := getattr(cache, "kv_cache_size_tokens", None):
+        return int(tokens)
+    return cache.num_gpu_blocks * cache.block_size if cache.num_gpu_blocks else None
 
 
 def set_environment(params: RunParams) -> None:
@@ -124,20 +159,29 @@ class VllmEngine(Engine):
             prefix_caching=config.cache_config.enable_prefix_caching,
             max_model_len=config.model_config.max_model_len,
             dtype=str(config.model_config.dtype).removeprefix("torch."),
+            made=made_of(args, config),
+            kv_cache_tokens=_kv_cache_tokens(config.cache_config),
         )
 
-    def submit(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
-        task = asyncio.get_running_loop().create_task(self._serve(row, prompt, sink))
+    def submit(
+        self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
+    ) -> None:
+        sampling = self._sampling
+        if most_tokens is not None and most_tokens < sampling.max_tokens:
+            sampling = sampling.clone()
+            sampling.max_tokens = most_tokens
+            sampling.min_tokens = min(sampling.min_tokens, most_tokens)
+        task = asyncio.get_running_loop().create_task(self._serve(row, prompt, sink, sampling))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, row: int, prompt: Sequence[int], sink: Sink) -> None:
+    async def _serve(self, row: int, prompt: Sequence[int], sink: Sink, sampling: Any) -> None:
         tokens: Sequence[int] = ()
         first = True
         rest: list[int] = []
         try:
             inputs = {"type": "token", "prompt_token_ids": prompt}
-            async for output in self._llm.generate(inputs, self._sampling, str(row)):
+            async for output in self._llm.generate(inputs, sampling, str(row)):
                 tokens = output.outputs[0].token_ids
                 if first and len(tokens):
                     first = False

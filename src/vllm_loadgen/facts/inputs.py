@@ -189,12 +189,19 @@ class EngineFacts(Facts):
     """engine.json: the engine, and what it made of the options that it may choose itself.
 
     Attributes:
-        options: what it was told, beside the model.
+        options: what it was told, beside the model. made: what it made of them, by the same names,
+            where it tells; a structure is left out.
+        load_s: until it could be asked; compile_s: of it; None: not compiled, or not told.
+        kv_cache_tokens: that its KV cache has room for, in each copy of the engine.
     """
 
     engine: str
     version: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    made: dict[str, JsonValue] = Field(default_factory=dict)
+    load_s: float | None = None
+    compile_s: float | None = None
+    kv_cache_tokens: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     chunked_prefill: bool | None = None

@@ -88,12 +88,39 @@ class LoadgenLog(Facts):
     loadgen_results: LoadgenResults = LoadgenResults()
 
 
+class WarmUpRound(Part):
+    """Queries that were asked at once before the clock started, and how fast they were answered."""
+
+    queries: int
+    tokens: int
+    duration_s: float
+    tokens_per_s: float
+
+
+class WarmUp(Part):
+    """What an engine was asked before the clock started.
+
+    Attributes:
+        batch: that the test was expected to reach; 0: not asked.
+        steady: whether the last two rounds were of it and equally fast; None where that was not
+            looked at: an accuracy test, warmup_max_s = 0, an engine that an earlier test warmed, or
+            one that does not tell what it takes at most.
+    """
+
+    rounds: tuple[WarmUpRound, ...] = ()
+    batch: int = 0
+    steady: bool | None = None
+
+
 class Result(LoadgenLog):
     """result.json: one LoadGen test.
 
     Attributes:
         started_at: ISO 8601, UTC. duration_s: of the test. queries: that were issued.
-        warmup_queries, warmup_s: before the clock started.
+        warmup_queries, warmup_s: before the clock started, in all rounds of ``warmup``, which is
+            None in older files.
+        unprepared: what the engine printed during the test of kernels that it made and pools that
+            grew.
         refused: queries that the engine would not answer. refused_because: its first reasons.
         resumed_samples: of an accuracy test, answered by an earlier one that was interrupted.
     """
@@ -107,6 +134,8 @@ class Result(LoadgenLog):
     queries: int = 0
     warmup_queries: int = 0
     warmup_s: float = 0.0
+    warmup: WarmUp | None = None
+    unprepared: tuple[str, ...] = ()
     refused: int = 0
     refused_because: tuple[str, ...] = ()
     resumed_samples: int = 0

@@ -1,12 +1,27 @@
-"""What an engine's log says of its failure: vLLM's own error names no cause, its log does."""
+"""What an engine's log says: why it failed, which vLLM's own error does not name; how long it
+compiled; what it did during a test that belongs before one."""
 
 import re
 from collections import deque
 from pathlib import Path
 
+from vllm_loadgen.analysis.words import count
+
 TAIL_LINES = 15
 # "(EngineCore pid=7) ERROR 11-25 02:44:23 [core.py:1510] ValueError: no room"
 CAUSE = re.compile(r"\bERROR\b.*?\]\s+((?:[\w.]*(?:Error|Exception|Interrupt)): \S.*)")
+# "init engine (profile, create kv cache, warmup model) took 70.50 s (compilation: 30.25 s)"
+COMPILED = re.compile(r"init engine \(.*\) took .*\(compilation: ([\d.]+) s")
+# What vLLM, and Triton beneath it, print when a kernel is made or a pool grows (vllm/utils/
+# jit_monitor.py, compilation/backends.py and monitor.py, v1/worker/workspace.py and
+# gpu_model_runner.py; triton/runtime/autotuner.py).
+UNPREPARED = re.compile(
+    r"compilation during inference|Triton autotuning for|Autotuning kernel"
+    r"|Compiling a graph for|Starting torch\.compile"
+    r"|Graph capturing finished|Resized workspace"
+)
+MOST_LINES = 5
+LONGEST_LINE = 200
 # Words of vLLM, PyTorch and the kernel -> what to change here.
 CURES = {
     "VLLM_CPU_KVCACHE_SPACE": "Lower cpu_kv_cache_gib",
@@ -26,15 +41,39 @@ def position(log: Path) -> int:
     return log.stat().st_size if log.exists() else 0
 
 
-def explain(log: Path, begin: int) -> str:
-    """The first error that the log names since ``begin``, with its cure if one is known; the end of
-    the log if it names none."""
+def _lines(log: Path, begin: int) -> list[str]:
+    """The log since ``begin``; empty if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(begin)
-            lines = file.read().decode(errors="replace").splitlines()
+            return file.read().decode(errors="replace").splitlines()
     except OSError:
-        return ""
+        return []
+
+
+def compile_s(log: Path, begin: int) -> float | None:
+    """How long the engine compiled, s, by what it printed since ``begin``; None if it did not."""
+    found = [match for line in _lines(log, begin) if (match := COMPILED.search(line))]
+    return float(found[-1].group(1)) if found else None
+
+
+def unprepared(log: Path, begin: int) -> tuple[str, ...]:
+    """What the engine printed since ``begin`` of kernels that it made and pools that grew.
+
+    Returns:
+        the first lines, without what stands before vLLM's message, and as the last how many more
+        there are.
+    """
+    found = [line for line in _lines(log, begin) if UNPREPARED.search(line)]
+    told = [line.split("] ", 1)[-1].strip()[:LONGEST_LINE] for line in found]
+    more = len(told) - MOST_LINES
+    return (*told[:MOST_LINES], *([f"and {count(more, 'line')} more"] if more > 0 else []))
+
+
+def explain(log: Path, begin: int) -> str:
+    """The first error that the log names since ``begin``, with its cure if one is known; the end of
+    the log if it names none."""
+    lines = _lines(log, begin)
     causes = [found.group(1) for line in lines if (found := CAUSE.search(line))]
     if not causes:
         return "\n".join(deque(lines, TAIL_LINES)).rstrip()

@@ -11,10 +11,15 @@ from vllm_loadgen.params import RunParams
 # Commands ---------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Start:
-    """Load the model; answered by ``Ready`` or ``Refused``."""
+    """Load the model; answered by ``Ready`` or ``Refused``.
+
+    Attributes:
+        log: where all that the process prints goes.
+    """
 
     params: RunParams
     model_path: str
+    log: Path
 
 
 @dataclass(frozen=True)

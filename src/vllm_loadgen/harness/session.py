@@ -13,7 +13,7 @@ from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.results import Mode
 from vllm_loadgen.files import writable
-from vllm_loadgen.harness.engine_log import explain, position
+from vllm_loadgen.harness.engine_log import compile_s, explain, position
 from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.messages import (
     Abort,
@@ -69,10 +69,12 @@ class Session:
             )
         theirs.close()
         atexit.register(self.close)
-        self._send(Start(params, str(model_path)))
+        self._send(Start(params, str(model_path), log.resolve()))
         try:
             with progress.ticking("Loading the engine"):
-                self.engine = self._ready(params.load_timeout_s)
+                facts = self._ready(params.load_timeout_s)
+            # vLLM's engine compiles in a process of its own, and tells it in the log alone.
+            self.engine = facts.model_copy(update={"compile_s": compile_s(log, self._log_begin)})
         except BaseException:
             self._end(Abort(), ABORT_S)
             raise

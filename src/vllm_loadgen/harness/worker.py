@@ -13,11 +13,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain, cycle, islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,11 +26,13 @@ import pandas as pd
 
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.engines.echo import EchoEngine
-from vllm_loadgen.errors import BenchmarkError, EngineError
+from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.journal import JOURNAL
-from vllm_loadgen.facts.results import Result
+from vllm_loadgen.facts.results import Result, WarmUp
 from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness import loadgen
+from vllm_loadgen.harness.engine_log import position, unprepared
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.log import read_log
 from vllm_loadgen.harness.messages import (
@@ -39,6 +40,7 @@ from vllm_loadgen.harness.messages import (
     Command,
     Ended,
     Event,
+    Progress,
     Ready,
     Refused,
     RunTest,
@@ -46,8 +48,9 @@ from vllm_loadgen.harness.messages import (
     Stop,
 )
 from vllm_loadgen.harness.processes import end_session
-from vllm_loadgen.harness.sut import Sut, describe
+from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
+from vllm_loadgen.harness.warmup import Asking, Round, chosen, expected_batch, most_tokens, warm_up
 from vllm_loadgen.harness.watch import Watch
 from vllm_loadgen.params import RunParams
 
@@ -62,6 +65,9 @@ class Worker:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._engine: Engine | None = None
+        self._facts: EngineFacts | None = None
+        self._log = Path(os.devnull)
+        self._warm_to = 0  # queries at once
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._thread.start()
@@ -83,18 +89,23 @@ class Worker:
     def _carry_out(self, command: Command) -> Event:
         if isinstance(command, Start):
             self._engine = make_engine(command.params, command.model_path)
+            self._log = command.log
             limit_s = command.params.load_timeout_s
-            return Ready(self._on_loop(self._engine.start(), "the engine's start", limit_s))
-        if isinstance(command, RunTest) and self._engine is not None:
-            return self._run(command, self._engine)
+            begin = time.monotonic()
+            facts = self._on_loop(self._engine.start(), "the engine's start", limit_s)
+            load_s = round(time.monotonic() - begin, 3)
+            self._facts = facts.model_copy(update={"load_s": load_s})
+            return Ready(self._facts)
+        if isinstance(command, RunTest) and self._engine is not None and self._facts is not None:
+            return self._run(command, self._engine, self._facts)
         raise BenchmarkError(f"The engine's process was told {command} out of turn.")
 
-    def _run(self, command: RunTest, engine: Engine) -> Ended:
+    def _run(self, command: RunTest, engine: Engine, facts: EngineFacts) -> Ended:
         """One LoadGen test; its logs, records and result.json are in its folder afterwards."""
         params, prompts, folder = command.params, command.prompts, command.folder
         conf = loadgen.user_conf(params, len(prompts), command.mode)
         settings = loadgen.make_settings(params, command.mode, conf, folder / "user.conf")
-        begun = self._begin(command, engine)
+        begun = self._begin(command, engine, facts)
         keep = command.mode == "accuracy"
         sut = Sut(engine, prompts, self._loop, params.concurrency, params.longest_first, keep)
         # What a callback raises would be logged and forgotten, and its query waited for for ever.
@@ -102,6 +113,7 @@ class Worker:
         seed = settings.schedule_rng_seed
         test = partial(loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config)
         engine.steps()  # those of the warm-up are nobody's
+        log_begin = position(self._log)
         with (
             Telemetry(params.tensor_parallel_size) as telemetry,
             Journal(
@@ -116,33 +128,45 @@ class Worker:
         write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
         write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
         write_frame(folder / "records.parquet", _records(sut, due, command.numbers))
+        if ended.status == "complete" and begun.warmup is not None:
+            # A whole test warms better than any rounds.
+            self._warm_to = max(self._warm_to, begun.warmup.batch)
+        begun = begun.model_copy(update={"unprepared": unprepared(self._log, log_begin)})
         return _write(begun, ended, watch.duration_s, sut, folder)
 
-    def _begin(self, command: RunTest, engine: Engine) -> Result:
+    def _begin(self, command: RunTest, engine: Engine, facts: EngineFacts) -> Result:
         """The warm-up, and the result.json that a test leaves which is killed."""
         params = command.params
+        begin = time.monotonic()
+        warmup = self._warm_up(command, engine, facts)
         begun = Result(
             mode=command.mode,
             status="running",
             scenario=params.scenario,
             benchmark=params.benchmark,
-            warmup_queries=params.warmup_queries,
-            warmup_s=round(self._warm_up(engine, command.prompts, params), 3),
+            warmup_queries=sum(each.queries for each in warmup.rounds),
+            warmup_s=round(time.monotonic() - begin, 3),
+            warmup=warmup,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             resumed_samples=command.resumed_samples,
         )
         begun.write(command.folder / "result.json")
         return begun
 
-    def _warm_up(self, engine: Engine, prompts: list[list[int]], params: RunParams) -> float:
-        """Answer ``warmup_queries``, longest and shortest prompts first; returns seconds."""
-        by_length = sorted(prompts, key=len)
-        ends = chain.from_iterable(zip(reversed(by_length), by_length, strict=True))
-        chosen = list(islice(cycle(ends), params.warmup_queries))
-        begin = time.monotonic()
-        if chosen:
-            self._on_loop(answer_all(engine, chosen), "the warm-up", params.stall_timeout_s)
-        return time.monotonic() - begin
+    def _warm_up(self, command: RunTest, engine: Engine, facts: EngineFacts) -> WarmUp:
+        """Rounds of queries until the engine is warm, where that matters."""
+        params, prompts = command.params, command.prompts
+        # An accuracy test asks for answers and not for speed.
+        max_s = 0.0 if command.mode == "accuracy" else params.warmup_max_s
+
+        def ask(queries: int) -> Round:
+            asked = chosen(prompts, queries)
+            asking = Asking(asked, most_tokens(asked, facts) if max_s else None)
+            answered = asking.answered(engine)
+            return self._on_loop(answered, "the warm-up", params.stall_timeout_s, asking.moved)
+
+        expected = expected_batch(params, len(prompts), command.mode, facts)
+        return warm_up(ask, expected, params.warmup_queries, max_s, self._warm_to)
 
     def close(self) -> None:
         """Stop the engine; never hangs."""
@@ -152,18 +176,31 @@ class Worker:
             except Exception:
                 traceback.print_exc()
 
-    def _on_loop(self, coroutine: Coroutine[Any, Any, T], what: str, limit_s: float) -> T:
+    def _on_loop(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        what: str,
+        limit_s: float,
+        moved: Callable[[], int] | None = None,
+    ) -> T:
         """Run on the engine's loop to its end, and look now and then whether to go on.
+
+        Args:
+            moved: a number that rises while it gets on, which the caller is told of; the limit
+                counts from there.
 
         Raises:
             BenchmarkError: if it takes too long.
             EOFError: if the parent is gone, or gives up.
         """
         future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        begin = time.monotonic()
+        begin, last = time.monotonic(), 0
         while True:
             with suppress(TimeoutError):
                 return future.result(LOOK_S)
+            if moved is not None and (now := moved()) > last:
+                begin, last = time.monotonic(), now
+                self._pipe.send(Progress(0, 0, 0))
             if self._pipe.poll() and isinstance(self._pipe.recv(), Abort | Stop):
                 raise EOFError
             if time.monotonic() - begin > limit_s:
@@ -217,45 +254,6 @@ def make_engine(params: RunParams, model_path: str) -> Engine:
     from vllm_loadgen.engines.vllm import VllmEngine
 
     return VllmEngine(params, model_path)
-
-
-async def answer_all(engine: Engine, prompts: Sequence[Sequence[int]]) -> None:
-    """Let the engine answer ``prompts`` at once and wait for all of them.
-
-    Raises:
-        EngineError: if it answers none.
-    """
-    loop = asyncio.get_running_loop()
-    answered: list[asyncio.Future[None]] = [loop.create_future() for _ in prompts]
-    sink = _WarmUp(answered)
-    for row, prompt in enumerate(prompts):
-        engine.submit(row, prompt, sink)
-    problems = await asyncio.gather(*answered, return_exceptions=True)
-    # A query that is refused now is refused in the test, and counted there.
-    refusals = [problem for problem in problems if problem is not None]
-    if len(refusals) == len(prompts):
-        raise EngineError(f"the warm-up had no answer: {describe(refusals[0])}")
-
-
-class _WarmUp:
-    """A sink that only notes that answers came."""
-
-    def __init__(self, answered: list[asyncio.Future[None]]) -> None:
-        self._answered = answered
-
-    def first(self, row: int, token: int, started_ns: int | None) -> None:
-        pass
-
-    def done(self, row: int, rest: Sequence[int]) -> None:
-        self._answered[row].set_result(None)
-
-    def refuse(self, row: int, error: BaseException) -> None:
-        self._answered[row].set_exception(error)
-
-    def failed(self, error: BaseException) -> None:
-        for answer in self._answered:
-            if not answer.done():
-                answer.set_exception(error)
 
 
 def main() -> None:

@@ -90,13 +90,15 @@ class Report:
         return Section(metrics_table(test.metrics), overview, " ".join(captions))
 
     def throughput(self) -> Section:
-        """Rates, and whether a queue grew."""
+        """Rates, whether a queue grew, and the test between its ramp and its drain."""
         if (test := self._test) is None:
             return Section()
         return Section(
             text.throughput_text(self.run, test),
             plots_queries.arrivals(test),
             plots_queries.load_caption(test),
+            text.steady_text(test),
+            tables.steady_table(test),
         )
 
     def latency(self) -> Section:
@@ -187,7 +189,7 @@ class Report:
 
     def configuration(self) -> Section:
         """What was asked, and what the engine made of it."""
-        return Section(tables.configuration_table(self.run))
+        return Section(tables.configuration_table(self.run), text.engine_text(self.run))
 
     def provenance(self) -> Section:
         """What a stranger needs to repeat the run."""

@@ -1,11 +1,14 @@
 """The report's tables, each a frame made of a run's facts; ``display.table`` shows them."""
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
 
+from vllm_loadgen.analysis.steady import NotSteady
 from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
 from vllm_loadgen.results.run import Run
+from vllm_loadgen.results.test import Test
 
 # Shown in the report's table of the configuration, in this order.
 CONFIGURATION = (
@@ -98,6 +101,35 @@ def tests_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("Test") if rows else pd.DataFrame()
 
 
+def steady_table(test: Test) -> pd.DataFrame:
+    """The whole test beside its steady state; empty without one."""
+    found, metrics = test.steady, test.metrics
+    if isinstance(found, NotSteady):
+        return pd.DataFrame()
+    rows = {
+        "The whole test": (
+            metrics.duration_s, metrics.completed, test.load.mean_served, metrics.tokens_per_s,
+            metrics.tpot_ms.mean,
+        ),
+        "Its steady state": (
+            found.end_s - found.begin_s, found.queries, found.batch, found.tokens_per_s,
+            found.tpot_ms,
+        ),
+    }  # fmt: skip
+    names = ["seconds", "queries answered", "at once", "tokens/s", "mean TPOT, ms"]
+    shown = {
+        name: [
+            f"{seconds:.1f}",
+            queries,
+            f"{batch:.1f}",
+            f"{rate:.1f}",
+            "n/a" if math.isnan(tpot_ms) else f"{tpot_ms:.1f}",
+        ]
+        for name, (seconds, queries, batch, rate, tpot_ms) in rows.items()
+    }
+    return pd.DataFrame.from_dict(shown, orient="index", columns=names).rename_axis("Part")
+
+
 def accuracy_table(run: Run) -> pd.DataFrame:
     """Each accuracy metric beside what is required of it; the score alone without a baseline."""
     if run.accuracy is None:
@@ -122,9 +154,12 @@ def accuracy_table(run: Run) -> pd.DataFrame:
 
 def configuration_table(run: Run) -> pd.DataFrame:
     """The parameters of the run and what the engine made of those left to it."""
-    rows = {}
+    rows, made = {}, run.engine.made if run.engine else {}
     for name in CONFIGURATION:
-        given, effective = getattr(run.params, name), getattr(run.engine, name, None)
+        given, effective = (
+            getattr(run.params, name),
+            made.get(name, getattr(run.engine, name, None)),
+        )
         if given not in (None, {}, "") or effective is not None:
             rows[name] = {"given": given, "effective": "" if effective is None else effective}
     return pd.DataFrame(rows).T.fillna("").rename_axis("Parameter")

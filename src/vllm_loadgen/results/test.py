@@ -12,6 +12,7 @@ import pandas as pd
 from vllm_loadgen.analysis import early_stopping, intervals
 from vllm_loadgen.analysis.load import Load, load_of, load_over_time
 from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics, metrics_table
+from vllm_loadgen.analysis.steady import NotSteady, Steady, steady_state
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.inputs import Environment, MachineLimits
 from vllm_loadgen.facts.journal import JOURNAL, read_journal
@@ -112,6 +113,11 @@ class Test:
     def load_over_time(self) -> pd.DataFrame:
         """How many queries were where (see ``analysis.load.load_over_time``)."""
         return load_over_time(self.latencies)
+
+    @cached_property
+    def steady(self) -> Steady | NotSteady:
+        """The test between its ramp and its drain (see ``analysis.steady``)."""
+        return steady_state(self.steps, self.latencies, self.result.scenario)
 
     @cached_property
     def token_rates(self) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,213 @@
+"""What an engine is asked before the clock starts: rounds of queries until it is warm.
+
+An engine's first tests are slower than its later ones: memory is touched, and kernels are made, for
+batches that it has not had before. So the rounds grow to the batch that the test will reach, and go
+on until two of them are equally fast, within a bound of time.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, cycle, islice
+
+from vllm_loadgen.engines.base import Engine
+from vllm_loadgen.errors import EngineError
+from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.facts.results import WarmUp, WarmUpRound
+from vllm_loadgen.harness.loadgen import expected_queries
+from vllm_loadgen.harness.sut import describe
+from vllm_loadgen.params import RunParams
+
+# Two rounds that differ by less are equally fast; a cold test is a tenth slower than a warm one.
+AGREE_SHARE = 0.05
+# Rounds of an engine that answers at once differ by chance.
+MOST_ROUNDS = 8
+# Answers are cut short: what a batch needs is there after some steps of it.
+DECODE_STEPS = 16
+# A batch that is to be larger by less than this is as good as it is.
+WORTH_GROWING = 1.25
+
+
+@dataclass(frozen=True)
+class Round:
+    """Queries that were asked at once; means over those that were answered."""
+
+    queries: int
+    tokens: int
+    duration_s: float
+    ttft_s: float
+    tpot_s: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output tokens a second."""
+        return self.tokens / max(self.duration_s, 1e-9)
+
+
+def warm_up(
+    ask: Callable[[int], Round],
+    expected: Callable[[Round], int],
+    least: int,
+    max_s: float,
+    warm_to: int = 0,
+) -> WarmUp:
+    """Rounds of queries, until the last two of the expected batch are equally fast.
+
+    Each round is as large as the time that is left allows, by what a query of the last one took,
+    so that two of its size end in time. What does not fit is left out, and the result tells it.
+
+    Args:
+        ask: has so many queries answered at once. expected: the batch that the test will reach,
+            by the last round.
+        least: queries of the first round; 0: no warm-up at all.
+        max_s: no round is begun that would end later; 0: only the first.
+        warm_to: the batch up to which the engine is known to be warm.
+    """
+    if not least:
+        return WarmUp()
+    rounds = [ask(least)]
+    batch, steady = expected(rounds[0]), None
+    while max_s and batch > warm_to and steady is not True:
+        steady = False
+        last = rounds[-1]
+        left_s = max_s - sum(each.duration_s for each in rounds)
+        size = _next_size(last, batch, left_s)
+        if len(rounds) == MOST_ROUNDS or size * last.duration_s / last.queries > left_s:
+            break
+        rounds.append(ask(size))
+        batch = max(batch, expected(rounds[-1]))
+        steady = _agree(last, rounds[-1]) and batch < WORTH_GROWING * rounds[-1].queries
+    told = tuple(
+        WarmUpRound(
+            queries=each.queries,
+            tokens=each.tokens,
+            duration_s=round(each.duration_s, 3),
+            tokens_per_s=round(each.tokens_per_s, 3),
+        )
+        for each in rounds
+    )
+    return WarmUp(rounds=told, batch=batch, steady=steady)
+
+
+def _next_size(last: Round, batch: int, left_s: float) -> int:
+    """Queries of the next round: the batch, or as many as two rounds have time for."""
+    if batch <= last.queries:
+        return batch if batch == 1 else last.queries
+    if batch < WORTH_GROWING * last.queries:
+        return last.queries
+    fits = int(left_s / 2 / max(last.duration_s / last.queries, 1e-9))
+    return max(last.queries, min(batch, fits))
+
+
+def _agree(one: Round, other: Round) -> bool:
+    rates = one.tokens_per_s, other.tokens_per_s
+    return one.queries == other.queries and min(rates) >= (1 - AGREE_SHARE) * max(rates)
+
+
+def expected_batch(
+    params: RunParams, samples: int, mode: str, facts: EngineFacts
+) -> Callable[[Round], int]:
+    """How many queries the engine will have at once in a test, by what a round of them shows.
+
+    Offline all that the engine takes; in SingleStream one; in Server the rate times the time that
+    a query takes (Little's law). 0, which no round is made for, if the engine does not tell what
+    it takes at most.
+    """
+    most = min(facts.max_num_seqs or 0, params.concurrency or math.inf)
+
+    def expected(seen: Round) -> int:
+        if not most:
+            return 0
+        if params.scenario == "SingleStream":
+            return 1
+        if params.scenario == "Offline":
+            return int(max(min(most, expected_queries(params, samples, mode)), seen.queries))
+        latency_s = seen.ttft_s + seen.tpot_s * (params.max_new_tokens - 1)
+        return int(max(min(most, math.ceil(params.rate * latency_s)), seen.queries))
+
+    return expected
+
+
+def chosen(prompts: Sequence[Sequence[int]], count: int) -> list[Sequence[int]]:
+    """So many of the prompts, longest and shortest first, again and again if need be."""
+    by_length = sorted(prompts, key=len)
+    ends = chain.from_iterable(zip(reversed(by_length), by_length, strict=True))
+    return list(islice(cycle(ends), count))
+
+
+def most_tokens(prompts: Sequence[Sequence[int]], facts: EngineFacts) -> int:
+    """Tokens of an answer with which the first queries are there still when the last have come.
+
+    A step takes only so many tokens of prompts; each one brings a token to those that are in.
+    """
+    tokens = sum(map(len, prompts))
+    return DECODE_STEPS + math.ceil(tokens / (facts.max_num_batched_tokens or tokens))
+
+
+class Asking:
+    """One round, and the sink of its answers.
+
+    Args:
+        most_tokens: of an answer; None: as many as in a test.
+    """
+
+    def __init__(self, prompts: Sequence[Sequence[int]], most_tokens: int | None = None) -> None:
+        self._prompts, self._most_tokens = prompts, most_tokens
+        self._first_s: dict[int, float] = {}
+        self._done_s: dict[int, float] = {}
+        self._tokens: dict[int, int] = {}
+
+    async def answered(self, engine: Engine) -> Round:
+        """Ask all at once and wait for all answers.
+
+        Raises:
+            EngineError: if the engine answers none.
+        """
+        loop = asyncio.get_running_loop()
+        self._answers: list[asyncio.Future[None]] = [loop.create_future() for _ in self._prompts]
+        begin = time.monotonic()
+        for row, prompt in enumerate(self._prompts):
+            engine.submit(row, prompt, self, self._most_tokens)
+        problems = await asyncio.gather(*self._answers, return_exceptions=True)
+        duration_s = time.monotonic() - begin
+        # A query that is refused now is refused in the test, and counted there.
+        refusals = [problem for problem in problems if problem is not None]
+        if len(refusals) == len(problems):
+            raise EngineError(f"the warm-up had no answer: {describe(refusals[0])}")
+        done = self._done_s
+        gaps_s = [(done[row] - self._first_s[row]) / max(self._tokens[row] - 1, 1) for row in done]
+        return Round(
+            queries=len(self._prompts),
+            tokens=sum(self._tokens.values()),
+            duration_s=duration_s,
+            ttft_s=sum(self._first_s[row] - begin for row in done) / len(done),
+            tpot_s=sum(gaps_s) / len(done),
+        )
+
+    def moved(self) -> int:
+        """A number that rises with each sign of life."""
+        return len(self._first_s) + len(self._done_s)
+
+    # The sink -----------------------------------------------------------------------------------
+    def first(self, row: int, token: int, started_ns: int | None) -> None:
+        """See ``Sink``."""
+        self._first_s[row] = time.monotonic()
+
+    def done(self, row: int, rest: Sequence[int]) -> None:
+        """See ``Sink``."""
+        self._done_s[row] = time.monotonic()
+        self._tokens[row] = 1 + len(rest)
+        if not self._answers[row].done():  # it may have failed with all others
+            self._answers[row].set_result(None)
+
+    def refuse(self, row: int, error: BaseException) -> None:
+        """See ``Sink``."""
+        self._answers[row].set_exception(error)
+
+    def failed(self, error: BaseException) -> None:
+        """See ``Sink``."""
+        for answer in self._answers:
+            if not answer.done():
+                answer.set_exception(error)
