@@ -350,8 +350,8 @@ def comparison_text(runs: Sequence[Digest]) -> str:
         return "To set runs side by side: `-p runs '[outputs/one, other.ipynb]'`."
     text = (
         "In brackets the 95 % interval, where there is one, and the difference from the first; "
-        "* marks a difference whose intervals do not meet. Of several runs a figure is their mean, and its interval is "
-        "that between runs; of two runs there is none."
+        "* marks a difference whose intervals do not meet. Of several runs a figure is their mean, "
+        "and its interval is that between runs; of two runs there is none."
     )
     if any(run.runs == 1 for run in runs):
         text += (
