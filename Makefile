@@ -103,4 +103,4 @@ licences: setup  ## List the licences of packages, model and data: .requirements
 	@echo "The licences: .requirements/licences.md"
 
 clean:  ## Remove the environment and caches; outputs stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info
+	@rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info
