@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from array import array
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -134,7 +135,7 @@ class Worker:
         begun.write(command.folder / "result.json")
         return begun
 
-    def _warm_up(self, engine: Engine, prompts: list[list[int]], params: RunParams) -> float:
+    def _warm_up(self, engine: Engine, prompts: "list[array[int]]", params: RunParams) -> float:
         """Answer ``warmup_queries``, longest and shortest prompts first; returns seconds."""
         by_length = sorted(prompts, key=len)
         ends = chain.from_iterable(zip(reversed(by_length), by_length, strict=True))
