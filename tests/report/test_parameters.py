@@ -1,8 +1,8 @@
 import pytest
 
-from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.report.parameters import given_values, parameters_table
+from vllm_loadgen.report.parameters import _names, given_values, parameters_table
 
 OWN_CELL = "target_qps: float = 0.5  # rate\nscenario: str = 'Server'\n"
 KNOWN = {"target_qps", "scenario"}
@@ -64,3 +64,20 @@ def test_all_parameters_are_shown_and_those_changed_are_marked():
     assert list(table.index) == list(RunParams.model_fields)
     assert table.loc["target_qps"].tolist()[:2] == ["2.0", "changed"]
     assert table.loc["seed"].tolist()[:2] == ["0", ""]
+
+
+@pytest.mark.parametrize("cell", ["a\0b", "\ud800", "target_qps = " + "-" * 100_000 + "1"])
+def test_a_cell_that_is_no_python_gives_nothing(cell):
+    assert given_values([OWN_CELL, cell], KNOWN) == given_values([OWN_CELL], KNOWN)
+
+
+@pytest.mark.parametrize("value", ["float('x')", "{[]: 1}"])
+def test_a_value_that_python_refuses_is_one_error(value):
+    with pytest.raises(BenchmarkError, match="The parameter target_qps must be a plain value"):
+        given_values([OWN_CELL, f"target_qps = {value}"], KNOWN)
+
+
+@pytest.mark.parametrize("text", ["[", "!!bool x", "!!int ''", "a: [1"])
+def test_a_list_of_runs_that_is_no_yaml_is_one_error(text):
+    with pytest.raises(ParameterError, match="is no list of folders or notebooks"):
+        _names(text)

@@ -28,6 +28,7 @@ FIGURES = {
 
 # A value with its 95 % interval; None for what is not known.
 Figure = tuple[float | None, float | None, float | None]
+UNKNOWN: Figure = (None, None, None)
 
 
 class Digest(Facts):
@@ -35,7 +36,7 @@ class Digest(Facts):
 
     Attributes:
         name: of the run. params: its parameters. verdict: LoadGen's. rouge1: None if not scored.
-        figures: by the names of ``FIGURES``.
+        figures: by the names of ``FIGURES``; another version may have fewer.
     """
 
     name: str
@@ -103,16 +104,16 @@ def read_digest(name: str) -> Digest:
         return digest(Run.open(path))
     try:
         outputs = [
-            output.get("data") or {}
+            output.get("data")
             for cell in nbformat.read(path, as_version=4).cells
             for output in cell.get("outputs") or []
         ]
-    except (OSError, ValueError, AttributeError, TypeError, nbformat.ValidationError) as error:
+    except Exception as error:  # of many types: the file may hold anything
         problem = f"cannot be read as a notebook ({type(error).__name__})"
         cure = "give folders of runs, or executed perf or analysis notebooks"
         raise ParameterError("runs", name, problem, cure) from None
     for output in outputs:
-        if MIME in output:
+        if isinstance(output, dict) and MIME in output:
             found = _received(output[MIME], name)
             return found.model_copy(update={"name": found.name or path.stem})
     cure = "execute perf.ipynb or analysis.ipynb and give that"
@@ -141,9 +142,10 @@ def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
     for place, run in enumerate(runs):
         column = columns[_heading(runs, place)] = {"LoadGen's verdict": run.verdict or "none"}
         for name, (title, digits) in FIGURES.items():
-            column[title] = _with_interval(run.figures[name], digits)
+            own, others = run.figures.get(name, UNKNOWN), first.figures.get(name, UNKNOWN)
+            column[title] = _with_interval(own, digits)
             if place:
-                column[title] += f" ({_difference(first.figures[name], run.figures[name])})"
+                column[title] += f" ({_difference(others, own)})"
         column["ROUGE-1"] = "not scored" if run.rouge1 is None else f"{run.rouge1:.2f}"
     return pd.DataFrame(columns).rename_axis("Figure")
 
