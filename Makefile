@@ -21,11 +21,12 @@ INSTALL := $(PIP) install --progress-bar off --no-deps --no-build-isolation
 FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 	$(INSTALL) --require-hashes -r /dev/stdin
 
-.PHONY: help setup report test test-fast bench bench-gpu submission lab lint lock licences clean
+.PHONY: help setup report test test-fast bench bench-gpu bench-load bench-official submission lab \
+	lint lock licences clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 setup: $(STAMP)  ## Create .venv and install everything, once
 
@@ -62,6 +63,12 @@ bench: setup  ## Measure the harness beside the engine itself (BENCH="--only har
 
 bench-gpu: setup  ## The same and three reports with Llama-3.1-8B's shape and random weights
 	@$(BIN)/python tests/benchmarks/gpu.py $(BENCH)
+
+bench-load: setup  ## Measure what 10^6 queries take of the worker's memory and time
+	@$(BIN)/python tests/benchmarks/load.py $(BENCH)
+
+bench-official: setup  ## Run the official size end to end on the echo engine (20 minutes)
+	@$(BIN)/python tests/benchmarks/official.py $(BENCH)
 
 submission: setup  ## Build MLCommons' tree: RUNS="..." SUBMITTER=... SYSTEM=... [DIVISION= OUT=]
 	@$(BIN)/vllm-loadgen submission $(RUNS) --division $(or $(DIVISION),open) \
@@ -103,4 +110,4 @@ licences: setup  ## List the licences of packages, model and data: .requirements
 	@echo "The licences: .requirements/licences.md"
 
 clean:  ## Remove the environment and caches; outputs stay
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info
+	@rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info

@@ -4,8 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 from helpers import echo_params
+from hypothesis import HealthCheck, settings
 
 from vllm_loadgen.harness.session import Session
+
+# The examples of properties (test_*_properties.py) are the same at every run. To look for others:
+# --hypothesis-profile explore.
+NO_TIME = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", max_examples=60, derandomize=True, **NO_TIME)
+settings.register_profile("explore", max_examples=2000, print_blob=True, **NO_TIME)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="module")

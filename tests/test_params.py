@@ -137,7 +137,13 @@ def test_a_benchmark_that_is_not_known():
         RunParams.from_dict({"benchmark": "gpt"})
 
 
-@pytest.mark.parametrize("content", [b"a: \xe9\n", b"5: x\n", b"a: [\n", b"- 1\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a: \xe9\n", b"5: x\n", b"a: [\n", b"- 1\n", b"a: !!bool x\n", b"a: !!int ''\n",
+        b"engine_options: &a {b: *a}\n", b"tune: " + b"[" * 1000,
+    ],
+)  # fmt: skip
 def test_a_damaged_parameters_file_is_one_line(tmp_path, content):
     path = tmp_path / "p.yaml"
     path.write_bytes(content)
@@ -164,3 +170,9 @@ def test_no_parameter_holds_a_secret_of_the_environment(monkeypatch, name):
     with pytest.raises(ParameterError, match="would be recorded") as caught:
         RunParams.from_dict({name: value})
     assert "SECRETSECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["!!bool x", "!!int ''", "&a [*a]", "[" * 1000])
+def test_a_list_that_is_no_plain_yaml_is_one_error(text):
+    with pytest.raises(ParameterError, match="is no list or mapping as YAML or JSON has them"):
+        RunParams.from_dict({"sweep_qps": text})

@@ -1,6 +1,7 @@
 """What a run is: typed, validated, and read from YAML or from a notebook's parameters cell."""
 
 import difflib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -186,8 +187,8 @@ class RunParams(BaseModel):
     def _read_text(cls, value: Any) -> Any:
         """Papermill's -p gives a list or a mapping as text."""
         try:
-            return yaml.safe_load(value) if isinstance(value, str) else value
-        except yaml.YAMLError:
+            return plain_yaml(value) if isinstance(value, str) else value
+        except ValueError:
             raise ValueError("is no list or mapping as YAML or JSON has them") from None
 
     @field_validator("scenario", mode="before")
@@ -350,6 +351,20 @@ class RunParams(BaseModel):
         return self.from_dict({**self.model_dump(), **overrides})
 
 
+def plain_yaml(text: str) -> Any:
+    """The plain values in a YAML text.
+
+    Raises:
+        ValueError: if it is none, or one that contains itself.
+    """
+    try:
+        values = yaml.safe_load(text)
+        json.dumps(values, default=str)
+    except Exception as error:  # of many types: "!!bool x" is a KeyError, "!!int ''" an IndexError
+        raise ValueError(str(error) or type(error).__name__) from None
+    return values
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -358,9 +373,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     cure = "give a YAML file of 'name: value' lines, such as params/cpu.yaml"
     try:
-        values = yaml.safe_load(Path(path).read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        problem = str(error).replace("\n", " ")
+        values = plain_yaml(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        problem = " ".join(str(error).split())
         raise ParameterError("params file", str(path), problem, cure) from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ParameterError("params file", str(path), "holds no parameters", cure)

@@ -3,14 +3,16 @@
 Run as a process of its own for each measurement (``python ceiling.py KIND QUERIES RATE``), so
 that memory and CPU time are of that one alone; the last line printed is JSON.
 
-KIND: "Server" and "Offline" drive the SUT with an echo engine; "empty" is LoadGen's Python binding
-with a callback that answers at once and does nothing else, the limit of any SUT in Python.
+KIND: "Server" and "Offline" drive the SUT with an echo engine, "journal" is Server with the records
+noted on the disk meanwhile, as in a run; "empty" is LoadGen's Python binding with a callback that
+answers at once and does nothing else, the limit of any SUT in Python.
 """
 
 import json
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def measure(kind: str, queries: int, rate: float) -> dict[str, Any]:
     scenario = "Offline" if kind == "Offline" else "Server"
     params = settings_of(scenario, queries, rate)
     with tempfile.TemporaryDirectory() as folder:
-        run = _empty if kind == "empty" else _echo
+        run = _empty if kind == "empty" else partial(_echo, kind == "journal")
         memory, cpu_s = psutil.Process().memory_info().rss, time.process_time()
         p99_ms, count, per_s = run(params, Path(folder))
         cpu_s = time.process_time() - cpu_s
@@ -74,10 +76,10 @@ def measure(kind: str, queries: int, rate: float) -> dict[str, Any]:
     }
 
 
-def _echo(params: RunParams, folder: Path) -> tuple[float, int, float]:
+def _echo(journal: bool, params: RunParams, folder: Path) -> tuple[float, int, float]:
     prompts = [list(range(16))] * SAMPLES
     with Rig(EchoEngine(TOKENS), prompts) as rig:
-        records = rig.loadgen(params, folder)
+        records = rig.loadgen(params, folder, journal)
         frame = latencies(records)
         m = metrics(frame, params.scenario)
         return percentile(frame["latency_ms"], 0.99), len(records), m.samples_per_s

@@ -3,16 +3,21 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
+from vllm_loadgen.harness.journal import INTERVAL_S, Journal
+from vllm_loadgen.harness.session import Session
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.warmup import Asking, Round, chosen, warm_up
 from vllm_loadgen.harness.watch import no_garbage_collection
@@ -55,16 +60,24 @@ class Rig:
         """Run a coroutine on the engine's loop to its end."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    def loadgen(self, params: RunParams, folder: Path, **sut_options: Any) -> pd.DataFrame:
-        """One LoadGen test as the package makes it; its records."""
+    def loadgen(
+        self, params: RunParams, folder: Path, journal: bool = False, **sut_options: Any
+    ) -> pd.DataFrame:
+        """One LoadGen test as the package makes it; its records.
+
+        Args:
+            journal: note them on the disk meanwhile, as a run does.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         conf = loadgen.user_conf(params, len(self.prompts))
         settings = loadgen.make_settings(params, "performance", conf, folder / "user.conf")
         sut = Sut(self.engine, self.prompts, self._loop, **sut_options)
-        with no_garbage_collection():
+        seed = settings.schedule_rng_seed
+        due_ns = partial(loadgen.planned_ns, params, seed)
+        with no_garbage_collection(), noted(folder, sut, due_ns) if journal else nullcontext():
             loadgen.run_test(sut, len(self.prompts), settings, folder)
         issued = np.array(sut.records.issued_ns)
-        return sut.records.frame(loadgen.schedule_ns(params, settings.schedule_rng_seed, issued))
+        return sut.records.frame(loadgen.schedule_ns(params, seed, issued))
 
     def __enter__(self) -> "Rig":
         return self
@@ -72,6 +85,26 @@ class Rig:
     def __exit__(self, *_: object) -> None:
         self.wait(self.engine.stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+
+@contextmanager
+def noted(folder: Path, sut: Sut, due_ns: Any) -> Iterator[None]:
+    """Whatever the SUT records reaches the disk as it does under the harness's watch."""
+    ended = threading.Event()
+    with Journal(folder, sut, due_ns) as journal:
+
+        def note() -> None:
+            while not ended.wait(INTERVAL_S):
+                journal.note()
+
+        thread = threading.Thread(target=note)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+        journal.note()
 
 
 async def open_loop(
@@ -112,3 +145,22 @@ def means(records: pd.DataFrame, scenario: str) -> dict[str, float]:
         "ttft_ms": m.ttft_ms.mean,
         "tpot_ms": m.tpot_ms.mean,
     }
+
+
+def worker_of(session: Session) -> psutil.Process:
+    """The process that serves a session, the only one of this process."""
+    module = session.__module__.replace("session", "worker")
+    (found,) = (child for child in psutil.Process().children() if module in child.cmdline())
+    return found
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has held, since its start or ``forget_peak``."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (kib,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(kib) * 1024
+
+
+def forget_peak(pid: int) -> None:
+    """``peak_bytes`` begins anew with what the process holds now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")

@@ -64,12 +64,18 @@ def write_shape(name: str, folder: Path) -> Path:
     return folder
 
 
-def write_prompts(path: Path, count: int, vocabulary: int) -> Path:
-    """A dataset in the schema of MLCommons' cnn_eval.json, of random ids; always the same."""
+def write_prompts(path: Path, count: int, vocabulary: int, tokens: int | None = None) -> Path:
+    """A dataset in the schema of MLCommons' cnn_eval.json, of random ids; always the same.
+
+    Args:
+        tokens: of each prompt; None for lengths like the official ones.
+    """
     generator = np.random.default_rng(0)
     # A lognormal's mean is exp(mu + sigma^2 / 2).
     location = np.log(MEAN_TOKENS) - SPREAD**2 / 2
     lengths = generator.lognormal(location, SPREAD, count).astype(int).clip(SHORTEST, LONGEST)
+    if tokens is not None:
+        lengths[:] = tokens
     rows = [
         {
             "input": "",

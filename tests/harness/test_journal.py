@@ -86,6 +86,16 @@ def test_a_journal_that_was_cut_holds_what_came_before(tmp_path, loop, share):
     )
 
 
+def test_a_refused_query_of_an_accuracy_test_is_noted_without_an_answer(tmp_path, loop):
+    sut = Sut(echo(loop, refuse_at=1), PROMPTS, loop, keep_answers=True)
+    with Journal(tmp_path, sut, lambda queries: None) as journal:
+        ask(sut, loop, [1, 2, 3], [3, 0, 5])
+        journal.note()
+    found = read_journal(tmp_path / JOURNAL)
+    assert found.answers == {3: PROMPTS[3][:4], 5: PROMPTS[5][:4]}
+    assert found.records["done_ns"].notna().all()
+
+
 def test_no_journal_at_all(tmp_path):
     found = read_journal(tmp_path / JOURNAL)
     assert found.records.empty

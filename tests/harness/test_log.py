@@ -55,3 +55,9 @@ def test_settings_on_token_latencies_are_those_requested(tmp_path):
     assert found.loadgen_results.early_stopping_met is False
     assert found.loadgen_results.ttft_p99_ns == 5
     assert found.loadgen_results.tpot_p99_ns is None
+
+
+def test_a_value_that_is_nested_without_end_is_an_error(tmp_path):
+    (tmp_path / "mlperf_log_detail.txt").write_text(f":::MLLOG {'[' * 100_000}\n")
+    with pytest.raises(BenchmarkError, match="not a whole LoadGen log"):
+        read_log(tmp_path)

@@ -1,6 +1,13 @@
+from contextlib import suppress
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import THREE, make_records
 
+from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.records import read_records
 from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness.records import Recorder
@@ -42,3 +49,26 @@ def test_queries_issued_after_the_schedule_was_made_are_left_out():
 
 def test_no_queries_at_all():
     assert Recorder().frame(None).empty
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("done_ns", ["a", "b", "c"], "done_ns holds no whole numbers"),
+        ("done_ns", [0.5, 1.0, 2.0], "done_ns holds no whole numbers"),
+        ("input_tokens", [[1], [2], []], "input_tokens holds no whole numbers"),
+        ("output_tokens", [2**60] * 3, "holds numbers that no test has"),
+    ],
+)
+def test_records_of_something_else_are_one_error(tmp_path, column, values, words):
+    make_records(THREE).assign(**{column: values}).to_parquet(tmp_path / "r.parquet")
+    with pytest.raises(BenchmarkError, match=words):
+        read_records(tmp_path / "r.parquet")
+
+
+@pytest.mark.parametrize("notes", [b"[]", b"{}", b'{"columns": 5}', b"\xff"])
+def test_records_with_damaged_notes_of_pandas_are_one_error(tmp_path, notes):
+    table = pa.Table.from_pandas(make_records(THREE)).replace_schema_metadata({"pandas": notes})
+    pq.write_table(table, tmp_path / "r.parquet")
+    with suppress(BenchmarkError):
+        assert len(read_records(tmp_path / "r.parquet")) == 3

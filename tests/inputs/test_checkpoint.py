@@ -388,6 +388,8 @@ def test_a_damaged_index(folder, index):
         (2).to_bytes(8, "little") + b"[]",
         (12).to_bytes(8, "little") + b'{"a": {"b":1}',
         (19).to_bytes(8, "little") + b'{"a": {"dtype": 1}}',
+        (64).to_bytes(8, "little")
+        + b'{"a": {"dtype": "F16", "shape": [1], "data_offsets": [null, 2]}}',
     ],
 )
 def test_a_damaged_header(folder, content):

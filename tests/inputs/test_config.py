@@ -148,3 +148,9 @@ def test_a_model_that_transformers_does_not_know_is_one_line(tmp_path):
     with pytest.raises(ParameterError, match=r"config\.json gives no num_hidden_layers"):
         models.describe("x", tmp_path, "bfloat16")
     assert json.loads((tmp_path / "config.json").read_text())["hidden_size"] == 64
+
+
+def test_a_config_that_is_nested_without_end_is_one_error(tmp_path):
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(ParameterError, match=r"config\.json cannot be read"):
+        Config(tmp_path)

@@ -191,3 +191,18 @@ def test_the_type_of_a_file_is_told_in_any_case(tmp_path):
     assert len(load(write_articles(tmp_path / "U.JSONL", 2))) == 2
     with pytest.raises(ParameterError, match=r"files of type \.txt are not read"):
         load(write_articles(tmp_path / "t.txt", 2))
+
+
+@pytest.mark.parametrize("text", ["null", 'null\n{"article": "a", "highlights": "b"}', "[null]"])
+def test_a_row_of_nothing_does_not_end_the_process(tmp_path, text):
+    path = tmp_path / "rows.json"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match="dataset = "):
+        load(path)
+
+
+def test_a_line_may_hold_what_ends_lines_elsewhere(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    row = {"article": "The council\u2028voted.", "highlights": "A vote."}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\r\n")
+    assert load(path).articles == [row["article"]]

@@ -5,7 +5,12 @@ from vllm_loadgen import Run
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.report import parameters as report_parameters
-from vllm_loadgen.report.parameters import given_values, parameters_table, runs_to_compare
+from vllm_loadgen.report.parameters import (
+    _names,
+    given_values,
+    parameters_table,
+    runs_to_compare,
+)
 
 OWN_CELL = "target_qps: float = 0.5  # rate\nscenario: str = 'Server'\n"
 KNOWN = {"target_qps", "scenario"}
@@ -76,3 +81,20 @@ def test_a_run_is_not_compared_with_itself(monkeypatch, others):
     monkeypatch.setattr(report_parameters, "_executed_cells", lambda: [cell])
     with pytest.raises(ParameterError, match="is set beside itself: a run has no difference"):
         runs_to_compare(Run.open(example))
+
+
+@pytest.mark.parametrize("cell", ["a\0b", "\ud800", "target_qps = " + "-" * 100_000 + "1"])
+def test_a_cell_that_is_no_python_gives_nothing(cell):
+    assert given_values([OWN_CELL, cell], KNOWN) == given_values([OWN_CELL], KNOWN)
+
+
+@pytest.mark.parametrize("value", ["float('x')", "{[]: 1}"])
+def test_a_value_that_python_refuses_is_one_error(value):
+    with pytest.raises(BenchmarkError, match="The parameter target_qps must be a plain value"):
+        given_values([OWN_CELL, f"target_qps = {value}"], KNOWN)
+
+
+@pytest.mark.parametrize("text", ["[", "!!bool x", "!!int ''", "a: [1"])
+def test_a_list_of_runs_that_is_no_yaml_is_one_error(text):
+    with pytest.raises(ParameterError, match="is no list of folders or notebooks"):
+        _names(text)

@@ -285,3 +285,24 @@ def test_a_file_that_is_no_notebook_is_one_error(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ParameterError, match=r"runs = .*(cannot be read|holds no figures)"):
         compare.read_digest(str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"nbformat": 4, "cells": [{{"outputs": [{{"data": "{compare.MIME}"}}]}}]}}',
+        '{"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code"}]}]}',
+        "[" * 100_000,
+    ],
+)
+def test_a_notebook_of_other_things_is_one_error(tmp_path, text):
+    path = tmp_path / "bad.ipynb"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=r"runs = .*(cannot be read|holds no figures)"):
+        compare.read_digest(str(path))
+
+
+def test_a_figure_that_another_version_does_not_have_is_not_known():
+    other = Digest(name="b", params={}, verdict="VALID", rouge1=None, figures={})
+    table = compare.figures_table([run("a"), other])
+    assert table.loc["Mean TTFT, ms", "b"] == "n/a (n/a)"

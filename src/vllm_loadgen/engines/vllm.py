@@ -180,7 +180,7 @@ class VllmEngine(Engine):
         first = True
         rest: list[int] = []
         try:
-            inputs = {"type": "token", "prompt_token_ids": prompt}
+            inputs = {"type": "token", "prompt_token_ids": list(prompt)}
             async for output in self._llm.generate(inputs, sampling, str(row)):
                 tokens = output.outputs[0].token_ids
                 if first and len(tokens):

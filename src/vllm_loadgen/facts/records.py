@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_integer_dtype
 
 from vllm_loadgen.errors import BenchmarkError
 
@@ -15,6 +16,8 @@ NULLABLE = ("started_ns", "first_token_ns", "done_ns")
 COLUMNS = {"sample_index", *TIMES, "input_tokens", "output_tokens"}
 # What a clock's column holds while there is no time yet.
 MISSING = -1
+# Whole numbers up to here are exact as floats, which figures are made of; in ns it is 104 days.
+MOST = 2**53
 
 
 def schedule_start_ns(issued_ns: np.ndarray, due_ns: np.ndarray | None = None) -> int:
@@ -60,8 +63,8 @@ def read_frame(path: Path) -> pd.DataFrame:
     """
     try:
         return pd.read_parquet(path)
-    except (OSError, ValueError) as error:  # pyarrow's errors are among them
-        problem = str(error).splitlines()[0]
+    except Exception as error:  # of many types: the file may hold anything, pandas' notes too
+        problem = " ".join(str(error).split())[:200] or type(error).__name__
     raise BenchmarkError(f"{path} cannot be read: {problem}. Run again.")
 
 
@@ -75,6 +78,12 @@ def read_records(path: Path) -> pd.DataFrame:
     if lacking := COLUMNS - set(frame.columns):
         problem = f"it lacks {', '.join(sorted(lacking))}"
         raise BenchmarkError(f"{path} cannot be read: {problem}. Run again.")
+    for name in sorted(COLUMNS):
+        if not is_integer_dtype(frame[name]):
+            problem = f"{name} holds no whole numbers"
+            raise BenchmarkError(f"{path} cannot be read: {problem}. Run again.")
+    if len(frame) and frame[[*COLUMNS]].max().max() > MOST:
+        raise BenchmarkError(f"{path} holds numbers that no test has. Run again.")
     frame = frame.astype(dict.fromkeys(NULLABLE, "Int64"))
     if len(frame) and (frame[["issued_ns", "first_token_ns", "done_ns"]].min() < 0).any():
         raise BenchmarkError(f"{path} holds times before the test's start. Run again.")

@@ -52,12 +52,12 @@ class Journal:
         """Write what is new."""
         records = self._sut.records
         # In this order: what has been completed has been issued.
-        finished = records.finished[self._finished :]
+        finished = np.array(records.finished[self._finished :], np.int64)
         issued = records.issued_since(self._issued)
         rows = np.arange(self._issued, self._issued + len(issued["issued_ns"]))
         self._write(rows, issued)
         self._issued += len(rows)
-        self._write(np.array(finished, np.int64), records.of(finished), self._sut.answers)
+        self._write(finished, records.of(finished), self._sut.answers)
         self._finished += len(finished)
         self._noted_at = time.monotonic()
 
@@ -71,13 +71,15 @@ class Journal:
             return
         if self._numbers is not None:
             columns["sample_index"] = self._numbers[columns["sample_index"]]
-        taken = [answers.pop(row) for row in rows.tolist()] if answers else [None] * len(rows)
+        kind = SCHEMA.field("answer").type
+        # A query that was refused has no answer.
+        taken = [answers.pop(row, None) for row in rows.tolist()] if answers else None
         due = self._due_of(rows)
         arrays = [
             pa.array(rows),
             pa.nulls(len(rows), pa.int64()) if due is None else pa.array(due),
             *(pa.array(columns[field.name]) for field in SCHEMA if field.name in columns),
-            pa.array(taken, SCHEMA.field("answer").type),
+            pa.nulls(len(rows), kind) if taken is None else pa.array(taken, kind),
         ]
         self._stream.write_batch(pa.record_batch(arrays, schema=SCHEMA))
 

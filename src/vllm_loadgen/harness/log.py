@@ -64,7 +64,7 @@ def read_log(folder: Path) -> LoadgenLog:
         problem = error.strerror or type(error).__name__
     except ValidationError as error:
         problem = describe(error)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = str(error)
     raise BenchmarkError(f"{path} is not a whole LoadGen log: {problem}. Run again.")
 

@@ -1,5 +1,6 @@
 """What goes over the pipe between ``session.py`` and ``worker.py``: commands in, events out."""
 
+from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class RunTest:
     """Make one LoadGen test; answered by ``Progress`` now and then, and ``Ended`` or ``Refused``.
 
     Attributes:
-        prompts: token ids of each sample, by QSL index.
+        prompts: token ids of each sample, by QSL index; 4 bytes a token, a list takes 36.
         folder: for logs, records and result.json.
         audit_config: LoadGen's audit.config, for a compliance test.
         numbers: which samples of the dataset the prompts are, when an earlier test has answered
@@ -35,7 +36,7 @@ class RunTest:
     """
 
     params: RunParams
-    prompts: list[list[int]] = field(repr=False)
+    prompts: "list[array[int]]" = field(repr=False)
     mode: Mode
     folder: Path
     audit_config: Path | None = None

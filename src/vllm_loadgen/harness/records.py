@@ -1,7 +1,6 @@
 """One row a query: when it was due, issued, started, had its first token, was done."""
 
 from array import array
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -54,11 +53,12 @@ class Recorder:
         end = len(self.output_tokens)  # the column that ``add`` appends to last
         return {name: np.array(column[row:end]) for name, column in self._columns.items()}
 
-    def of(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
-        """The columns of these rows, as they are now."""
+    def of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The columns of these rows, int64 (queries,), as they are now."""
+        # What is asked for together lies together: a copied piece costs less than a loop over rows.
+        low, end = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
         return {
-            name: np.array([column[row] for row in rows], np.int64)
-            for name, column in self._columns.items()
+            name: np.array(column[low:end])[rows - low] for name, column in self._columns.items()
         }
 
     def recent_ms(self, queries: int = 256) -> tuple[float | None, float | None]:

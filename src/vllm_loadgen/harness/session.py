@@ -4,6 +4,7 @@ import atexit
 import subprocess
 import sys
 import time
+from array import array
 from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
@@ -104,7 +105,8 @@ class Session:
             KeyboardInterrupt: after an interrupt; likewise.
         """
         audit = audit_config.resolve() if audit_config else None
-        test = RunTest(params, prompts, mode, folder.resolve(), audit, numbers, resumed_samples)
+        packed = [array("i", prompt) for prompt in prompts]
+        test = RunTest(params, packed, mode, folder.resolve(), audit, numbers, resumed_samples)
         try:
             self._send(test)
             expected = expected_queries(params, len(prompts), mode)

@@ -55,7 +55,7 @@ class Sut:
         self._in_engine = 0
         self._inbox: deque[tuple[list[int], list[int], int]] = deque()
         self._awake = False
-        self._ids: list[int] = []
+        self._ids = array("Q")  # LoadGen's, by row
         self._first_tokens: dict[int, int] = {}
         self._new_first: list[int] = []
         self._new_done: list[tuple[int, Sequence[int]]] = []

@@ -111,6 +111,8 @@ def _read_header(file: Path) -> dict[str, "TensorInfo"]:
 
     try:
         tensors = parse_local_safetensors_file_metadata(file).tensors
+        if not all(_is_whole(tensor) for tensor in tensors.values()):
+            raise ValueError("it is parsed and not checked")
         end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
         with file.open("rb") as content:
             end += 8 + int.from_bytes(content.read(8), "little")
@@ -122,6 +124,14 @@ def _read_header(file: Path) -> dict[str, "TensorInfo"]:
     if size < end:
         raise _damaged(file, f"it has {size:,} bytes of {end:,}")
     return tensors
+
+
+def _is_whole(tensor: "TensorInfo") -> bool:
+    """Whether a tensor has a type, a shape, and a place in the file."""
+    numbers = [*tensor.shape, *tensor.data_offsets]
+    begin, end = tensor.data_offsets
+    whole = all(type(number) is int and number >= 0 for number in numbers)
+    return whole and begin <= end and isinstance(tensor.dtype, str)
 
 
 def _damaged(file: Path, problem: str) -> ParameterError:

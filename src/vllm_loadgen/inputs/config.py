@@ -58,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError("it holds no object")
         return values
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         problem = f"{path.name} cannot be read: {error}"
         raise ParameterError("model", str(path.parent), problem, CHECKPOINT_CURE) from None
 

@@ -1,6 +1,7 @@
 """A dataset's name to tokenized samples with references: the content of the QSL."""
 
 import glob
+import json
 import os
 from dataclasses import dataclass
 from importlib import resources
@@ -163,17 +164,37 @@ def _read(name: str) -> tuple[Any, str, str]:
         problem = f"files of type {ending or 'none'} are not read"
         raise ParameterError("dataset", name, problem, DATASET_CURE)
     try:
-        rows = datasets.load_dataset(
-            FILE_TYPES[ending],
-            data_files=glob.escape(str(path)),  # a name may hold * or [
-            split="train",
-            cache_dir=os.environ.get("HF_DATASETS_CACHE"),
-        )
+        if FILE_TYPES[ending] == "json":
+            rows = datasets.Dataset.from_list(_json_rows(path))
+        else:
+            rows = datasets.load_dataset(
+                FILE_TYPES[ending],
+                data_files=glob.escape(str(path)),  # a name may hold * or [
+                split="train",
+                cache_dir=os.environ.get("HF_DATASETS_CACHE"),
+            )
     except Exception as error:
         problem = f"it cannot be read as {ending[1:]} ({_root(error)})"
         raise ParameterError("dataset", name, problem, DATASET_CURE) from None
     _check_rows(name, rows)
     return rows, source, f"sha256:{sha256(path)}"
+
+
+def _json_rows(path: Path) -> list[Any]:
+    """The rows of a file that is one list, or has a row in each line.
+
+    Not by ``datasets``: pyarrow's reader, which it uses, ends the process where the first row is
+    null (apache/arrow, issue 47409).
+
+    Raises:
+        ValueError: if it is no JSON.
+    """
+    content = path.read_bytes()
+    try:
+        rows = json.loads(content)
+    except ValueError:
+        rows = [json.loads(line) for line in content.split(b"\n") if line.strip()]
+    return rows if isinstance(rows, list) else [rows]
 
 
 def _read_hub(datasets: Any, dataset: ReferenceDataset) -> tuple[Any, str, str]:

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import yaml
 from IPython import get_ipython
 
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import RunParams, plain_yaml
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.runs.compare import Digest, check_distinct, digest, read_digest
 
 # Parameters of analysis.ipynb alone.
 READING = {"run", "runs"}
+# What the parser raises: NUL bytes and half characters are ValueErrors, and nesting has limits.
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 def _assigned_values(source: str) -> dict[str, Any] | None:
@@ -32,7 +33,7 @@ def _assigned_values(source: str) -> dict[str, Any] | None:
     """
     try:
         body = ast.parse(source).body
-    except SyntaxError:
+    except NOT_PYTHON:
         return None
     values: dict[str, Any] = {}
     for statement in body:
@@ -51,13 +52,13 @@ class _NotPlain(Exception):
 
 
 def _literal(name: str, value: ast.expr) -> Any:
-    match value:
-        # What papermill writes for values that have no literal.
-        case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]):
-            return float(text)
     try:
+        match value:
+            # What papermill writes for values that have no literal.
+            case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]):
+                return float(text)
         return ast.literal_eval(value)
-    except ValueError:
+    except (*NOT_PYTHON, TypeError):  # {[]: 1}
         raise _NotPlain(name) from None
 
 
@@ -161,9 +162,12 @@ def runs_to_compare(run: Run) -> list[Digest]:
 
 def _names(value: object) -> list[str]:
     """A list of names; papermill's -p gives it as text."""
-    value = yaml.safe_load(value) if isinstance(value, str) and value else value or []
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
-        return value
+    try:
+        found = plain_yaml(value) if isinstance(value, str) and value else value or []
+    except ValueError:
+        found = None
+    if isinstance(found, list) and all(isinstance(name, str) for name in found):
+        return found
     cure = "give a list, as in '[outputs/one, outputs/other]'"
     raise ParameterError("runs", value, "is no list of folders or notebooks", cure)
 
