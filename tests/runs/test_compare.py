@@ -305,4 +305,4 @@ def test_a_notebook_of_other_things_is_one_error(tmp_path, text):
 def test_a_figure_that_another_version_does_not_have_is_not_known():
     other = Digest(name="b", params={}, verdict="VALID", rouge1=None, figures={})
     table = compare.figures_table([run("a"), other])
-    assert table.loc["Mean TTFT, ms", "b"] == "n/a (n/a)"
+    assert table.loc["Mean TTFT, ms", "b"] == "not recorded"
