@@ -10,7 +10,7 @@ from vllm_loadgen.analysis.words import visible
 from vllm_loadgen.findings import finding
 from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
-from vllm_loadgen.report import plots_machine, plots_queries, plots_sweep, tables, text
+from vllm_loadgen.report import plots_machine, plots_queries, plots_sweep, quality, tables, text
 from vllm_loadgen.report.display import Section
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
@@ -20,6 +20,7 @@ from vllm_loadgen.rules.rule import Rule
 from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
+from vllm_loadgen.runs.quality import compared, tuned
 from vllm_loadgen.runs.sweep import sweep_table
 from vllm_loadgen.runs.tuning import tune_table
 
@@ -62,7 +63,7 @@ class Report:
 
     def accuracy(self) -> Section:
         """What the answers are worth."""
-        return Section(text.accuracy_text(self.run), tables.accuracy_table(self.run))
+        return quality.accuracy(self.run)
 
     def performance(self) -> Section:
         """The figures, and the test on one page, which is kept as a picture as well."""
@@ -150,6 +151,7 @@ class Report:
             *self._sweep(sweep),
             tuning,
             text.tuning_text(tuning),
+            *quality.beside_parts(tuned(self.run)),
         )
 
     def _sweep(self, sweep: pd.DataFrame) -> list[object]:
@@ -166,6 +168,7 @@ class Report:
             text.comparison_text(others),
             compare.figures_table(others) if others else None,
             compare.changed_table(others) if others else None,
+            *quality.beside_parts(compared(others)),
             compare.digest(self.run) if self._test else None,
         )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
-from pydantic import JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from vllm_loadgen.analysis.intervals import mean_interval
 from vllm_loadgen.errors import ParameterError
@@ -43,6 +43,8 @@ class Digest(Facts):
     verdict: str | None
     rouge1: float | None
     figures: dict[str, Figure]
+    # Where the run was read from; not sent with it.
+    folder: Path | None = Field(None, exclude=True)
 
     @field_validator("params")
     @classmethod
@@ -83,6 +85,7 @@ def digest(run: Run) -> Digest:
         verdict=test.result.verdict,
         rouge1=run.accuracy.score.rouge1 if run.accuracy else None,
         figures=figures,
+        folder=run.folder,
     )
 
 
@@ -114,7 +117,8 @@ def read_digest(name: str) -> Digest:
     for output in outputs:
         if MIME in output:
             found = _received(output[MIME], name)
-            return found.model_copy(update={"name": found.name or path.stem})
+            # A folder that the sender names is none of ours.
+            return found.model_copy(update={"name": found.name or path.stem, "folder": None})
     cure = "execute perf.ipynb or analysis.ipynb and give that"
     raise ParameterError("runs", name, "holds no figures of a run", cure)
 
