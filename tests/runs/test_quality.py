@@ -7,7 +7,9 @@ from helpers import write_facts
 
 from vllm_loadgen import LiveRun, Run, RunParams
 from vllm_loadgen.accuracy import baseline, fidelity
+from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Baseline, Forced, Score, Variant
+from vllm_loadgen.harness.session import Session
 from vllm_loadgen.report.sections import Report
 from vllm_loadgen.runs import quality
 from vllm_loadgen.runs.compare import Digest
@@ -119,3 +121,30 @@ def test_an_accuracy_test_is_held_against_the_stored_answers(params, monkeypatch
     assert found.problem == "this engine does not tell how likely a token is"
     shown = " ".join(part for part in Report(live.read()).accuracy().parts if isinstance(part, str))
     assert "were not scored: this engine does not tell" in shown
+
+
+@pytest.mark.process
+def test_an_engine_that_dies_of_the_scoring_leaves_the_test_whole(params, monkeypatch, tmp_path):
+    def die(session, *_):
+        session.close()
+        raise EngineError(f"the engine's process ended; its log is {tmp_path}/engine.log.\nMore")
+
+    monkeypatch.setattr(Session, "score", die)
+    with LiveRun.start(params.changed(scenario="Offline")) as live:
+        imitated_baseline(live, monkeypatch, tmp_path)
+        assert live.perform("accuracy").result.complete
+        live.score()
+        live.perform("performance")  # with an engine that is loaded anew
+    text = (live.folder / "accuracy" / fidelity.FORCED).read_text()
+    assert "the engine died of it: the engine's process ended" in text
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.process
+def test_a_damaged_baseline_is_told_before_the_test(params, monkeypatch, tmp_path):
+    with LiveRun.start(params.changed(scenario="Offline")) as live:
+        imitated_baseline(live, monkeypatch, tmp_path)
+        next(tmp_path.glob("baseline-*.parquet")).write_bytes(b"PAR1")
+        with pytest.raises(BenchmarkError, match="cut short, or changed"):
+            live.perform("accuracy")
+        assert not live.read().has("accuracy")

@@ -19,7 +19,8 @@ from vllm_loadgen.harness.session import Session
 from vllm_loadgen.inputs import data, machine, models
 from vllm_loadgen.inputs.environment import environment
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.results.folders import find_file, portable_path
+from vllm_loadgen.redact import scrub
+from vllm_loadgen.results.folders import find_file, portable, portable_path
 from vllm_loadgen.results.identity import difference, identity, machine_identity
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
@@ -135,6 +136,8 @@ class LiveRun:
             raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
         params = self._asked(mode, changes)
         folder = self.folder / (name or mode)
+        # A baseline that is damaged is told before the test.
+        reference = self._reference() if mode == "accuracy" else None
         if self.folder.resolve() not in folder.resolve().parents:
             raise ParameterError("name", name, "leaves the run's folder", "give a plain name")
         with writing(self.folder):
@@ -151,35 +154,38 @@ class LiveRun:
                 self.session().run(params, self.samples.prompts, mode, folder, audit)
             test = Test.open(folder)
             self._note(name or mode, test.summary())
-            if mode == "accuracy":
-                self._force(folder)
+            if reference is not None:
+                self._force(folder, *reference)
         return test
 
-    def _force(self, folder: Path) -> None:
+    def _reference(self) -> tuple[baseline.Answers, str] | None:
+        """The reference engine's answers to this run's samples with their SHA-256, if stored."""
+        known = baseline.load_baseline(self._baseline_key())
+        answers = baseline.load_answers(known) if known else None
+        return (answers, known.answers_sha256) if known and answers else None
+
+    def _force(self, folder: Path, reference: baseline.Answers, sha256: str) -> None:
         """Ask the loaded engine what it thinks of the reference's answers; writes forced.json.
 
         Whatever comes of it, the accuracy test is whole; an engine that dies is loaded anew.
         """
-        known = baseline.load_baseline(self._baseline_key())
-        reference = baseline.load_answers(known) if known else None
-        if known is None or reference is None:
-            return
         begin = time.monotonic()
         answers = [
             # vLLM takes no prompt that leaves no room for a token.
-            answer[: self.params.max_model_len - len(prompt) - 1]
+            answer[: max(0, self.params.max_model_len - len(prompt) - 1)]
             for prompt, answer in zip(self.samples.prompts, reference.tokens, strict=True)
         ]
         try:
             limit_s = self.params.stall_timeout_s
             told = self.session().score(self.samples.prompts, answers, limit_s)
+            problem = told.problem
         except EngineError as error:
-            asked = Forced(problem=f"the engine died of it: {str(error).splitlines()[0]}")
+            problem = f"the engine died of it: {str(error).splitlines()[0]}"
+        if problem:
+            asked = Forced(problem=portable(scrub(problem)))
         else:
-            took_s, sha256 = time.monotonic() - begin, known.answers_sha256
-            asked = Forced(problem=told.problem)
-            if not told.problem:
-                asked = fidelity.forced(told.answers, reference, sha256, took_s)
+            took_s = time.monotonic() - begin
+            asked = fidelity.forced(told.answers, reference, sha256, took_s)
         asked.write(folder / fidelity.FORCED)
 
     def _answered_before(self, folder: Path, params: RunParams) -> dict[int, list[int]]:
