@@ -43,6 +43,7 @@ def test_figures_come_with_their_intervals(shown):
         "tokens of the reference's answers": "7,901",
         "of them the engine's first choice, %": "98.68 [98.43, 98.94]",
         "log-probability, nats a token": "-0.0004 [-0.0010, +0.0002]",
+        "to ask for it took, s": "27",
     }
 
 

@@ -46,6 +46,7 @@ def fidelity_table(run: Run) -> pd.DataFrame:
         rows["tokens of the reference's answers"] = f"{found.forced_tokens:,}"
         rows["of them the engine's first choice, %"] = shown(found.agreement, 2, 100)
         rows["log-probability, nats a token"] = shown(found.logprob_difference, 4, sign="+")
+        rows["to ask for it took, s"] = f"{found.duration_s:.0f}"
     return pd.DataFrame({"value": rows}).rename_axis("Against the reference engine")
 
 
