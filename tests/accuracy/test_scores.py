@@ -1,6 +1,7 @@
 """Logs are written by hand; ROUGE is worked out by hand in the comments."""
 
 import json
+import math
 import socket
 from pathlib import Path
 
@@ -211,6 +212,9 @@ BASELINE_SCORE = {
 }
 
 
+NO_ANSWERS = baseline.Answers([], [])
+
+
 def stored_baseline(**changes: object) -> Baseline:
     """A baseline of the imitated model and data."""
     values = {
@@ -251,7 +255,8 @@ def key(model: dict | None = None, dataset: dict | None = None, limits: tuple = 
 def test_a_baseline_serves_only_the_same_weights_data_and_limits(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
     stored = stored_baseline()
-    baseline.save_baseline(stored, path)
+    baseline.save_baseline(stored, NO_ANSWERS, path)
+    stored = baseline.load_baseline(key(), path)
     # A configuration file carries the version of the library that wrote it.
     same = {"sha256": {"model.safetensors": "aa", "config.json": "other"}}
     assert baseline.load_baseline(key(same), path) == stored
@@ -270,7 +275,7 @@ def test_saving_a_baseline_replaces_its_equal(tmp_path: Path) -> None:
     one, other = key(), key(limits=(64, 1))
     for which, gen_num in ((one, 1), (other, 2), (one, 3)):
         score = Score(**BASELINE_SCORE | {"gen_num": gen_num})
-        baseline.save_baseline(stored_baseline(key=which, score=score), path)
+        baseline.save_baseline(stored_baseline(key=which, score=score), NO_ANSWERS, path)
     assert len(json.loads(path.read_text())) == 2
     found = baseline.load_baseline(one, path)
     assert found is not None
@@ -280,7 +285,7 @@ def test_saving_a_baseline_replaces_its_equal(tmp_path: Path) -> None:
 def test_a_damaged_baseline_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
     path.write_text('[{"key": 1}]')
-    with pytest.raises(BenchmarkError, match=r"baseline\.json holds no baselines"):
+    with pytest.raises(BenchmarkError, match=r"baseline\.json holds no baselines.*0\.key"):
         baseline.load_baseline(key(), path)
 
 
@@ -307,26 +312,87 @@ def test_reference_engine_answers_as_one_step_at_a_time(tmp_path: Path) -> None:
             answer.append(int(logits.argmax()))
         return answer
 
+    def likelihood(prompt: list[int], answer: list[int]) -> list[float]:
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+        known = logits.log_softmax(-1)
+        own = known[range(len(answer)), answer]
+        return own.where(own >= known.amax(-1), torch.nan).tolist()
+
     free = baseline.generate(tmp_path, prompts, 6, 1, [], batch_size=2)
-    assert free == [alone(prompt, []) for prompt in prompts]
-    ends = [free[0][2]]
+    assert free.tokens == [alone(prompt, []) for prompt in prompts]
+    ends = [free.tokens[0][2], free.tokens[1][0]]
     ended = baseline.generate(tmp_path, prompts, 6, 1, ends, batch_size=3)
-    assert ended == [alone(prompt, ends) for prompt in prompts]
+    assert ended.tokens == [alone(prompt, ends) for prompt in prompts]
+    for prompt, answer, logprobs in zip(prompts, ended.tokens, ended.logprobs, strict=True):
+        known = likelihood(prompt, answer)
+        assert logprobs == pytest.approx(known, abs=1e-5, nan_ok=True)
+    # The second prompt's first choice is an end of text, which is forbidden there.
+    assert math.isnan(ended.logprobs[1][0])
+
+
+def judged(values: list[float], **changed: object) -> AccuracyVerdict:
+    """The verdict on 64 samples with these scores (0 to 1) of each kind."""
+    reference = [0.2, 0.4, 0.6, 0.8] * 16
+    stored = stored_baseline(
+        score=Score(**BASELINE_SCORE | dict.fromkeys(ROUGE_NAMES, 50.0)),
+        samples=dict.fromkeys(ROUGE_NAMES, reference),
+    )
+    frame = pd.DataFrame(dict.fromkeys(ROUGE_NAMES, values))
+    means = dict.fromkeys(ROUGE_NAMES, float(frame["rouge1"].mean()) * 100)
+    score = Score(**BASELINE_SCORE | means | changed)
+    return scores.baseline_verdict(score, stored, frame)
 
 
 def test_chance_is_told_from_loss() -> None:
-    def judged(values: list[float]):
-        reference = [0.2, 0.4, 0.6, 0.8] * 16
-        stored = stored_baseline(samples=dict.fromkeys(ROUGE_NAMES, reference))
-        frame = pd.DataFrame(dict.fromkeys(ROUGE_NAMES, values))
-        verdict = scores.baseline_verdict(Score(**BASELINE_SCORE), stored, frame)
-        return verdict, verdict.comparisons[0]
-
     # The same loss everywhere is no chance: paired, it has no spread.
-    verdict, row = judged([0.18, 0.36, 0.54, 0.72] * 16)
+    verdict = judged([0.18, 0.36, 0.54, 0.72] * 16)
+    row = verdict.comparisons[0]
+    assert verdict.status == "FAIL"
     assert (row.ratio_low, row.ratio_high) == pytest.approx((0.9, 0.9))
     assert scores.chance(verdict).endswith("0.900, below the limit of 0.99 in either case.")
-    verdict, row = judged([0.2, 0.4, 0.6, 0.9] * 8 + [0.2, 0.4, 0.6, 0.7] * 8)
-    assert row.ratio_low < 0.99 < 1 < row.ratio_high
-    assert "too few to tell a loss of 1 % from none" in scores.chance(verdict)
     assert scores.chance(AccuracyVerdict(status="NO BASELINE", against="nothing")) == ""
+
+
+@pytest.mark.parametrize("shift", [0.0, -0.04])
+def test_what_the_samples_cannot_tell_is_neither_passed_nor_failed(shift: float) -> None:
+    """Above and below the limit of 0.99: the rule's own line stays, and is no verdict."""
+    values = [0.2, 0.4, 0.6, 0.9 + shift] * 8 + [0.2, 0.4, 0.6, 0.7 + shift] * 8
+    verdict = judged(values)
+    row = verdict.comparisons[0]
+    assert row.ratio_low < 0.99 < row.ratio_high
+    assert (verdict.status, row.met) == ("INCONCLUSIVE", shift == 0)
+    # The ratio's standard error is 0.05 / 0.5 / 8 = 0.0125, of which the interval takes 2.5 to
+    # either side; 0.01 needs (2.5 * 0.0125 / 0.01)^2 = 9.8 times the samples.
+    assert verdict.samples_needed == pytest.approx(64 * 9.8, rel=0.2)  # 2,000 draws
+    assert "too few to tell a loss of 1 % from none, which about" in scores.chance(verdict)
+    assert "98.75 % interval of the ROUGE-1 ratio" in scores.chance(verdict)
+
+
+def test_what_is_sure_is_said_whatever_the_samples() -> None:
+    values = [0.2, 0.4, 0.6, 0.9] * 8 + [0.2, 0.4, 0.6, 0.7] * 8
+    assert judged(values, gen_len=17999).status == "FAIL"
+    assert judged([0.2, 0.4, 0.6, 0.8] * 16).status == "PASS"
+
+
+def test_a_run_that_loses_nothing_seldom_fails() -> None:
+    """Of engines whose answers differ by chance alone at most 5 % FAIL, where a fifth and more are
+    below the limit."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    reference = np.array([0.2, 0.4, 0.6, 0.8] * 16)
+    found = [judged(list(reference + generator.normal(0, 0.06, 64))) for _ in range(100)]
+    assert sum(verdict.status == "FAIL" for verdict in found) <= 5
+    assert sum(not verdict.levels["99 %"] for verdict in found) >= 20
+
+
+def test_an_old_verdict_is_read_as_it_was() -> None:
+    old = {
+        "status": "FAIL", "against": "the baseline", "comparisons": [
+            {"metric": "rouge1", "actual": 35.2, "reference": 36.7, "ratio": 0.958, "required": "",
+             "required_99_9": "", "met": False, "met_99_9": False, "ratio_low": 0.92,
+             "ratio_high": 0.995}]}  # fmt: skip
+    verdict = AccuracyVerdict.model_validate(old)
+    assert (verdict.status, verdict.samples_needed) == ("FAIL", None)
+    assert scores.chance(verdict).startswith("The 95 % interval of the ROUGE-1 ratio")

@@ -11,7 +11,7 @@ from IPython.core.formatters import DisplayFormatter
 
 from vllm_loadgen import Run, RunParams
 from vllm_loadgen.accuracy.scores import sample_table
-from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Score
+from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Fidelity, Score
 from vllm_loadgen.report import display, make, plots_queries, tables, text
 from vllm_loadgen.report.parameters import parameters_table
 from vllm_loadgen.report.sections import Report
@@ -97,7 +97,9 @@ def run(tmp_path):
     write_test(folder / "performance", {**RESULT, **settings, **odd}, seed_records())
     write_test(folder / "accuracy", {**RESULT, "mode": "accuracy"}, seed_records())
     score = Score(rouge1=1, rouge2=1, rougeL=1, rougeLsum=1, gen_len=1, gen_num=1)
-    Accuracy(score=score, verdict=AccuracyVerdict(status="PASS", against=ODD)).write(
+    verdict = AccuracyVerdict(status="PASS", against=ODD)
+    fidelity = Fidelity(answers=1, identical=1, problem=ODD)
+    Accuracy(score=score, verdict=verdict, fidelity=fidelity).write(
         folder / "accuracy" / "accuracy.json"
     )
     return Run.open(folder)

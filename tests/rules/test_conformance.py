@@ -330,7 +330,12 @@ def test_what_was_not_looked_at_is_not_called_met(rules: Rules) -> None:
 
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [("PASS", "met"), ("FAIL", "departs"), ("NO BASELINE", "not checked")],
+    [
+        ("PASS", "met"),
+        ("FAIL", "departs"),
+        ("INCONCLUSIVE", "not checked"),
+        ("NO BASELINE", "not checked"),
+    ],
 )
 def test_accuracy_is_a_rule(rules: Rules, status: str, expected: str) -> None:
     assert rules(accuracy=status)["Accuracy"].status == expected

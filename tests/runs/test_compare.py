@@ -271,6 +271,13 @@ def test_notebooks_of_the_first_version_are_read(tmp_path):
     assert read.name == "old"
 
 
+def test_a_folder_that_a_sender_names_is_not_opened(tmp_path):
+    digest = run("a").model_dump(exclude={"schema_version"})
+    assert "folder" not in digest
+    read = compare.read_digest(sent(tmp_path / "sent.ipynb", digest | {"folder": str(tmp_path)}))
+    assert read.folder is None
+
+
 @pytest.mark.parametrize("found", [{}, {"name": "x"}, [], 5, None, "no JSON"])
 def test_figures_that_are_none_are_one_error(tmp_path, found):
     with pytest.raises(ParameterError, match=r"runs = .*holds no figures"):

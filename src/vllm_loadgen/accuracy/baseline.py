@@ -1,11 +1,21 @@
-"""What a reference engine (transformers, float32, greedy) scores on a model and its data."""
+"""What a reference engine (transformers, float32, greedy) answers and scores on a model and data.
 
+Scores are in one JSON file for all baselines, the answers of each in a parquet file beside it,
+which is named by its SHA-256.
+"""
+
+import hashlib
+import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
@@ -13,11 +23,28 @@ from vllm_loadgen import files, progress
 from vllm_loadgen.accuracy.scores import Decode, score_tokens, totals
 from vllm_loadgen.benchmarks import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.facts.base import describe
 from vllm_loadgen.facts.inputs import Dataset, Model
+from vllm_loadgen.facts.records import read_frame
 from vllm_loadgen.facts.scores import Baseline, BaselineKey
 
 EMBEDDED = Path(str(resources.files("vllm_loadgen") / "embedded" / "baseline.json"))
+CURE = "Restore it, or make the baseline anew (vllm-loadgen baseline)."
+LOGPROB_DIGITS = 4
 PACKAGES = ("transformers", "torch", "tokenizers", "rouge_score", "nltk", "evaluate")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the reference engine answered, by sample.
+
+    Attributes:
+        tokens: ids. logprobs: natural logarithms, a token each; NaN where the token was not the
+            engine's own first choice.
+    """
+
+    tokens: list[list[int]]
+    logprobs: list[list[float]]
 
 
 def baseline_key(
@@ -39,16 +66,84 @@ def load_baseline(key: BaselineKey, path: Path = EMBEDDED) -> Baseline | None:
     """The stored baseline with exactly this key, or None.
 
     Raises:
-        BenchmarkError: if the file exists and is not a list of baselines.
+        BenchmarkError: if the file exists and is not a list of baselines, is of a later version,
+            or if this one's scores are not those of all its samples.
     """
-    return next((entry for entry in _read(path) if entry.key == key), None)
+    found = next((entry for entry in _read(path) if entry.key == key), None)
+    if found is not None and found.samples:
+        for name in ROUGE_NAMES:
+            scores = len(found.samples.get(name, []))
+            if scores != key.samples:
+                problem = f"{scores} {name} scores of {key.samples} samples: it was cut short"
+                raise BenchmarkError(f"{path} holds a baseline with {problem}. {CURE}")
+    return found
 
 
-def save_baseline(baseline: Baseline, path: Path) -> None:
-    """Add a baseline to the file, in place of one with the same key."""
-    others = [entry for entry in _read(path) if entry.key != baseline.key]
+def nearest(key: BaselineKey, path: Path = EMBEDDED) -> str:
+    """In what the stored baseline of the same weights that is nearest differs; empty if none is."""
+    names = [name for name in BaselineKey.model_fields if name != "weights_sha256"]
+    known = [entry.key for entry in _read(path) if entry.key.weights_sha256 == key.weights_sha256]
+    differ = [[name for name in names if getattr(k, name) != getattr(key, name)] for k in known]
+    return ", ".join(sorted(differ, key=len)[0]) if differ else ""
+
+
+def load_answers(baseline: Baseline, path: Path = EMBEDDED) -> Answers | None:
+    """The reference engine's answers; None of a baseline that was made without.
+
+    Args:
+        path: of the file that the baseline is in.
+
+    Raises:
+        BenchmarkError: if their file is missing, is not the one that was made with the baseline, or
+            is of other data.
+    """
+    if not baseline.answers_sha256:
+        return None
+    file = _answers_path(path, baseline.answers_sha256)
+    if not file.is_file():
+        raise BenchmarkError(f"{file} is missing, with the answers of a baseline. {CURE}")
+    if _sha256(file) != baseline.answers_sha256:
+        problem = "is not the file that its baseline was made with: cut short, or changed"
+        raise BenchmarkError(f"{file} {problem}. {CURE}")
+    frame = read_frame(file)
+    answers = Answers(*(list(map(list, frame[name])) for name in ("tokens", "logprobs")))
+    held, told = len(answers.tokens), baseline.key.samples
+    tokens, counted = sum(map(len, answers.tokens)), baseline.score.gen_tok_len
+    if (held, tokens) != (told, counted):
+        problem = f"{held} answers of {tokens} tokens, and its baseline {told} of {counted}"
+        raise BenchmarkError(f"{file} holds {problem}: it is of other data. {CURE}")
+    return answers
+
+
+def save_baseline(baseline: Baseline, answers: Answers, path: Path) -> None:
+    """Add a baseline to the file, in place of one with the same key, and its answers beside it."""
+    known = _read(path)
+    others = [entry for entry in known if entry.key != baseline.key]
+    baseline = baseline.model_copy(update={"answers_sha256": _save_answers(answers, path)})
     text = to_json([*others, baseline], indent=2, inf_nan_mode="null").decode()
     files.write_text(path, _lists_in_a_line(text) + "\n")
+    kept = {entry.answers_sha256 for entry in [*others, baseline]}
+    for sha in {entry.answers_sha256 for entry in known} - kept:
+        _answers_path(path, sha).unlink(missing_ok=True)
+
+
+def _save_answers(answers: Answers, path: Path) -> str:
+    """Write them as a table, a row a sample; returns its SHA-256."""
+    logprobs = [np.round(row, LOGPROB_DIGITS).astype(np.float32) for row in answers.logprobs]
+    tokens = [np.array(row, np.int32) for row in answers.tokens]
+    made = path.with_name(f"{path.stem}-new.parquet")
+    files.write_frame(made, pd.DataFrame({"tokens": tokens, "logprobs": logprobs}))
+    sha = _sha256(made)
+    made.replace(_answers_path(path, sha))
+    return sha
+
+
+def _answers_path(path: Path, sha256: str) -> Path:
+    return path.with_name(f"{path.stem}-{sha256[:12]}.parquet")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _lists_in_a_line(text: str) -> str:
@@ -61,9 +156,11 @@ def _read(path: Path) -> list[Baseline]:
         return []
     try:
         return TypeAdapter(list[Baseline]).validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        cure = "Restore it, or delete it and make them anew."
-        raise BenchmarkError(f"{path} holds no baselines. {cure}") from None
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    except ValidationError as error:
+        problem = f"{path} holds no baselines that this version reads ({describe(error)})"
+    raise BenchmarkError(f"{problem}. Restore it, or delete it and make them anew.")
 
 
 def make_baseline(
@@ -74,7 +171,7 @@ def make_baseline(
     key: BaselineKey,
     eos_token_ids: Sequence[int],
     batch_size: int = 8,
-) -> Baseline:
+) -> tuple[Baseline, Answers]:
     """Answer every prompt with transformers in float32, greedily, and score the answers.
 
     A CPU needs about 5 minutes for the embedded job.
@@ -88,8 +185,8 @@ def make_baseline(
     limits = key.max_new_tokens, key.min_new_tokens
     answers = generate(model_path, prompts, *limits, eos_token_ids, batch_size)
     seconds = (datetime.now(UTC) - begin).total_seconds()
-    scored = score_tokens(answers, references, decode)
-    return Baseline(
+    scored = score_tokens(answers.tokens, references, decode)
+    made = Baseline(
         key=key,
         score=totals(scored),
         samples={name: scored[name].round(6).tolist() for name in ROUGE_NAMES},
@@ -103,6 +200,7 @@ def make_baseline(
             "packages": {name: metadata.version(name) for name in PACKAGES},
         },
     )
+    return made, answers
 
 
 def generate(
@@ -112,8 +210,8 @@ def generate(
     min_new_tokens: int,
     eos_token_ids: Sequence[int],
     batch_size: int,
-) -> list[list[int]]:
-    """Answers as token ids, by prompt, each up to and with its end-of-text id if it has one."""
+) -> Answers:
+    """Answers by prompt, each up to and with its end-of-text id if it has one."""
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -127,10 +225,12 @@ def generate(
         min_new_tokens=min_new_tokens,
         eos_token_id=list(eos_token_ids) or None,
         pad_token_id=eos_token_ids[0] if eos_token_ids else 0,
+        output_logits=True,
+        return_dict_in_generate=True,
     )
     # Prompts of like length share a batch: little padding.
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    answers: list[list[int]] = [[] for _ in prompts]
+    answers = Answers([[] for _ in prompts], [[] for _ in prompts])
     with progress.bar(len(prompts), "Reference engine", unit="prompt") as shown:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
@@ -140,10 +240,30 @@ def generate(
                     input_ids=torch.tensor(ids, device=model.device),
                     attention_mask=torch.tensor(mask, device=model.device),
                 )
-            for index, row in zip(chosen, out[:, len(ids[0]) :].tolist(), strict=True):
-                answers[index] = _until_end(row, set(eos_token_ids))
+            tokens = out.sequences[:, len(ids[0]) :]
+            logprobs = _logprobs(out.logits, tokens)
+            for index, row, scored in zip(chosen, tokens.tolist(), logprobs, strict=True):
+                answers.tokens[index] = _until_end(row, set(eos_token_ids))
+                answers.logprobs[index] = scored[: len(answers.tokens[index])]
             shown.update(len(chosen))
     return answers
+
+
+def _logprobs(logits: Sequence[Any], tokens: Any) -> list[list[float]]:
+    """Log-probabilities of the tokens (answers, steps), before anything was forbidden.
+
+    NaN where another token was likelier: it was forbidden (the end of text before
+    ``min_new_tokens``), so this one is not the model's choice.
+
+    Args:
+        logits: a step each, (answers, vocabulary).
+    """
+    steps = []
+    for step, scores in enumerate(logits):
+        known = scores.float().log_softmax(-1)
+        own = known.gather(-1, tokens[:, step : step + 1])[:, 0]
+        steps.append(own.where(own >= known.amax(-1), math.nan).tolist())
+    return [list(row) for row in zip(*steps, strict=True)]
 
 
 def _padded(prompts: list[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:

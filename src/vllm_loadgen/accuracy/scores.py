@@ -18,6 +18,9 @@ Decode = Callable[[list[list[int]]], list[str]]
 BOOTSTRAPS = 2000
 LEVELS = {"99 %": 0.99, "99.9 %": 0.999}
 GEN_LEN_RANGE = (0.9, 1.1)
+# Four scores are looked at, and one alone fails a run: each has an interval so wide that in 95 of
+# 100 runs all four hold (Bonferroni).
+INTERVAL_LEVEL = 1 - 0.05 / len(ROUGE_NAMES)
 
 
 def score_samples(
@@ -45,10 +48,19 @@ def score_samples(
             f"{len(references)} references for {expected_samples} samples: "
             "score the log with the dataset of its run."
         )
+    tokens = answer_tokens(log_path, expected_samples, vocab_size)
+    return score_tokens(tokens, references, decode)
+
+
+def answer_tokens(log_path: Path, expected_samples: int, vocab_size: int) -> list[list[int]]:
+    """The ids of every sample's answer, by sample.
+
+    Raises:
+        BenchmarkError: if the log cannot be trusted (see accuracy_log) or is of other data.
+    """
     answers = read_accuracy_log(log_path)
     check_answers(answers, vocab_size, log_path)
-    answers = one_per_sample(answers, expected_samples, log_path)
-    return score_tokens([answer.tokens for answer in answers], references, decode)
+    return [answer.tokens for answer in one_per_sample(answers, expected_samples, log_path)]
 
 
 def score_tokens(
@@ -129,23 +141,58 @@ def official_verdict(score: Score, benchmark: Benchmark) -> AccuracyVerdict:
 
 
 def baseline_verdict(
-    score: Score, baseline: Baseline | None, samples: pd.DataFrame | None = None
+    score: Score,
+    baseline: Baseline | None,
+    samples: pd.DataFrame | None = None,
+    nearest: str = "",
 ) -> AccuracyVerdict:
     """PASS or FAIL against what the reference engine scores on this model and data.
+
+    INCONCLUSIVE where the samples cannot tell: the interval of a ROUGE ratio holds the limit, and
+    nothing else fails.
 
     Args:
         baseline: None if there is none for this model and data.
         samples: of ``score_samples``; with them each ROUGE ratio gets its interval.
+        nearest: in what the nearest baseline of this model differs, where there is none.
     """
     if baseline is None:
         against = "nothing: no baseline of this model and data is stored"
+        if nearest:
+            against += f" (that of this model has another {nearest})"
         return AccuracyVerdict(status="NO BASELINE", against=against)
     against = "the baseline (transformers, float32, greedy)"
     verdict = _verdict(score, baseline.score, against)
     if samples is None or not baseline.samples:
         return verdict
-    rows = (_with_interval(row, samples, baseline) for row in verdict.comparisons)
-    return verdict.model_copy(update={"comparisons": tuple(rows)})
+    rows = tuple(_with_interval(row, samples, baseline) for row in verdict.comparisons)
+    sure = [_surely_met(row) for row in rows]
+    known: dict[str, object] = {"comparisons": rows, "interval_level": INTERVAL_LEVEL}
+    if False in sure:
+        known["status"] = "FAIL"
+    elif None in sure:
+        known["status"] = "INCONCLUSIVE"
+        known["samples_needed"] = max(_samples_needed(row, len(samples)) for row in rows)
+    return verdict.model_copy(update=known)
+
+
+def _surely_met(row: Comparison) -> bool | None:
+    """Whether a metric keeps the 99 % limit; None if these samples cannot tell."""
+    if row.ratio_low is None or row.ratio_high is None:
+        return row.met
+    limit = LEVELS["99 %"]
+    return None if row.ratio_low < limit <= row.ratio_high else row.met
+
+
+def _samples_needed(row: Comparison, samples: int) -> int:
+    """With how many the interval of an engine that loses nothing would end above the limit.
+
+    Its width falls with the square root of their number.
+    """
+    if row.ratio_low is None or row.ratio_high is None:
+        return 0
+    half = (row.ratio_high - row.ratio_low) / 2
+    return math.ceil(samples * (half / (1 - LEVELS["99 %"])) ** 2)
 
 
 def _verdict(score: Score, reference: Score | ReferenceScore, against: str) -> AccuracyVerdict:
@@ -170,8 +217,8 @@ def _verdict(score: Score, reference: Score | ReferenceScore, against: str) -> A
 def _with_interval(row: Comparison, samples: pd.DataFrame, baseline: Baseline) -> Comparison:
     """A ROUGE comparison with how far chance may move its ratio over so few samples.
 
-    A 95 % interval of the ratio of the means, by the bootstrap over samples, run and baseline
-    paired by sample (Koehn, EMNLP 2004). The status does not change.
+    The interval of the ratio of the means, by the bootstrap over samples, run and baseline paired
+    by sample (Koehn, EMNLP 2004); none where a mean of the baseline may be 0.
     """
     if row.metric not in ROUGE_NAMES:
         return row
@@ -179,19 +226,34 @@ def _with_interval(row: Comparison, samples: pd.DataFrame, baseline: Baseline) -
     drawn = generator.integers(len(samples), size=(BOOTSTRAPS, len(samples)))
     actual = samples[row.metric].to_numpy()[drawn].mean(axis=1)
     reference = np.array(baseline.samples[row.metric])[drawn].mean(axis=1)
-    low, high = np.percentile(actual / reference, [2.5, 97.5])
+    if not reference.all():
+        return row
+    outside = (1 - INTERVAL_LEVEL) / 2
+    low, high = np.quantile(actual / reference, [outside, 1 - outside])
     return row.model_copy(update={"ratio_low": float(low), "ratio_high": float(high)})
 
 
 def chance(verdict: AccuracyVerdict) -> str:
-    """What the samples can and cannot tell of the ROUGE-1 ratio, as a sentence; may be empty."""
-    row = verdict.comparison("rouge1")
+    """What the samples can and cannot tell of a ROUGE ratio, as a sentence; may be empty.
+
+    Of the first that decided the verdict, or left it open.
+    """
+    known = [row for row in verdict.comparisons if row.ratio_low is not None]
+    wanted = {"FAIL": False, "INCONCLUSIVE": None}.get(verdict.status, True)
+    row = next((row for row in known if _surely_met(row) is wanted), next(iter(known), None))
     if row is None or row.ratio_low is None or row.ratio_high is None:
         return ""
     low, high, limit = row.ratio_low, row.ratio_high, LEVELS["99 %"]
-    text = f"The 95 % interval of the ROUGE-1 ratio over these samples is {low:.3f} to {high:.3f}"
+    text = (
+        f"The {verdict.interval_level * 100:.4g} % interval of the "
+        f"{row.metric.replace('rouge', 'ROUGE-')} ratio over these samples is {low:.3f} to "
+        f"{high:.3f}"
+    )
     if low < limit <= high:
-        return f"{text}: they are too few to tell a loss of 1 % from none."
+        text += ": they are too few to tell a loss of 1 % from none"
+        if needed := verdict.samples_needed:
+            text += f", which about {float(f'{needed:.2g}'):,.0f} samples like these would"
+        return f"{text}."
     return f"{text}, {'above' if low >= limit else 'below'} the limit of {limit} in either case."
 
 

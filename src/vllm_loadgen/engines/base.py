@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.facts.scores import TokenScores
 
 
 class Sink(Protocol):
@@ -54,6 +55,14 @@ class Engine(ABC):
         preempted (queries that lost their place in the KV cache at this step).
         """
         return {}
+
+    async def score(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores | None:
+        """How likely each token of an answer is after the prompt; None: this engine does not tell.
+
+        Raises:
+            ValueError: if it will not tell it of these, and goes on.
+        """
+        return None
 
     @abstractmethod
     async def stop(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.errors import EngineError, ParameterError
 from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.facts.scores import TokenScores
 from vllm_loadgen.params import RunParams
 
 # With DELTA outputs: the first token alone, then everything else in one piece.
@@ -119,6 +120,7 @@ class VllmEngine(Engine):
         self._tasks: set[asyncio.Task[None]] = set()
         self._steps = StepLog()
         self._llm: Any = None
+        self._scored = 0
 
     async def start(self) -> EngineFacts:
         set_environment(self._params)
@@ -201,6 +203,29 @@ class VllmEngine(Engine):
             sink.refuse(row, EngineError("the engine answered with no token at all"))
         else:
             sink.done(row, rest)
+
+    async def score(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores:
+        from vllm import SamplingParams
+
+        # Of a prompt vLLM tells each token's log-probability and the likeliest's.
+        asked = SamplingParams(max_tokens=1, prompt_logprobs=1, detokenize=False)
+        inputs = {"type": "token", "prompt_token_ids": [*prompt, *answer]}
+        self._scored += 1
+        known: Sequence[Any] = ()
+        try:
+            async for output in self._llm.generate(inputs, asked, f"score-{self._scored}"):
+                known = output.prompt_logprobs or known
+        except Exception as error:
+            if self._llm.errored:
+                raise
+            raise ValueError(str(error.__cause__ or error)) from error
+        if len(known) != len(prompt) + len(answer):
+            raise ValueError("vLLM told no log-probabilities of the prompt")
+        rows = list(zip(answer, known[len(prompt) :], strict=True))
+        logprobs = tuple(row[token].logprob for token, row in rows)
+        best = [max(other.logprob for other in row.values()) for _, row in rows]
+        chosen = (own >= most for own, most in zip(logprobs, best, strict=True))
+        return TokenScores(logprobs=logprobs, chosen=tuple(chosen))
 
     def steps(self) -> dict[str, Sequence[float]]:
         return self._steps.take()

@@ -7,7 +7,7 @@ from pydantic import Field, JsonValue
 
 from vllm_loadgen.facts.base import Facts, Number, Part
 
-AccuracyStatus = Literal["PASS", "FAIL", "NO BASELINE"]
+AccuracyStatus = Literal["PASS", "FAIL", "INCONCLUSIVE", "NO BASELINE"]
 
 
 class Score(Part):
@@ -26,7 +26,8 @@ class Comparison(Part):
     """One metric beside what is required of it; required is text such as ">= 38.3914".
 
     Attributes:
-        ratio_low, ratio_high: 95 % interval of the ratio over the samples; None if not known.
+        ratio_low, ratio_high: interval of the ratio over the samples, at the verdict's
+            ``interval_level``; None if not known.
     """
 
     metric: str
@@ -42,27 +43,101 @@ class Comparison(Part):
 
 
 class AccuracyVerdict(Part):
-    """PASS or FAIL at 99 %.
+    """PASS or FAIL at 99 %, or that the samples are too few to tell.
 
     Attributes:
-        against: whose score the reference is. levels: {"99 %": bool, "99.9 %": bool}.
+        against: whose score the reference is.
+        levels: {"99 %": bool, "99.9 %": bool}, by the scores as they are, chance or not.
+        interval_level: of each score's interval (0 to 1); the oldest files have 0.95.
+        samples_needed: with about so many an engine that loses nothing would be told from one
+            that loses 1 %; None unless INCONCLUSIVE.
     """
 
     status: AccuracyStatus
     against: str
     levels: dict[str, bool] = Field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
+    interval_level: float = 0.95
+    samples_needed: int | None = None
 
     def comparison(self, metric: str) -> Comparison | None:
         """The comparison of one metric."""
         return next((row for row in self.comparisons if row.metric == metric), None)
 
 
+class Estimate(Part):
+    """A figure with its 95 % interval; None for an interval that cannot be told."""
+
+    value: Number
+    low: float | None = None
+    high: float | None = None
+
+
+class TokenScores(Part):
+    """What an engine thinks of the tokens of an answer that it is given.
+
+    Attributes:
+        logprobs: natural logarithm of each token's probability, before any sampling.
+        chosen: whether no other token was likelier.
+    """
+
+    logprobs: tuple[Number, ...]
+    chosen: tuple[bool, ...]
+
+
+class Forced(Facts):
+    """forced.json: what the engine thinks of the reference engine's answers, by sample.
+
+    Attributes:
+        answers_sha256: of the baseline whose answers they are.
+        tokens: that the reference chose freely. agreed: at which the engine would choose as well.
+        logprob_difference: the sum over them, engine less reference, in nats.
+        duration_s: what it took. problem: why it could not be asked; empty if it was.
+    """
+
+    answers_sha256: str = ""
+    tokens: tuple[int, ...] = ()
+    agreed: tuple[int, ...] = ()
+    logprob_difference: tuple[Number, ...] = ()
+    duration_s: float = 0.0
+    problem: str = ""
+
+
+class Fidelity(Part):
+    """How near the engine's answers are to the reference engine's, token by token.
+
+    Attributes:
+        answers: compared. identical: of them, to the last token.
+        same_tokens_median: of the other answers, tokens before the first that differs; None if
+            there are no others.
+        forced_tokens: of the reference's answers, given to the engine; 0 if it was not asked.
+        agreement: share of them that the engine would choose as well (0 to 1).
+        logprob_difference: of them a token, engine less reference, in nats.
+        problem: why the engine was not asked; empty if it was.
+    """
+
+    answers: int
+    identical: int
+    same_tokens_median: float | None = None
+    forced_tokens: int = 0
+    agreement: Estimate | None = None
+    logprob_difference: Estimate | None = None
+    duration_s: float = 0.0
+    problem: str = ""
+
+
 class Accuracy(Facts):
-    """accuracy.json: the score of an accuracy test and its verdict."""
+    """accuracy.json: the score of an accuracy test and its verdict.
+
+    Attributes:
+        fidelity: None of a run without a baseline that holds answers.
+        no_fidelity: why there is none; empty in the oldest files.
+    """
 
     score: Score
     verdict: AccuracyVerdict
+    fidelity: Fidelity | None = None
+    no_fidelity: str = ""
 
 
 class Compliance(Facts):
@@ -91,16 +166,19 @@ class BaselineKey(Part):
     min_new_tokens: int
 
 
-class Baseline(Part):
+class Baseline(Facts):
     """What the reference engine scored.
 
     Attributes:
         samples: scores (0 to 1) of each sample by metric; empty in the oldest.
+        answers_sha256: of the file beside that holds the answers; empty in older ones, which have
+            none.
     """
 
     key: BaselineKey
     score: Score
     samples: dict[str, list[float]] = Field(default_factory=dict)
+    answers_sha256: str = ""
     provenance: dict[str, JsonValue]
 
 

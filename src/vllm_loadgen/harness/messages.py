@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.results import Mode, Status
+from vllm_loadgen.facts.scores import TokenScores
 from vllm_loadgen.params import RunParams
 
 
@@ -45,6 +46,20 @@ class RunTest:
 
 
 @dataclass(frozen=True)
+class ScoreTokens:
+    """Tell how likely answers are; answered by ``Progress`` now and then, and ``Scored``.
+
+    Attributes:
+        prompts, answers: token ids, by sample.
+        limit_s: some answers that take longer are not waited for.
+    """
+
+    prompts: list[list[int]] = field(repr=False)
+    answers: list[list[int]] = field(repr=False)
+    limit_s: float
+
+
+@dataclass(frozen=True)
 class Abort:
     """Give the test up; answered by the end of the process."""
 
@@ -54,7 +69,7 @@ class Stop:
     """End the process."""
 
 
-Command = Start | RunTest | Abort | Stop
+Command = Start | RunTest | ScoreTokens | Abort | Stop
 
 
 # Events -----------------------------------------------------------------------------------------
@@ -85,10 +100,18 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """How likely answers are, by sample, or why the engine does not tell; it stays loaded."""
+
+    answers: list[TokenScores] = field(repr=False)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Refused:
     """A command could not be carried out."""
 
     message: str
 
 
-Event = Ready | Progress | Ended | Refused
+Event = Ready | Progress | Ended | Scored | Refused

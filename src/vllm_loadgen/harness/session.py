@@ -25,6 +25,8 @@ from vllm_loadgen.harness.messages import (
     Ready,
     Refused,
     RunTest,
+    Scored,
+    ScoreTokens,
     Start,
     Stop,
 )
@@ -110,14 +112,36 @@ class Session:
         try:
             self._send(test)
             expected = expected_queries(params, len(prompts), mode)
-            self._follow(mode, expected, params.stall_timeout_s)
+            self._follow(f"{mode.capitalize()} run", expected, params.stall_timeout_s)
         except KeyboardInterrupt:
             # LoadGen cannot abort, so the process ends with the test; its records are kept.
             self._end(Abort(), ABORT_S)
             raise
 
-    def _follow(self, mode: Mode, expected: int, stall_s: float) -> None:
-        with progress.bar(expected, f"{mode.capitalize()} run") as shown:
+    def score(self, prompts: list[list[int]], answers: list[list[int]], stall_s: float) -> Scored:
+        """How likely the engine holds answers that it is given (see ``Engine.score``).
+
+        Raises:
+            EngineError: if the engine died, or stood still for ``stall_s``.
+            KeyboardInterrupt: after an interrupt, which ends the engine.
+        """
+        try:
+            self._send(ScoreTokens(prompts, answers, stall_s))
+            event = self._follow("Scoring the reference's answers", len(answers), stall_s)
+        except KeyboardInterrupt:
+            self._end(Abort(), ABORT_S)
+            raise
+        if not isinstance(event, Scored):
+            raise EngineError(f"the engine's process answered {event} out of turn.")
+        return event
+
+    def _follow(self, what: str, expected: int, stall_s: float) -> Event:
+        """Show progress until something else comes, which is returned.
+
+        Raises:
+            EngineError: if that is a failure.
+        """
+        with progress.bar(expected, what) as shown:
             begin = time.monotonic()
             while isinstance(event := self._receive(stall_s), Progress):
                 if event.issued > (shown.total or 0):
@@ -126,6 +150,7 @@ class Session:
                 shown.set_postfix_str(", ".join([f"{rate:.0f} tokens/s", *_running(event)]), False)
                 shown.update(event.done - shown.n)
         self._check(event)
+        return event
 
     def _send(self, command: Command) -> None:
         try:

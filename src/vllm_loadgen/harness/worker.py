@@ -30,6 +30,7 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.journal import JOURNAL
 from vllm_loadgen.facts.results import Result, WarmUp
+from vllm_loadgen.facts.scores import TokenScores
 from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.engine_log import position, unprepared
@@ -44,6 +45,8 @@ from vllm_loadgen.harness.messages import (
     Ready,
     Refused,
     RunTest,
+    Scored,
+    ScoreTokens,
     Start,
     Stop,
 )
@@ -57,6 +60,8 @@ from vllm_loadgen.params import RunParams
 T = TypeVar("T")
 LOOK_S = 0.5
 MOST_REASONS = 3
+# Answers that the engine is asked about at once: enough for its batch, and progress now and then.
+SCORED_AT_ONCE = 16
 
 
 class Worker:
@@ -98,6 +103,8 @@ class Worker:
             return Ready(self._facts)
         if isinstance(command, RunTest) and self._engine is not None and self._facts is not None:
             return self._run(command, self._engine, self._facts)
+        if isinstance(command, ScoreTokens) and self._engine is not None:
+            return self._score(command, self._engine)
         raise BenchmarkError(f"The engine's process was told {command} out of turn.")
 
     def _run(self, command: RunTest, engine: Engine, facts: EngineFacts) -> Ended:
@@ -167,6 +174,23 @@ class Worker:
 
         expected = expected_batch(params, len(prompts), command.mode, facts)
         return warm_up(ask, expected, params.warmup_queries, max_s, self._warm_to)
+
+    def _score(self, command: ScoreTokens, engine: Engine) -> Scored:
+        """How likely the engine holds answers, some at a time."""
+        pairs = list(zip(command.prompts, command.answers, strict=True))
+        told: list[TokenScores] = []
+        for begin in range(0, len(pairs), SCORED_AT_ONCE):
+            asked = score_all(engine, pairs[begin : begin + SCORED_AT_ONCE])
+            try:
+                found = self._on_loop(asked, "the scoring of answers", command.limit_s)
+            except ValueError as error:
+                return Scored([], f"the engine refused: {error}")
+            if not found:
+                return Scored([], "this engine does not tell how likely a token is")
+            told += found
+            tokens = sum(len(one.logprobs) for one in told)
+            self._pipe.send(Progress(len(pairs), len(told), tokens))
+        return Scored(told)
 
     def close(self) -> None:
         """Stop the engine; never hangs."""
@@ -254,6 +278,23 @@ def make_engine(params: RunParams, model_path: str) -> Engine:
     from vllm_loadgen.engines.vllm import VllmEngine
 
     return VllmEngine(params, model_path)
+
+
+async def score_all(
+    engine: Engine, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> list[TokenScores]:
+    """``Engine.score`` of prompts and answers at once; empty if the engine does not tell.
+
+    Raises:
+        ValueError: see ``Engine.score``.
+    """
+    asked = (engine.score(prompt, answer) for prompt, answer in pairs)
+    # All are waited for: none may still be at work when the next test begins.
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in found if isinstance(one, TokenScores)]
 
 
 def main() -> None:

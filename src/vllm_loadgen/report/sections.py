@@ -15,6 +15,7 @@ from vllm_loadgen.report import (
     plots_machine,
     plots_queries,
     plots_sweep,
+    quality,
     tables,
     text,
 )
@@ -27,6 +28,7 @@ from vllm_loadgen.rules.rule import Rule
 from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
+from vllm_loadgen.runs.quality import compared, tuned
 from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.sweep import sweep_table
 from vllm_loadgen.runs.tuning import tune_table
@@ -75,7 +77,7 @@ class Report:
 
     def accuracy(self) -> Section:
         """What the answers are worth."""
-        return Section(text.accuracy_text(self.run), tables.accuracy_table(self.run))
+        return quality.accuracy(self.run)
 
     def performance(self) -> Section:
         """The figures, and the test on one page, which is kept as a picture as well."""
@@ -165,6 +167,7 @@ class Report:
             *self._sweep(sweep),
             tuning,
             text.tuning_text(tuning),
+            *quality.beside_parts(tuned(self.run)),
         )
 
     def _sweep(self, sweep: pd.DataFrame) -> list[object]:
@@ -184,6 +187,7 @@ class Report:
             plots_compare.distributions(overlaid) if overlaid else None,
             text.plain(plots_compare.distributions_caption(overlaid)) if overlaid else None,
             compare.changed_table(others) if others else None,
+            *quality.beside_parts(compared(others)),
             compare.digest(self.run) if self._test else None,
         )
 

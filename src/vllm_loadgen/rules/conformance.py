@@ -339,12 +339,15 @@ def _accuracy_rule(params: RunParams, accuracy: Accuracy | None) -> Rule:
     if accuracy is None:
         return Rule("Accuracy", required, "not run", "not checked")
     met = {"PASS": True, "FAIL": False}.get(accuracy.verdict.status)
+    note = f"against {accuracy.verdict.against}"
+    if needed := accuracy.verdict.samples_needed:
+        note += f"; {needed:,} samples like these would decide it"
     rule = judged(
         "Accuracy",
         required,
         accuracy.verdict.status,
         met,
-        f"against {accuracy.verdict.against}",
+        note,
     )
     # The checker knows the official limits alone, whatever the run was judged against.
     complaints = tuple(

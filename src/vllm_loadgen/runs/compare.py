@@ -70,6 +70,8 @@ class Digest(Facts):
     runs: int = 1
     conditions: Conditions | None = None
     quantiles: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    # Where the run was read from; not sent with it.
+    folder: Path | None = Field(None, exclude=True)
 
     @field_validator("params")
     @classmethod
@@ -103,6 +105,7 @@ def digest(run: Run) -> Digest:
         runs=max(1, len(runs)),
         conditions=conditions_of(run),
         quantiles={name: _quantiles(test.latencies[name]) for name in LATENCIES},
+        folder=run.folder,
     )
 
 
@@ -178,7 +181,8 @@ def read_digest(name: str) -> Digest:
     for output in outputs:
         if isinstance(output, dict) and MIME in output:
             found = _received(output[MIME], name)
-            return found.model_copy(update={"name": found.name or path.stem})
+            # A folder that the sender names is none of ours.
+            return found.model_copy(update={"name": found.name or path.stem, "folder": None})
     cure = "execute perf.ipynb or analysis.ipynb and give that"
     raise ParameterError("runs", name, "holds no figures of a run", cure)
 

@@ -1,5 +1,6 @@
 """A run that measures: from parameters to a results folder, one test after another."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, get_args
@@ -7,18 +8,19 @@ from typing import Any, NoReturn, get_args
 import pandas as pd
 
 from vllm_loadgen import progress
-from vllm_loadgen.accuracy import baseline, scores
+from vllm_loadgen.accuracy import baseline, fidelity, scores
 from vllm_loadgen.analysis.roofline import multiplied_in
-from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.errors import EngineError, ParameterError
 from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
 from vllm_loadgen.facts.results import Mode, TestSummary
-from vllm_loadgen.facts.scores import Accuracy, Compliance, Score
+from vllm_loadgen.facts.scores import Accuracy, Compliance, Forced, Score
 from vllm_loadgen.files import write_frame, write_text
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.inputs import data, machine, models
 from vllm_loadgen.inputs.environment import environment
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.results.folders import find_file, portable_path
+from vllm_loadgen.redact import scrub
+from vllm_loadgen.results.folders import find_file, portable, portable_path
 from vllm_loadgen.results.identity import difference, identity, machine_identity
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
@@ -134,6 +136,8 @@ class LiveRun:
             raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
         params = self._asked(mode, changes)
         folder = self.folder / (name or mode)
+        # A baseline that is damaged is told before the test.
+        reference = self._reference() if mode == "accuracy" else None
         if self.folder.resolve() not in folder.resolve().parents:
             raise ParameterError("name", name, "leaves the run's folder", "give a plain name")
         with writing(self.folder):
@@ -150,7 +154,39 @@ class LiveRun:
                 self.session().run(params, self.samples.prompts, mode, folder, audit)
             test = Test.open(folder)
             self._note(name or mode, test.summary())
+            if reference is not None:
+                self._force(folder, *reference)
         return test
+
+    def _reference(self) -> tuple[baseline.Answers, str] | None:
+        """The reference engine's answers to this run's samples with their SHA-256, if stored."""
+        known = baseline.load_baseline(self._baseline_key())
+        answers = baseline.load_answers(known) if known else None
+        return (answers, known.answers_sha256) if known and answers else None
+
+    def _force(self, folder: Path, reference: baseline.Answers, sha256: str) -> None:
+        """Ask the loaded engine what it thinks of the reference's answers; writes forced.json.
+
+        Whatever comes of it, the accuracy test is whole; an engine that dies is loaded anew.
+        """
+        begin = time.monotonic()
+        answers = [
+            # vLLM takes no prompt that leaves no room for a token.
+            answer[: max(0, self.params.max_model_len - len(prompt) - 1)]
+            for prompt, answer in zip(self.samples.prompts, reference.tokens, strict=True)
+        ]
+        try:
+            limit_s = self.params.stall_timeout_s
+            told = self.session().score(self.samples.prompts, answers, limit_s)
+            problem = told.problem
+        except EngineError as error:
+            problem = f"the engine died of it: {str(error).splitlines()[0]}"
+        if problem:
+            asked = Forced(problem=portable(scrub(problem)))
+        else:
+            took_s = time.monotonic() - begin
+            asked = fidelity.forced(told.answers, reference, sha256, took_s)
+        asked.write(folder / fidelity.FORCED)
 
     def _answered_before(self, folder: Path, params: RunParams) -> dict[int, list[int]]:
         """What unfinished tests of this name have answered, if they were asked as this one is."""
@@ -266,27 +302,26 @@ class LiveRun:
         folder, test = self.folder / "accuracy", self.read().test("accuracy")
         if test.result.resumed_samples:
             resume.join_logs(test, self._answered_before(folder, test.params))
-        samples = scores.score_samples(
-            folder / "mlperf_log_accuracy.json",
-            self.samples.references,
-            self._decode,
-            len(self.samples),
-            len(self.tokenizer),
-        )
+        log = folder / "mlperf_log_accuracy.json"
+        answers = scores.answer_tokens(log, len(self.samples), len(self.tokenizer))
+        samples = scores.score_tokens(answers, self.samples.references, self._decode)
         score = scores.totals(samples)
+        known = baseline.load_baseline(self._baseline_key())
         if is_official(self.params, self.model, self.samples.facts):
             verdict = scores.official_verdict(score, self.params.rules)
         else:
-            known = baseline.load_baseline(self._baseline_key())
-            verdict = scores.baseline_verdict(score, known, samples)
-        Accuracy(score=score, verdict=verdict).write(folder / "accuracy.json")
+            nearest = baseline.nearest(self._baseline_key())
+            verdict = scores.baseline_verdict(score, known, samples, nearest)
+        found, why_not = fidelity.against_baseline(folder, answers, known)
+        accuracy = Accuracy(score=score, verdict=verdict, fidelity=found, no_fidelity=why_not)
+        accuracy.write(folder / "accuracy.json")
         write_frame(folder / "scores.parquet", samples.drop(columns="reference"))
         self._note("accuracy", TestSummary(score=score, verdict=verdict.status))
         return samples
 
     def make_baseline(self) -> Score:
         """Let the reference engine answer this run's samples; the result is stored for all runs."""
-        made = baseline.make_baseline(
+        made, answers = baseline.make_baseline(
             self.model_path,
             self.samples.prompts,
             self.samples.references,
@@ -294,7 +329,7 @@ class LiveRun:
             self._baseline_key(),
             self.model.eos_token_ids,
         )
-        baseline.save_baseline(made, baseline.EMBEDDED)
+        baseline.save_baseline(made, answers, baseline.EMBEDDED)
         return made.score
 
     def _baseline_key(self) -> baseline.BaselineKey:

@@ -1,0 +1,68 @@
+"""The answers of several runs beside those of one: of a tuning's variants, and of runs compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vllm_loadgen.accuracy.fidelity import FORCED
+from vllm_loadgen.accuracy.paired import Answered, Difference, difference
+from vllm_loadgen.facts.records import read_frame
+from vllm_loadgen.facts.scores import Forced, Variant
+from vllm_loadgen.results.run import Run
+from vllm_loadgen.runs.compare import Digest
+from vllm_loadgen.runs.tuning import VARIANT
+
+OTHER_DATA = "not compared: other data"
+NOT_SCORED = "no scored answers"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A run's answers beside the first run's; without a difference it says why."""
+
+    title: str
+    difference: Difference | None = None
+    problem: str = ""
+
+
+def tuned(run: Run) -> list[Beside]:
+    """The variants of a tuning beside the run as it is; empty without scored answers."""
+    paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
+    return beside([(Variant.read(path).title, Run.open(path.parent)) for path in paths])
+
+
+def compared(runs: Sequence[Digest]) -> list[Beside]:
+    """Runs that are compared beside the first; those that came in a notebook bring no answers."""
+    folders = [(run.name, run.folder) for run in runs if run.folder is not None]
+    if not folders or runs[0].folder is None:
+        return []
+    return beside([(name, Run.open(folder)) for name, folder in folders])
+
+
+def beside(runs: Sequence[tuple[str, Run]]) -> list[Beside]:
+    """All runs but the first beside the first, each by its title; empty if no two were scored."""
+    answered = [_answered(run) for _, run in runs]
+    if sum(one is not None for one in answered) < 2 or answered[0] is None:
+        return []
+    first, data = answered[0], _data(runs[0][1])
+    found = []
+    for (title, run), other in list(zip(runs, answered, strict=True))[1:]:
+        if other is None:
+            found.append(Beside(title, problem=NOT_SCORED))
+        elif _data(run) != data:
+            found.append(Beside(title, problem=OTHER_DATA))
+        else:
+            found.append(Beside(title, difference(first, other)))
+    return found
+
+
+def _answered(run: Run) -> Answered | None:
+    """What a run's accuracy test answered; None if it was not scored."""
+    folder = run.folder / "accuracy"
+    if run.accuracy is None or not (folder / "scores.parquet").is_file():
+        return None
+    samples = read_frame(folder / "scores.parquet")
+    return Answered(samples, Forced.read_if_there(folder / FORCED))
+
+
+def _data(run: Run) -> tuple[str, int]:
+    return run.dataset.checksum, run.dataset.samples

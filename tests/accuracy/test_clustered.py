@@ -1,0 +1,56 @@
+"""Intervals of shares and means by cluster: by hand, and by how often they hold the truth."""
+
+import math
+
+import numpy as np
+import pytest
+
+from vllm_loadgen.accuracy.clustered import mean, share, student_t
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(3, 3.182), (7, 2.365), (9, 2.262), (63, 1.998)])
+def test_student_t_is_that_of_the_tables(freedom, quantile):
+    assert student_t(freedom) == pytest.approx(quantile, abs=0.005)
+
+
+def test_clusters_of_one_length_are_a_mean_of_means():
+    found = mean([2.0, 4.0, 6.0, 8.0], [10, 10, 10, 10])
+    # Means 0.2, 0.4, 0.6, 0.8: their standard deviation is 0.2582, and 3.182 * 0.2582 / 2 = 0.4108.
+    assert found.value == 0.5
+    assert (found.low, found.high) == pytest.approx((0.0892, 0.9108), abs=0.001)
+
+
+def test_what_cannot_be_told_has_no_interval():
+    assert mean([1.0, 2.0, 3.0], [1, 1, 1]).low is None
+    assert math.isnan(share([], []).value)
+
+
+def test_a_share_of_all_is_not_called_certain():
+    found = share([100] * 64, [100] * 64)
+    assert (found.value, found.high) == (1, 1)
+    # 6,400 of 6,400, by Wilson: 6400 / (6400 + 1.998^2).
+    assert found.low == pytest.approx(0.99938, abs=1e-5)
+
+
+def test_tokens_that_hang_together_widen_the_interval():
+    apart = share([99] * 64, [100] * 64)
+    together = share([100] * 63 + [36], [100] * 64)
+    assert apart.value == together.value == 0.99
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+    assert 0 <= together.low < together.high <= 1
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02])
+def test_a_nominal_95_percent_covers_the_truth(spread):
+    """64 answers of 40 to 128 tokens, which agree at 95 %, more or less by answer."""
+    generator = np.random.default_rng(1)
+    hits = {"share": 0, "mean": 0}
+    for _ in range(1000):
+        lengths = generator.integers(40, 129, 64)
+        rates = 0.95 + spread * generator.choice([-1, 1], 64)
+        agreed = generator.binomial(lengths, rates)
+        for name, interval in (("share", share), ("mean", mean)):
+            found = interval(list(agreed), list(lengths))
+            hits[name] += found.low <= 0.95 <= found.high
+    assert min(hits.values()) >= 925, hits
+    assert max(hits.values()) <= 985, hits

@@ -1,0 +1,46 @@
+import pandas as pd
+import pytest
+
+from vllm_loadgen.accuracy.paired import Answered, difference
+from vllm_loadgen.facts.scores import Forced
+
+
+def answered(rouge1, forced=None):
+    frame = pd.DataFrame({"sample_index": range(len(rouge1)), "rouge1": rouge1})
+    frame["summary"] = [f"answer of {value}" for value in rouge1]
+    return Answered(frame, forced)
+
+
+def forced(agreed, **changes):
+    return Forced(**{"answers_sha256": "ab", "tokens": [10] * len(agreed), "agreed": agreed,
+                     "logprob_difference": [-one / 10 for one in agreed]} | changes)  # fmt: skip
+
+
+def test_pairs_take_the_spread_between_samples_out():
+    first = [0.1, 0.5, 0.9, 0.3] * 4
+    found = difference(answered(first), answered([value - 0.02 for value in first]))
+    assert found.rouge1.value == pytest.approx(-2)
+    assert (found.rouge1.low, found.rouge1.high) == pytest.approx((-2, -2))
+
+
+def test_the_answers_that_changed_most_stand_side_by_side():
+    change = difference(answered([0.1, 0.5, 0.4]), answered([0.2, 0.1, 0.4])).most_changed
+    assert (change.sample_index, change.before, change.after) == (1, 50, 10)
+    assert (change.answer_before, change.answer_after) == ("answer of 0.5", "answer of 0.1")
+    assert difference(answered([0.1]), answered([0.1])).most_changed is None
+
+
+def test_fidelity_is_paired_by_answer():
+    one, other = forced([10, 9, 10, 9]), forced([9, 8, 9, 8])
+    found = difference(answered([0.5] * 4, one), answered([0.5] * 4, other))
+    assert found.agreement.value == pytest.approx(-0.1)
+    assert found.agreement.low == pytest.approx(-0.1)
+    assert found.logprob.value == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    "other", [None, forced([9] * 4, problem="no"), forced([9] * 4, answers_sha256="cd")]
+)
+def test_fidelity_is_compared_of_the_same_answers_alone(other):
+    found = difference(answered([0.5] * 4, forced([10] * 4)), answered([0.5] * 4, other))
+    assert (found.agreement, found.logprob) == (None, None)
