@@ -96,6 +96,18 @@ def test_a_refused_query_of_an_accuracy_test_is_noted_without_an_answer(tmp_path
     assert found.records["done_ns"].notna().all()
 
 
+@pytest.mark.parametrize("value", [4, 128])
+def test_a_journal_of_which_a_byte_has_changed_can_be_read(tmp_path, loop, value):
+    sut = Sut(echo(loop), PROMPTS, loop)
+    with Journal(tmp_path, sut, lambda queries: None) as journal:
+        ask(sut, loop, [1], [0])
+        journal.note()
+    path, content = tmp_path / JOURNAL, (tmp_path / JOURNAL).read_bytes()
+    for at in range(800):  # the schema, and the head of the first piece
+        path.write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
+        assert len(read_journal(path).records) <= 1
+
+
 def test_no_journal_at_all(tmp_path):
     found = read_journal(tmp_path / JOURNAL)
     assert found.records.empty

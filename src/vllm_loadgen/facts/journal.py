@@ -69,7 +69,8 @@ def _whole_batches(path: Path) -> list[pa.RecordBatch]:
             for batch in stream:
                 batch.validate(full=True)
                 batches.append(batch)
-    except (OSError, ValueError):  # ArrowInvalid is one: here the process was killed
+    # Here the process was killed, or the file is damaged: it may ask for any type or much memory.
+    except (OSError, ValueError, MemoryError, pa.ArrowException):
         pass
     return [batch for batch in batches if _sound(batch)]
 
