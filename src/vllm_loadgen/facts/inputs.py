@@ -190,6 +190,8 @@ class EngineFacts(Facts):
 
     Attributes:
         options: what it was told, beside the model.
+        route: of a server, how it was asked. served_model: what it calls the model.
+        token_ids: who told the ids of an answer's tokens, in words; None: the engine itself.
     """
 
     engine: str
@@ -201,3 +203,6 @@ class EngineFacts(Facts):
     prefix_caching: bool | None = None
     max_model_len: int | None = None
     dtype: str | None = None
+    route: str | None = None
+    served_model: str | None = None
+    token_ids: str | None = None

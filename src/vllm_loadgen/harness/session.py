@@ -1,6 +1,7 @@
 """An engine that stays loaded: the caller's handle on the worker process."""
 
 import atexit
+import os
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ from vllm_loadgen.redact import environment_without_secrets
 
 ABORT_S = 5.0
 STOP_S = 20.0
+KEY_NAME = "OPENAI_API_KEY"
 GRACE_S = 10.0  # the worker is asked first whether its engine stands still
 
 
@@ -69,7 +71,8 @@ class Session:
             )
         theirs.close()
         atexit.register(self.close)
-        self._send(Start(params, str(model_path)))
+        key = os.environ.get(KEY_NAME, "") if params.engine == "openai" else ""
+        self._send(Start(params, str(model_path), key=key))
         try:
             with progress.ticking("Loading the engine"):
                 self.engine = self._ready(params.load_timeout_s)

@@ -14,6 +14,8 @@ import pynvml
 from vllm_loadgen.inputs.environment import gpu_handles
 
 INTERVAL_S = 1.0
+# How vLLM's processes call themselves that compute; its server's own is VLLM::APIServer.
+ENGINES = ("VLLM::EngineCore", "VLLM::Worker")
 # Why a GPU's clocks are below what was asked for, where that slows a run (nvml.h, "clocks event
 # reasons"); idle and application settings are no throttling.
 THROTTLING = (
@@ -65,10 +67,10 @@ class Telemetry:
 
         Returns:
             time_s since the start; cpu_share (of all cores, busy), own_cpu_share (of all cores,
-            by engine and harness), steal_share (taken by the hypervisor), 0 to 1; own_memory_gib
-            (resident); with GPUs gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w,
-            gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of all GPUs, as
-            far as they tell.
+            by engine and harness), steal_share (taken by the hypervisor), 0 to 1; front_cpu_cores
+            (cores busy with harness, server and vLLM's front end); own_memory_gib (resident); with
+            GPUs gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w, gpu_temperature_c and
+            gpu_throttled (0 or 1), each the most or the sum of all GPUs, as far as they tell.
         """
         return _since(pd.DataFrame(list(self._rows)), start_ns)  # a copy: the thread appends
 
@@ -90,23 +92,37 @@ class _Processes:
     """CPU time and memory of this process and all that it started."""
 
     def __init__(self) -> None:
-        self._spent_s = self._read()[0]
+        self._spent_s, self._front_s, _ = self._read()
+        self._read_at = time.monotonic()
 
-    def _read(self) -> tuple[float, float]:
+    def _read(self) -> tuple[float, float, float]:
+        """CPU seconds of all, CPU seconds of those that are no engine, and bytes."""
         process = psutil.Process()
-        spent_s = memory = 0.0
+        spent_s = front_s = memory = 0.0
         for member in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
                 times = member.cpu_times()
                 spent_s += times.user + times.system
                 memory += member.memory_info().rss
-        return spent_s, memory
+                if not _is_engine(member):
+                    front_s += times.user + times.system
+        return spent_s, front_s, memory
 
     def read(self, all_cores_s: float) -> dict[str, float]:
-        spent_s, memory = self._read()
+        spent_s, front_s, memory = self._read()
+        now = time.monotonic()
         share = (spent_s - self._spent_s) / all_cores_s if all_cores_s else 0.0
-        self._spent_s = spent_s
-        return {"own_cpu_share": share, "own_memory_gib": memory / 2**30}
+        front_cores = (front_s - self._front_s) / (now - self._read_at)
+        self._spent_s, self._front_s, self._read_at = spent_s, front_s, now
+        return {
+            "own_cpu_share": share,
+            "front_cpu_cores": front_cores,
+            "own_memory_gib": memory / 2**30,
+        }
+
+
+def _is_engine(process: psutil.Process) -> bool:
+    return any(part.startswith(ENGINES) for part in process.cmdline()[:1])
 
 
 def _total_s(times: Any) -> float:

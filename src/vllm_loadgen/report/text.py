@@ -64,6 +64,9 @@ def executive_summary(run: Run) -> str:
     devices = f"{machine.cpu.cores} cores of {machine.cpu.model}"
     if machine.gpus:
         devices = f"{len(machine.gpus)} x {machine.gpus[0].name}"
+    if run.params.engine == "openai":
+        asked = f"{count(len(run.params.base_url), 'server')}, asked from {devices}"
+        devices = asked if run.params.here else f"{asked}. The server's machine was not measured"
     text = [
         f"**{plain(model.name)}** ({model.parameters / 1e9:.3g} billion parameters, "
         f"{plain(model.dtype)}) "
@@ -164,6 +167,8 @@ def latency_text(test: Test) -> str:
 
 def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
     """The run compared with the machine's measured limits."""
+    if not run.params.here:
+        return "The server's machine was not measured, so nothing is said of its limits."
     if found is None and run.machine is None:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
     if found is None:
