@@ -122,6 +122,24 @@ def throughput_text(run: Run, test: Test) -> str:
     return " ".join(text)
 
 
+def cost_text(run: Run, test: Test) -> str:
+    """Price and energy of this rate, as far as they are known; empty if neither is."""
+    text = []
+    if price := test.price(run.params.price_per_hour):
+        text.append(
+            f"At {run.params.price_per_hour:g} an hour, a million output tokens at this rate cost "
+            f"{price.per_million_tokens:,.3g}, and {run.params.rules.samples:,} samples like these "
+            f"{price.per_run:,.3g}, in the same currency."
+        )
+    if energy := test.energy:
+        sources = " and ".join(f"{watts:,.0f} W ({name})" for name, watts in energy.watts.items())
+        text.append(
+            f"The machine took {sources} on average, idle parts included: "
+            f"{energy.joules_per_token:,.3g} J per output token, by what it measures of itself."
+        )
+    return " ".join(text)
+
+
 def _against_capacity(test: Test) -> str:
     """What the rate of a Server test says of the machine."""
     if not offered(test):
@@ -163,6 +181,13 @@ def latency_text(test: Test) -> str:
             "one."
         )
     return " ".join(text)
+
+
+def machine_text(run: Run) -> str:
+    """Whose machine is shown, where that is not the engine's."""
+    if run.params.here:
+        return ""
+    return "This is the client's machine: the server's was not measured."
 
 
 def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
@@ -234,6 +259,29 @@ def peak_text(run: Run) -> str:
     if not peak.highest_valid_qps:
         found = "No rate held in this search."
     return f"{found} {harness_limit(peak.probes)}".rstrip()
+
+
+def served_text(run: Run, table: pd.DataFrame) -> str:
+    """How to read both ways side by side; empty without them."""
+    if table.empty:
+        return ""
+    limits = (run.params.max_num_seqs, run.params.max_num_batched_tokens)
+    text = (
+        "What the server costs: the same test over HTTP, by vllm serve with the run's own options, "
+        "and in process. The front end is all that is not the engine core and its workers: LoadGen "
+        "and the SUT, and served the server and its client as well."
+    )
+    if run.params.engine_options.get("stream_interval") is None:
+        text += (
+            " Both give the first token and then the rest in one piece; a server that streams each "
+            "token (`engine_options: {stream_interval: 1}`) does more."
+        )
+    if run.params.scenario == "Offline" and None in limits:
+        text += (
+            " **Offline vLLM chooses larger batch limits in process than for its server**: set "
+            "max_num_seqs and max_num_batched_tokens to compare."
+        )
+    return text
 
 
 def tuning_text(tuning: pd.DataFrame) -> str:

@@ -13,6 +13,7 @@ from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.base import Facts
 from vllm_loadgen.results.folders import find_file
 from vllm_loadgen.results.run import Run
+from vllm_loadgen.runs.costs import COSTS, costs
 
 # An executed notebook carries its run's figures under this MIME type, shown by no front end.
 MIME = "application/vnd.vllm-loadgen.run+json"
@@ -35,7 +36,7 @@ class Digest(Facts):
 
     Attributes:
         name: of the run. params: its parameters. verdict: LoadGen's. rouge1: None if not scored.
-        figures: by the names of ``FIGURES``.
+        figures: by the names of ``FIGURES``, and of ``COSTS`` those that are known.
     """
 
     name: str
@@ -77,6 +78,8 @@ def digest(run: Run) -> Digest:
     for name in ("ttft_ms", "tpot_ms", "latency_ms"):
         interval = mean_interval(test.latencies[name])
         figures[name] = _known(getattr(test.metrics, name).mean, *interval)
+    found = costs(test, run.params.price_per_hour)
+    figures |= {name: (value, None, None) for name, value in found.items()}
     return Digest(
         name=run.folder.name,
         params=run.params.model_dump(mode="json"),
@@ -144,6 +147,9 @@ def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
             column[title] = _with_interval(run.figures[name], digits)
             if place:
                 column[title] += f" ({_difference(first.figures[name], run.figures[name])})"
+        for name, title in COSTS.items():
+            if any(name in one.figures for one in runs):
+                column[title] = _with_interval(run.figures.get(name, (None, None, None)), 3)
         column["ROUGE-1"] = "not scored" if run.rouge1 is None else f"{run.rouge1:.2f}"
     return pd.DataFrame(columns).rename_axis("Figure")
 

@@ -14,6 +14,7 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.scores import Variant
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.rules.conformance import engine_departures
+from vllm_loadgen.runs.costs import COSTS, costs
 from vllm_loadgen.runs.live import LiveRun
 
 VARIANT = "variant.json"
@@ -86,7 +87,8 @@ def tune_table(run: Run) -> pd.DataFrame:
 
     Returns:
         index variant; tokens_per_s, ci_low and ci_high (95 %, of tokens_per_s), ratio (to the
-        mean of both baselines), ttft_mean_ms, tpot_mean_ms, verdict, rouge1 (None if not asked),
+        mean of both baselines), ttft_mean_ms, tpot_mean_ms, the columns of ``COSTS`` that are
+        known, verdict, rouge1 (None if not asked),
         rules ("kept", or those that this variant breaks and the baseline does not), problem.
     """
     paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
@@ -98,6 +100,8 @@ def tune_table(run: Run) -> pd.DataFrame:
         return frame
     baselines = frame[frame.index.str.startswith("baseline")]
     frame.insert(3, "ratio", frame["tokens_per_s"] / baselines["tokens_per_s"].mean())
+    unknown = [name for name in COSTS if frame[name].isna().all()]
+    frame = frame.drop(columns=unknown)
     own = baselines["rules"].iloc[0]
     frame["rules"] = [", ".join(r for r in broken if r not in own) or "kept"
                       for broken in frame["rules"]]  # fmt: skip
@@ -105,7 +109,7 @@ def tune_table(run: Run) -> pd.DataFrame:
 
 
 def _row(variant: Run) -> dict[str, object]:
-    figures = ("tokens_per_s", "ci_low", "ci_high", "ttft_mean_ms", "tpot_mean_ms")
+    figures = ("tokens_per_s", "ci_low", "ci_high", "ttft_mean_ms", "tpot_mean_ms", *COSTS)
     row: dict[str, object] = dict.fromkeys(figures, math.nan)
     row |= {"verdict": "", "rouge1": None, "rules": []}
     if variant.finished("performance"):
@@ -116,6 +120,7 @@ def _row(variant: Run) -> dict[str, object]:
             "ttft_mean_ms": test.metrics.ttft_ms.mean,
             "tpot_mean_ms": test.metrics.tpot_ms.mean,
             "verdict": test.result.verdict,
+            **costs(test, variant.params.price_per_hour),
             "rules": [rule.rule for rule in engine_departures(variant.params)],
         }  # fmt: skip
     if variant.accuracy is not None:
