@@ -14,7 +14,8 @@ from vllm_loadgen.runs.served import compare_in_process
 
 def test_options_as_the_command_line_has_them():
     given = {"model": "a/b", "enable_prefix_caching": False, "enforce_eager": True, "seed": 0,
-             "max_num_seqs": None, "hf_overrides": {"a": 1}, "allowed": ["x", "y"]}  # fmt: skip
+             "max_num_seqs": None, "hf_overrides": {"a": 1}, "allowed": ["x", "y"],
+             "disable_log_stats": False}  # fmt: skip
     assert options(given) == [
         "--model", "a/b", "--no-enable-prefix-caching", "--enforce-eager", "--seed", "0",
         "--hf-overrides", '{"a": 1}', "--allowed", "x", "y",

@@ -18,6 +18,8 @@ from vllm_loadgen.params import RunParams
 
 HOST = "127.0.0.1"
 SERVER = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
+# Switches that the command line knows no way to set off, which they are.
+ONLY_ON = ("disable_log_stats", "aggregate_engine_logging")
 LOOK_S = 0.2
 STOP_S = 8.0  # the worker waits for 10 s
 
@@ -114,6 +116,8 @@ def options(args: Mapping[str, Any]) -> list[str]:
     words: list[str] = []
     for name, value in args.items():
         flag = name.replace("_", "-")
+        if name in ONLY_ON and not value:
+            continue
         if value is True or value is False:
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, dict):
