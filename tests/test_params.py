@@ -176,3 +176,65 @@ def test_no_parameter_holds_a_secret_of_the_environment(monkeypatch, name):
 def test_a_list_that_is_no_plain_yaml_is_one_error(text):
     with pytest.raises(ParameterError, match="is no list or mapping as YAML or JSON has them"):
         RunParams.from_dict({"sweep_qps": text})
+
+
+@pytest.mark.parametrize(
+    ("given", "urls"),
+    [
+        ("http://127.0.0.1:8000", ["http://127.0.0.1:8000"]),
+        ("http://host:8000/v1/", ["http://host:8000"]),
+        ("https://host/api/v1", ["https://host/api"]),
+        ("[http://a:1, http://b:2]", ["http://a:1", "http://b:2"]),
+        (["http://a:1", "http://b:2/"], ["http://a:1", "http://b:2"]),
+    ],
+)
+def test_servers_as_a_user_writes_them(given, urls):
+    params = RunParams.from_dict({"engine": "openai", "base_url": given})
+    assert params.base_url == urls
+    assert RunParams.from_dict(yaml.safe_load(params.to_yaml())) == params
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"engine": "openai"}, "base_url = .*names no server"),
+        ({"base_url": "http://a"}, "has no meaning with engine vllm"),
+        ({"served_model": "a"}, "served_model = 'a': has no meaning"),
+        ({"engine": "openai", "base_url": "host:8000"}, "base_url = .*no URL of the form"),
+        ({"engine": "openai", "base_url": "http://a b"}, "base_url = .*no URL"),
+        ({"engine": "openai", "base_url": "http://a:port"}, "base_url = .*no URL"),
+        ({"engine": "openai", "base_url": "ftp://a"}, "base_url = .*no URL"),
+        ({"engine": "openai", "base_url": "http://a?x=1"}, "give the server's address alone"),
+        ({"engine": "openai", "base_url": ["http://a", "http://a/v1"]}, "holds a URL twice"),
+        ({"engine": "openai", "base_url": "http://a", "max_num_seqs": 4}, "max_num_seqs = 4: bel"),
+        ({"engine": "openai", "base_url": "http://a", "tune": {"seed": [1]}}, "tune.seed"),
+        (
+            {"engine": "openai", "base_url": "http://a", "tune": {"max_num_seqs": [1]}},
+            "cannot be varied within a run. Take one of target_qps, concurrency",
+        ),
+        ({"engine": "echo", "serve": True}, "serve = True: starts no echo"),
+        ({"compare_in_process": True}, "nothing to compare with"),
+        ({"price_per_hour": 0}, "price_per_hour = 0"),
+    ],
+)
+def test_servers_that_cannot_be_asked(changes, words):
+    with pytest.raises(ParameterError, match=words):
+        RunParams.from_dict(changes)
+
+
+def test_a_password_in_a_url_stands_in_no_message():
+    url = "http://me:secret-word@host:8000"
+    with pytest.raises(ParameterError, match="holds a user or a password") as caught:
+        RunParams.from_dict({"engine": "openai", "base_url": url})
+    assert "secret-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("urls", "here"),
+    [
+        (["http://127.0.0.1:1", "http://localhost:2", "http://[::1]:3"], True),
+        (["http://127.0.0.1:1", "http://other:2"], False),
+    ],
+)
+def test_whether_a_server_is_this_machine(urls, here):
+    assert RunParams(engine="openai", base_url=urls).here is here

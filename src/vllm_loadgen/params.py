@@ -1,11 +1,13 @@
 """What a run is: typed, validated, and read from YAML or from a notebook's parameters cell."""
 
 import difflib
+import ipaddress
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -20,6 +22,13 @@ TUNABLE = (
     "tensor_parallel_size", "gpu_memory_utilization", "cpu_kv_cache_gib",
     "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
     "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
+)  # fmt: skip
+# What ``tune`` may vary of a server that somebody else has started.
+TUNABLE_SERVED = ("target_qps", "concurrency", "longest_first")
+# What such a server was started with, and no client can ask for.
+OF_THE_SERVER = (
+    "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
+    "quantization", "load_format", "enable_prefix_caching", "engine_options",
 )  # fmt: skip
 # LoadGen plans a test's queries before it starts, 72 bytes each here, and no system needs more.
 MOST_QUERIES = 50_000_000
@@ -134,8 +143,22 @@ class RunParams(BaseModel):
     )
 
     # The engine
-    engine: Literal["vllm", "echo"] = Field(
-        "vllm", description="vllm, or echo (fake answers, to test the harness)"
+    engine: Literal["vllm", "openai", "echo"] = Field(
+        "vllm",
+        description="vllm (in process), openai (a server that runs already), or echo (fake "
+        "answers, to test the harness)",
+    )
+    base_url: list[str] = Field(
+        [], description="openai: the server's URL, or a list of several that share the queries"
+    )
+    served_model: str = Field(
+        "", description="openai: what the server calls the model; empty: the only one it has"
+    )
+    serve: bool = Field(
+        False, description="vllm: start vllm serve with these options, and measure it over HTTP"
+    )
+    compare_in_process: bool = Field(
+        False, description="serve: make the performance test in process as well, side by side"
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
@@ -174,6 +197,9 @@ class RunParams(BaseModel):
     stall_timeout_s: int = Field(
         600, gt=0, description="an engine that owes answers and gives none for so long is dead, s"
     )
+    price_per_hour: float | None = Field(
+        None, gt=0, description="of all that serves, in your currency: gives the price of tokens"
+    )
 
     # Where it goes
     outputs: str = Field("outputs", description="folder of all runs")
@@ -181,6 +207,28 @@ class RunParams(BaseModel):
     run_name: str = Field(
         "", description="name of this run's folder; empty: made from time and model"
     )
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _read_urls(cls, value: Any) -> Any:
+        """One URL, or several; papermill's -p gives a list as text."""
+        read = cls._read_text(value)
+        return ([read] if read else []) if isinstance(read, str) else read
+
+    @field_validator("base_url")
+    @classmethod
+    def _plain_urls(cls, urls: list[str]) -> list[str]:
+        """Without what clients of OpenAI's append; each once."""
+        plain = [url.rstrip("/").removesuffix("/v1").rstrip("/") for url in urls]
+        for url in plain:
+            if "@" in url:  # the value may be a password, which no message shows
+                cure = "leave it out; a key goes into OPENAI_API_KEY in the environment"
+                raise ParameterError("base_url", "[secret]", "holds a user or a password", cure)
+            if problem := _url_problem(url):
+                raise ValueError(problem)
+        if len(set(plain)) < len(plain):
+            raise ValueError("holds a URL twice")
+        return plain
 
     @field_validator("sweep_qps", "sweep_concurrency", "tune", "engine_options", mode="before")
     @classmethod
@@ -202,6 +250,7 @@ class RunParams(BaseModel):
         self._check_questions()
         self._check_names()
         self._check_options()
+        self._check_server()
         self._check_tuning()
         return self
 
@@ -256,13 +305,32 @@ class RunParams(BaseModel):
                 cure = "set HF_TOKEN in the environment"
                 raise ParameterError(given, "[secret]", problem, cure)
 
+    def _check_server(self) -> None:
+        """What is asked over HTTP: a server that runs, or one that is started here."""
+        if self.engine == "openai":
+            if not self.base_url:
+                self._refuse("base_url", "names no server", "give one, as in http://host:8000")
+            for name in OF_THE_SERVER:
+                if getattr(self, name) != RunParams.model_fields[name].default:
+                    cure = "leave it out, and start the server with it"
+                    self._refuse(name, "belongs to the server, which runs already", cure)
+        for name in ("base_url", "served_model"):
+            if self.engine != "openai" and getattr(self, name):
+                problem = f"has no meaning with engine {self.engine}"
+                self._refuse(name, problem, "give engine openai, or leave it out")
+        if self.serve and self.engine != "vllm":
+            self._refuse("serve", f"starts no {self.engine}", "give engine vllm, or leave it out")
+        if self.compare_in_process and not self.serve:
+            self._refuse("compare_in_process", "has nothing to compare with", "give serve as well")
+
     def _check_tuning(self) -> None:
         """Only what may be varied is, and each value would do as a parameter."""
         others = self.model_dump(exclude={"tune"})
         for name, values in self.tune.items():
             given = f"tune.{name}"
-            if name not in TUNABLE:
-                cure = f"take one of {', '.join(TUNABLE)}"
+            tunable = TUNABLE_SERVED if self.engine == "openai" else TUNABLE
+            if name not in tunable:
+                cure = f"take one of {', '.join(tunable)}"
                 problem = "cannot be varied within a run"
                 raise ParameterError(given, values, problem, cure)
             for place, value in enumerate(values):
@@ -282,6 +350,11 @@ class RunParams(BaseModel):
     def rules(self) -> Benchmark:
         """The benchmark whose rules apply."""
         return BENCHMARKS[self.benchmark]
+
+    @property
+    def here(self) -> bool:
+        """Whether the engine runs on this machine, as far as the URLs tell."""
+        return all(is_loopback(url) for url in self.base_url)
 
     @property
     def rate(self) -> float:
@@ -363,6 +436,29 @@ def plain_yaml(text: str) -> Any:
     except Exception as error:  # of many types: "!!bool x" is a KeyError, "!!int ''" an IndexError
         raise ValueError(str(error) or type(error).__name__) from None
     return values
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL names this machine."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url_problem(url: str) -> str:
+    """Why a URL names no server; nothing if it does."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "holds what is no URL"
+    if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\]", url):
+        return "holds what is no URL of the form http://host:8000"
+    if parts.query or parts.fragment:
+        return "holds a ? or a #: give the server's address alone"
+    return ""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

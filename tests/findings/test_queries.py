@@ -1,5 +1,5 @@
 import pytest
-from helpers import RESULT, SETTINGS, imitated, make_records, seed_records
+from helpers import RESULT, SETTINGS, THREE, imitated, make_records, seed_records
 
 from vllm_loadgen.analysis.early_stopping import early_stopping_queries
 from vllm_loadgen.findings.finding import Finding, recommendations
@@ -206,3 +206,12 @@ def test_recommendations_are_the_actions_of_the_worst():
     assert recommendations([note, problem, silent]) == ["P: Do p."]
     assert recommendations([note, silent]) == ["N: Do n."]
     assert recommendations([silent]) == ["Nothing: no finding of this run asks for a change."]
+
+
+def test_refused_queries_are_told_of_an_invalid_run_too():
+    refused = {"queries": 3, "refused": 2, "refused_because": ["EngineError: it went away"]}
+    test = imitated(make_records(THREE), RESULT | refused)
+    (found,) = [one for one in query_findings(test) if "refused" in one.title]
+    assert found.evidence == "2 of 3 queries; its first reasons: EngineError: it went away"
+    others = query_findings(imitated(make_records(THREE)))
+    assert not [one for one in others if "refused" in one.title]

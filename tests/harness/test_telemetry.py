@@ -5,7 +5,7 @@ import pynvml
 import pytest
 
 from vllm_loadgen.harness import telemetry
-from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
+from vllm_loadgen.harness.telemetry import Rapl, Telemetry, steps_frame
 
 
 def test_samples_of_this_machine(monkeypatch):
@@ -24,6 +24,7 @@ def test_samples_of_this_machine(monkeypatch):
     assert frame["own_cpu_share"].mean() > 0
     assert frame["cpu_share"].between(-0.01, 1.01).all()
     assert frame["own_memory_gib"].between(0.01, 100).all()
+    assert frame["front_cpu_cores"].mean() > 0
 
 
 def test_a_gpus_samples(monkeypatch):
@@ -88,3 +89,53 @@ def test_what_a_gpu_does_not_tell_is_left_out_alone(monkeypatch):
     memory = type("M", (), {"used": 2**30})
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", lambda h: memory)
     assert telemetry.gpu_sample([1, 2]) == {"gpu_memory_gib": 2.0, "gpu_power_w": 3.0}
+
+
+def zone(root, name, kind, energy_uj, most_uj=1000):
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "name").write_text(f"{kind}\n")
+    (folder / "energy_uj").write_text(f"{energy_uj}\n")
+    (folder / "max_energy_range_uj").write_text(f"{most_uj}\n")
+
+
+def test_the_energy_of_the_cpu_packages_alone_and_over_a_wrap(tmp_path):
+    zone(tmp_path, "intel-rapl:0", "package-0", 900)
+    zone(tmp_path, "intel-rapl:1", "package-1", 100)
+    zone(tmp_path, "intel-rapl:2", "psys", 5)
+    zone(tmp_path, "intel-rapl:0:0", "dram", 5)
+    rapl = Rapl(tmp_path)
+    assert rapl.read() == {"cpu_energy_j": 0.0}
+    zone(tmp_path, "intel-rapl:0", "package-0", 50)  # over its end at 1000
+    zone(tmp_path, "intel-rapl:1", "package-1", 300)
+    zone(tmp_path, "intel-rapl:2", "psys", 900)
+    assert rapl.read() == {"cpu_energy_j": pytest.approx(350e-6)}
+    assert rapl.read() == {"cpu_energy_j": pytest.approx(350e-6)}
+
+
+def test_no_counter_of_energy_is_no_column(tmp_path):
+    assert Rapl(tmp_path).read() == {}
+    zone(tmp_path, "intel-rapl:0", "package-0", 900)
+    rapl = Rapl(tmp_path)
+    (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
+    assert rapl.read() == {}
+
+
+def test_a_gpus_counter_of_energy(monkeypatch):
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetTotalEnergyConsumption", lambda h: 2500 * h)
+    assert telemetry.gpu_sample([1, 2])["gpu_energy_j"] == 7.5
+
+
+@pytest.mark.parametrize(
+    ("command", "engine"),
+    [
+        (["VLLM::EngineCore"], True),
+        (["VLLM::Worker_TP0"], True),
+        (["VLLM::APIServer"], False),
+        (["python", "-m", "VLLM::EngineCore"], False),
+        ([], False),
+    ],
+)
+def test_which_processes_are_the_front_end(command, engine):
+    process = type("P", (), {"cmdline": lambda self: command})()
+    assert telemetry._is_engine(process) is engine

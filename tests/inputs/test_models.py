@@ -1,8 +1,10 @@
 import json
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from checkpoints import LLAMA
 
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.inputs import models
@@ -74,3 +76,28 @@ def test_end_of_text_ids_of_the_generation_config_win(tmp_path):
 def test_names_that_no_system_takes_are_no_models(name):
     with pytest.raises(ParameterError, match="model = "):
         models.resolve(name)
+
+
+def test_of_a_model_that_is_served_elsewhere_no_weights_are_fetched(monkeypatch, tmp_path):
+    asked = {}
+
+    def fetch(name, **given):
+        asked.update(given, name=name)
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    assert models.resolve("some/model", weights=False) == tmp_path
+    taken = asked["allow_patterns"]
+    names = ["config.json", "tokenizer.json", "tokenizer.model", "chat_template.jinja"]
+    assert all(any(fnmatch(name, pattern) for pattern in taken) for name in names)
+    weights = ["model-00001-of-00002.safetensors", "pytorch_model.bin", "consolidated.00.pth"]
+    assert not any(fnmatch(name, pattern) for name in weights for pattern in taken)
+    models.resolve("some/model")
+    assert asked["allow_patterns"] is None
+
+
+def test_a_folder_without_weights_is_described_by_its_shape(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    model = models.describe("m", tmp_path, "bfloat16")
+    assert model.parameters > 0
+    assert model.weights_sha256 == {}

@@ -13,7 +13,7 @@ from helpers import imitated, make_records, write_facts, write_test
 
 from vllm_loadgen import Run, RunParams
 from vllm_loadgen.benchmarks import CNN_EVAL_5000_SHA256, CNN_EVAL_SHA256, LLAMA_3_1_8B
-from vllm_loadgen.facts.inputs import Dataset, Model
+from vllm_loadgen.facts.inputs import Dataset, EngineFacts, Model
 from vllm_loadgen.facts.scores import Accuracy
 from vllm_loadgen.rules import conformance, verdict
 from vllm_loadgen.rules.options import HARMLESS
@@ -138,6 +138,27 @@ def departing(rules: Rules) -> Departing:
 def test_an_official_run_departs_from_nothing(rules: Rules, departing: Departing) -> None:
     assert {rule.status for rule in rules().values()} == {"met"}
     assert departing() == set()
+
+
+def test_what_a_server_does_not_tell_is_not_checked(rules: Rules) -> None:
+    served = {"params": params(engine="openai", base_url="http://a"), "model": {"sha256": {}}}
+    found = rules(**served)
+    unknown = {"Model", "Weights", "Prefix caching", "Decoding", "Engine options"}
+    assert {name for name, rule in found.items() if rule.status == "not checked"} == unknown
+    assert all(found[name].note for name in unknown)
+    assert not [name for name, rule in found.items() if rule.status == "departs"]
+    title = verdict.title("VALID", list(found.values()))
+    assert "weights that the server runs not checked" in title
+    shape = {"model": {"sha256": {}, "hidden_size": 576}}
+    assert rules(**served | shape)["Model"].status == "departs"
+
+
+def test_a_server_that_takes_no_least_length_was_not_asked_for_it() -> None:
+    asked = params(engine="openai", base_url="http://a")
+    for options, status in (({"max_tokens": 128}, "not checked"), ({"min_tokens": 1}, "met")):
+        facts = EngineFacts(engine="openai", options=options)
+        found = {rule.rule: rule for rule in conformance._how_the_engine_answers(asked, facts)}
+        assert found["Shortest answer"].status == status
 
 
 def test_an_official_offline_run_departs_from_nothing(rules: Rules, departing: Departing) -> None:

@@ -76,3 +76,9 @@ def test_interactive_on_cpus_has_no_result_to_compare_with():
 def test_the_edge_has_no_published_result():
     params = RunParams(benchmark="llama3_1-8b-edge", scenario="Offline")
     assert "no published result is known" in published.comparison(params, 1.0, 1, [])
+
+
+def test_a_servers_accelerators_are_not_known():
+    served = SERVER.changed(engine="openai", base_url="http://a")
+    text = published.comparison(served, 5104.0, 1, [SHORT])
+    assert text.endswith("accelerators: those of the server are not known.")

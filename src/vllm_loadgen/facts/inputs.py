@@ -193,6 +193,8 @@ class EngineFacts(Facts):
             where it tells; a structure is left out.
         load_s: until it could be asked; compile_s: of it; None: not compiled, or not told.
         kv_cache_tokens: that its KV cache has room for, in each copy of the engine.
+        route: of a server, how it was asked. served_model: what it calls the model.
+        token_ids: who told the ids of an answer's tokens, in words; None: the engine itself.
     """
 
     engine: str
@@ -208,3 +210,6 @@ class EngineFacts(Facts):
     prefix_caching: bool | None = None
     max_model_len: int | None = None
     dtype: str | None = None
+    route: str | None = None
+    served_model: str | None = None
+    token_ids: str | None = None

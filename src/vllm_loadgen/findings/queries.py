@@ -28,6 +28,7 @@ def query_findings(test: Test, impossible: Sequence[str] = ()) -> list[Finding]:
         return [Finding("problem", "No query was issued", evidence, "Run it again.")]
     found = [
         validity.errors(test),
+        validity.refusals(test),
         _unfinished(test),
         _impossible(impossible),
         _overload(test),

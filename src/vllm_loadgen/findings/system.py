@@ -10,6 +10,7 @@ SMALL_CACHE_SHARE = 0.5
 # Of all cores: below it, other programs hardly move a result.
 NEIGHBOUR_SHARE = 0.05
 THROTTLED_SHARE = 0.1
+NEIGHBOUR = "A noisy neighbour"
 
 
 def system_findings(steps: pd.DataFrame, telemetry: pd.DataFrame) -> list[Finding]:
@@ -58,7 +59,7 @@ def _neighbour(telemetry: pd.DataFrame) -> Finding | None:
         return None
     return Finding(
         "problem",
-        "A noisy neighbour",
+        NEIGHBOUR,
         f"other programs used {other:.0%} of the cores on average and the hypervisor took "
         f"{stolen:.0%}",
         "Stop what else runs on this machine, and run again.",

@@ -26,6 +26,20 @@ def errors(test: Test) -> Finding | None:
     )
 
 
+def refusals(test: Test) -> Finding | None:
+    """Queries that the engine would not answer, whatever else makes a test invalid."""
+    result = test.result
+    if not result.refused:
+        return None
+    return Finding(
+        "problem",
+        "The engine refused queries",
+        f"{result.refused} of {count(result.queries, 'query')}; its first reasons: "
+        + "; ".join(reason[:200] for reason in result.refused_because),
+        "Remove the cause and run again: such a run is never valid.",
+    )
+
+
 def limit(test: Test, name: str) -> Finding | None:
     """Whether "ttft" or "tpot" keeps its limit, at the percentile that LoadGen judges by."""
     load, values = test.load, test.latencies[f"{name}_ms"]

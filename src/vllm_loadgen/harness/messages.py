@@ -22,6 +22,8 @@ class Start:
     params: RunParams
     model_path: str
     log: Path
+    # For the server that is asked. The worker's environment has none, so that no log shows one.
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """An engine that stays loaded: the caller's handle on the worker process."""
 
 import atexit
+import os
 import subprocess
 import sys
 import time
@@ -36,6 +37,7 @@ from vllm_loadgen.redact import environment_without_secrets
 
 ABORT_S = 5.0
 STOP_S = 20.0
+KEY_NAME = "OPENAI_API_KEY"
 GRACE_S = 10.0  # the worker is asked first whether its engine stands still
 
 
@@ -72,7 +74,8 @@ class Session:
             )
         theirs.close()
         atexit.register(self.close)
-        self._send(Start(params, str(model_path), log.resolve()))
+        key = os.environ.get(KEY_NAME, "") if params.engine == "openai" else ""
+        self._send(Start(params, str(model_path), log.resolve(), key))
         try:
             with progress.ticking("Loading the engine"):
                 facts = self._ready(params.load_timeout_s)

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ import pynvml
 from vllm_loadgen.inputs.environment import gpu_handles
 
 INTERVAL_S = 1.0
+POWERCAP = Path("/sys/class/powercap")
+# How vLLM's processes call themselves that compute; its server's own is VLLM::APIServer.
+ENGINES = ("VLLM::EngineCore", "VLLM::Worker")
 # Why a GPU's clocks are below what was asked for, where that slows a run (nvml.h, "clocks event
 # reasons"); idle and application settings are no throttling.
 THROTTLING = (
@@ -47,12 +51,13 @@ class Telemetry:
         self._thread.join()
 
     def _sample(self) -> None:
-        own, before = _Processes(), psutil.cpu_times()
+        own, rapl, before = _Processes(), Rapl(), psutil.cpu_times()
         with gpu_handles(self._devices) as gpus:
             while not self._stop.wait(INTERVAL_S):
                 now = psutil.cpu_times()
                 row = {"monotonic_ns": time.monotonic_ns(), **_cpu_shares(before, now)}
                 row |= own.read(_total_s(now) - _total_s(before))
+                row |= rapl.read()
                 row |= gpu_sample(gpus)
                 self._rows.append(row)
                 before = now
@@ -65,10 +70,12 @@ class Telemetry:
 
         Returns:
             time_s since the start; cpu_share (of all cores, busy), own_cpu_share (of all cores,
-            by engine and harness), steal_share (taken by the hypervisor), 0 to 1; own_memory_gib
-            (resident); with GPUs gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w,
-            gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of all GPUs, as
-            far as they tell.
+            by engine and harness), steal_share (taken by the hypervisor), 0 to 1; front_cpu_cores
+            (cores busy with harness, server and vLLM's front end); own_memory_gib (resident);
+            where it can be read cpu_energy_j (of the CPU packages, since the first look); with GPUs
+            gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w, gpu_energy_j (since the driver
+            was loaded), gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of
+            all GPUs, as far as they tell.
         """
         return _since(pd.DataFrame(list(self._rows)), start_ns)  # a copy: the thread appends
 
@@ -90,23 +97,68 @@ class _Processes:
     """CPU time and memory of this process and all that it started."""
 
     def __init__(self) -> None:
-        self._spent_s = self._read()[0]
+        self._spent_s, self._front_s, _ = self._read()
+        self._read_at = time.monotonic()
 
-    def _read(self) -> tuple[float, float]:
+    def _read(self) -> tuple[float, float, float]:
+        """CPU seconds of all, CPU seconds of those that are no engine, and bytes."""
         process = psutil.Process()
-        spent_s = memory = 0.0
+        spent_s = front_s = memory = 0.0
         for member in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
                 times = member.cpu_times()
                 spent_s += times.user + times.system
                 memory += member.memory_info().rss
-        return spent_s, memory
+                if not _is_engine(member):
+                    front_s += times.user + times.system
+        return spent_s, front_s, memory
 
     def read(self, all_cores_s: float) -> dict[str, float]:
-        spent_s, memory = self._read()
+        spent_s, front_s, memory = self._read()
+        now = time.monotonic()
         share = (spent_s - self._spent_s) / all_cores_s if all_cores_s else 0.0
-        self._spent_s = spent_s
-        return {"own_cpu_share": share, "own_memory_gib": memory / 2**30}
+        front_cores = (front_s - self._front_s) / (now - self._read_at)
+        self._spent_s, self._front_s, self._read_at = spent_s, front_s, now
+        return {
+            "own_cpu_share": share,
+            "front_cpu_cores": front_cores,
+            "own_memory_gib": memory / 2**30,
+        }
+
+
+def _is_engine(process: psutil.Process) -> bool:
+    return any(part.startswith(ENGINES) for part in process.cmdline()[:1])
+
+
+class Rapl:
+    """The energy counters of the CPU packages (Linux's powercap), which wrap around.
+
+    Without those of memory and of the whole platform. Most systems let only root read them.
+    """
+
+    def __init__(self, root: Path = POWERCAP) -> None:
+        self._spent_uj = 0
+        self._last: dict[Path, int] = {}
+        for zone in sorted(root.glob("intel-rapl:*")):  # AMD's are called so, too
+            with suppress(OSError, ValueError):
+                if (zone / "name").read_text().startswith("package"):
+                    self._last[zone] = _number(zone / "energy_uj")
+
+    def read(self) -> dict[str, float]:
+        """cpu_energy_j since the first look; empty if there is no counter."""
+        try:
+            for zone, before in self._last.items():
+                now = _number(zone / "energy_uj")
+                wrapped = _number(zone / "max_energy_range_uj") if now < before else 0
+                self._spent_uj += now - before + wrapped
+                self._last[zone] = now
+        except (OSError, ValueError):
+            self._last = {}  # it is not the whole any more
+        return {"cpu_energy_j": self._spent_uj / 1e6} if self._last else {}
+
+
+def _number(file: Path) -> int:
+    return int(file.read_text())
 
 
 def _total_s(times: Any) -> float:
@@ -132,6 +184,9 @@ def gpu_sample(handles: Sequence[Any]) -> dict[str, float]:
         "gpu_share": lambda: max(ask.nvmlDeviceGetUtilizationRates(h).gpu for h in handles) / 100,
         "gpu_memory_gib": lambda: sum(ask.nvmlDeviceGetMemoryInfo(h).used for h in handles) / 2**30,
         "gpu_power_w": lambda: sum(ask.nvmlDeviceGetPowerUsage(h) for h in handles) / 1e3,
+        "gpu_energy_j": lambda: (
+            sum(ask.nvmlDeviceGetTotalEnergyConsumption(h) for h in handles) / 1e3
+        ),
         "gpu_temperature_c": lambda: max(ask.nvmlDeviceGetTemperature(h, 0) for h in handles),
         "gpu_throttled": lambda: float(
             any(ask.nvmlDeviceGetCurrentClocksThrottleReasons(h) & THROTTLING for h in handles)

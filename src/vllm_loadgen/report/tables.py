@@ -14,10 +14,13 @@ from vllm_loadgen.results.test import Test
 CONFIGURATION = (
     "model", "model_revision", "dataset", "num_samples", "chat_template", "benchmark", "scenario",
     "target_qps", "target_latency_ms", "min_duration_ms", "min_query_count",
-    "target_latency_percentile", "max_new_tokens", "dtype", "max_model_len",
-    "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
-    "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
+    "target_latency_percentile", "max_new_tokens", "base_url", "served_model",
+    "dtype", "max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens",
+    "enforce_eager", "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching",
+    "engine_options",
 )  # fmt: skip
+# What is told of a server that was asked over HTTP.
+SERVED = {"route": "asked by", "token_ids": "token ids given by"}
 # Shown of a model in setup.ipynb.
 SHAPE = (
     "name", "architecture", "parameters", "active_parameters", "weight_bytes", "dtype",
@@ -160,8 +163,11 @@ def configuration_table(run: Run) -> pd.DataFrame:
             getattr(run.params, name),
             made.get(name, getattr(run.engine, name, None)),
         )
-        if given not in (None, {}, "") or effective is not None:
+        if given not in (None, {}, [], "") or effective is not None:
             rows[name] = {"given": given, "effective": "" if effective is None else effective}
+    for name in ("route", "token_ids"):
+        if run.engine is not None and (told := getattr(run.engine, name)):
+            rows[SERVED[name]] = {"given": "", "effective": told}
     return pd.DataFrame(rows).T.fillna("").rename_axis("Parameter")
 
 

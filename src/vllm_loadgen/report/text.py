@@ -73,6 +73,9 @@ def executive_summary(run: Run) -> str:
     devices = f"{machine.cpu.cores} cores of {machine.cpu.model}"
     if machine.gpus:
         devices = f"{len(machine.gpus)} x {machine.gpus[0].name}"
+    if run.params.engine == "openai":
+        asked = f"{count(len(run.params.base_url), 'server')}, asked from {devices}"
+        devices = asked if run.params.here else f"{asked}. The server's machine was not measured"
     text = [
         f"**{plain(model.name)}** ({model.parameters / 1e9:.3g} billion parameters, "
         f"{plain(model.dtype)}) "
@@ -165,6 +168,24 @@ def throughput_text(run: Run, test: Test) -> str:
     return " ".join(text)
 
 
+def cost_text(run: Run, test: Test) -> str:
+    """Price and energy of this rate, as far as they are known; empty if neither is."""
+    text = []
+    if price := test.price(run.params.price_per_hour):
+        text.append(
+            f"At {run.params.price_per_hour:g} an hour, a million output tokens at this rate cost "
+            f"{price.per_million_tokens:,.3g}, and {run.params.rules.samples:,} samples like these "
+            f"{price.per_run:,.3g}, in the same currency."
+        )
+    if energy := test.energy:
+        sources = " and ".join(f"{watts:,.0f} W ({name})" for name, watts in energy.watts.items())
+        text.append(
+            f"The machine took {sources} on average, idle parts included: "
+            f"{energy.joules_per_token:,.3g} J per output token, by what it measures of itself."
+        )
+    return " ".join(text)
+
+
 def _against_capacity(test: Test) -> str:
     """What the rate of a Server test says of the machine."""
     if not offered(test):
@@ -237,8 +258,17 @@ def latency_text(test: Test) -> str:
     return " ".join(text)
 
 
+def machine_text(run: Run) -> str:
+    """Whose machine is shown, where that is not the engine's."""
+    if run.params.here:
+        return ""
+    return "This is the client's machine: the server's was not measured."
+
+
 def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
     """The run compared with the machine's measured limits."""
+    if not run.params.here:
+        return "The server's machine was not measured, so nothing is said of its limits."
     if found is None and run.machine is None:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
     if found is None:
@@ -317,6 +347,29 @@ def peak_text(run: Run) -> str:
     if not peak.highest_valid_qps:
         found = "No rate held in this search."
     return f"{found} {harness_limit(peak.probes)}".rstrip()
+
+
+def served_text(run: Run, table: pd.DataFrame) -> str:
+    """How to read both ways side by side; empty without them."""
+    if table.empty:
+        return ""
+    limits = (run.params.max_num_seqs, run.params.max_num_batched_tokens)
+    text = (
+        "What the server costs: the same test over HTTP, by vllm serve with the run's own options, "
+        "and in process. The front end is all that is not the engine core and its workers: LoadGen "
+        "and the SUT, and served the server and its client as well."
+    )
+    if run.params.engine_options.get("stream_interval") is None:
+        text += (
+            " Both give the first token and then the rest in one piece; a server that streams each "
+            "token (`engine_options: {stream_interval: 1}`) does more."
+        )
+    if run.params.scenario == "Offline" and None in limits:
+        text += (
+            " **Offline vLLM chooses larger batch limits in process than for its server**: set "
+            "max_num_seqs and max_num_batched_tokens to compare."
+        )
+    return text
 
 
 def tuning_text(tuning: pd.DataFrame) -> str:

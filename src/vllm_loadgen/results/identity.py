@@ -17,7 +17,7 @@ Identity = Mapping[str, object]
 NO_MATTER = {
     "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "repeats",
     "compliance", "model", "model_revision", "dataset", "num_samples", "load_timeout_s",
-    "stall_timeout_s", "dataset_sha256",
+    "stall_timeout_s", "dataset_sha256", "compare_in_process", "price_per_hour",
 }  # fmt: skip
 # What LoadGen asks of a performance test alone.
 NOT_OF_ACCURACY = {
@@ -37,6 +37,7 @@ def identity(
     asked = params.model_dump(exclude=left_out)
     return {
         **asked,
+        "base_url": sorted(params.base_url),  # in any order they are the same servers
         "model's weights": [f"{name} {sha[:12]}" for name, sha in model.weights_sha256.items()],
         "dtype": model.dtype,
         "dataset's checksum": dataset.checksum,

@@ -182,7 +182,7 @@ class Run:
     @cached_property
     def roofline(self) -> roofline.Roofline | None:
         """How near the performance test came to the machine's limits; None if not measured."""
-        if self.performance is None:
+        if self.performance is None or not self.params.here:
             return None
         return roofline.roofline(
             self.model,
@@ -198,7 +198,7 @@ class Run:
     @cached_property
     def impossible(self) -> list[str]:
         """Figures of the performance test above what the machine's limits allow, as sentences."""
-        if self.performance is None:
+        if self.performance is None or not self.params.here:
             return []
         return roofline.impossible(
             self.model,

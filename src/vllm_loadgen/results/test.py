@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vllm_loadgen.analysis import early_stopping, intervals
+from vllm_loadgen.analysis.cost import Energy, Price, energy_of, price_of
 from vllm_loadgen.analysis.load import Load, load_of, load_over_time
 from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics, metrics_table
 from vllm_loadgen.analysis.steady import NotSteady, Steady, steady_state
@@ -128,6 +129,16 @@ class Test:
     def tokens_per_s_interval(self) -> tuple[float, float]:
         """95 % interval of the output tokens/s."""
         return intervals.tokens_per_s_interval(self.latencies)
+
+    @cached_property
+    def energy(self) -> Energy | None:
+        """Power and energy of this machine; None if not measured, or if another one answered."""
+        return energy_of(self.telemetry, self.metrics.tokens_per_s) if self.params.here else None
+
+    def price(self, per_hour: float | None) -> Price | None:
+        """What its rate costs at this price of an hour; None without."""
+        rates = self.metrics.tokens_per_s, self.metrics.samples_per_s
+        return price_of(per_hour, *rates, self.params.rules.samples)
 
     @cached_property
     def limits_ms(self) -> dict[str, float]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from vllm_loadgen.accuracy.scores import official_verdict
 from vllm_loadgen.benchmarks import REFERENCE_INSTRUCTION
-from vllm_loadgen.facts.inputs import Dataset, Model
+from vllm_loadgen.facts.inputs import Dataset, EngineFacts, Model
 from vllm_loadgen.facts.results import EffectiveSettings, Result
 from vllm_loadgen.facts.scores import Accuracy
 from vllm_loadgen.harness import loadgen
@@ -12,7 +12,7 @@ from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.rules import test06
 from vllm_loadgen.rules.options import departing_options
-from vllm_loadgen.rules.rule import IDENTITY, Complaint, Rule, departures, judged
+from vllm_loadgen.rules.rule import IDENTITY, WEIGHTS, Complaint, Rule, departures, judged
 from vllm_loadgen.rules.verdict import faulty_answers, listed
 
 # vLLM's ways to load the files that are hashed; "dummy" reads none, others read other ones.
@@ -44,7 +44,7 @@ def judge(run: Run, performance: Result, accuracy: Result | None) -> list[Rule]:
     return [
         *_what_is_measured(run.params, run.model, run.dataset, accuracy),
         *_how_loadgen_asks(run.params, settings, official),
-        *_how_the_engine_answers(run.params),
+        *_how_the_engine_answers(run.params, run.engine),
         *_outcome(run, performance, official),
         *_other_tests(run),
         *_in_one_piece(accuracy),
@@ -72,10 +72,14 @@ def _what_is_measured(
     weights = "random (load_format dummy)" if params.load_format == "dummy" else weights
     if params.engine == "echo":
         weights = "none (echo engine)"
+    weights_rule = judged(WEIGHTS, "the model's files", weights, trained)
+    if params.engine == "openai":
+        note = "weights that the server runs not checked"
+        weights_rule = judged(WEIGHTS, "the model's files", "the server's", None, note)
     return [
         judged("Scenario", allowed, params.scenario, params.scenario in benchmark.scenarios),
         _model_rule(params, model),
-        judged("Weights", "the model's files", weights, trained),
+        weights_rule,
         *_dataset_rules(params, dataset, accuracy),
     ]
 
@@ -87,8 +91,12 @@ def _model_rule(params: RunParams, model: Model) -> Rule:
     met = frozenset(model.weights_sha256.values()) == wanted.weights_sha256
     met = met and shape == wanted.shape
     alike = not met and shape == wanted.shape
+    required = f"{wanted.title}, the files of its hub page"
+    if params.engine == "openai" and shape == wanted.shape:
+        note = "the configuration here has the right shape; what the server runs is not seen"
+        return judged("Model", required, model.name, None, note)
     note = "the shape is right, the weight files differ: converted or quantized" if alike else ""
-    return judged("Model", f"{wanted.title}, the files of its hub page", model.name, met, note)
+    return judged("Model", required, model.name, met, note)
 
 
 def _dataset_rules(params: RunParams, dataset: Dataset, accuracy: Result | None) -> list[Rule]:
@@ -222,14 +230,11 @@ def _limit_rule(name: str, actual_ns: int | None, required_ns: int) -> Rule:
 
 
 # How the engine answers ---------------------------------------------------------------------
-def _how_the_engine_answers(params: RunParams) -> list[Rule]:
+def _how_the_engine_answers(params: RunParams, engine: EngineFacts | None = None) -> list[Rule]:
     caching, echo, benchmark = params.enable_prefix_caching, params.engine == "echo", params.rules
     unknown = departing_options(params.engine_options)
     most, fewest = benchmark.max_new_tokens, benchmark.min_new_tokens
-    return [
-        judged("Prefix caching", "off", "on" if caching else "off", not caching),
-        # engines/vllm.py sets temperature 0, and no parameter reaches it.
-        judged("Decoding", "greedy", "none (echo engine)" if echo else "greedy", not echo),
+    lengths = [
         judged(
             "Longest answer",
             f"{most} tokens",
@@ -242,6 +247,14 @@ def _how_the_engine_answers(params: RunParams) -> list[Rule]:
             f"{params.min_new_tokens} token",
             params.min_new_tokens == fewest,
         ),
+    ]
+    if params.engine == "openai":
+        return _how_a_server_answers(lengths, engine)
+    return [
+        judged("Prefix caching", "off", "on" if caching else "off", not caching),
+        # engines/vllm.py sets temperature 0, and no parameter reaches it.
+        judged("Decoding", "greedy", "none (echo engine)" if echo else "greedy", not echo),
+        *lengths,
         judged(
             "Engine options",
             "none but those that leave answers and rules alone",
@@ -249,6 +262,25 @@ def _how_the_engine_answers(params: RunParams) -> list[Rule]:
             not unknown,
         ),
     ]
+
+
+def _how_a_server_answers(lengths: list[Rule], engine: EngineFacts | None) -> list[Rule]:
+    """What was asked of a server is known, and what it does with it is not."""
+    longest, shortest = lengths
+    if engine is not None and "min_tokens" not in engine.options and shortest.status == "met":
+        note = "the server was not asked for it: it takes OpenAI's options alone"
+        shortest = judged(shortest.rule, shortest.required, "the server's", None, note)
+    off = "a server does not tell: start it without (vllm serve --no-enable-prefix-caching)"
+    greedy = "asked for with temperature 0; what the server does with it is not seen"
+    options = "those that the server was started with are not seen"
+    return [
+        judged("Prefix caching", "off", "the server's", None, off),
+        judged("Decoding", "greedy", "asked for", None, greedy),
+        longest,
+        shortest,
+        judged("Engine options", "none but those that leave answers and rules alone",
+               "the server's", None, options),
+    ]  # fmt: skip
 
 
 # What came of it ----------------------------------------------------------------------------

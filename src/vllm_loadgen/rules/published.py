@@ -40,6 +40,8 @@ def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
     """Why a run cannot be set beside the published results; empty if it can."""
     if column(params) is None:
         return [f"no published result is known for {params.benchmark} in {params.scenario}"]
+    if params.engine == "openai":
+        return ["accelerators: those of the server are not known"]
     return [
         f"{rule.rule.lower()}: {rule.actual}, not {rule.required}"
         for rule in rules

@@ -7,8 +7,9 @@ from typing import Literal
 import pandas as pd
 
 Status = Literal["met", "departs", "not checked"]
-# The rule whose note is a reservation: without the data's identity nothing is called official.
-IDENTITY = "Identity of the data"
+# The rules whose note is a reservation: without the identity of data and weights nothing is called
+# official.
+IDENTITY, WEIGHTS = "Identity of the data", "Weights"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def table(rules: Sequence[Rule]) -> pd.DataFrame:
 
 
 def reservation(rules: Sequence[Rule]) -> str:
-    """What a run that breaks no rule still cannot claim of its data; empty if there is nothing."""
-    return next((rule.note for rule in rules if rule.rule == IDENTITY), "")
+    """What a run that breaks no rule still cannot claim of its data and its weights; or nothing."""
+    return "; ".join(rule.note for rule in rules if rule.rule in (IDENTITY, WEIGHTS) and rule.note)
 
 
 def departures(rules: Sequence[Rule]) -> list[Rule]:

@@ -21,6 +21,7 @@ from vllm_loadgen.results.folders import find_file, portable
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.runs.conditions import Conditions, conditions_of
+from vllm_loadgen.runs.costs import COSTS, costs
 
 # An executed notebook carries its run's figures under this MIME type, shown by no front end.
 MIME = "application/vnd.vllm-loadgen.run+json"
@@ -55,7 +56,7 @@ class Digest(Facts):
         name: of the run. params: its parameters. rouge1: None if not scored.
         verdict: LoadGen's, of the median run.
         figures: by the names of ``FIGURES``: of one run with the interval of its own queries, of
-            several their mean with the interval between them.
+            several their mean with the interval between them; of ``COSTS`` those that are known.
         runs: how often the test was made.
         conditions: None in digests of earlier versions.
         quantiles: by the names of ``LATENCIES``, ascending, of the median run: its values, or
@@ -131,6 +132,8 @@ def _within(test: Test) -> dict[str, Figure]:
     for name in LATENCIES:
         interval = mean_interval(test.latencies[name])
         figures[name] = _known(getattr(test.metrics, name).mean, *interval)
+    found = costs(test, test.params.price_per_hour)
+    figures |= {name: (value, None, None) for name, value in found.items()}
     return figures
 
 
@@ -294,6 +297,9 @@ def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
                 why = _not_compared(first, run, name)
                 known = first.figures.get(name, (None, None, None))
                 column[title] += f" ({why or _difference(known, run.figures[name])})"
+        for name, title in COSTS.items():
+            if any(name in one.figures for one in runs):
+                column[title] = _with_interval(run.figures.get(name, (None, None, None)), 3)
         column["ROUGE-1"] = "not scored" if run.rouge1 is None else f"{run.rouge1:.2f}"
     return pd.DataFrame(columns).rename_axis("Figure")
 

@@ -31,10 +31,11 @@ from vllm_loadgen.runs.folders import make_folder, make_room, writing
 
 # What decides answers and speed beside model and dataset; LoadGen's questions may differ.
 SAME_IN_A_RUN = (
-    "instruction", "chat_template", "max_new_tokens", "min_new_tokens", "engine", "max_model_len",
-    "tensor_parallel_size", "gpu_memory_utilization", "cpu_kv_cache_gib", "cpu_reserved_cores",
-    "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "kv_cache_dtype", "quantization",
-    "load_format", "enable_prefix_caching", "engine_options", "seed",
+    "instruction", "chat_template", "max_new_tokens", "min_new_tokens", "engine", "base_url",
+    "served_model", "serve", "max_model_len", "tensor_parallel_size", "gpu_memory_utilization",
+    "cpu_kv_cache_gib", "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens",
+    "enforce_eager", "kv_cache_dtype", "quantization", "load_format",
+    "enable_prefix_caching", "engine_options", "seed",
 )  # fmt: skip
 # What is loaded from the start.
 SAME_DATA = ("model", "model_revision", "dataset", "num_samples", "dtype")
@@ -68,7 +69,8 @@ class LiveRun:
                 another model, dataset, engine or machine.
         """
         folder = make_folder(params)
-        path = models.resolve(find_file(params.model), params.model_revision)
+        weights = params.engine != "openai"
+        path = models.resolve(find_file(params.model), params.model_revision, weights)
         params = params.changed(dtype=models.resolve_dtype(params.dtype, path))
         tokenizer = models.load_tokenizer(path, params.load_format)
         found = params.changed(dataset=find_file(params.dataset))
@@ -385,11 +387,16 @@ def _check_same(
         return
     known_params = RunParams.recorded(folder / "params.yaml")
     for name in SAME_IN_A_RUN:
-        if getattr(known_params, name) != getattr(params, name):
+        if _as_set(getattr(known_params, name)) != _as_set(getattr(params, name)):
             _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")
     where = Environment.read_if_there(folder / "environment.json") or here
     if differs := difference(machine_identity(where), machine_identity(here)):
         _refuse_to_mix(folder, differs)
+
+
+def _as_set(value: object) -> object:
+    """Servers are the same in any order."""
+    return sorted(value) if isinstance(value, list) else value
 
 
 def _refuse_to_mix(folder: Path, what: str) -> NoReturn:

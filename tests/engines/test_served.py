@@ -1,0 +1,64 @@
+"""The run's own server: how it is started and ends, and the real one beside vLLM in process."""
+
+import asyncio
+import sys
+
+import pytest
+from helpers import Leftovers
+
+from vllm_loadgen import LiveRun, RunParams
+from vllm_loadgen.engines.served import ServedVllm, options
+from vllm_loadgen.errors import EngineError
+from vllm_loadgen.runs.served import compare_in_process
+
+
+def test_options_as_the_command_line_has_them():
+    given = {"model": "a/b", "enable_prefix_caching": False, "enforce_eager": True, "seed": 0,
+             "max_num_seqs": None, "hf_overrides": {"a": 1}, "allowed": ["x", "y"],
+             "disable_log_stats": False}  # fmt: skip
+    assert options(given) == [
+        "--model", "a/b", "--no-enable-prefix-caching", "--enforce-eager", "--seed", "0",
+        "--hf-overrides", '{"a": 1}', "--allowed", "x", "y",
+    ]  # fmt: skip
+
+
+def test_a_server_that_dies_while_it_loads_is_one_error(monkeypatch):
+    monkeypatch.setattr("vllm_loadgen.engines.served.engine_args", lambda *_: {"model": "x"})
+    command = [sys.executable, "-c", "raise SystemExit(3)"]
+
+    async def body():
+        engine = ServedVllm(RunParams(serve=True), "x", 100, lambda: None, command)
+        try:
+            await engine.start()
+        finally:
+            await engine.stop()
+
+    with pytest.raises(EngineError, match="vllm serve ended with status 3 while it loaded"):
+        asyncio.run(asyncio.wait_for(body(), 60))
+
+
+@pytest.mark.engine
+def test_the_real_server_beside_the_engine_in_process(tmp_path):
+    params = RunParams(
+        num_samples=4, max_new_tokens=12, min_duration_ms=1000, min_query_count=4, target_qps=1.0,
+        warmup_queries=2, serve=True, compare_in_process=True, outputs=str(tmp_path), run_name="r",
+    )  # fmt: skip
+    left = Leftovers()
+    with LiveRun.start(params) as run:
+        test = run.once("performance")
+        run.once("accuracy", "accuracy", scenario="Offline", target_qps=1.0)
+        pid = run.session().pid
+        table = compare_in_process(run)
+    left.check(pid)
+    assert test.result.num_errors == 0
+    assert test.result.refused == 0
+    # The model's own tokens come through the server as they come in process.
+    assert test.latencies["output_tokens"].between(1, 12).all()
+    assert test.latencies["ttft_ms"].notna().all()
+    facts = run.read().engine
+    assert (facts.engine, facts.route) == ("vllm", "vLLM's tokens in, tokens out")
+    assert facts.options["enable_prefix_caching"] is False
+    assert table.loc["Queries refused", "served"] == "0.00"
+    for figure in ("Mean TTFT, ms", "Mean TPOT, ms", "Output tokens per second"):
+        assert table.loc[figure, "difference"]
+    assert (run.folder / "in-process" / "performance" / "result.json").is_file()
