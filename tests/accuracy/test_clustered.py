@@ -30,6 +30,8 @@ def test_a_share_of_all_is_not_called_certain():
     assert (found.value, found.high) == (1, 1)
     # 6,400 of 6,400, by Wilson: 6400 / (6400 + 1.998^2).
     assert found.low == pytest.approx(0.99938, abs=1e-5)
+    assert share([7901] * 64, [7901] * 64).high == 1
+    assert share([0] * 64, [123] * 64).low == 0
 
 
 def test_tokens_that_hang_together_widen_the_interval():

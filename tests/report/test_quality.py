@@ -36,7 +36,7 @@ def test_figures_come_with_their_intervals(shown):
     text, table = shown(fidelity=MEASURED)
     assert "98.68 [98.43, 98.94] % of the 7,901 tokens" in text
     assert "-0.0004 [-0.0010, +0.0002] nats a token" in text
-    assert "Between two engines" in text
+    assert "between two engines" in text
     assert table["value"].to_dict() == {
         "identical answers": "10 of 64",
         "the others part after, tokens (median)": "31.5",

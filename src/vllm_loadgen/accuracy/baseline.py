@@ -106,7 +106,9 @@ def load_answers(baseline: Baseline, path: Path = EMBEDDED) -> Answers | None:
         problem = "is not the file that its baseline was made with: cut short, or changed"
         raise BenchmarkError(f"{file} {problem}. {CURE}")
     frame = read_frame(file)
-    answers = Answers(*(list(map(list, frame[name])) for name in ("tokens", "logprobs")))
+    # Python's own numbers: vLLM sends no numpy ones to its engine.
+    lists = ([row.tolist() for row in frame[name]] for name in ("tokens", "logprobs"))
+    answers = Answers(*lists)
     held, told = len(answers.tokens), baseline.key.samples
     tokens, counted = sum(map(len, answers.tokens)), baseline.score.gen_tok_len
     if (held, tokens) != (told, counted):

@@ -47,8 +47,9 @@ def share(hits: Sequence[float], counts: Sequence[float]) -> Estimate:
         z * math.sqrt(value * (1 - value) / draws + z**2 / (4 * draws**2)),
     )
     scale = 1 + z**2 / draws
-    low, high = max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-    return Estimate(value=value, low=low, high=high)
+    low, high = (middle - spread) / scale, (middle + spread) / scale
+    # At a share of 0 or 1 one end is the share, but for the last digit.
+    return Estimate(value=value, low=min(value, max(0.0, low)), high=max(value, min(1.0, high)))
 
 
 def _ratio(sums: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
