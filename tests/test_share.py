@@ -173,3 +173,12 @@ def test_names_that_half_of_all_machines_have_are_words(tmp_path, monkeypatch):
     (tmp_path / "b.txt").write_text("tcp://10.1.2.3:5 10.1.2.3:5 127.0.0.1:80 0.0.0.0:80")
     (leak,) = share.check(tmp_path)
     assert (leak.kind, leak.excerpt, leak.times) == ("host name", "10.1.2.3", 2)
+
+
+def test_a_run_against_servers_is_read_after_it_was_cleaned(tmp_path, capsys):
+    urls = ["http://10.1.2.3:8000", "http://10.1.2.4:8000"]
+    folder = write_facts(tmp_path / "run", RunParams(engine="openai", base_url=urls))
+    assert cli.main(["check", str(folder), "--clean"]) == 0
+    cleaned = Run.open(folder).params
+    assert "10.1.2" not in str(cleaned.base_url)
+    assert not cleaned.here

@@ -30,6 +30,8 @@ OF_THE_SERVER = (
     "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
     "quantization", "load_format", "enable_prefix_caching", "engine_options",
 )  # fmt: skip
+# What a run has in place of a host's name, once it was cleaned to be given away (``share.clean``).
+CLEANED = "[host]"
 # LoadGen plans a test's queries before it starts, 72 bytes each here, and no system needs more.
 MOST_QUERIES = 50_000_000
 OFFICIAL_DURATION_MS = 600_000  # of all benchmarks here, in LoadGen's mlperf.conf
@@ -220,13 +222,14 @@ class RunParams(BaseModel):
     def _plain_urls(cls, urls: list[str]) -> list[str]:
         """Without what clients of OpenAI's append; each once."""
         plain = [url.rstrip("/").removesuffix("/v1").rstrip("/") for url in urls]
-        for url in plain:
+        named = [url for url in plain if CLEANED not in url]
+        for url in named:
             if "@" in url:  # the value may be a password, which no message shows
                 cure = "leave it out; a key goes into OPENAI_API_KEY in the environment"
                 raise ParameterError("base_url", "[secret]", "holds a user or a password", cure)
             if problem := _url_problem(url):
                 raise ValueError(problem)
-        if len(set(plain)) < len(plain):
+        if len(set(named)) < len(named):
             raise ValueError("holds a URL twice")
         return plain
 
@@ -440,8 +443,8 @@ def plain_yaml(text: str) -> Any:
 
 def is_loopback(url: str) -> bool:
     """Whether a URL names this machine."""
-    host = urlsplit(url).hostname or ""
     try:
+        host = urlsplit(url).hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

@@ -366,3 +366,17 @@ def test_no_request_leaves_for_a_proxy(monkeypatch):
             return sink.answers
 
     assert run(body())
+
+
+def test_an_address_that_was_cleaned_away_is_no_address():
+    asked = echo_params(engine="openai", base_url="http://[host]:8000")
+    client = OpenAIEngine(asked, asked.base_url, "", VOCABULARY, Words)
+
+    async def body():
+        try:
+            await client.start()
+        finally:
+            await client.stop()
+
+    with pytest.raises(EngineError, match=r"base_url = .*it names no address"):
+        run(body())

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -42,7 +41,7 @@ class Server:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.name = urlsplit(url).netloc
+        self.name = url.split("//")[-1].split("/")[0]
         self.outstanding = 0
         self.aside_until = 0.0
 
@@ -287,6 +286,8 @@ class OpenAIEngine(Engine):
 
     def _cut(self, error: BaseException) -> str:
         """What happened to a connection."""
+        if isinstance(error, aiohttp.InvalidURL):
+            return "it names no address"
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
             return f"its certificate is not trusted or not valid ({type(error).__name__})"
         if isinstance(error, aiohttp.ClientConnectorError):
