@@ -19,7 +19,7 @@ def importable(monkeypatch):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("kind", ["Server", "Offline", "empty"])
+@pytest.mark.parametrize("kind", ["Server", "Offline", "journal", "empty"])
 def test_one_measurement_of_the_ceiling(kind):
     command = [sys.executable, str(BENCHMARKS / "ceiling.py"), kind, "1500", "3000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -65,12 +65,16 @@ def test_the_table_has_each_ratio_with_the_interval_of_its_pairs():
     found = {"offline": offline, "server": server, "serial": serial, "ratios": ratios}
     text = bench.table({"engine": found})
     assert (
-        "| Offline, tokens/s, against LLM.generate | 99.0 | 100.0 | 0.99 (0.95 to 1.03) |" in text
+        "| Offline, tokens/s, against LLM.generate | 99.0 | 100.0 | 0.99 (0.95 to 1.03) | higher; 1 is"
+        in text
     )
-    assert "| Offline, tokens/s, long prompts first against as issued | 198.0 | 99.0 | 2 |" in text
-    assert "an open loop | 101.0 | 100.0 | 1.01 |" in text
-    assert "| Capacity, queries/s, against one in flight | 2.00 | 0.50 | 4 |" in text
-    assert "| 300 | 30,000 | 0.01 |" in text
+    assert (
+        "| Offline, tokens/s, long prompts first against as issued | 198.0 | 99.0 | 2 | higher |"
+        in text
+    )
+    assert "an open loop | 101.0 | 100.0 | 1.01 | lower; 1 is no cost |" in text
+    assert "| Capacity, queries/s, against one in flight | 2.00 | 0.50 | 4 | higher |" in text
+    assert "| 300 | 30,000 | 0.01 | lower |" in text
     offline["warm"]["generate"] = [False]
     assert "LLM.generate (1 part not warm)" in bench.table({"engine": found})
 
@@ -105,6 +109,48 @@ def test_a_rig_is_warm_when_all_prompts_are_answered_equally_fast_twice():
     assert asked == [4, 32, 32, 32]
 
 
+def test_the_table_says_what_the_journal_costs():
+    import bench
+
+    noted = {"rate": 10_000.0, "cpu_us": 22.0, "cpu_us_without": 20.0, "p99_ms": 0.3,
+             "p99_ms_without": 0.6}  # fmt: skip
+    harness = {"server_queries_per_s": 2.0, "empty_callback_queries_per_s": 4.0, "ratio": 0.5,
+               "journal": noted, "by_queries": []}  # fmt: skip
+    text = bench.table({"harness": harness})
+    assert "CPU us a query, records on disk meanwhile, against not | 22 | 20 | 1.10 | lower" in text
+    assert "p99 latency, ms, records on disk meanwhile, against not | 0.3 | 0.6 | 0.50 |" in text
+
+
+def test_memory_is_flat_unless_later_queries_take_more():
+    import load
+
+    def costs(*bytes_):
+        return [
+            {"queries": queries, "memory_bytes": memory, "duration_s": 1.0, "cpu_us": 1.0}
+            for queries, memory in zip((100, 300, 1000), bytes_, strict=True)
+        ]
+
+    flat, growing = costs(90_000, 250_000, 810_000), costs(10_000, 90_000, 1_000_000)
+    assert load.added_bytes(flat) == [900, 800, 800]
+    assert load.is_flat(flat)
+    assert not load.is_flat(growing)
+    text = load.table({"Server": growing})
+    assert "| Server, 1,000 queries | 1.0 | 1.0 | 1,000 | 1,300 | no |" in text
+
+
+@pytest.mark.process
+def test_the_course_of_an_official_size(tmp_path):
+    out = tmp_path / "found.json"
+    options = ["--samples", "120", "--seconds", "1", "--rate", "120", "--out", str(out)]
+    command = [sys.executable, str(BENCHMARKS / "official.py"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    found = json.loads(out.read_text())
+    assert (found["scored_samples"], found["test06"]) == (120, "PASS")
+    assert found["queries"] % 120 == 0
+    assert "| TEST06 | PASS |" in done.stdout
+    assert any("the echo engine answered" in line for line in found["refusals"])
+
+
 def test_synthetic_prompts_have_the_official_mean_length(tmp_path):
     import workload
 
@@ -112,6 +158,8 @@ def test_synthetic_prompts_have_the_official_mean_length(tmp_path):
     lengths = [len(row["tok_input"]) for row in json.loads(path.read_text())]
     assert sum(lengths) / len(lengths) == pytest.approx(workload.MEAN_TOKENS, rel=0.05)
     assert max(lengths) <= workload.LONGEST
+    same = json.loads(workload.write_prompts(tmp_path / "s.json", 5, 1000, 760).read_text())
+    assert [len(row["tok_input"]) for row in same] == [760] * 5
 
 
 def test_a_shape_without_weights_is_described(tmp_path):

@@ -103,7 +103,7 @@ def test_a_journal_of_which_a_byte_has_changed_can_be_read(tmp_path, loop, value
         ask(sut, loop, [1], [0])
         journal.note()
     path, content = tmp_path / JOURNAL, (tmp_path / JOURNAL).read_bytes()
-    for at in range(800):  # the schema, and the head of the first piece
+    for at in (*range(0, 800, 4), 735):  # in the schema, and the head of the first piece
         path.write_bytes(content[:at] + bytes([value]) + content[at + 1 :])
         assert len(read_journal(path).records) <= 1
 
