@@ -28,6 +28,7 @@ from vllm_loadgen.rules.rule import Rule
 from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
+from vllm_loadgen.runs.predictions import predictions_text
 from vllm_loadgen.runs.quality import compared, tuned
 from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.served import served_table
@@ -170,6 +171,7 @@ class Report:
             text.peak_text(self.run),
             peak,
             *self._sweep(sweep),
+            predictions_text(self.run),
             tuning,
             text.tuning_text(tuning),
             *quality.beside_parts(tuned(self.run)),
