@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 from bench import markdown, part, say
 from ceiling import SAMPLES, TOKENS, settings_of
-from rig import forget_peak, peak_bytes, worker_of
+from rig import forget_peak, peak_bytes
 
 from vllm_loadgen.facts.results import Result
 from vllm_loadgen.files import write_json
@@ -45,7 +45,7 @@ def cost(scenario: str, queries: int, rate: float = RATE) -> dict[str, Any]:
         (folder / "before").mkdir()
         before = settings_of(scenario, SAMPLES, rate)
         session.run(before, prompts, "performance", folder / "before")
-        worker = worker_of(session)
+        worker = psutil.Process(session.pid)
         forget_peak(worker.pid)
         memory, cpu = peak_bytes(worker.pid), worker.cpu_times()
         (folder / "test").mkdir()

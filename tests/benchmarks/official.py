@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import markdown, say
-from rig import peak_bytes, worker_of
+from rig import peak_bytes
 from workload import OFFICIAL_SAMPLES, write_prompts
 
 from vllm_loadgen import LiveRun, RunParams
@@ -63,7 +63,7 @@ def measure(params: RunParams) -> dict[str, Any]:
         for mode in ("performance", "accuracy", "compliance"):
             with step(mode):
                 live.once(mode, mode)
-        worker_bytes = peak_bytes(worker_of(live.session()).pid)
+        worker_bytes = peak_bytes(live.session().pid)
     with step("scoring"):
         live.score()
     with step("TEST06"):

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from vllm_loadgen.analysis.metrics import latencies, metrics
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.journal import INTERVAL_S, Journal
-from vllm_loadgen.harness.session import Session
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.warmup import Asking, Round, chosen, warm_up
 from vllm_loadgen.harness.watch import no_garbage_collection
@@ -145,13 +143,6 @@ def means(records: pd.DataFrame, scenario: str) -> dict[str, float]:
         "ttft_ms": m.ttft_ms.mean,
         "tpot_ms": m.tpot_ms.mean,
     }
-
-
-def worker_of(session: Session) -> psutil.Process:
-    """The process that serves a session, the only one of this process."""
-    module = session.__module__.replace("session", "worker")
-    (found,) = (child for child in psutil.Process().children() if module in child.cmdline())
-    return found
 
 
 def peak_bytes(pid: int) -> int:
