@@ -9,7 +9,7 @@ import time
 
 import psutil
 import pytest
-from helpers import ROOT, Leftovers, interrupt
+from helpers import ROOT, Leftovers, interrupt, when_answered
 
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.facts.records import read_records
@@ -23,7 +23,8 @@ PROMPTS = [list(range(100 + i, 116 + i)) for i in range(8)]
 # One answer after another, about a minute of them.
 PARAMS = RunParams(
     scenario="SingleStream", dtype="float32", max_new_tokens=8, min_duration_ms=60_000,
-    min_query_count=8, warmup_queries=2, max_model_len=256, cpu_kv_cache_gib=1, stall_timeout_s=15,
+    min_query_count=8, warmup_queries=2, warmup_max_s=0, max_model_len=256, cpu_kv_cache_gib=1,
+    stall_timeout_s=20,
 )  # fmt: skip
 
 
@@ -46,12 +47,12 @@ def engine_core(session: Session) -> int:
 @pytest.mark.parametrize(
     ("number", "words"),
     [(signal.SIGKILL, "the engine died: EngineDeadError"),
-     (signal.SIGSTOP, "the engine gave no answer for 15 s")],
+     (signal.SIGSTOP, "the engine gave no answer for 20 s")],
 )  # fmt: skip
 def test_an_engine_core_that_is_ended_or_stopped(path, tmp_path, leftovers, number, words):
     with Session(PARAMS, path, tmp_path / "engine.log") as session:
         core = engine_core(session)
-        threading.Timer(6.0, os.kill, (core, number)).start()
+        when_answered(tmp_path, 2, os.kill, core, number)
         with pytest.raises(EngineError, match=words):
             session.run(PARAMS, PROMPTS, "performance", tmp_path)
         leftovers.check(session.pid, core)
