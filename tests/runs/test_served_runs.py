@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from fake_server import KEY, FakeServer
@@ -108,4 +109,4 @@ def test_a_folder_holds_one_set_of_servers(tmp_path):
 
 
 def test_the_key_is_no_part_of_what_a_message_shows():
-    assert KEY not in repr(Start(echo_params(), "", key=KEY))
+    assert KEY not in repr(Start(echo_params(), "", Path("engine.log"), key=KEY))
