@@ -58,7 +58,7 @@ def test_a_run_against_two_replicas(tmp_path, monkeypatch):
         run.score()
         with LiveRun.start(asked(tmp_path, two, one)) as again:  # the same servers
             assert again.once("performance").result == test.result
-    assert min(shares) > 10
+    assert min(shares) > 20  # of 82: a light load is spread too
     assert test.result.refused == 0
     assert (test.latencies["output_tokens"] == 8).all()
     assert test.records["started_ns"].isna().all()

@@ -43,6 +43,7 @@ class Server:
         self.url = url
         self.name = url.split("//")[-1].split("/")[0]
         self.outstanding = 0
+        self.sent = 0
         self.aside_until = 0.0
 
 
@@ -213,14 +214,20 @@ class OpenAIEngine(Engine):
         most = min(self._params.max_new_tokens, most_tokens or self._params.max_new_tokens)
         server = self._least_busy()
         server.outstanding += 1
+        server.sent += 1
         task = asyncio.get_running_loop().create_task(self._ask(server, row, prompt, sink, most))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _least_busy(self) -> Server:
-        """The server that owes least; one that could not be reached just now comes last."""
+        """The server that owes least; one that could not be reached just now comes last.
+
+        Of equals the one that was sent the fewest, or the first would get all of a light load.
+        """
         now = time.monotonic()
-        return min(self._servers, key=lambda one: (one.aside_until > now, one.outstanding))
+        return min(
+            self._servers, key=lambda one: (one.aside_until > now, one.outstanding, one.sent)
+        )
 
     async def _ask(
         self, server: Server, row: int, prompt: Sequence[int], sink: Sink, most: int
