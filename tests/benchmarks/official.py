@@ -90,6 +90,10 @@ def measure(params: RunParams) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def figure(value: float | None, digits: int) -> str:
+    return "too few queries" if value is None else f"{value:.{digits}f}"
+
+
 def table(found: dict[str, Any]) -> str:
     """The figures as Markdown tables."""
     memory = found["peak_memory_mib"]
@@ -97,8 +101,8 @@ def table(found: dict[str, Any]) -> str:
         ("LoadGen's verdict", str(found["verdict"])),
         ("queries", f"{found['queries']:,}"),
         ("queries/s", f"{found['samples_per_s']:.2f}"),
-        ("p99 TTFT, ms", f"{found['ttft_ms']:.1f}"),
-        ("p99 delay of the harness, ms", f"{found['schedule_delay_ms']:.2f}"),
+        ("p99 TTFT, ms", figure(found["ttft_ms"], 1)),
+        ("p99 delay of the harness, ms", figure(found["schedule_delay_ms"], 2)),
         ("samples scored", f"{found['scored_samples']:,}"),
         ("TEST06", found["test06"]),
         *((f"{name}, s", f"{seconds:,.1f}") for name, seconds in found["took_s"].items()),
