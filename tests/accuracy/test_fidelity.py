@@ -131,6 +131,13 @@ def test_an_answer_that_did_not_fit_counts_as_far_as_it_was_scored():
     assert (found.tokens, found.agreed) == ((1, 1), (1, 0))
 
 
+def test_answers_that_there_was_no_time_for_are_left_out():
+    found = fidelity.forced([told([-0.2, -0.2], [True, True])], ANSWERS, "ab", 1.0)
+    assert (found.tokens, found.agreed) == ((1,), (1,))
+    shown = fidelity.fidelity(ANSWERS.tokens, ANSWERS, found)
+    assert (shown.answers, shown.forced_answers, shown.forced_tokens) == (2, 1, 1)
+
+
 def test_free_answers_part_at_the_first_other_token():
     reference = Answers([[1, 2, 3], [1, 2, 3], [1, 2, 3], [1, 2]], [[0.0]] * 4)
     answers = [[1, 2, 3], [1, 9, 3], [9, 2, 3], [1, 2, 3]]

@@ -38,6 +38,12 @@ def test_fidelity_is_paired_by_answer():
     assert found.logprob.value == pytest.approx(0.01)
 
 
+def test_fidelity_is_paired_as_far_as_both_were_asked():
+    one, other = forced([10, 9, 10, 9, 1, 1]), forced([9, 8, 9, 8])
+    found = difference(answered([0.5] * 6, one), answered([0.5] * 6, other))
+    assert found.agreement.value == pytest.approx(-0.1)
+
+
 @pytest.mark.parametrize(
     "other", [None, forced([9] * 4, problem="no"), forced([9] * 4, answers_sha256="cd")]
 )

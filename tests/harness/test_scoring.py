@@ -55,6 +55,19 @@ def test_answers_are_scored_in_their_order_some_at_a_time():
                         Progress(number, number, 2 * number)]  # fmt: skip
 
 
+def test_no_more_is_asked_for_than_there_is_time_for():
+    class Slow(Known):
+        async def score(self, prompt, answer):
+            await asyncio.sleep(0.2)
+            return await super().score(prompt, answer)
+
+    number = 100
+    command = ScoreTokens([[1]] * number, [[1]] * number, 60, most_s=0.1)
+    scored, _ = carried_out(Slow(), command)
+    assert scored.problem == ""
+    assert len(scored.answers) == SCORED_AT_ONCE
+
+
 def test_a_refusal_is_told_after_all_have_ended_and_the_engine_stays():
     engine = Known(refuse=0)
     scored, _ = carried_out(engine, ScoreTokens([[1], [2]], [[0], [1]], 60))

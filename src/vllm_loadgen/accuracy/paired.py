@@ -65,11 +65,14 @@ def difference(first: Answered, other: Answered) -> Difference:
 def _forced(one: Forced | None, other: Forced | None) -> tuple[Estimate | None, Estimate | None]:
     if one is None or other is None or one.problem or other.problem:
         return None, None
-    if (one.answers_sha256, one.tokens) != (other.answers_sha256, other.tokens):
+    both = min(len(one.tokens), len(other.tokens))  # one may have had time for more
+    tokens = one.tokens[:both]
+    if (one.answers_sha256, tokens) != (other.answers_sha256, other.tokens[:both]):
         return None, None
     pairs = ((one.agreed, other.agreed), (one.logprob_difference, other.logprob_difference))
     agreed, logprobs = (
-        clustered.mean(list(np.subtract(after, before)), one.tokens) for before, after in pairs
+        clustered.mean(list(np.subtract(after[:both], before[:both])), tokens)
+        for before, after in pairs
     )
     return agreed, logprobs
 

@@ -88,6 +88,8 @@ class TokenScores(Part):
 class Forced(Facts):
     """forced.json: what the engine thinks of the reference engine's answers, by sample.
 
+    The first samples alone where there was no time for all.
+
     Attributes:
         answers_sha256: of the baseline whose answers they are.
         tokens: that the reference chose freely. agreed: at which the engine would choose as well.
@@ -110,7 +112,9 @@ class Fidelity(Part):
         answers: compared. identical: of them, to the last token.
         same_tokens_median: of the other answers, tokens before the first that differs; None if
             there are no others.
-        forced_tokens: of the reference's answers, given to the engine; 0 if it was not asked.
+        forced_answers: of the reference's, given to the engine; None in the oldest files, which
+            hold all.
+        forced_tokens: of them; 0 if the engine was not asked.
         agreement: share of them that the engine would choose as well (0 to 1).
         logprob_difference: of them a token, engine less reference, in nats.
         problem: why the engine was not asked; empty if it was.
@@ -119,6 +123,7 @@ class Fidelity(Part):
     answers: int
     identical: int
     same_tokens_median: float | None = None
+    forced_answers: int | None = None
     forced_tokens: int = 0
     agreement: Estimate | None = None
     logprob_difference: Estimate | None = None

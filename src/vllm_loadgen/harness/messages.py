@@ -1,5 +1,6 @@
 """What goes over the pipe between ``session.py`` and ``worker.py``: commands in, events out."""
 
+import math
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,11 +55,13 @@ class ScoreTokens:
     Attributes:
         prompts, answers: token ids, by sample.
         limit_s: some answers that take longer are not waited for.
+        most_s: no more are asked for if they would probably end later than this.
     """
 
     prompts: list[list[int]] = field(repr=False)
     answers: list[list[int]] = field(repr=False)
     limit_s: float
+    most_s: float = math.inf
 
 
 @dataclass(frozen=True)

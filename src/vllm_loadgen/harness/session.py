@@ -1,6 +1,7 @@
 """An engine that stays loaded: the caller's handle on the worker process."""
 
 import atexit
+import math
 import os
 import subprocess
 import sys
@@ -121,15 +122,24 @@ class Session:
             self._end(Abort(), ABORT_S)
             raise
 
-    def score(self, prompts: list[list[int]], answers: list[list[int]], stall_s: float) -> Scored:
+    def score(
+        self,
+        prompts: list[list[int]],
+        answers: list[list[int]],
+        stall_s: float,
+        most_s: float = math.inf,
+    ) -> Scored:
         """How likely the engine holds answers that it is given (see ``Engine.score``).
+
+        Args:
+            most_s: of time; what is asked for later is left out, from the end.
 
         Raises:
             EngineError: if the engine died, or stood still for ``stall_s``.
             KeyboardInterrupt: after an interrupt, which ends the engine.
         """
         try:
-            self._send(ScoreTokens(prompts, answers, stall_s))
+            self._send(ScoreTokens(prompts, answers, stall_s, most_s))
             event = self._follow("Scoring the reference's answers", len(answers), stall_s)
         except KeyboardInterrupt:
             self._end(Abort(), ABORT_S)
@@ -187,21 +197,22 @@ class Session:
     def _check(self, event: Event) -> None:
         if isinstance(event, Refused):
             self.close()  # it may hang, and would hold its memory
-            raise EngineError(f"{event.message}\n{explain(self.log, self._log_begin)}".rstrip())
+            raise self._explained(event.message)
         if isinstance(event, Ended) and event.status == "failed":
             self.close()
-            raise EngineError(
-                f"{event.message}. What was measured until then is kept.\n"
-                f"{explain(self.log, self._log_begin)}".rstrip()
-            )
+            raise self._explained(f"{event.message}. What was measured until then is kept.")
 
     def _dead(self) -> BenchmarkError:
         self._process.wait()
         self._kill()  # what it has started may be there still
-        return EngineError(
-            f"the engine's process ended with status {self._process.returncode}; "
-            f"its log is {self.log}.\n{explain(self.log, self._log_begin)}".rstrip()
+        status = self._process.returncode
+        return self._explained(
+            f"the engine's process ended with status {status}; its log is {self.log}."
         )
+
+    def _explained(self, problem: str) -> EngineError:
+        """A problem with what the engine's log says of it."""
+        return EngineError(f"{problem}\n{explain(self.log, self._log_begin)}".rstrip())
 
     @property
     def pid(self) -> int:

@@ -63,7 +63,8 @@ T = TypeVar("T")
 LOOK_S = 0.5
 MOST_REASONS = 3
 # Answers that the engine is asked about at once: enough for its batch, and progress now and then.
-SCORED_AT_ONCE = 16
+# A first few show how long more would take.
+SCORED_AT_ONCE = 4
 
 
 class Worker:
@@ -178,11 +179,18 @@ class Worker:
         return warm_up(ask, expected, params.warmup_queries, max_s, self._warm_to)
 
     def _score(self, command: ScoreTokens, engine: Engine) -> Scored:
-        """How likely the engine holds answers, some at a time."""
+        """How likely the engine holds answers, ever more at a time while there is time."""
         pairs = list(zip(command.prompts, command.answers, strict=True))
         told: list[TokenScores] = []
-        for begin in range(0, len(pairs), SCORED_AT_ONCE):
-            asked = score_all(engine, pairs[begin : begin + SCORED_AT_ONCE])
+        begin, at_once = time.monotonic(), SCORED_AT_ONCE
+        while len(told) < len(pairs):
+            if told:
+                took_s = time.monotonic() - begin
+                affordable = (command.most_s - took_s) / took_s * len(told)
+                at_once = int(min(2 * at_once, affordable))
+            if at_once < 1:
+                break
+            asked = score_all(engine, pairs[len(told) : len(told) + at_once])
             try:
                 found = self._on_loop(asked, "the scoring of answers", command.limit_s)
             except ValueError as error:

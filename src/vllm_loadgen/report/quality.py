@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from vllm_loadgen.facts.scores import Estimate
+from vllm_loadgen.facts.scores import Estimate, Fidelity
 from vllm_loadgen.report import tables, text
 from vllm_loadgen.report.display import Section
 from vllm_loadgen.report.text import plain
@@ -64,12 +64,19 @@ def fidelity_text(run: Run) -> str:
     if found.agreement is None or found.logprob_difference is None:
         return ""
     return (
-        f"Given the {found.answers} answers of the reference engine token by token, this engine "
+        f"Given {_forced(found)} of the reference engine token by token, this engine "
         f"would choose {shown(found.agreement, 2, 100)} % of the {found.forced_tokens:,} tokens as "
         f"well, and its log-probability of them differs by "
         f"{shown(found.logprob_difference, 4, sign='+')} nats a token (95 % intervals over "
         f"answers). {EXPECTED}"
     )
+
+
+def _forced(found: Fidelity) -> str:
+    """How many of the reference's answers the engine was given."""
+    if found.forced_answers in (None, found.answers):
+        return f"the {found.answers} answers"
+    return f"{found.forced_answers} of the {found.answers} answers (there was no time for more)"
 
 
 def beside_table(runs: Sequence[Beside]) -> pd.DataFrame:
