@@ -106,7 +106,8 @@ def test_a_kernel_that_is_killed_while_the_engine_loads(path, tmp_path, leftover
 
 
 def test_more_memory_than_there_is(path, tmp_path, leftovers):
-    huge = PARAMS.changed(cpu_kv_cache_gib=100_000)
+    # More than an address has bits for, or a machine that overcommits would give it.
+    huge = PARAMS.changed(cpu_kv_cache_gib=1_000_000)
     with pytest.raises(EngineError) as caught:
         Session(huge, path, tmp_path / "engine.log")
     assert "memory" in str(caught.value).lower()

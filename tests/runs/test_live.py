@@ -199,6 +199,12 @@ def test_more_positions_than_the_model_has(params):
         LiveRun.start(params.changed(max_model_len=9000))
 
 
+def test_a_kv_cache_larger_than_the_memory_is_refused_before_anything_is_loaded(params):
+    huge = params.changed(engine="vllm", cpu_kv_cache_gib=100_000)
+    with pytest.raises(ParameterError, match=r"cpu_kv_cache_gib = 100000: this machine has .* GiB"):
+        LiveRun.start(huge)
+
+
 def test_a_folder_that_holds_no_run(tmp_path):
     with pytest.raises(ParameterError, match=r"run = .*holds no params.yaml"):
         Run.open(tmp_path)

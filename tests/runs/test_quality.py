@@ -141,6 +141,18 @@ def test_an_engine_that_dies_of_the_scoring_leaves_the_test_whole(params, monkey
 
 
 @pytest.mark.process
+def test_answers_that_were_not_scored_are_scored_by_the_same_command(params, monkeypatch, tmp_path):
+    params = params.changed(scenario="Offline")
+    with LiveRun.start(params) as live:
+        imitated_baseline(live, monkeypatch, tmp_path)
+        test = live.perform("accuracy")
+    (test.folder / fidelity.FORCED).unlink()  # it was interrupted after its queries
+    with LiveRun.start(params) as live:
+        assert live.once("accuracy", "accuracy").result == test.result
+    assert Forced.read(test.folder / fidelity.FORCED).problem
+
+
+@pytest.mark.process
 def test_a_damaged_baseline_is_told_before_the_test(params, monkeypatch, tmp_path):
     with LiveRun.start(params.changed(scenario="Offline")) as live:
         imitated_baseline(live, monkeypatch, tmp_path)

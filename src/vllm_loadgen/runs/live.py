@@ -9,6 +9,7 @@ import pandas as pd
 
 from vllm_loadgen import progress
 from vllm_loadgen.accuracy import baseline, fidelity, scores
+from vllm_loadgen.accuracy.log import ACCURACY_LOG
 from vllm_loadgen.analysis.roofline import multiplied_in
 from vllm_loadgen.errors import EngineError, ParameterError
 from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
@@ -79,6 +80,7 @@ class LiveRun:
         _check_length(params, model)
         data.check_ids(samples, model.vocab_size, params.dataset)
         here = environment(params.tensor_parallel_size)
+        _check_memory(params, here)
         with writing(folder):
             _check_same(folder, model, samples.facts, params, here)
             write_text(folder / "params.yaml", recorded(params).to_yaml())
@@ -156,8 +158,7 @@ class LiveRun:
                 self.session().run(params, self.samples.prompts, mode, folder, audit)
             test = Test.open(folder)
             self._note(name or mode, test.summary())
-            if reference is not None:
-                self._force(folder, *reference)
+            self._force(folder, reference)
         return test
 
     def _reference(self) -> tuple[baseline.Answers, str] | None:
@@ -166,12 +167,17 @@ class LiveRun:
         answers = baseline.load_answers(known) if known else None
         return (answers, known.answers_sha256) if known and answers else None
 
-    def _force(self, folder: Path, reference: baseline.Answers, sha256: str) -> None:
+    def _force(self, folder: Path, known: tuple[baseline.Answers, str] | None) -> None:
         """Ask the loaded engine what it thinks of the reference's answers; writes forced.json.
 
         Whatever comes of it, the accuracy test is whole; an engine that dies is loaded anew.
+
+        Args:
+            known: of ``_reference``; without it nothing is asked.
         """
-        begin = time.monotonic()
+        if known is None:
+            return
+        (reference, sha256), begin = known, time.monotonic()
         answers = [
             # vLLM takes no prompt that leaves no room for a token.
             answer[: max(0, self.params.max_model_len - len(prompt) - 1)]
@@ -179,7 +185,8 @@ class LiveRun:
         ]
         try:
             limit_s = self.params.stall_timeout_s
-            told = self.session().score(self.samples.prompts, answers, limit_s)
+            most_s = fidelity.FORCED_MAX_S
+            told = self.session().score(self.samples.prompts, answers, limit_s, most_s)
             problem = told.problem
         except EngineError as error:
             problem = f"the engine died of it: {str(error).splitlines()[0]}"
@@ -215,6 +222,10 @@ class LiveRun:
         test = found.test(name)
         self.check_same(name, test, self._asked(mode, changes))
         print(f"{name}: finished before, reused ({test.result.queries:,} queries)")
+        # It may have been interrupted between the test and what comes after it.
+        if mode == "accuracy" and not (test.folder / fidelity.FORCED).exists():
+            with writing(self.folder):
+                self._force(test.folder, self._reference())
         return test
 
     def check_same(self, name: str, test: Test, asked: RunParams) -> None:
@@ -304,7 +315,7 @@ class LiveRun:
         folder, test = self.folder / "accuracy", self.read().test("accuracy")
         if test.result.resumed_samples:
             resume.join_logs(test, self._answered_before(folder, test.params))
-        log = folder / "mlperf_log_accuracy.json"
+        log = folder / ACCURACY_LOG
         answers = scores.answer_tokens(log, len(self.samples), len(self.tokenizer))
         samples = scores.score_tokens(answers, self.samples.references, self._decode)
         score = scores.totals(samples)
@@ -402,6 +413,18 @@ def _as_set(value: object) -> object:
 def _refuse_to_mix(folder: Path, what: str) -> NoReturn:
     problem = f"this run's tests are of {what}"
     raise ParameterError("run_name", folder.name, problem, "give another run_name")
+
+
+def _check_memory(params: RunParams, here: Environment) -> None:
+    """Refuse a KV cache that no CPU here holds: where memory is overcommitted it would load, and
+    the machine would fail as it fills."""
+    if params.engine == "vllm" and not here.gpus and params.cpu_kv_cache_gib > here.cpu.memory_gib:
+        raise ParameterError(
+            "cpu_kv_cache_gib",
+            params.cpu_kv_cache_gib,
+            f"this machine has {here.cpu.memory_gib:.0f} GiB of memory",
+            "lower it",
+        )
 
 
 def _check_length(params: RunParams, model: Model) -> None:
