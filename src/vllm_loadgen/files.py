@@ -1,5 +1,9 @@
-"""The one writer of a run's files: each is there whole or not at all, and JSON never holds NaN."""
+"""The one writer of a run's files: each is there whole or not at all, and JSON never holds NaN.
 
+Beside it what names a file's content, its SHA-256.
+"""
+
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +33,12 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
     """Write a table as parquet, without its index (see ``whole``)."""
     with whole(path) as part:
         frame.to_parquet(part, index=False)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from vllm_loadgen.accuracy.clustered import mean, share, student_t
+from vllm_loadgen.accuracy.clustered import mean, share
+from vllm_loadgen.analysis.intervals import student_t
 
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(3, 3.182), (7, 2.365), (9, 2.262), (63, 1.998)])
 def test_student_t_is_that_of_the_tables(freedom, quantile):
-    assert student_t(freedom) == pytest.approx(quantile, abs=0.005)
+    assert student_t(0.975, freedom) == pytest.approx(quantile, abs=0.005)
 
 
 def test_clusters_of_one_length_are_a_mean_of_means():

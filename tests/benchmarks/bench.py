@@ -21,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from vllm_loadgen.analysis.intervals import TWO_SIDED_95, student_t
 from vllm_loadgen.analysis.words import count
 from vllm_loadgen.files import write_json
 from vllm_loadgen.inputs.environment import environment
@@ -37,8 +38,6 @@ RATES = (
 )  # fmt: skip
 RATE_S = 2.0
 P99_MS = 1.0
-# Student's t, 97.5 %, by degrees of freedom (any table); more pairs than these have the last.
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 # At this rate, and for so long, that the records reach the disk several times.
 NOTED_RATE, NOTED_S = 10_000, 10
 GROWTH = (1_000, 10_000, 100_000, 1_000_000)
@@ -119,7 +118,7 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | N
     found: dict[str, float | None] = {"ratio": math.exp(statistics.mean(logs)), "low": None}
     found["high"] = None
     if len(logs) > 1:
-        half = T_95[min(len(logs) - 1, len(T_95)) - 1] * statistics.stdev(logs) / len(logs) ** 0.5
+        half = student_t(TWO_SIDED_95, len(logs) - 1) * statistics.stdev(logs) / len(logs) ** 0.5
         found |= {"low": found["ratio"] / math.exp(half), "high": found["ratio"] * math.exp(half)}
     return found
 

@@ -25,7 +25,7 @@ def somewhere(tmp_path, monkeypatch):
         ("see {project}/data/a.jsonl.", "see data/a.jsonl."),
         ("--params={home}/p.yaml -p dataset {home}/a", "--params=~/p.yaml -p dataset ~/a"),
         ('{{"model": "/home/alice/models/llama"}}', '{{"model": "~/models/llama"}}'),
-        ("/Users/alice/x and /root/.cache/y and /root", "~/x and ~/.cache/y and ~"),
+        ("/Users/alice/x and /root/.config/y and /root", "~/x and ~/.config/y and ~"),
         ("/data/corp/secret-project/a.jsonl", "a.jsonl"),
         ('File "/opt/x/vllm/a.py", line 3', 'File "a.py", line 3'),
     ],

@@ -3,7 +3,7 @@ import pytest
 from vllm_loadgen import BenchmarkError, LiveRun, ParameterError, RunParams
 from vllm_loadgen.facts.scores import Probe
 from vllm_loadgen.harness.loadgen import expected_queries
-from vllm_loadgen.report import text
+from vllm_loadgen.report import text, text_extra
 from vllm_loadgen.runs import peak
 
 OFFICIAL = RunParams(
@@ -80,7 +80,7 @@ def test_the_peak_is_confirmed_by_the_performance_test(params):
     assert "and the full test of " in lines[2]
     assert "queries/s: the full test of " in lines[-2]
     assert lines[-1].endswith("VALID in the full test")
-    said = text.peak_text(run.read())
+    said = text_extra.peak_text(run.read())
     assert said.startswith(f"The highest rate that held is {test.params.rate:.4g} queries/s, conf")
     # What follows at "auto" runs at the rate that was found.
     with run:
@@ -152,7 +152,7 @@ def test_a_rate_that_the_harness_did_not_offer_is_no_peak(params):
     assert test.load.arrivals_per_s > 0.9 * test.params.rate
     assert any("not offered, the harness reached" in line for line in lines)
     assert "The harness is the limit here, not the system" in lines[-1]
-    assert "not the system" in text.peak_text(run.read())
+    assert "not the system" in text_extra.peak_text(run.read())
     # The report of such a test claims nothing of the machine.
     table = peak.peak_table(run.read())
     late = table.index[table["verdict"].str.startswith("not offered")][0]

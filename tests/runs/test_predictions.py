@@ -2,7 +2,12 @@ import pytest
 from helpers import RESULT, ROOT, make_records, write_facts, write_test
 
 from vllm_loadgen import Run, RunParams
-from vllm_loadgen.runs.predictions import predictions_text
+from vllm_loadgen.report import text_extra
+from vllm_loadgen.runs.predictions import predictions
+
+
+def predictions_text(run):
+    return text_extra.predictions_text(predictions(run))
 
 
 def measured(folder, rate, latency_s, queries=400):

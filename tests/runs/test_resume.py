@@ -7,8 +7,8 @@ import pytest
 from helpers import echo_params, interrupt, when_answered, write_articles
 
 from vllm_loadgen import EngineError, LiveRun
-from vllm_loadgen.accuracy.log import read_accuracy_log
-from vllm_loadgen.runs.resume import LOG, PART, left_over
+from vllm_loadgen.accuracy.log import ACCURACY_LOG, read_accuracy_log
+from vllm_loadgen.runs.resume import PART, left_over
 
 pytestmark = pytest.mark.process
 
@@ -62,11 +62,11 @@ def test_an_accuracy_test_goes_on_at_the_first_unanswered_sample(params, cut, ca
         expected = whole.score()
     assert scores.equals(expected)
     assert run.read().accuracy.score == whole.read().accuracy.score
-    answers = read_accuracy_log(run.folder / "accuracy" / LOG)
+    answers = read_accuracy_log(run.folder / "accuracy" / ACCURACY_LOG)
     assert sorted(answer.qsl_idx for answer in answers) == list(range(16))
     assert len(read_accuracy_log(run.folder / "accuracy" / PART)) == 16 - resumed
     run.score()  # again: nothing is joined twice
-    assert len(json.loads((run.folder / "accuracy" / LOG).read_text())) == 16
+    assert len(json.loads((run.folder / "accuracy" / ACCURACY_LOG).read_text())) == 16
 
 
 def test_what_was_asked_otherwise_is_not_taken_over(params):

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from vllm_loadgen import LiveRun, ParameterError
-from vllm_loadgen.report.text import tuning_text
+from vllm_loadgen.report.text_extra import tuning_text
 from vllm_loadgen.runs.tuning import tune
 
 pytestmark = pytest.mark.process

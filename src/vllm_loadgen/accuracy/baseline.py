@@ -4,7 +4,6 @@ Scores are in one JSON file for all baselines, the answers of each in a parquet 
 which is named by its SHA-256.
 """
 
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -102,7 +101,7 @@ def load_answers(baseline: Baseline, path: Path = EMBEDDED) -> Answers | None:
     file = _answers_path(path, baseline.answers_sha256)
     if not file.is_file():
         raise BenchmarkError(f"{file} is missing, with the answers of a baseline. {CURE}")
-    if _sha256(file) != baseline.answers_sha256:
+    if files.sha256(file) != baseline.answers_sha256:
         problem = "is not the file that its baseline was made with: cut short, or changed"
         raise BenchmarkError(f"{file} {problem}. {CURE}")
     frame = read_frame(file)
@@ -135,17 +134,13 @@ def _save_answers(answers: Answers, path: Path) -> str:
     tokens = [np.array(row, np.int32) for row in answers.tokens]
     made = path.with_name(f"{path.stem}-new.parquet")
     files.write_frame(made, pd.DataFrame({"tokens": tokens, "logprobs": logprobs}))
-    sha = _sha256(made)
+    sha = files.sha256(made)
     made.replace(_answers_path(path, sha))
     return sha
 
 
 def _answers_path(path: Path, sha256: str) -> Path:
     return path.with_name(f"{path.stem}-{sha256[:12]}.parquet")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _lists_in_a_line(text: str) -> str:

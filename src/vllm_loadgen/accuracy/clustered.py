@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 
+from vllm_loadgen.analysis.intervals import TWO_SIDED_95, student_t
 from vllm_loadgen.facts.scores import Estimate
 
-CONFIDENCE = 0.95
 # With fewer clusters their spread is not known well enough for an interval.
 FEWEST = 4
 
@@ -25,7 +24,7 @@ def mean(sums: Sequence[float], counts: Sequence[float]) -> Estimate:
     value, error = _ratio(sums, counts)
     if math.isnan(error):
         return Estimate(value=value)
-    half = student_t(len(counts) - 1) * error
+    half = student_t(TWO_SIDED_95, len(counts) - 1) * error
     return Estimate(value=value, low=value - half, high=value + half)
 
 
@@ -41,7 +40,7 @@ def share(hits: Sequence[float], counts: Sequence[float]) -> Estimate:
     draws = float(np.sum(counts))
     if error:
         draws = min(draws, value * (1 - value) / error**2)
-    z = student_t(len(counts) - 1)
+    z = student_t(TWO_SIDED_95, len(counts) - 1)
     middle, spread = (
         value + z**2 / (2 * draws),
         z * math.sqrt(value * (1 - value) / draws + z**2 / (4 * draws**2)),
@@ -63,18 +62,3 @@ def _ratio(sums: Sequence[float], counts: Sequence[float]) -> tuple[float, float
     rest = above - value * below
     error = math.sqrt(len(below) * float(np.var(rest, ddof=1))) / float(below.sum())
     return value, error
-
-
-def student_t(freedom: int) -> float:
-    """Student's t at the two-sided CONFIDENCE, within 0.005 from 3 degrees of freedom on.
-
-    By the normal quantile (Abramowitz and Stegun, 26.7.5, four terms).
-    """
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / math.pow(freedom, power) for power, term in enumerate(terms, 1))

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from vllm_loadgen.errors import BenchmarkError
 
+ACCURACY_LOG = "mlperf_log_accuracy.json"
 TOKEN_BYTES = 4  # the SUT hands LoadGen little-endian int32 ids
 RERUN = "Run the test again"
 

@@ -112,18 +112,22 @@ def token_rates(frame: pd.DataFrame, windows: int) -> tuple[np.ndarray, np.ndarr
     first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
     begun = np.histogram(first, edges, weights=np.minimum(done["output_tokens"], 1))[0]
     later = np.maximum(done["output_tokens"].to_numpy() - 1, 0)
-    return edges, (begun + np.diff(_spread(first, last, later, edges))) / np.diff(edges)
+    return edges, (begun + np.diff(spread_evenly(first, last, later, edges))) / np.diff(edges)
 
 
-def _spread(
-    first: np.ndarray, last: np.ndarray, tokens: np.ndarray, edges: np.ndarray
+def spread_evenly(
+    first: np.ndarray, last: np.ndarray, tokens: np.ndarray, time_s: np.ndarray
 ) -> np.ndarray:
-    """Tokens so far at each edge (edges,), those of a query spread evenly from first to last."""
+    """Tokens so far at each of these times (times,), those of a query even from first to last.
+
+    Args:
+        first, last: s, (queries,). tokens: that came between the two. time_s: rising.
+    """
     last = np.maximum(last, first + 1e-9)
     speed = tokens / (last - first)
     times = np.concatenate([first, last])
     order = np.argsort(times, kind="stable")
     times, speeds = times[order], np.cumsum(np.concatenate([speed, -speed])[order])
     so_far = np.concatenate([[0.0], np.cumsum(speeds[:-1] * np.diff(times))])
-    spread: np.ndarray = np.interp(edges, times, so_far, left=0.0)
+    spread: np.ndarray = np.interp(time_s, times, so_far, left=0.0)
     return spread

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vllm_loadgen.analysis.intervals import student_t
+from vllm_loadgen.analysis.intervals import TWO_SIDED_95, student_t
 
 # Fewer runs have no interval: Student's t of two is 12.7 standard errors wide.
 FEWEST_RUNS = 3
@@ -51,7 +51,7 @@ def spread(values: Sequence[float]) -> Spread:
     cv = deviation / mean if mean else math.nan
     if runs < FEWEST_RUNS:
         return Spread(runs, mean, cv)
-    t = student_t(0.975, runs - 1)
+    t = student_t(TWO_SIDED_95, runs - 1)
     half = t * deviation / math.sqrt(runs)
     next_half = t * deviation * math.sqrt(1 + 1 / runs)
     return Spread(runs, mean, cv, mean - half, mean + half, mean - next_half, mean + next_half)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from vllm_loadgen.analysis.intervals import spread_evenly
+
 # The batch counts as full from this share of the level that it keeps.
 FULL_SHARE = 0.9
 # With fewer windows than this no order of them has a chance as small as SHIFT_CHANCE.
@@ -139,13 +141,9 @@ def _tokens_by(done: pd.DataFrame, time_s: np.ndarray) -> np.ndarray:
     """
     first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
     tokens = done["output_tokens"].to_numpy(float)
-    length = np.maximum(last - first, 1e-9)
-    made = []
-    for now in time_s:
-        share = np.clip((now - first) / length, 0, 1)
-        made.append(float(((first <= now) * np.minimum(tokens, 1)).sum()
-                          + (share * np.maximum(tokens - 1, 0)).sum()))  # fmt: skip
-    return np.array(made)
+    begun = np.searchsorted(np.sort(first[tokens >= 1]), time_s, side="right")
+    made: np.ndarray = begun + spread_evenly(first, last, np.maximum(tokens - 1, 0), time_s)
+    return made
 
 
 def _thirds(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[float, float]:

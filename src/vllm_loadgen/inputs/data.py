@@ -17,7 +17,7 @@ from vllm_loadgen.facts.inputs import (
     Dataset,
     TokenLengths,
 )
-from vllm_loadgen.inputs.hashes import sha256
+from vllm_loadgen.files import sha256
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import NAME_ALONE, existing_file
 

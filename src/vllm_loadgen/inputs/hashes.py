@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.files import write_json
+from vllm_loadgen.files import sha256, write_json
 
 CHUNK_BYTES = 2**23
 # A second of hashing or so; less needs no progress bar.
@@ -26,12 +26,6 @@ def cache_folder() -> Path:
     """Where converted models and hashes are kept between runs ($XDG_CACHE_HOME or ~/.cache)."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "vllm_loadgen"
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cached_sha256(files: Iterable[Path]) -> dict[str, str]:

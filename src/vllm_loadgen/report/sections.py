@@ -18,6 +18,7 @@ from vllm_loadgen.report import (
     quality,
     tables,
     text,
+    text_extra,
 )
 from vllm_loadgen.report.display import Section
 from vllm_loadgen.results.run import Run
@@ -28,7 +29,7 @@ from vllm_loadgen.rules.rule import Rule
 from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
-from vllm_loadgen.runs.predictions import predictions_text
+from vllm_loadgen.runs.predictions import predictions
 from vllm_loadgen.runs.quality import compared, tuned
 from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.served import served_table
@@ -165,15 +166,15 @@ class Report:
         peak, sweep = peak_table(self.run), sweep_table(self.run)
         tuning, served = tune_table(self.run), served_table(self.run)
         return Section(
-            text.extra_tests_text(peak, sweep, tuning),
-            text.served_text(self.run, served),
+            text_extra.extra_tests_text(peak, sweep, tuning),
+            text_extra.served_text(self.run, served),
             served,
-            text.peak_text(self.run),
+            text_extra.peak_text(self.run),
             peak,
             *self._sweep(sweep),
-            predictions_text(self.run),
+            text_extra.predictions_text(predictions(self.run)),
             tuning,
-            text.tuning_text(tuning),
+            text_extra.tuning_text(tuning),
             *quality.beside_parts(tuned(self.run)),
         )
 
@@ -189,7 +190,7 @@ class Report:
         others = self._others
         overlaid = plots_compare.overlaid(others)
         return Section(
-            text.comparison_text(others),
+            text_extra.comparison_text(others),
             compare.figures_table(others) if others else None,
             plots_compare.distributions(overlaid) if overlaid else None,
             text.plain(plots_compare.distributions_caption(overlaid)) if overlaid else None,

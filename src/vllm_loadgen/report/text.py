@@ -5,8 +5,6 @@ import math
 import re
 from collections.abc import Sequence
 
-import pandas as pd
-
 from vllm_loadgen.accuracy.scores import chance
 from vllm_loadgen.analysis.metrics import projection
 from vllm_loadgen.analysis.percentiles import lacking, say, say_tail, tail
@@ -22,8 +20,6 @@ from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published
 from vllm_loadgen.rules.rule import Rule, departures, reservation
 from vllm_loadgen.rules.verdict import effective_verdict, title
-from vllm_loadgen.runs.compare import Digest, reservations
-from vllm_loadgen.runs.peak import harness_limit
 from vllm_loadgen.runs.repeats import verdicts
 
 BOUNDS = (
@@ -325,94 +321,6 @@ def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
         sentences = " ".join(run.impossible)
         return f"{text} **This figure is impossible on this machine**: {sentences}"
     return text
-
-
-def extra_tests_text(peak: pd.DataFrame, sweep: pd.DataFrame, tuning: pd.DataFrame) -> str:
-    """How to ask for the extra tests that this run does not have."""
-    hints = {
-        "the highest valid rate (`-p target_qps auto`)": peak,
-        "a sweep (`-p sweep_qps '[0.3, 0.6]'`)": sweep,
-        "a tuning (`-p tune '{max_num_seqs: [8, 64]}'`)": tuning,
-    }
-    missing = [hint for hint, table in hints.items() if table.empty]
-    return f"perf.ipynb makes on demand: {'; '.join(missing)}." if missing else ""
-
-
-def peak_text(run: Run) -> str:
-    """What a search found; empty without one."""
-    if (peak := run.peak) is None:
-        return ""
-    held = "confirmed by a full test" if peak.confirmed else "not confirmed by a full test"
-    found = f"The highest rate that held is {peak.highest_valid_qps:.4g} queries/s, {held}."
-    if not peak.highest_valid_qps:
-        found = "No rate held in this search."
-    return f"{found} {harness_limit(peak.probes)}".rstrip()
-
-
-def served_text(run: Run, table: pd.DataFrame) -> str:
-    """How to read both ways side by side; empty without them."""
-    if table.empty:
-        return ""
-    limits = (run.params.max_num_seqs, run.params.max_num_batched_tokens)
-    text = (
-        "What the server costs: the same test over HTTP, by vllm serve with the run's own options, "
-        "and in process. The front end is all that is not the engine core and its workers: LoadGen "
-        "and the SUT, and served the server and its client as well."
-    )
-    if run.params.engine_options.get("stream_interval") is None:
-        text += (
-            " Both give the first token and then the rest in one piece; a server that streams each "
-            "token (`engine_options: {stream_interval: 1}`) does more."
-        )
-    if run.params.scenario == "Offline" and None in limits:
-        text += (
-            " **Offline vLLM chooses larger batch limits in process than for its server**: set "
-            "max_num_seqs and max_num_batched_tokens to compare."
-        )
-    return text
-
-
-def tuning_text(tuning: pd.DataFrame) -> str:
-    """How much of a tuning is chance, and the best of it; empty without one."""
-    if tuning.empty:
-        return ""
-    rates = tuning["tokens_per_s"].dropna()
-    baselines = rates[rates.index.str.startswith("baseline")]
-    if len(baselines) < 2:
-        return "One of the two measurements of the run as it is failed: nothing to compare with."
-    drift = baselines.max() / baselines.min() - 1
-    best = rates.idxmax()
-    repeated = ""
-    if "runs" in tuning:
-        spreads = tuning["cv"][tuning.index.str.startswith("baseline")].max()
-        repeated = (
-            f"Each value has up to {tuning['runs'].max():.0f} runs, made in mixed order, and shows "
-            f"the median; from run to run the run as it is varies by {spreads:.1%} (coefficient of "
-            "variation), and the intervals are those between runs. "
-        )
-    return (
-        f"{repeated}The two measurements of the run as it is differ by {drift:.1%}: a smaller "
-        f"difference is chance. The most tokens/s came with {plain(best)} "
-        f"({tuning.loc[best, 'ratio'] - 1:+.1%})."
-    )
-
-
-def comparison_text(runs: Sequence[Digest]) -> str:
-    """How to read the comparison, or how to ask for one."""
-    if not runs:
-        return "To set runs side by side: `-p runs '[outputs/one, other.ipynb]'`."
-    text = (
-        "In brackets the 95 % interval, where there is one, and the difference from the first; "
-        "* marks a difference whose intervals do not meet. Of several runs a figure is their mean, "
-        "and its interval is that between runs; of two runs there is none."
-    )
-    if any(run.runs == 1 for run in runs):
-        text += (
-            " Of a run that was made once the interval is of its own queries (none where they are "
-            "too few, or hang together too much, to tell): another day's run may differ by more, "
-            "and * says nothing of that."
-        )
-    return "\n".join([text, "", *(f"- {plain(one)}" for one in reservations(runs))]).rstrip()
 
 
 def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> str:

@@ -67,36 +67,38 @@ def _what_is_measured(
 ) -> list[Rule]:
     benchmark = params.rules
     allowed = f"{benchmark.name}: {' or '.join(benchmark.scenarios)}"
-    trained = params.load_format in FORMATS_OF_THE_FILES and params.engine != "echo"
-    weights = "the model's files" if trained else f"load_format {params.load_format}"
-    weights = "random (load_format dummy)" if params.load_format == "dummy" else weights
-    if params.engine == "echo":
-        weights = "none (echo engine)"
-    weights_rule = judged(WEIGHTS, "the model's files", weights, trained)
-    if params.engine == "openai":
-        note = "weights that the server runs not checked"
-        weights_rule = judged(WEIGHTS, "the model's files", "the server's", None, note)
     return [
         judged("Scenario", allowed, params.scenario, params.scenario in benchmark.scenarios),
         _model_rule(params, model),
-        weights_rule,
+        _weights_rule(params),
         *_dataset_rules(params, dataset, accuracy),
     ]
 
 
+def _weights_rule(params: RunParams) -> Rule:
+    required, load_format = "the model's files", params.load_format
+    if params.engine == "openai":
+        note = "weights that the server runs not checked"
+        return judged(WEIGHTS, required, "the server's", None, note)
+    if params.engine == "echo":
+        return judged(WEIGHTS, required, "none (echo engine)", False)
+    if load_format in FORMATS_OF_THE_FILES:
+        return judged(WEIGHTS, required, required, True)
+    random = "random (load_format dummy)" if load_format == "dummy" else ""
+    return judged(WEIGHTS, required, random or f"load_format {load_format}", False)
+
+
 def _model_rule(params: RunParams, model: Model) -> Rule:
     wanted = params.rules.model
-    shape = (model.hidden_size, model.num_layers, model.vocab_size)
+    alike = (model.hidden_size, model.num_layers, model.vocab_size) == wanted.shape
     # A config.json with fewer layers runs fewer of the same weights.
-    met = frozenset(model.weights_sha256.values()) == wanted.weights_sha256
-    met = met and shape == wanted.shape
-    alike = not met and shape == wanted.shape
+    met = alike and frozenset(model.weights_sha256.values()) == wanted.weights_sha256
     required = f"{wanted.title}, the files of its hub page"
-    if params.engine == "openai" and shape == wanted.shape:
+    if params.engine == "openai" and alike:
         note = "the configuration here has the right shape; what the server runs is not seen"
         return judged("Model", required, model.name, None, note)
-    note = "the shape is right, the weight files differ: converted or quantized" if alike else ""
-    return judged("Model", required, model.name, met, note)
+    note = "the shape is right, the weight files differ: converted or quantized"
+    return judged("Model", required, model.name, met, note if alike and not met else "")
 
 
 def _dataset_rules(params: RunParams, dataset: Dataset, accuracy: Result | None) -> list[Rule]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from vllm_loadgen.accuracy.log import Answer, read_accuracy_log
+from vllm_loadgen.accuracy.log import ACCURACY_LOG, Answer, read_accuracy_log
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.scores import Compliance
 from vllm_loadgen.harness.log import DETAIL
@@ -59,7 +59,7 @@ def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> Complia
         BenchmarkError: if the logs are damaged or not of a TEST06 run.
     """
     _check_audit(folder)
-    answers = read_accuracy_log(folder / "mlperf_log_accuracy.json")
+    answers = read_accuracy_log(folder / ACCURACY_LOG)
     checks: dict[str, list[str] | None] = {
         # In Offline no first token is reported apart from the answer.
         "First token": None if scenario == "Offline" else _all(answers, _first_token_fault),

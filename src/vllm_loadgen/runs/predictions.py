@@ -1,45 +1,77 @@
 """What a search or a sweep foretells of a rate that was not measured, and how far it was off."""
 
-from vllm_loadgen.analysis.prediction import fitted, foretold, widest_gap
-from vllm_loadgen.analysis.words import say_ms
+from dataclasses import dataclass
+
+from vllm_loadgen.analysis.prediction import Queue, fitted, foretold, widest_gap
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 
 # More offered than served: the latency is that of a queue that grows, and of the test's length.
 SERVED_SHARE = 0.75
+MAIN = "performance"
 
 
-def predictions_text(run: Run) -> str:
-    """The expected mean latency at a rate between the measured ones, and how the confirming test
-    and the others kept to what the rest foretold; empty where there are too few rates.
+@dataclass(frozen=True)
+class Kept:
+    """The mean latency of a test beside what the others, at other rates, foretold."""
+
+    foretold_ms: float
+    actual_ms: float
+
+    @property
+    def off_share(self) -> float:
+        """How far the two are apart, as a share of the actual one."""
+        return abs(self.foretold_ms / self.actual_ms - 1)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the Server tests of a run say together.
+
+    Attributes:
+        tests: how many. queue: that fits them.
+        rate_per_s: in the widest gap between those measured; expected_ms: the mean latency there.
+        main: the run's main test, which confirms a search; None if the others cannot foretell it.
+        worst_share: how far the test was off that was foretold worst; None if none could be.
     """
+
+    tests: int
+    queue: Queue
+    rate_per_s: float
+    expected_ms: float | None
+    main: Kept | None
+    worst_share: float | None
+
+
+def predictions(run: Run) -> Predictions | None:
+    """What the tests of a search and a sweep foretell; None where there are too few rates."""
     tests = _tests(run)
-    # By name: the same rate is offered in the same way, and its arrivals are the same.
     rates = [test.load.arrivals_per_s for test in tests.values()]
     latencies = [test.metrics.latency_ms.mean for test in tests.values()]
     queue = fitted(rates, latencies)
     if queue is None:
-        return ""
+        return None
+    told = {
+        name: Kept(expected, latencies[place])
+        for place, name in enumerate(tests)
+        if (expected := foretold(rates, latencies, place)) is not None
+    }
     rate = widest_gap(rates)
-    expected = queue.latency_ms(rate)
-    said = [
-        f"The {len(tests)} tests fit a server that divides its speed among its queries: "
-        f"{say_ms(queue.idle_ms)} for a query alone, and no end of it at "
-        f"{queue.capacity_per_s:.3g} queries/s."
-    ]
-    if expected is not None:
-        said.append(
-            f"At {rate:.3g} queries/s, which was not measured, a query would take "
-            f"{say_ms(expected)} on average."
-        )
-    return " ".join([*said, *_kept(tests, rates, latencies)])
+    return Predictions(
+        tests=len(tests),
+        queue=queue,
+        rate_per_s=rate,
+        expected_ms=queue.latency_ms(rate),
+        main=told.get(MAIN),
+        worst_share=max((kept.off_share for kept in told.values()), default=None),
+    )
 
 
 def _tests(run: Run) -> dict[str, Test]:
     """The finished Server tests that served what was offered, by name."""
     named = run.finished_tests("peak/[0-9]*") | run.finished_tests("sweep/*")
-    if named and run.finished("performance"):
-        named["performance"] = run.test("performance")
+    if named and run.finished(MAIN):
+        named[MAIN] = run.test(MAIN)
     return {
         name: test
         for name, test in named.items()
@@ -47,25 +79,3 @@ def _tests(run: Run) -> dict[str, Test]:
         and test.load.completions_per_s >= SERVED_SHARE * test.load.arrivals_per_s
         and test.metrics.completed == test.metrics.samples
     }
-
-
-def _kept(tests: dict[str, Test], rates: list[float], latencies: list[float]) -> list[str]:
-    """How far the tests were from what the others foretold."""
-    told = {name: foretold(rates, latencies, place) for place, name in enumerate(tests)}
-    off = {
-        name: expected / actual - 1
-        for (name, expected), actual in zip(told.items(), latencies, strict=True)
-        if expected is not None
-    }
-    said = []
-    if "performance" in off:
-        actual = tests["performance"].metrics.latency_ms.mean
-        expected = told["performance"] or 0.0
-        said.append(
-            f"Of the main test the others, at other rates, foretold {say_ms(expected)}; it took "
-            f"{say_ms(actual)}, so they were off by {abs(off['performance']):.0%}."
-        )
-    if off:
-        worst = max(abs(one) for one in off.values())
-        said.append(f"Each foretold by the others, the tests were met within {worst:.0%}.")
-    return said

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vllm_loadgen.accuracy.log import TOKEN_BYTES, read_accuracy_log
+from vllm_loadgen.accuracy.log import ACCURACY_LOG, TOKEN_BYTES, read_accuracy_log
 from vllm_loadgen.facts.journal import JOURNAL, read_journal
 from vllm_loadgen.files import write_json
 from vllm_loadgen.results.test import Test
 
-LOG = "mlperf_log_accuracy.json"
 # What LoadGen logged of a resumed test: the samples that were left, counted from 0.
 PART = "mlperf_log_accuracy_part.json"
 
@@ -43,7 +42,7 @@ def join_logs(test: Test, answered: dict[int, list[int]]) -> None:
     Args:
         answered: of ``answered_before``.
     """
-    log, part = test.folder / LOG, test.folder / PART
+    log, part = test.folder / ACCURACY_LOG, test.folder / PART
     if not part.exists():
         log.rename(part)
     asked = np.unique(test.records["sample_index"])

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vllm_loadgen.accuracy.log import one_per_sample, read_accuracy_log
+from vllm_loadgen.accuracy.log import ACCURACY_LOG, one_per_sample, read_accuracy_log
 from vllm_loadgen.benchmarks import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.scores import Score
@@ -17,7 +17,6 @@ from vllm_loadgen.rules.conformance import is_official
 from vllm_loadgen.rules.test06 import VERDICT_FILE
 from vllm_loadgen.submission.preflight import LOGS, place, read_run, scenario
 
-ACCURACY_LOG = "mlperf_log_accuracy.json"
 # submission_checker, constants.py: a longer accuracy log must be cut; truncate_accuracy_log.py
 # keeps so many characters of each end.
 MAX_ACCURACY_LOG_BYTES = 10 * 1024
