@@ -338,3 +338,13 @@ def test_limits_are_measured_for_weights_that_become_fp8(params, monkeypatch):
     )  # fmt: skip
     LiveRun.start(params.changed(quantization="fp8")).measure_limits()
     assert asked == ["fp8"]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("rate", [5.0, "auto"])
+def test_an_accuracy_test_asks_for_all_at_once(params, rate):
+    with LiveRun.start(params.changed(target_qps=rate)) as run:
+        test = run.perform("accuracy")
+    assert test.result.scenario == "Server"
+    assert test.params.rate == live.ACCURACY_QPS
+    assert test.records["scheduled_ns"].max() < 1e9  # 16 queries at 5 a second take 3 s

@@ -108,7 +108,7 @@ def test_a_search_goes_on_where_it_was_interrupted(params):
 @pytest.mark.process
 def test_accuracy_needs_no_rate(params):
     with LiveRun.start(params.changed(target_qps="auto")) as run:
-        assert run.perform("accuracy").result.scenario == "Offline"
+        assert run.perform("accuracy").result.scenario == "Server"
         with pytest.raises(BenchmarkError, match="target_qps = 'auto': is no rate"):
             run.perform("performance")
 

@@ -19,8 +19,9 @@ NO_MATTER = {
     "compliance", "model", "model_revision", "dataset", "num_samples", "load_timeout_s",
     "stall_timeout_s", "dataset_sha256", "compare_in_process", "price_per_hour",
 }  # fmt: skip
-# What LoadGen asks of a performance test alone.
+# What LoadGen asks of a performance test alone, and when the queries of an accuracy test are due.
 NOT_OF_ACCURACY = {
+    "target_qps",
     "min_duration_ms", "min_query_count", "target_latency_percentile", "ttft_limit_ms",
     "tpot_limit_ms", "target_latency_ms", "warmup_queries", "warmup_max_s",
     "performance_samples",

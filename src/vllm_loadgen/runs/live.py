@@ -40,6 +40,9 @@ SAME_IN_A_RUN = (
 )  # fmt: skip
 # What is loaded from the start.
 SAME_DATA = ("model", "model_revision", "dataset", "num_samples", "dtype")
+# An accuracy test in Server asks for all at once: it is judged by answers, and the engine sets the
+# pace.
+ACCURACY_QPS = 1000.0
 
 
 @dataclass
@@ -256,14 +259,21 @@ class LiveRun:
                 cure = "use variant, which loads an engine of its own"
                 problem = "belongs to the engine that the run has loaded"
                 raise ParameterError(name, changes[name], problem, cure)
-        if self.params.target_qps == "auto" and "target_qps" not in changes:
-            changes = self._without_a_rate(mode) | changes
+        if "target_qps" not in changes:
+            changes = self._rate(mode) | changes
         return self.params.changed(**changes)
 
-    def _without_a_rate(self, mode: Mode) -> dict[str, object]:
-        """How to run a test that does not depend on a rate that is yet to be found."""
-        if mode == "accuracy":
-            return {"scenario": "Offline", "target_qps": 1.0}
+    def _rate(self, mode: Mode) -> dict[str, object]:
+        """The rate of a test, where it is not the parameters' own."""
+        searched = self.params.target_qps == "auto"
+        # A server that is reached by HTTP is asked no faster than its user said.
+        at_once = searched or (self.params.engine != "openai" and not self.params.serve)
+        if mode == "accuracy" and self.params.scenario == "Server" and at_once:
+            return {"target_qps": ACCURACY_QPS}
+        return self._without_a_rate() if searched else {}
+
+    def _without_a_rate(self) -> dict[str, object]:
+        """The rate that a search has found."""
         found = self.read()
         if found.finished("performance"):
             return {"target_qps": found.test("performance").params.rate}
