@@ -16,6 +16,14 @@ STAMP := $(VENV)/.installed-$(DEVICE)
 # The lock is complete: pip resolves nothing. What has no wheel is built with its setuptools.
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --progress-bar off --no-deps --no-build-isolation
+# uv takes half a minute where pip takes three. It reads no settings of pip's: those of the
+# environment are handed on, and where it cannot serve, pip does. Hashes decide, not the index.
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+	--index-strategy unsafe-best-match \
+	$(if $(PIP_INDEX_URL),--default-index $(PIP_INDEX_URL)) \
+	$(foreach url,$(PIP_EXTRA_INDEX_URL),--index $(url)) \
+	$(foreach place,$(PIP_FIND_LINKS),--find-links $(place))
+UV_LIMITS := UV_HTTP_TIMEOUT=20 UV_HTTP_RETRIES=1 $(if $(PIP_CERT),SSL_CERT_FILE=$(PIP_CERT))
 # What is installed first, with its hashes: one package's lines of the lock. === because ==2.13.0
 # would take 2.13.0+cpu as well, from a pip that has one at hand.
 FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
@@ -41,11 +49,13 @@ $(STAMP): $(LOCK) pyproject.toml
 	@rm -f $@
 	@echo "Installing into $(VENV) for $(DEVICE), once; it takes minutes: PyTorch first"
 	@$(call FIRST,setuptools)
+	@$(call FIRST,uv)
 	@# PyTorch's CPU build is not on PyPI; its index is asked for torch alone.
 	@$(call FIRST,torch) $(if $(filter cpu,$(DEVICE)), \
 		--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
 	@echo "vLLM, LoadGen, JupyterLab and what they need ($$(grep -c == $(LOCK)) packages)"
-	@$(INSTALL) --require-hashes -r $(LOCK)
+	@$(UV_LIMITS) $(UV) --require-hashes -r $(LOCK) || { echo "uv could not: pip installs"; \
+		$(INSTALL) --require-hashes -r $(LOCK); }
 	@$(INSTALL) -e .
 	@touch $@
 
@@ -82,14 +92,14 @@ lint: setup  ## Check format, style, types, and that imports run downwards only
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-# Needs uv, which resolves with torch's metadata (of wheels for every Python version; a folder
+# uv resolves with torch's metadata (of wheels for every Python version; a folder
 # serves too). Torch's hashes come from its index, asked for torch alone and for a new version.
 TORCH = $(shell grep -o 'torch==[0-9.]*+cpu' pyproject.toml)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TORCH_WHEELS ?= $(TORCH_INDEX)/torch/
-COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE = PATH="$(BIN):$$PATH" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
-RESOLVE = $(COMPILE) --extra test pyproject.toml
+RESOLVE = $(COMPILE) --extra test --extra install pyproject.toml
 lock:  ## Pin again what pyproject.toml brings along, keeping the pins that still fit
 	@sed -n '/^$(TORCH)/,/[^\\]$$/p' .requirements/cpu.txt > .requirements/torch.part
 	@test -s .requirements/torch.part || echo $(TORCH) | \
