@@ -29,7 +29,7 @@ UV_LIMITS := UV_HTTP_TIMEOUT=20 UV_HTTP_RETRIES=1 $(if $(PIP_CERT),SSL_CERT_FILE
 FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 	$(INSTALL) --require-hashes -r /dev/stdin
 
-.PHONY: help setup report test test-fast bench bench-gpu bench-load bench-official submission lab \
+.PHONY: help setup report test test-fast bench bench-gpu bench-load bench-client bench-official submission lab \
 	lint lock licences clean
 .DEFAULT_GOAL := help
 
@@ -76,6 +76,9 @@ bench-gpu: setup  ## The same and three reports with Llama-3.1-8B's shape and ra
 
 bench-load: setup  ## Measure what 10^6 queries take of the worker's memory and time
 	@$(BIN)/python tests/benchmarks/load.py $(BENCH)
+
+bench-client: setup  ## Measure the HTTP client beside vllm bench serve's, on an echo server
+	@$(BIN)/python tests/benchmarks/client.py $(BENCH)
 
 bench-official: setup  ## Run the official size end to end on the echo engine (20 minutes)
 	@$(BIN)/python tests/benchmarks/official.py $(BENCH)

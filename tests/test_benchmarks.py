@@ -137,6 +137,36 @@ def test_memory_is_flat_unless_later_queries_take_more():
 
 
 @pytest.mark.process
+def test_the_client_is_measured_on_the_echo_server():
+    import client
+
+    with client.serving() as (url, server):
+        found = client.own(url, 200, 400.0)
+        assert server.is_running()
+    assert found["queries"] == 200
+    assert found["per_s"] > 0
+    assert found["p99_ms"] > 0
+    assert found["cpu_us"] > 0
+
+
+def test_the_clients_table_tells_the_ceilings_and_what_a_query_adds():
+    import client
+
+    def step(rate, p99_ms, **more):
+        return {"rate": rate, "queries": 10 * rate, "per_s": rate - 0.5, "p99_ms": p99_ms,
+                "server_us": 99.0} | more  # fmt: skip
+
+    found = {
+        "ours": [step(50, 1.0, cpu_us=700.0), step(100, 6.0, cpu_us=650.0)],
+        "vllm bench serve": [step(50, 2.0, cpu_s=10.0), step(100, 4.0, cpu_s=10.5)],
+    }
+    text = client.table(found)
+    assert "| queries/s with p99 under 5 ms | 50 | 100 |" in text
+    assert "| CPU us a query | 650 | 1000 |" in text
+    assert client.highest([step(50, 9.0)]) == 0
+
+
+@pytest.mark.process
 def test_the_course_of_an_official_size(tmp_path):
     out = tmp_path / "found.json"
     options = ["--samples", "120", "--seconds", "1", "--rate", "120", "--out", str(out)]

@@ -263,10 +263,11 @@ class OpenAIEngine(Engine):
                 if response.status != 200:
                     body = await _body(response, LONGEST_PROBLEM)
                     raise _NotTaken(response.status, problem_of(response.status, body))
-                async for line in response.content:
-                    if (piece := parse(line)) is not None:
-                        ended = ended or piece.ended
-                        yield piece
+                async for lines in _lines(response):
+                    for line in lines:
+                        if (piece := parse(line)) is not None:
+                            ended = ended or piece.ended
+                            yield piece
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             server.aside_until = time.monotonic() + ASIDE_S
             raise EngineError(self._cut(error)) from None
@@ -390,6 +391,21 @@ class _NotTaken(EngineError):
     def __init__(self, status: int, problem: str) -> None:
         super().__init__(problem)
         self.status = status
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
+    """The whole lines of each part that comes: a wait for each line takes longer than its JSON.
+
+    Raises:
+        EngineError: at a line that has no end.
+    """
+    rest = b""
+    async for part in response.content.iter_any():
+        *lines, rest = (rest + part).split(b"\n")
+        yield lines
+        if len(rest) > BUFFER:
+            raise EngineError(f"its stream has a line of over {BUFFER:,} bytes")
+    yield [rest]
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:

@@ -83,7 +83,7 @@ def parse(line: bytes) -> Piece | None:
     if data == b"[DONE]":
         return Piece(ended=True)
     try:
-        event = json.loads(data)
+        event = json.loads(data.decode())
         if error := event.get("error"):
             raise EngineError(f"it broke off with: {message_of(error)}")
         if not event.get("choices"):
