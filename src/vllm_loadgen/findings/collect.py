@@ -3,7 +3,7 @@
 from vllm_loadgen.findings.finding import Finding, by_severity
 from vllm_loadgen.findings.queries import query_findings
 from vllm_loadgen.findings.steadiness import steadiness_findings
-from vllm_loadgen.findings.system import NEIGHBOUR, system_findings
+from vllm_loadgen.findings.system import NEIGHBOUR, client_finding, system_findings
 from vllm_loadgen.results.run import Run
 
 
@@ -13,8 +13,11 @@ def findings_of(run: Run) -> list[Finding]:
     if test is None:
         return []
     of_system = system_findings(test.steps, test.telemetry)
-    if run.params.engine == "openai" and run.params.here:
-        # The server is no neighbour, and which of the other programs it is, is not known.
-        of_system = [found for found in of_system if found.title != NEIGHBOUR]
+    if run.params.engine == "openai":
+        if run.params.here:
+            # The server is no neighbour, and which of the other programs it is, is not known.
+            of_system = [found for found in of_system if found.title != NEIGHBOUR]
+        if client := client_finding(test.telemetry):
+            of_system.append(client)
     of_pace = steadiness_findings(test, run.engine)
     return by_severity([*query_findings(test, run.impossible), *of_system, *of_pace])

@@ -10,6 +10,8 @@ SMALL_CACHE_SHARE = 0.5
 # Of all cores: below it, other programs hardly move a result.
 NEIGHBOUR_SHARE = 0.05
 THROTTLED_SHARE = 0.1
+# Of one core: a thread as busy as that keeps what comes waiting.
+CLIENT_CORES = 0.8
 NEIGHBOUR = "A noisy neighbour"
 
 
@@ -25,6 +27,25 @@ def system_findings(steps: pd.DataFrame, telemetry: pd.DataFrame) -> list[Findin
     if not telemetry.empty:
         found += [_neighbour(telemetry), _throttled(telemetry)]
     return [finding for finding in found if finding]
+
+
+def client_finding(telemetry: pd.DataFrame) -> Finding | None:
+    """Whether the HTTP client, and no server, set the pace: its queries share one thread.
+
+    Args:
+        telemetry: of a ``Test`` whose only front end is the client.
+    """
+    if "front_cpu_cores" not in telemetry:
+        return None
+    if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
+        return None
+    return Finding(
+        "problem",
+        "The client is the limit",
+        f"the client used {cores:.2f} of a core on average, and has one for all its queries: "
+        f"its own delay is in the latencies",
+        "Ask at a lower rate, or from a faster core. The server may do more than this test shows.",
+    )
 
 
 def _preempted(steps: pd.DataFrame) -> Finding | None:
