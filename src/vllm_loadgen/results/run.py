@@ -1,11 +1,14 @@
 """A run, read: its folder's facts and tests, each read once."""
 
+import html
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+import pandas as pd
 
 from vllm_loadgen.analysis import roofline
 from vllm_loadgen.analysis.repeats import median_place
@@ -74,6 +77,23 @@ class Run:
         if newest is None:
             raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
         return cls.open(newest.parent)
+
+    def _repr_html_(self) -> str:
+        rows = {
+            name: {
+                "status": test.status,
+                "verdict": test.verdict,
+                "queries": test.queries,
+                "samples/s": test.metrics and f"{test.metrics.samples_per_s:.3f}",
+                "output tokens/s": test.metrics and f"{test.metrics.tokens_per_s:.1f}",
+            }
+            for name, test in self.summary.tests.items()
+        }
+        title = html.escape(f"{self.folder.name}: {self.params.model}, {self.params.scenario}")
+        if not rows:
+            return f"<b>{title}</b> has no test yet"
+        frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test").reset_index()
+        return f"<b>{title}</b>{frame.to_html(index=False, border=0, na_rep='')}"
 
     # Its tests ----------------------------------------------------------------------------------
     def has(self, name: str) -> bool:
