@@ -75,7 +75,7 @@ def test_a_run_shows_itself_and_escapes_what_it_says(outputs):
     run = Run.open(outputs / "one")
     assert "has no test yet" in run._repr_html_()
     tests = {"performance": run.performance.summary()}
-    Summary(tests=tests).write(run.folder / "summary.json")
+    Summary(**tests).write(run.folder / "summary.json")
     assert f"<td>{run.performance.result.verdict}</td>" in Run.open(run.folder)._repr_html_()
     folder = write_facts(outputs / "<b>x", RunParams())
     assert "&lt;b&gt;x" in Run.open(folder)._repr_html_()

@@ -124,7 +124,7 @@ def queries_chart(runs: Sequence[Run], value: str = "ttft_ms") -> alt.VConcatCha
         )
         .transform_filter(brush)
     )
-    return points & bars
+    return alt.vconcat(points, bars)
 
 
 def _queries(run: Run, value: str) -> pd.DataFrame:

@@ -93,7 +93,7 @@ class Run:
         if not rows:
             return f"<b>{title}</b> has no test yet"
         frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test").reset_index()
-        return f"<b>{title}</b>{frame.to_html(index=False, border=0, na_rep='')}"
+        return f"<b>{title}</b>{frame.fillna('').to_html(index=False, border=0)}"
 
     # Its tests ----------------------------------------------------------------------------------
     def has(self, name: str) -> bool:
