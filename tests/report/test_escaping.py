@@ -38,7 +38,22 @@ OWN_TAGS = {
         "ol",
         "li",
     ),
-    *("table", "thead", "tbody", "tr", "th", "td", "h2", "b", "strong", "code", "pre", "img", "a"),
+    *(
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "h2",
+        "h3",
+        "b",
+        "strong",
+        "code",
+        "pre",
+        "img",
+        "a",
+    ),
 }
 
 
@@ -110,9 +125,9 @@ def test_a_report_obeys_nothing_that_stands_in_a_runs_files(run, tmp_path):
     other = digest.model_copy(update={"name": "b", "params": digest.params | {"dataset": ODD}})
     report = Report(run, [digest, other])
     names = [
-        "headline", "summary", "accuracy", "performance", "throughput", "latency", "limits",
-        "published", "what_the_data_say", "conformance", "extra_tests", "comparison",
-        "configuration", "provenance", "conclusion",
+        "headline", "summary", "what_the_data_say", "further_questions", "accuracy", "performance",
+        "tests", "throughput", "latency", "limits", "extra_tests", "comparison", "published",
+        "conformance", "configuration", "provenance",
     ]  # fmt: skip
     page = page_of([part for name in names for part in getattr(report, name)().parts], tmp_path)
     check(page)

@@ -27,7 +27,7 @@ from vllm_loadgen.runs.costs import COSTS, costs
 MIME = "application/vnd.vllm-loadgen.run+json"
 # Figure -> (how it is called, digits); the bigger the better of rates alone.
 FIGURES = {
-    "samples_per_s": ("Samples per second", 3),
+    "samples_per_s": ("Queries answered per second", 3),
     "tokens_per_s": ("Output tokens per second", 1),
     "ttft_ms": ("Mean TTFT, ms", 0),
     "tpot_ms": ("Mean TPOT, ms", 1),
