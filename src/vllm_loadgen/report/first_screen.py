@@ -9,7 +9,7 @@ from vllm_loadgen.analysis.words import count, say_ms
 from vllm_loadgen.findings.answers import said
 from vllm_loadgen.findings.finding import Finding, doubts
 from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
-from vllm_loadgen.findings.validity import early_stopping, what_would_make_valid
+from vllm_loadgen.findings.validity import early_stopping, limit, what_would_make_valid
 from vllm_loadgen.report import text
 from vllm_loadgen.report.next_steps import first_commands
 from vllm_loadgen.report.text import plain
@@ -65,10 +65,19 @@ def how_fast(run: Run) -> list[str]:
     lines += [_latency(test, name) for name in LIMITED]
     if run.peak is None:
         lines += _most(test)
-    verdict, _ = effective_verdict(test)
-    if verdict != "VALID":
-        lines += [f"To be VALID: {plain(cure)}" for cure in what_would_make_valid(test)]
+    lines += [f"To be VALID: {plain(cure)}" for cure in _cures(test)]
     return [line for line in lines if line]
+
+
+def _cures(test: Test) -> list[str]:
+    """What would make it valid; of a limit that is exceeded the lines above say by how much."""
+    if effective_verdict(test)[0] == "VALID":
+        return []
+    broken = text.broken_limits(test)
+    others = [cure for cure in what_would_make_valid(test)
+              if not cure.startswith(tuple(f"{name} exceeds" for name in broken))]  # fmt: skip
+    first = limit(test, broken[0].lower()) if broken else None
+    return [first.action, *others] if first else others
 
 
 def _peak(run: Run) -> list[str]:
@@ -117,7 +126,8 @@ def _latency(test: Test, name: str) -> str:
     else:
         at = f"p{share * 100:g} {say_ms(percentile(values, share))}"
         at += f" (at most {say_ms(upper_bound(values, share))})"
-    return f"{LIMITED[name]}: {at}, limit {say_ms(limit_ms)}"
+    over = " **exceeded**" if name.upper() in text.broken_limits(test) else ""
+    return f"{LIMITED[name]}: {at}, limit {say_ms(limit_ms)}{over}"
 
 
 def _most(test: Test) -> list[str]:
@@ -191,7 +201,7 @@ def _for_this_machine(run: Run, test: Test, findings: Sequence[Finding]) -> str:
     if not test.result.complete:
         why_not = [f"the test was {test.result.status}", *why_not]
     if why_not:
-        reasons = "; ".join(why[:1].lower() + why[1:] for why in why_not)
+        reasons = "; ".join(map(_within, why_not))
         return f"For this machine: **no**: {plain(reasons)}."
     facts = [f"{test.metrics.duration_s:.0f} s", "no errors"]
     if test.result.scenario == "Server" and test.metrics.due_per_s is not None:
@@ -206,14 +216,25 @@ def _by_loadgen(test: Test, rules: Sequence[Rule]) -> list[str]:
     log, (limit_ms, share) = test.result.loadgen_results, judged(test.result, "ttft")
     asked = {"long enough": log.min_duration_met, "queries enough": log.min_queries_met}
     if limit_ms and test.result.complete:
-        wanted = next((f" ({rule.required} by the rules)" for rule in departures(rules)
-                       if rule.rule == PERCENTILE), "")  # fmt: skip
-        asked[f"limits kept at p{share * 100:g}{wanted}"] = not text.broken_limits(test)
-        enough = "queries enough to trust that percentile (early stopping)"
-        asked[enough] = early_stopping(test) is None
-    said = [f"{name}: {'yes' if met else '**no**'}" for name, met in asked.items()
+        judged_at = f"p{share * 100:g}{_official_percentile(rules)}"
+        asked[f"limits kept at {judged_at}"] = not text.broken_limits(test)
+        asked["queries enough to trust that (early stopping)"] = _early_stopping(test)
+    said = [f"{name} {'yes' if met else '**no**'}" for name, met in asked.items()
             if met is not None]  # fmt: skip
-    return [f"By LoadGen: {'; '.join(said)}."] if said else []
+    return [f"By LoadGen's conditions: {', '.join(said)}."] if said else []
+
+
+def _early_stopping(test: Test) -> bool | None:
+    """By LoadGen's log; else by the count, which broken limits leave open."""
+    if (met := test.result.loadgen_results.early_stopping_met) is not None:
+        return met
+    return None if text.broken_limits(test) else early_stopping(test) is None
+
+
+def _official_percentile(rules: Sequence[Rule]) -> str:
+    """The one that the rules ask for, where it is another."""
+    wanted = [rule.required for rule in departures(rules) if rule.rule == PERCENTILE]
+    return f" (the rules ask for p{float(wanted[0].removeprefix('>= ')) * 100:g})" if wanted else ""
 
 
 def _as_a_result(rules: Sequence[Rule]) -> str:
@@ -222,5 +243,10 @@ def _as_a_result(rules: Sequence[Rule]) -> str:
     if not broken:
         kept = f"every rule that was checked is kept{left}"
         return f"As an MLPerf result: {kept}; {plain(how_official(rules))}."
-    names = ", ".join(plain(rule.rule[:1].lower() + rule.rule[1:]) for rule in broken)
+    names = ", ".join(plain(_within(rule.rule)) for rule in broken)
     return f"As an MLPerf result: **no**: {count(len(broken), 'rule')} not met ({names}){left}."
+
+
+def _within(title: str) -> str:
+    """A title within a sentence: "LoadGen" keeps its capitals."""
+    return title[:1].lower() + title[1:] if title.split(" ")[0].istitle() else title
