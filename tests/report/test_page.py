@@ -2,7 +2,9 @@
 
 import pytest
 from bs4 import BeautifulSoup
+from helpers import ROOT
 
+from vllm_loadgen.report import glossary
 from vllm_loadgen.report.display import spoken
 from vllm_loadgen.report.page import FOLDED_ROWS, page_of
 
@@ -67,3 +69,8 @@ def test_the_page_forbids_a_browser_to_ask_a_host():
 
 def test_a_caption_is_read_out_without_its_marks():
     assert spoken(r"**p90** of a\_b is `5` &lt; 6") == "p90 of a_b is 5 < 6"
+
+
+def test_the_readme_explains_the_same_words_as_the_report():
+    readme = (ROOT / "README.md").read_text()
+    assert readme.partition("<!-- words")[2].partition("-->\n")[2].startswith(glossary.table())

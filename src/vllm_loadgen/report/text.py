@@ -291,9 +291,8 @@ def limits_text(run: Run, test: Test) -> str:
     if not math.isnan(tpot_ms):
         text.append(
             f"The mean time per output token was {tpot_ms:.1f} ms: **{share:.0%} of what the "
-            f"{nearer} allows**. The rest is time in which the {nearer} was not the limit: "
-            "prefills of other queries in between, work between two steps, and computing below "
-            f"full speed. {_what_helps(found)}"
+            f"{nearer} allows**. What else may take time: prefills of other queries in between, "
+            f"work between two steps, a {nearer} below its full speed. {_what_helps(found)}"
         )
     if not math.isnan(found.prefill_share):
         text.append(
@@ -308,8 +307,9 @@ def _what_helps(found: Roofline) -> str:
     """Whether more queries at once make more of the machine."""
     if found.batch < found.critical_batch:
         return (
-            "More queries at once share one reading of the weights: more tokens/s of the machine "
-            "(a higher target_qps, or Offline), and a slower next token for each of them."
+            "More queries at once share one reading of the weights (Offline, or a higher "
+            "target_qps as far as the limits allow): more tokens/s of the machine, and a slower "
+            "next token for each of them."
         )
     return "More queries at once would not help: the arithmetic bounds a step already."
 
