@@ -59,6 +59,7 @@ def test_a_long_table_is_folded_under_its_heading(rows):
 
 def test_a_page_of_nothing_is_a_page():
     assert "<main></main>" in page_of("")
+    assert "<main></main><script>{1}</script>" in page_of("", "<script>{1}</script>")
 
 
 def test_the_page_forbids_a_browser_to_ask_a_host():

@@ -22,13 +22,17 @@ PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>{style}</style></head>
 <body><a class="skip" href="#{first}">Skip to the summary</a>
-{nav}<main>{body}</main>
+{nav}<main>{body}</main>{scripts}
 <script>{script}</script></body></html>
 """
 
 
-def page_of(body: str) -> str:
-    """The page around the body that nbconvert makes of an executed notebook."""
+def page_of(body: str, scripts: str = "") -> str:
+    """The page around the body that nbconvert makes of an executed notebook.
+
+    Args:
+        scripts: whole elements that go behind the body as they are.
+    """
     soup = BeautifulSoup(body, "html.parser")
     _flatten(soup)
     _into_sections(soup)
@@ -42,6 +46,7 @@ def page_of(body: str) -> str:
         title=_escaped(_text(title).removesuffix("#")) if title else "Benchmark report",
         style=_embedded("report.css"),
         script=_embedded("report.js"),
+        scripts=scripts,
         first=FIRST,
         nav=_contents(soup),
         body=soup,
