@@ -25,7 +25,7 @@ def test_waiting_beside_an_empty_cache_is_named():
 def test_preemptions_are_a_problem():
     (found,) = system_findings(STEPS.assign(preempted=[0, 2], kv_cache_share=1.0), NOTHING)
     assert found.severity == "problem"
-    assert "2 times a query lost its place" in found.evidence
+    assert "2 times a query was evicted" in found.evidence
 
 
 def test_a_neighbour_is_named_by_what_it_took():

@@ -54,7 +54,7 @@ def _preempted(steps: pd.DataFrame) -> Finding | None:
     return Finding(
         "problem",
         "The KV cache was too small",
-        f"{count(lost, 'time')} a query lost its place in it and had to be computed anew; it was "
+        f"{count(lost, 'time')} a query was evicted and had to be computed anew; it was "
         f"{steps['kv_cache_share'].max():.0%} full at most",
         "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib), or lower max_num_seqs.",
     )
@@ -84,6 +84,7 @@ def _neighbour(telemetry: pd.DataFrame) -> Finding | None:
         f"other programs used {other:.0%} of the cores on average and the hypervisor took "
         f"{stolen:.0%}",
         "Stop what else runs on this machine, and run again.",
+        doubts=True,
     )
 
 
@@ -98,4 +99,5 @@ def _throttled(telemetry: pd.DataFrame) -> Finding | None:
         "The GPU's clocks were held down",
         f"in {share:.0%} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
         "See to its cooling and power limit; another run on a cool GPU may be faster.",
+        doubts=True,
     )
