@@ -222,3 +222,15 @@ def test_every_command_is_one_that_the_program_takes(made, peak):
         if asked.run_name != "mine":  # the extra tests of this run are not made again
             assert asked.sweep_qps == ([0.52, 0.91, 1.3] if "sweep" in asked.run_name else [])
             assert asked.target_qps == (1.3 if peak else asked.target_qps)
+
+
+def test_an_accuracy_test_that_asked_for_all_at_once_tells_what_the_machine_can_do(made):
+    run = made()
+    at_once = make_records([(0, 0, 0, 1, 2 + i, 9, 5) for i in range(4)])
+    write_test(run.folder / "accuracy", {"scenario": "Server", "status": "complete"}, at_once)
+    said = screen(Run.open(run.folder))[1]
+    assert "All 4 samples at once (the accuracy test, whatever the latency): 0.8 queries/s" in said
+    assert "4 output tokens/s" in said
+    spread = make_records([(i, i, i, 1 + i, 2 + i, 9, 5) for i in range(4)])
+    write_test(run.folder / "accuracy", {"scenario": "Server", "status": "complete"}, spread)
+    assert "at once" not in screen(Run.open(run.folder))[1]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from vllm_loadgen.analysis.early_stopping import judged
+from vllm_loadgen.analysis.metrics import metrics
 from vllm_loadgen.analysis.percentiles import lacking, percentile, say_tail, upper_bound
 from vllm_loadgen.analysis.words import count, say_ms
 from vllm_loadgen.findings.answers import said
@@ -18,6 +19,8 @@ from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules.rule import PERCENTILE, Rule, departures, unchecked
 from vllm_loadgen.rules.verdict import effective_verdict, how_official
 
+# Queries that all arrive within so small a part of a test were there together.
+AT_ONCE_SHARE = 0.1
 LIMITED = {"ttft": "First token (TTFT)", "tpot": "Each next token (TPOT)"}
 
 
@@ -64,7 +67,7 @@ def how_fast(run: Run) -> list[str]:
     lines = [*_peak(run), _load(test)]
     lines += [_latency(test, name) for name in LIMITED]
     if run.peak is None:
-        lines += _most(test)
+        lines += [*_most(test), *_all_at_once(run)]
     lines += [f"To be VALID: {plain(cure)}" for cure in _cures(test)]
     return [line for line in lines if line]
 
@@ -147,6 +150,23 @@ def _most(test: Test) -> list[str]:
     if text.broken_limits(test):
         return [f"{rate} not known, and within the limits less than this load."]
     return [f"{rate} not measured; no queue built up at this load."]
+
+
+def _all_at_once(run: Run) -> list[str]:
+    """The rate of an accuracy test that asked for every sample at its start."""
+    if not run.finished("accuracy") or run.params.scenario == "Offline":
+        return []
+    test = run.test("accuracy")
+    frame = test.latencies
+    if test.result.resumed_samples or frame.empty:
+        return []
+    if frame["scheduled_s"].max() > AT_ONCE_SHARE * frame["done_s"].max():
+        return []
+    found = metrics(frame, "Offline")
+    return [
+        f"All {count(len(frame), 'sample')} at once (the accuracy test, whatever the latency): "
+        f"{found.samples_per_s:.3g} queries/s, {found.tokens_per_s:,.3g} output tokens/s."
+    ]
 
 
 # How good? ----------------------------------------------------------------------------------
