@@ -15,6 +15,7 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_text
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
+from vllm_loadgen.report import embed
 from vllm_loadgen.results.folders import project_root, shown
 from vllm_loadgen.runs.folders import make_folder
 from vllm_loadgen.share import portable_notebook
@@ -26,7 +27,7 @@ PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>{style}</style></head>
-<body><main>{body}</main></body></html>
+<body><main>{body}</main>{scripts}</body></html>
 """
 
 
@@ -96,10 +97,13 @@ def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
 def render(notebook: Path, target: Path) -> None:
     """An executed notebook as one HTML file that asks no other machine for anything."""
     content = nbformat.read(notebook, as_version=4)
+    tables = embed.take_charts(content)
     # The basic template is the bare body: the page around it is ours and links to nothing.
     config = Config({"HTMLExporter": {"exclude_input": True, "exclude_output_prompt": True}})
     exporter = HTMLExporter(template_name="basic", embed_images=True, config=config)
     body, _ = exporter.from_notebook_node(content)
     style = (resources.files("vllm_loadgen") / "embedded" / "report.css").read_text()
-    page = PAGE.format(title="MLPerf Inference report", style=style, body=scrub(body))
+    body = scrub(body) + embed.downloads(target.parent, notebook)
+    scripts = embed.scripts(tables)
+    page = PAGE.format(title="MLPerf Inference report", style=style, body=body, scripts=scripts)
     write_text(target, page)
