@@ -2,6 +2,7 @@
 
 import base64
 from html.parser import HTMLParser
+from importlib import resources
 
 import nbformat
 import pandas as pd
@@ -39,7 +40,9 @@ OWN_TAGS = {
         "li",
     ),
     *("table", "thead", "tbody", "tr", "th", "td", "h2", "b", "strong", "code", "pre", "img", "a"),
+    "script",
 }
+OWN_SCRIPT = (resources.files("vllm_loadgen") / "embedded" / "interactive.js").read_text()
 
 
 class Page(HTMLParser):
@@ -47,7 +50,7 @@ class Page(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.tags, self.text = [], ""
+        self.tags, self.text, self.scripts = [], "", []
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
@@ -55,6 +58,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        if self.cdata_elem == "script":
+            self.scripts.append((self.tags[-1][1].get("type"), data))
 
 
 def page_of(parts, tmp_path):
@@ -80,6 +85,9 @@ def check(page):
             assert not (attributes.get(name) or "").lower().startswith("javascript"), attributes
             assert attributes.get(name) != "x"
     assert "\x1b" not in page.text
+    # What runs is ours; the rest is data, in which nothing can begin or end a script.
+    assert "".join(code for kind, code in page.scripts if kind is None) == OWN_SCRIPT
+    assert not [data for kind, data in page.scripts if kind and "<" in data]
 
 
 @pytest.fixture

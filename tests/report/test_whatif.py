@@ -38,9 +38,8 @@ def python_says(test, ttft_ms, tpot_ms):
     total = len(test.latencies)
     lines = [f"{share:.1%} ({round(share * total):,} of {total:,})"
              for share in (found.within_ttft, found.within_tpot, found.within_both)]  # fmt: skip
-    over = [
-        f"{count:,}, and {found.allowed:,} may be" for count in (found.over_ttft, found.over_tpot)
-    ]
+    counts = (found.over_ttft, found.over_tpot)
+    over = [f"{count:,}; early stopping allows {found.allowed:,}" for count in counts]
     return [*lines, f"{per_s:.3f}", *over, "VALID" if found.kept else "INVALID: too many over"]
 
 

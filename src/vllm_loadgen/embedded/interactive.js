@@ -57,16 +57,16 @@
     if (!head || !body) return;
     const tools = element("div", {className: "tools"});
     if (body.rows.length >= MANY_ROWS) tools.append(filter(body));
-    const csv = element("button", {type: "button"}, "CSV");
-    csv.setAttribute("aria-label", "Save this table as CSV");
+    const csv = element("button", {type: "button", ariaLabel: "Save this table as CSV"}, "CSV");
     const plain = as_csv(table);
     csv.onclick = () => save(`${name(table, "table")}.csv`, plain);
     tools.append(csv);
-    const around = element("div", {className: "wide", tabIndex: 0});
-    around.setAttribute("role", "group");
-    around.setAttribute("aria-label", "Table; it may scroll sideways");
-    table.replaceWith(around);
-    around.append(table);
+    let around = table.closest(".table");  // that of the page, which scrolls
+    if (!around) {
+      around = element("div", {className: "wide", tabIndex: 0, role: "group", ariaLabel: "Table"});
+      table.replaceWith(around);
+      around.append(table);
+    }
     around.before(tools);
     if (body.rows.length > 1) sortable(table, head, body);
   };

@@ -125,7 +125,7 @@ def _figures(test: Test) -> alt.Chart:
         .transform_fold([*lines], as_=["what", "says"])
         .mark_text(align="left", fontSize=14)
         .encode(
-            x=alt.value(0),
+            x=alt.value(12),
             y=alt.Y(
                 "what:N",
                 sort=[*lines],
@@ -148,8 +148,7 @@ def _lines(total: int, allowed: int, per_s: float, because: str) -> dict[str, st
         return f"{some} + ' (' + format(datum.{name}, ',') + ' of {total:,})'"
 
     def excess(name: str) -> str:
-        least = max(allowed, 0)
-        return f"format(datum.{name}, ',') + ', and {least:,} may be'"
+        return f"format(datum.{name}, ',') + '; early stopping allows {max(allowed, 0):,}'"
 
     kept = f"max(datum.over_ttft, datum.over_tpot) <= {allowed}"
     return {
