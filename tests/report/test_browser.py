@@ -13,10 +13,12 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from helpers import ROOT
 
 from vllm_loadgen import Run
+from vllm_loadgen.analysis.what_if import outcome
 from vllm_loadgen.report.make import render_report
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -181,16 +183,22 @@ def test_the_report_at_phone_and_desktop_width(browser, report, width, height):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert page.locator("img").count() >= FIGURES["analysis"]
+    assert report.stat().st_size < 1_500_000
     assert "VALID" in page.locator("h2").first.inner_text()
     page.close()
 
 
 @pytest.fixture
 def page(browser, report):
-    """The report at a desktop's width."""
+    """The report at desktop width; it asks no host and says nothing on its console."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    heard = []
+    page.on("request", lambda request: heard.append(request.url))
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
     page.goto(report.as_uri())
     yield page
+    assert all(each.startswith(("file://", "data:", "blob:")) for each in heard), heard
     page.close()
 
 
@@ -249,3 +257,89 @@ def test_in_print_all_is_open_and_the_contents_are_gone(page):
     assert page.pdf(format="A4").startswith(b"%PDF")
     page.emulate_media(media="screen")
     page.wait_for_function("![...document.querySelectorAll('details')].some(one => one.open)")
+
+
+def drawn(page, place):
+    """The chart at this place among the report's, drawn."""
+    page.locator("img").nth(place).evaluate("image => image.scrollIntoView()")
+    chart = page.locator(".chart").nth(place)
+    chart.locator("svg, canvas").first.wait_for(timeout=60_000)
+    return chart
+
+
+def test_a_query_answers_a_hover_with_its_stamps(page):
+    point = drawn(page, 0).locator(".mark-symbol path").first
+    point.hover(force=True)
+    said = page.locator("#vg-tooltip-element.visible")
+    said.wait_for()
+    for name in ("due, s", "first token, s", "answer, tokens", "article"):
+        assert name in said.inner_text()
+
+
+def test_the_sliders_count_what_python_counts(page):
+    test = Run.open(ROOT / "outputs" / "example").performance
+    page.get_by_text("What if the limits").scroll_into_view_if_needed()
+    sliders = page.locator(".vega-bind input")
+    sliders.first.wait_for(timeout=60_000)
+    for ttft_ms, tpot_ms in ((2000, 100), (500, 100), (500, 40), (300, 150)):
+        for place, value in enumerate((ttft_ms, tpot_ms)):
+            sliders.nth(place).fill(str(value))
+        found = outcome(test.latencies, ttft_ms, tpot_ms, 0.9)
+        within = f"{found.within_both:.1%} ({found.within_both * 64:.0f} of 64)"
+        goodput = f"{test.metrics.samples_per_s * found.within_both:.3f}"
+        verdict = "VALID" if found.kept else "INVALID: too many over"
+        page.wait_for_function(
+            "wanted => wanted.every(text => [...document.querySelectorAll('.chart:has(.vega-bind)"
+            " svg text')].some(node => node.textContent === text))",
+            arg=[within, goodput, verdict], timeout=20_000,
+        )  # fmt: skip
+
+
+def test_a_table_is_sorted_filtered_and_saved(page):
+    table = page.locator("main table", has=page.get_by_role("button", name="accelerator")).first
+    table.evaluate("node => { const fold = node.closest('details'); if (fold) fold.open = true; }")
+    offline = table.get_by_role("button", name="offline")
+    place = table.locator("thead th").all_inner_texts().index("offline")
+
+    def values():
+        cells = table.locator(f"tbody tr > :nth-child({place + 1})").all_inner_texts()
+        return [float(text.replace(",", "")) for text in cells if text.strip()]
+
+    offline.press("Enter")
+    assert values() == sorted(values())
+    offline.press("Enter")
+    assert values() == sorted(values(), reverse=True)
+    assert table.locator("th[aria-sort=descending]").count() == 1
+    tools = table.locator("xpath=preceding::div[@class='tools'][1]")
+    tools.get_by_role("searchbox").fill("H200")
+    shown = table.locator("tbody tr:visible").all_inner_texts()
+    assert shown
+    assert all("H200" in row for row in shown)
+    with page.expect_download() as saved:
+        tools.get_by_role("button").click()
+    frame = pd.read_csv(saved.value.path())
+    assert len(frame) == table.locator("tbody tr").count()
+    assert "accelerator" in frame
+
+
+def test_a_figure_gives_its_data_and_the_report_its_records(page):
+    drawn(page, 0)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="queries.csv").first.click()
+    test = Run.open(ROOT / "outputs" / "example").performance
+    frame = pd.read_csv(saved.value.path())
+    assert frame["ttft_ms"].tolist() == test.latencies["ttft_ms"].round(1).tolist()
+    for name, read in (("records.csv.gz", lambda path: pd.read_csv(path, compression="gzip")),
+                       ("analysis.ipynb", lambda path: nbformat.read(path, as_version=4)),
+                       ("params.yaml", lambda path: path.read_text())):  # fmt: skip
+        with page.expect_download() as saved:
+            page.get_by_role("link", name=name).click()
+        assert len(read(saved.value.path()))
+
+
+def test_without_scripts_the_pictures_stay(browser, report):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert page.locator("main img:visible").count() == page.locator("main img").count()
+    context.close()

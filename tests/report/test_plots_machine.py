@@ -2,37 +2,28 @@ import math
 
 import pandas as pd
 import pytest
-from helpers import draws
+from helpers import GPU, MACHINE, STEPS, draws, imitated, seed_records
 
 from vllm_loadgen.analysis.roofline import Roofline
 from vllm_loadgen.report import plots_machine
 
-STEPS = pd.DataFrame(
-    {
-        "time_s": [0.0, 0.5, 1.0, 1.5],
-        "running": [1, 3, 2, 0],
-        "waiting": [0, 2, 0, 0],
-        "preempted": [0, 1, 0, 0],
-        "kv_cache_share": [0.1, 0.25, 0.2, 0.0],
-    }
+
+def drawn(**tables):
+    return plots_machine.over_time(imitated(seed_records(), **tables))
+
+
+@pytest.mark.parametrize(
+    ("tables", "panels"),
+    [({}, 2), ({"engine_steps": STEPS}, 4), ({"engine_steps": STEPS, "telemetry": GPU}, 10)],
+    ids=["nothing more", "steps", "steps and GPU"],
 )
-MACHINE = pd.DataFrame(
-    {
-        "time_s": [1.0, 2.0],
-        "cpu_share": [0.8, 1.0],
-        "own_cpu_share": [0.7, 0.9],
-        "steal_share": [0.0, 0.0],
-        "own_memory_gib": [2.0, 3.0],
-    }
-)
-GPU = MACHINE.assign(
-    gpu_share=[0.5, 1.0], gpu_memory_gib=[10.0, 12.0], gpu_power_w=[200.0, 300.0],
-    gpu_temperature_c=[50, 60], gpu_throttled=[0.0, 1.0],
-)  # fmt: skip
+def test_over_time_has_a_panel_for_all_that_was_told(tables, panels):
+    figure = drawn(**tables)
+    assert draws(figure)
+    assert sum(axis.get_visible() for axis in figure.axes) == panels
 
 
 def test_occupancy():
-    assert draws(plots_machine.occupancy(STEPS))
     caption = plots_machine.occupancy_caption(STEPS)
     assert "In 3 steps 2.0 queries ran on average and 3 at most" in caption
     assert "25.0% full at most, and 1 query evicted from it." in caption
@@ -40,16 +31,12 @@ def test_occupancy():
 
 
 def test_machine_with_and_without_a_gpu():
-    assert draws(plots_machine.machine_load(MACHINE))
-    figure = plots_machine.machine_load(GPU)
-    assert draws(figure)
-    assert len(figure.axes) == 6
     assert "90% busy on average, 80% with this benchmark" in plots_machine.machine_caption(MACHINE)
     caption = plots_machine.machine_caption(GPU)
     assert "busiest GPU was busy 75% of the time, 12.0 GiB and 300 W" in caption
     assert "held down in 50% of the samples" in caption
     partly = GPU.drop(columns=["gpu_share", "gpu_temperature_c"])
-    assert draws(plots_machine.machine_load(partly))
+    assert draws(drawn(telemetry=partly))
     assert "at most; 12.0 GiB and 300 W at most" in plots_machine.machine_caption(partly)
     assert "too short" in plots_machine.machine_caption(pd.DataFrame())
 

@@ -1,28 +1,8 @@
-import math
-
 import pandas as pd
 import pytest
-from helpers import draws
+from helpers import LIMITS, SWEEP, draws
 
 from vllm_loadgen.report import plots_sweep
-
-SWEEP = pd.DataFrame(
-    {
-        "kind": ["rate", "rate", "concurrency"],
-        "offered": [0.3, 0.6, 4],
-        "samples_per_s": [0.3, 0.5, 0.6],
-        "tokens_per_s": [30.0, 50.0, 60.0],
-        "user_tokens_per_s": [30.0, 15.0, 18.0],
-        "queries": [64, 64, 700],
-        "ttft_max_ms": [500.0, 3000.0, 9900.0],
-        "ttft_p90_ms": [400.0, 2500.0, 8000.0],
-        "ttft_p90_upper_ms": [450.0, 2900.0, 8500.0],
-        "ttft_p99_ms": [math.nan, math.nan, 9000.0],
-        "ttft_p99_upper_ms": [math.nan, math.nan, 9500.0],
-        "goodput_per_s": [0.3, 0.2, 0.6],
-    }
-)
-LIMITS = {"ttft": 2000.0, "tpot": 100.0}
 
 
 @pytest.mark.parametrize("limits_ms", [LIMITS, {"ttft": 0, "tpot": 0}], ids=["limits", "none"])
@@ -35,6 +15,23 @@ def test_sweep_curves(kind, limits_ms):
     assert f"came with {fastest}" in caption
     # The highest rate is not the one with the most queries within the limits.
     assert ("0.3 queries/s within the limits, with 0.3" in caption) == (kind != "concurrency")
+
+
+def test_goodput_has_axes_of_its_own_and_labels_keep_apart():
+    near = pd.concat([SWEEP, SWEEP.iloc[[1]].assign(offered=0.61, goodput_per_s=0.2)])
+    figure = plots_sweep.sweep_curves(near, LIMITS)
+    assert len({axis.get_position().bounds for axis in figure.axes}) == len(figure.axes) == 3
+    latency, _, goodput = figure.axes
+    assert goodput.get_ylabel() == "queries/s"
+    # Two tests that completed alike stand on one another: one of them is labelled.
+    assert sorted(text.get_text() for text in latency.texts) == ["0.3", "0.6"]
+
+
+def test_one_query_is_said_as_one():
+    rates = SWEEP[SWEEP["kind"] == "rate"].assign(offered=[1.0, 2.0])
+    caption = plots_sweep.sweep_caption(rates, LIMITS)
+    assert "with 1 query/s offered" in caption
+    assert "1 queries" not in caption
 
 
 def test_a_percentile_is_drawn_where_every_test_has_it():

@@ -10,6 +10,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
+def per_s(rate: float) -> str:
+    """A rate of queries: "1 query/s", "0.46 queries/s"."""
+    return f"{rate:.3g} {'query' if f'{rate:.3g}' == '1' else 'queries'}/s"
+
+
 def say_ms(value_ms: float) -> str:
     """A time as a reader would say it: 1.3 ms, 735 ms, 50.2 s."""
     if value_ms >= 1e4:

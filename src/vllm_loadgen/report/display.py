@@ -8,6 +8,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 from vllm_loadgen.analysis.words import visible
+from vllm_loadgen.report.columns import called
 
 
 class Section:
@@ -45,12 +46,15 @@ def _shown(part: object) -> object:
 
 
 def table(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table: the index as an ordinary column, numbers to four decimals."""
+    """A frame as an HTML table: the index as an ordinary column, numbers to four figures."""
     plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
+    plain = plain.rename(columns=called)
     html = plain.to_html(index=False, border=0, float_format=_number, na_rep="", justify="left")
     # JupyterLab would set all cells to the right, and most of ours are text.
     return HTML(visible(html).replace("<td>", '<td style="text-align: left">'))
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"

@@ -14,6 +14,7 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_text
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
+from vllm_loadgen.report import embed
 from vllm_loadgen.report.page import page_of
 from vllm_loadgen.results.folders import project_root, shown
 from vllm_loadgen.runs.compare import MIME
@@ -94,8 +95,10 @@ def render(notebook: Path, target: Path) -> None:
     for cell in content.cells:
         if cell.cell_type == "code":  # what a comparison reads of it is nothing to look at
             cell.outputs = [each for each in cell.outputs if MIME not in each.get("data", {})]
+    tables = embed.take_charts(content)
     # The basic template is the bare body: the page around it is ours (page.py).
     config = Config({"HTMLExporter": {"exclude_input": True, "exclude_output_prompt": True}})
     exporter = HTMLExporter(template_name="basic", embed_images=True, config=config)
     body, _ = exporter.from_notebook_node(content)
-    write_text(target, page_of(scrub(body)))
+    body = scrub(body) + embed.downloads(target.parent, notebook)
+    write_text(target, page_of(body, embed.scripts(tables)))

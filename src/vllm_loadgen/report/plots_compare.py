@@ -14,7 +14,7 @@ TITLES = {"ttft_ms": "Time to first token", "tpot_ms": "Time per output token",
 # Told apart by more than colour.
 LINES = ("-", "--", ":", "-.")
 # Medians further apart than this are drawn over a logarithm.
-WIDE = 10
+WIDE_APART = 10
 
 
 def overlaid(runs: Sequence[Digest]) -> dict[str, Digest]:
@@ -42,8 +42,8 @@ def distributions(runs: dict[str, Digest]) -> Figure:
                 x=list(run.quantiles[latency]), ax=axis, color=colors[place],
                 linestyle=LINES[place % len(LINES)], label=_label(name),
             )  # fmt: skip
-        medians = [statistics.median(run.quantiles[latency]) for run in runs.values()]
-        if 0 < WIDE * min(medians) < max(medians):
+        middle = medians(runs, latency)
+        if 0 < WIDE_APART * min(middle) < max(middle):
             axis.set_xscale("log")
         else:
             axis.set_xlim(left=0)
@@ -52,6 +52,11 @@ def distributions(runs: dict[str, Digest]) -> Figure:
     handles, labels = axes[0][0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return fig
+
+
+def medians(runs: dict[str, Digest], latency: str) -> list[float]:
+    """The median of each run, ms."""
+    return [statistics.median(run.quantiles[latency]) for run in runs.values()]
 
 
 def _label(name: str) -> str:

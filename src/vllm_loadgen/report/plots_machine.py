@@ -1,31 +1,61 @@
 """Figures of what the queries ran on: batch and cache, the machine, its measured limits."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from vllm_loadgen.analysis.roofline import Roofline
 from vllm_loadgen.analysis.words import count
+from vllm_loadgen.report.plots_queries import draw_load, draw_throughput
 from vllm_loadgen.report.style import BLUE, GREEN, ORANGE, RED, Figure, figure, legend_above
+from vllm_loadgen.results.test import Test
 
 
-def occupancy(steps: pd.DataFrame) -> Figure:
-    """Batch and KV cache over the test, by the engine's own statistics of each step."""
-    fig, axes = figure(2, 1, height=2.4)
-    running, cache = axes[:, 0]
-    running.step(steps["time_s"], steps["running"], where="post", color=BLUE, label="running")
-    running.step(
-        steps["time_s"], steps["waiting"], where="post", color=RED, linestyle="--", label="waiting"
-    )
-    running.set(xlabel="time, s", ylabel="queries")
-    running.set_title("Queries in the batch, and waiting for it", fontsize=10)
-    cache.step(steps["time_s"], steps["kv_cache_share"] * 100, where="post", color=GREEN)
-    cache.set(xlabel="time, s", ylabel="%")
-    cache.set_title("KV cache in use", fontsize=10)
-    for axis in (running, cache):
-        axis.set_ylim(bottom=0)
-    legend_above(running)
+def over_time(test: Test) -> Figure:
+    """Queries, tokens, batch, cache, machine and GPUs over the test, as far as they tell."""
+    panels: list[Callable[[Axes], None]] = [
+        partial(draw_load, test=test), partial(draw_throughput, test=test)
+    ]  # fmt: skip
+    if len(test.steps):
+        panels += [partial(_draw_batch, steps=test.steps), partial(_draw_cache, steps=test.steps)]
+    if len(test.telemetry):
+        shares = {"cpu_share": "machine", "own_cpu_share": "benchmark"}
+        samples = partial(_draw_samples, samples=test.telemetry)
+        panels += [
+            partial(samples, columns=shares, title="CPU", unit="%", factor=100),
+            partial(samples, columns={"own_memory_gib": ""}, title="Memory of the benchmark",
+                    unit="GiB"),
+            *(partial(samples, columns={name: ""}, title=title, unit=unit, factor=factor)
+              for name, title, unit, factor in GPU_PANELS if name in test.telemetry),
+        ]  # fmt: skip
+    fig, axes = figure((len(panels) + 1) // 2, 2, height=2.4)
+    for axis, draw in zip(axes.flat, panels, strict=False):
+        draw(axis)
+        axis.set_xlim(0, test.load_over_time["time_s"].max())
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
     return fig
+
+
+def _draw_batch(axis: Axes, steps: pd.DataFrame) -> None:
+    styles = {"running": (BLUE, "-"), "waiting": (RED, "--")}
+    for name, (color, line) in styles.items():
+        axis.step(
+            steps["time_s"], steps[name], where="post", color=color, linestyle=line, label=name
+        )
+    axis.set(xlabel="time, s", ylabel="queries")
+    axis.set_title("Queries in the batch, and waiting for it", fontsize=10)
+    legend_above(axis)
+
+
+def _draw_cache(axis: Axes, steps: pd.DataFrame) -> None:
+    axis.step(steps["time_s"], steps["kv_cache_share"] * 100, where="post", color=GREEN)
+    axis.set(xlabel="time, s", ylabel="%")
+    axis.set_title("KV cache in use", fontsize=10)
 
 
 def occupancy_caption(steps: pd.DataFrame) -> str:
@@ -51,21 +81,6 @@ GPU_PANELS = (
 )
 
 
-def machine_load(telemetry: pd.DataFrame) -> Figure:
-    """CPU and memory over the test, and what the GPUs tell of themselves where there are any."""
-    panels = [panel for panel in GPU_PANELS if panel[0] in telemetry]
-    fig, axes = figure(1 + (len(panels) + 1) // 2, 2, height=2.4)
-    shares = {"cpu_share": "machine", "own_cpu_share": "benchmark"}
-    _draw_samples(axes[0, 0], telemetry, shares, "CPU", "%", 100)
-    _draw_samples(axes[0, 1], telemetry, {"own_memory_gib": ""}, "Memory of the benchmark", "GiB")
-    free = axes.flat[2:]
-    for axis, (column, title, unit, factor) in zip(free, panels, strict=False):
-        _draw_samples(axis, telemetry, {column: ""}, title, unit, factor)
-    for axis in free[len(panels) :]:
-        axis.set_visible(False)
-    return fig
-
-
 def _draw_samples(
     axis: Axes,
     samples: pd.DataFrame,
@@ -76,11 +91,12 @@ def _draw_samples(
 ) -> None:
     """Columns of the samples, {name: label}, over their time."""
     styles = ((BLUE, "-"), (ORANGE, "--"))
+    top = 1.1 * factor * float(samples[[*columns]].max().max())
     for (name, label), (color, line) in zip(columns.items(), styles, strict=False):
         values = samples[name] * factor
         axis.plot(samples["time_s"], values, line, color=color, label=label)
     axis.set(xlabel="time, s", ylabel=unit)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, top or 1)
     axis.set_title(title, fontsize=10)
     if len(columns) > 1:
         legend_above(axis)
@@ -119,19 +135,28 @@ def roofline(found: Roofline, tpot_ms: float) -> Figure:
     """
     fig, axes = figure(height=3.8)
     axis = axes[0, 0]
-    batch = np.geomspace(1, max(256, 4 * found.batch), 200)
-    reading = batch / found.reading_ms(batch) * 1e3
+    batch, reading, computing, reached = roofline_curves(found, tpot_ms)
     axis.plot(batch, reading, color=BLUE, linewidth=2, label="memory bandwidth")
-    computing = found.batch / found.decode_computing_ms * 1e3
     axis.axhline(computing, color=ORANGE, linewidth=2, linestyle="--", label="matrix rate")
     axis.fill_between(batch, np.minimum(reading, computing), color=BLUE, alpha=0.12)
-    # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
-    reached = found.batch / tpot_ms * 1e3
     axis.plot(found.batch, reached, "D", color="black", markersize=7, label="this run's decode")
     axis.set(xscale="log", yscale="log", xlabel="queries at once", ylabel="tokens/s")
+    for along in (axis.xaxis, axis.yaxis):
+        along.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        along.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        along.set_minor_formatter(NullFormatter())
     axis.set_title("Decode against the machine's measured limits", fontsize=10)
     axis.legend(fontsize=8, framealpha=0.9, edgecolor="white", loc="lower right")
     return fig
+
+
+def roofline_curves(found: Roofline, tpot_ms: float) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Batches, the tokens/s that memory allows at each, what computing allows, and this run's."""
+    batch = np.geomspace(1, max(256, 4 * found.batch), 200)
+    reading = batch / found.reading_ms(batch) * 1e3
+    computing = found.batch / found.decode_computing_ms * 1e3
+    # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
+    return batch, reading, computing, found.batch / tpot_ms * 1e3
 
 
 def roofline_caption(found: Roofline, tpot_ms: float) -> str:

@@ -37,9 +37,9 @@ def overview(test: Test, title: str) -> Figure:
     _draw_distribution(axes[0, 0], test, "ttft")
     _draw_distribution(axes[0, 1], test, "tpot")
     _draw_latency_over_time(axes[1, 0], test)
-    _draw_load(axes[1, 1], test)
+    draw_load(axes[1, 1], test)
     _draw_timeline(axes[2, 0], test)
-    _draw_throughput(axes[2, 1], test)
+    draw_throughput(axes[2, 1], test)
     return fig
 
 
@@ -56,7 +56,7 @@ def lengths(test: Test) -> Figure:
     for axis, name, color in ((axes[0, 0], "input", BLUE), (axes[0, 1], "output", ORANGE)):
         values = test.latencies[f"{name}_tokens"]
         sns.histplot(
-            values, bins=_bins(values, 20), ax=axis, color=color, edgecolor="white", linewidth=0.5
+            values, bins=bins(values, 20), ax=axis, color=color, edgecolor="white", linewidth=0.5
         )
         axis.set(xlabel=f"{name} tokens", ylabel="queries")
         axis.set_title(f"{name.capitalize()}: mean {values.mean():.0f} tokens", fontsize=10)
@@ -72,15 +72,15 @@ def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
         return
     sns.histplot(
         values,
-        bins=_bins(values, 24),
+        bins=bins(values, 24),
         ax=axis,
         color=BLUE,
         alpha=0.8,
         edgecolor="white",
         linewidth=0.5,
     )
-    for label, style in zip(_lines(test, name), ("-", "--"), strict=False):
-        at, upper = _with_bound(test, name, label)
+    for label, style in zip(lines(test, name), ("-", "--"), strict=False):
+        at, upper = with_bound(test, name, label)
         said = f"{label} {at:,.0f}" + (f" (at most {upper:,.0f})" if upper else "")
         axis.axvline(at, color="black", linestyle=style, linewidth=1.2, label=said)
     limit_ms, _ = judged(test.result, name)
@@ -95,25 +95,26 @@ def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
     legend_above(axis)
 
 
-def _lines(test: Test, name: str) -> list[str]:
+def lines(test: Test, name: str) -> list[str]:
     """What is marked of a distribution: p50 and the highest percentile that has a bound."""
-    highest = tail(_known(test, name).queries)
+    highest = tail(known(test, name).queries)
     if highest is None:
         return ["max"]
     return ["p50", "max" if highest == "p50" else highest]
 
 
-def _with_bound(test: Test, name: str, label: str) -> tuple[float, float | None]:
-    """A value of ``_lines`` in ms, and its bound; the maximum needs none."""
-    known = _known(test, name)
-    return getattr(known, label), getattr(known, f"{label}_upper", None)
+def with_bound(test: Test, name: str, label: str) -> tuple[float, float | None]:
+    """A value of ``lines`` in ms, and its bound; the maximum needs none."""
+    found = known(test, name)
+    return getattr(found, label), getattr(found, f"{label}_upper", None)
 
 
-def _known(test: Test, name: str) -> Distribution:
+def known(test: Test, name: str) -> Distribution:
+    """The distribution of "ttft" or "tpot"."""
     return test.metrics.ttft_ms if name == "ttft" else test.metrics.tpot_ms
 
 
-def _bins(values: pd.Series, most: int) -> np.ndarray:
+def bins(values: pd.Series, most: int) -> np.ndarray:
     """Edges of a histogram; one bin for values that are all but equal, which numpy refuses."""
     low, high = float(values.min()), float(values.max())
     if high - low <= 1e-6 * max(abs(high), 1.0):
@@ -151,7 +152,7 @@ def _draw_arrivals(axis: Axes, test: Test) -> None:
     legend_above(axis)
 
 
-def _draw_load(axis: Axes, test: Test) -> None:
+def draw_load(axis: Axes, test: Test) -> None:
     """Queries in the system, and those of them not begun."""
     load = test.load_over_time
     axis.fill_between(
@@ -174,9 +175,7 @@ def _draw_timeline(axis: Axes, test: Test) -> None:
     frame = test.latencies
     axis.set(xlabel="time, s", ylabel="query")
     axis.grid(axis="y", visible=False)
-    # Of many queries an unbroken stretch: a few spread over a long test would be dots.
-    start = max(0, (len(frame) - TIMELINE_QUERIES) // 2)
-    some = frame.reset_index(drop=True).iloc[start : start + TIMELINE_QUERIES]
+    some = frame.reset_index(drop=True).loc[slice(*stretch(len(frame)))]
     some = some.dropna(subset=["first_token_s", "done_s"])
     kind = "Queries" if len(some) == len(frame) else f"{len(some)} of {len(frame):,} queries"
     axis.set_title(f"{kind}: where their time went", fontsize=10)
@@ -196,7 +195,16 @@ def _draw_timeline(axis: Axes, test: Test) -> None:
     legend_above(axis)
 
 
-def _draw_throughput(axis: Axes, test: Test) -> None:
+def stretch(queries: int) -> tuple[int, int]:
+    """The first and the last query of the timeline: of many an unbroken stretch from the middle.
+
+    A few spread over a long test would be dots.
+    """
+    start = max(0, (queries - TIMELINE_QUERIES) // 2)
+    return start, min(queries, start + TIMELINE_QUERIES) - 1
+
+
+def draw_throughput(axis: Axes, test: Test) -> None:
     """Output tokens a second over the test (see ``Test.token_rates``)."""
     axis.set(xlabel="time, s", ylabel="tokens/s")
     axis.set_title("Output tokens per second", fontsize=10, pad=TITLE_PAD)
@@ -214,9 +222,9 @@ def distribution_caption(test: Test, name: str) -> str:
     if values.empty:
         return f"No query of this run has a {NAMES[name].lower()}."
     limit_ms, _ = judged(test.result, name)
-    known = _known(test, name)
-    said = [say(known, label) for label in _lines(test, name) if label != "max"]
-    text = f"{NAMES[name]}: {', '.join([*said, f'maximum {say_ms(known.max)}'])}"
+    found = known(test, name)
+    said = [say(found, label) for label in lines(test, name) if label != "max"]
+    text = f"{NAMES[name]}: {', '.join([*said, f'maximum {say_ms(found.max)}'])}"
     if not limit_ms:
         return f"{text}; no limit applies."
     over = int((values > limit_ms).sum())

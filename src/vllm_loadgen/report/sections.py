@@ -11,6 +11,9 @@ from vllm_loadgen.findings import finding
 from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.report import (
+    charts_machine,
+    charts_queries,
+    charts_runs,
     first_screen,
     glossary,
     next_steps,
@@ -22,8 +25,10 @@ from vllm_loadgen.report import (
     tables,
     text,
     text_extra,
+    whatif,
 )
 from vllm_loadgen.report.display import Section
+from vllm_loadgen.report.interactive import with_chart
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published, rule
@@ -120,8 +125,10 @@ class Report:
         title = f"{self.run.model.name}, {test.result.scenario}: {test.result.verdict}"
         overview = plots_queries.overview(test, visible(title))
         overview.savefig(self.run.folder / PICTURE, dpi=110)
+        with_chart(overview, charts_queries.overview(test))
         captions = [plots_queries.distribution_caption(test, name) for name in ("ttft", "tpot")]
         captions += [plots_queries.timeline_caption(test), text.BOUNDS]
+        captions += filter(None, [charts_queries.thinned(test)])
         return Section(metrics_table(test.metrics), overview, " ".join(captions))
 
     def throughput(self) -> Section:
@@ -131,7 +138,7 @@ class Report:
         return Section(
             text.throughput_text(self.run, test),
             text.cost_text(self.run, test),
-            plots_queries.arrivals(test),
+            with_chart(plots_queries.arrivals(test), charts_queries.arrivals(test)),
             plots_queries.load_caption(test),
             text.steady_text(test),
             tables.steady_table(test),
@@ -143,21 +150,23 @@ class Report:
             return Section()
         return Section(
             text.latency_text(test),
-            plots_queries.lengths(test),
+            with_chart(plots_queries.lengths(test), charts_queries.lengths(test)),
             plots_queries.lengths_caption(test),
         )
+
+    def what_if(self) -> Section:
+        """What other limits would come to, by sliders."""
+        return whatif.what_if(self._test) if self._test else Section()
 
     def machine(self) -> Section:
         """Batch, KV cache and machine over the test."""
         if (test := self._test) is None:
             return Section()
-        steps, telemetry = test.steps, test.telemetry
         return Section(
             text.machine_text(self.run, test),
-            plots_machine.occupancy(steps) if len(steps) else None,
-            plots_machine.occupancy_caption(steps),
-            plots_machine.machine_load(telemetry) if len(telemetry) else None,
-            plots_machine.machine_caption(telemetry),
+            with_chart(plots_machine.over_time(test), charts_machine.over_time(test)),
+            plots_machine.occupancy_caption(test.steps),
+            plots_machine.machine_caption(test.telemetry),
         )
 
     def limits(self) -> Section:
@@ -168,7 +177,9 @@ class Report:
         if found is None:
             return Section(said)
         tpot_ms = test.metrics.tpot_ms.mean
-        drawn = plots_machine.roofline(found, tpot_ms)
+        drawn = with_chart(
+            plots_machine.roofline(found, tpot_ms), charts_machine.roofline(found, tpot_ms)
+        )
         return Section(said, drawn, plots_machine.roofline_caption(found, tpot_ms))
 
     def published(self) -> Section:
@@ -203,7 +214,9 @@ class Report:
         if sweep.empty:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
-        curves = plots_sweep.sweep_curves(sweep, limits_ms)
+        curves = with_chart(
+            plots_sweep.sweep_curves(sweep, limits_ms), charts_runs.sweep(sweep, limits_ms)
+        )
         read = text_extra.sweep_text(self.run, sweep)
         return [read, curves, plots_sweep.sweep_caption(sweep, limits_ms), *_by_kind(sweep)]
 
@@ -214,7 +227,9 @@ class Report:
         return Section(
             text_extra.comparison_text(others),
             compare.figures_table(others) if others else None,
-            plots_compare.distributions(overlaid) if overlaid else None,
+            with_chart(plots_compare.distributions(overlaid), charts_runs.distributions(overlaid))
+            if overlaid
+            else None,
             text.plain(plots_compare.distributions_caption(overlaid)) if overlaid else None,
             compare.changed_table(others) if others else None,
             *quality.beside_parts(compared(others)),

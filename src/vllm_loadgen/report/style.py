@@ -4,6 +4,7 @@ What is told apart by colour differs in line or lightness too, so that it surviv
 """
 
 import io
+from typing import Any
 
 import numpy as np
 import seaborn as sns
@@ -14,8 +15,22 @@ BLUE, ORANGE, GREEN, RED = "#0173b2", "#de8f05", "#029e73", "#b2182b"
 TITLE_PAD = 20  # points: room for the legend
 
 
+# What a notebook calls a figure of Vega-Lite 5.
+VEGALITE = "application/vnd.vegalite.v5+json"
+
+
 class Figure(mpl_figure.Figure):
-    """A figure that a notebook shows as it is, without pyplot keeping it."""
+    """A figure that a notebook shows as it is, without pyplot keeping it.
+
+    Attributes:
+        chart: its interactive twin in Vega-Lite, if it has one (``interactive.with_chart``); the
+            picture is shown where that cannot be drawn.
+    """
+
+    chart: dict[str, Any] | None = None
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return {VEGALITE: self.chart} if self.chart else {}
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

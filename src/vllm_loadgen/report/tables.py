@@ -28,6 +28,11 @@ SHAPE = (
     "max_position_embeddings",
 )  # fmt: skip
 
+# What a reader calls the parts of a score.
+METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum",
+           "gen_len": "length of all answers, characters", "gen_num": "answers",
+           "gen_tok_len": "length of all answers, tokens"}  # fmt: skip
+
 
 def _named(rows: Mapping[str, object]) -> pd.DataFrame:
     """Names and values as a table."""
@@ -51,7 +56,7 @@ def environment_table(environment: Environment) -> pd.DataFrame:
 
 def model_table(model: Model) -> pd.DataFrame:
     """The model's shape."""
-    return _named({name: getattr(model, name) for name in SHAPE})
+    return _named({name.replace("_", " "): getattr(model, name) for name in SHAPE})
 
 
 def dataset_table(dataset: Dataset) -> pd.DataFrame:
@@ -140,7 +145,7 @@ def accuracy_table(run: Run) -> pd.DataFrame:
     verdict = run.accuracy.verdict
     if not verdict.comparisons:
         score = run.accuracy.score.model_dump()
-        return pd.DataFrame({"actual": score}).rename_axis("Metric")
+        return pd.DataFrame({"actual": score}).rename(index=METRICS).rename_axis("Metric")
     rows = {
         row.metric: {
             "actual": row.actual,
@@ -152,7 +157,8 @@ def accuracy_table(run: Run) -> pd.DataFrame:
         }
         for row in verdict.comparisons
     }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Metric")
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return frame.rename(index=METRICS).rename_axis("Metric")
 
 
 def configuration_table(run: Run) -> pd.DataFrame:

@@ -1,0 +1,30 @@
+import pandas as pd
+import pytest
+from helpers import SWEEP
+
+from vllm_loadgen.report.columns import called
+from vllm_loadgen.report.display import table
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("samples_per_s", "completed, queries/s"), ("ttft_p90_ms", "TTFT p90, ms"),
+     ("tpot_p99_upper_ms", "TPOT p99 at most, ms"), ("Metric", "Metric"), (3, 3)],
+)  # fmt: skip
+def test_a_column_has_a_readers_name(name, said):
+    assert called(name) == said
+
+
+def test_a_sweeps_table_has_names_units_and_digits_for_a_reader():
+    shown = table(SWEEP.assign(samples_per_s=[0.814587, 1.1, 1234.56])).data
+    assert "_per_s" not in shown
+    assert "_ms" not in shown
+    assert ">0.8146<" in shown
+    assert ">1.1<" in shown
+    assert ">1,235<" in shown
+
+
+def test_small_and_whole_numbers_stay_what_they_are():
+    shown = table(pd.DataFrame({"x": [0.00012, 2.0, 99999.0]})).data
+    for said in ("0.00012", ">2<", "99,999"):
+        assert said in shown

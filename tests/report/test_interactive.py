@@ -1,0 +1,148 @@
+"""The interactive figures, as far as no browser is needed: what they hold, that they compile."""
+
+import io
+import json
+
+import nbformat
+import pandas as pd
+import pytest
+import vl_convert
+from helpers import GPU, LIMITS, RESULT, STEPS, SWEEP, imitated, make_records, seed_records
+
+from vllm_loadgen.report import (
+    charts_machine,
+    charts_queries,
+    charts_runs,
+    embed,
+    plots_queries,
+)
+from vllm_loadgen.report.interactive import extremes, thin, with_chart
+from vllm_loadgen.report.style import VEGALITE, figure
+
+UNFINISHED = make_records([(0, 0, 0, 0.1, 1.0, 9, 5), (1, 1, None, None, None, 9, 0)])
+MANY = make_records(
+    [(i * 0.01, i * 0.01, None, i * 0.01 + (3 if i % 100 == 7 else 0.1), i * 0.01 + 4, 9, 50)
+     for i in range(26_736)]
+)  # fmt: skip
+NONE = make_records([])
+
+
+def carried(drawn):
+    """The chart that a figure carries, compiled to Vega."""
+    blank, _ = figure()
+    chart = with_chart(blank, drawn).chart
+    vl_convert.vegalite_to_vega(chart, vl_version="5.20")
+    return chart
+
+
+def table(chart, name):
+    return pd.read_csv(io.StringIO(chart["datasets"][name]))
+
+
+@pytest.mark.parametrize("records", [seed_records(), seed_records(told=False), UNFINISHED],
+                         ids=["seed", "untold", "unfinished"])  # fmt: skip
+@pytest.mark.parametrize("scenario", ["Server", "Offline"])
+def test_every_chart_of_queries_compiles(records, scenario):
+    test = imitated(records, {**RESULT, "scenario": scenario})
+    for drawn in (charts_queries.overview, charts_queries.arrivals, charts_queries.lengths):
+        assert carried(drawn(test))["usermeta"]["embedOptions"]["actions"]["editor"] is False
+
+
+def test_a_query_tells_its_stamps_and_its_article():
+    chart = carried(charts_queries.overview(imitated(seed_records())))
+    last = table(chart, "queries").iloc[-1]
+    assert last[["due_s", "answer_tokens", "over"]].tolist() == [38.0, 129, "TTFT"]
+    # Its wait of 0.941 * 19 s, and 0.13 s of prefill.
+    assert last["ttft_ms"] == pytest.approx(18_012, abs=0.5)
+    assert last["article"].endswith(" ...")
+
+
+def test_a_large_run_is_thinned_to_what_matters_and_says_so():
+    test = imitated(MANY)
+    drawn = charts_queries.queries(test)
+    assert len(drawn) == 2000
+    # All 268 that were over the limit of 2 s, and the timeline's unbroken stretch.
+    assert (drawn["over"] == "TTFT").sum() == 268
+    first, last = plots_queries.stretch(26_736)
+    assert set(range(first, last + 1)) <= set(drawn["query"])
+    assert charts_queries.queries(test).equals(drawn)
+    assert "draw 2,000 of 26,736 queries" in charts_queries.thinned(test)
+    assert charts_queries.thinned(imitated(seed_records())) == ""
+    chart = carried(charts_queries.overview(test))
+    assert table(chart, "latencies").query("of == 'ttft'")["queries"].sum() == 26_736
+    assert len(json.dumps(chart)) < 400_000
+
+
+def test_thinning_keeps_its_bounds():
+    frame = pd.DataFrame({"x": range(100)})
+    none, every = frame["x"] < 0, frame["x"] >= 0
+    assert thin(frame, none, 100) is frame
+    assert thin(frame, every, 10)["x"].tolist()[:1] + thin(frame, every, 10)["x"].tolist()[-1:] == [
+        0, 99]  # fmt: skip
+    assert len(thin(frame, frame["x"] < 7, 10)) == 10
+    assert set(range(7)) < set(thin(frame, frame["x"] < 7, 10)["x"])
+
+
+def test_extremes_of_a_course_are_kept():
+    course = pd.DataFrame({"y": [0] * 5000})
+    course.loc[[1234, 4321], "y"] = [9, -9]
+    kept = extremes(course, "y", 50)
+    assert len(kept) <= 102
+    assert {1234, 4321, 0, 4999} <= set(kept.index)
+
+
+@pytest.mark.parametrize("tables", [{}, {"engine_steps": STEPS, "telemetry": GPU}],
+                         ids=["nothing more", "all"])  # fmt: skip
+def test_all_panels_share_the_axis_that_is_dragged(tables):
+    chart = carried(charts_machine.over_time(imitated(seed_records(), **tables)))
+    _, *panels = chart["vconcat"]
+    assert len(panels) == (10 if tables else 2)
+    for panel in panels:
+        domain = panel["layer"][0]["encoding"]["x"]["scale"]["domain"]
+        assert domain == {"param": "time"}
+
+
+@pytest.mark.parametrize("kind", ["rate", "concurrency", "both"])
+def test_a_point_of_a_sweep_tells_its_test(kind):
+    points = SWEEP.assign(verdict="VALID", tpot_mean_ms=9.0).rename_axis("test")
+    points = points if kind == "both" else points[points["kind"] == kind]
+    chart = carried(charts_runs.sweep(points, LIMITS))
+    shown = chart["concat"][0]["layer"][0]["layer"][0]["encoding"]["tooltip"]
+    assert {"test", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
+    assert len(table(chart, "sweep")) == len(points)
+
+
+def shown_notebook(*figures):
+    cell = nbformat.v4.new_code_cell("shown")
+    for shown in figures:
+        data = {"image/png": "cGljdHVyZQ==", VEGALITE: shown.chart}
+        cell.outputs.append(nbformat.v4.new_output("display_data", data))
+    return nbformat.v4.new_notebook(cells=[cell])
+
+
+def test_the_page_holds_each_table_once_and_nothing_that_ends_a_script():
+    test = imitated(seed_records())
+    drawn = [with_chart(figure()[0], charts_queries.arrivals(test)) for _ in range(2)]
+    drawn[0].chart["title"] = "</script><img>"
+    notebook = shown_notebook(*drawn)
+    tables = embed.take_charts(notebook)
+    assert list(tables) == ["load-0"]
+    pictures = notebook.cells[0].outputs[::2]
+    assert [list(output.data) for output in pictures] == [["image/png"]] * 2
+    behind = notebook.cells[0].outputs[1].data["text/html"]
+    assert behind.count("</script>") == 1
+    assert "\\u003cimg>" in behind
+    assert '"datasets":{"load":"load-0"}' in behind
+
+
+def test_downloads_that_do_not_fit_are_named(tmp_path):
+    notebook = tmp_path / "analysis.ipynb"
+    nbformat.write(shown_notebook(with_chart(
+        figure()[0], charts_queries.arrivals(imitated(seed_records())))), notebook)  # fmt: skip
+    links = embed.downloads(tmp_path, notebook)
+    assert 'download="analysis.ipynb"' in links
+    assert "cGljdHVyZQ" not in links
+    (tmp_path / "params.yaml").write_text("model: /home/x\n")
+    links = embed.downloads(tmp_path, notebook, 100)
+    assert "model: /home/x" in links  # where a search for paths finds it
+    assert "Too large for this file: analysis.ipynb." in links
