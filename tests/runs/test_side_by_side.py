@@ -10,7 +10,7 @@ import psutil
 import pytest
 from helpers import Leftovers, echo_params, interrupt
 
-from vllm_loadgen import LiveRun
+from vllm_loadgen import EngineError, LiveRun, ParameterError
 from vllm_loadgen.runs import side_by_side, workers
 from vllm_loadgen.runs.far_side import Bench, Setup, Step
 from vllm_loadgen.runs.repeats import measure
@@ -83,12 +83,25 @@ def makes(engine: psutil.Process, test: str) -> bool:
     return False
 
 
+def note_hired(monkeypatch) -> list[str]:
+    """The jobs that a worker is started for, from now on."""
+    hired, hire = [], side_by_side._Floor._hire
+
+    def noted(floor, one):
+        hired.append(one.job.title)
+        hire(floor, one)
+
+    monkeypatch.setattr(side_by_side._Floor, "_hire", noted)
+    return hired
+
+
 def layout(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_tuning_by_two_workers_is_as_one_after_another(params, two_workers, capsys, monkeypatch):
-    values = {"engine_options": [{"ttft_ms": 5.0, "slots": 4}, {"ttft_msec": 1}]}
+    options = [{"ttft_ms": 5.0, "slots": 4}, {"ttft_msec": 1}]
+    values = {"engine_options": options, "max_num_seqs": [4]}
     params = params.changed(tune=values, scenario="Offline", min_query_count=16)
     with LiveRun.start(params.changed(run_name="one")) as run:
         expected = tune(run, lambda _: None)
@@ -102,45 +115,38 @@ def test_a_tuning_by_two_workers_is_as_one_after_another(params, two_workers, ca
     assert layout(run.folder) == layout(run.folder.parent / "one")
     # All but the one that failed is there, so that no worker is asked for anything else.
     capsys.readouterr()
-    hired = []
-    hire = side_by_side._Floor._hire
-    monkeypatch.setattr(
-        side_by_side._Floor, "_hire", lambda s, one: (hired.append(one.job.title), hire(s, one))
-    )
+    hired = note_hired(monkeypatch)
     with LiveRun.start(params) as run:
         again = tune(run, lambda _: None)
     assert again.equals(table)
     assert hired == ["ttft_msec=1"]
-    assert capsys.readouterr().out.count("performance: finished before, reused") == 3
+    assert capsys.readouterr().out.count("performance: finished before, reused") == 4
 
 
 def test_a_lost_worker_is_tried_once_more_and_then_recorded(slow, two_workers, monkeypatch):
-    killed, hired = [], []
-    hire = side_by_side._Floor._hire
+    killed, hired = set(), note_hired(monkeypatch)
+    victims = ["1-at-once", "2-at-once", "2-at-once"]
 
-    def kill_two():
-        """Kill the worker of one of both tests in its middle, and the one that takes it up."""
-        while len(killed) < 2:
-            engine = until(lambda: [one for one in engines() if makes(one, "1-at-once")])[0]
-            worker = engine.parent()
-            if worker is not None and worker.pid not in killed:
-                killed.append(worker.pid)
-                worker.kill()
+    def kill_each():
+        """Kill the worker of each of these tests in its middle."""
+        while victims:
+            for engine in until(engines):
+                worker = engine.parent()
+                if worker is None or worker.pid in killed:
+                    continue
+                for test in [one for one in set(victims) if makes(engine, one)]:
+                    killed.add(worker.pid)
+                    victims.remove(test)
+                    worker.kill()
 
-    monkeypatch.setattr(
-        side_by_side._Floor, "_hire", lambda s, one: (hired.append(one.job.title), hire(s, one))
-    )
     with LiveRun.start(slow.changed(sweep_concurrency=[1, 2])) as run:
-        thread = threading.Thread(target=kill_two, daemon=True)
+        thread = threading.Thread(target=kill_each, daemon=True)
         thread.start()
-        with pytest.raises(side_by_side.EngineError, match="was lost 2 times"):
+        with pytest.raises(EngineError, match="was lost 2 times"):
             sweep(run)
         thread.join(DEADLINE_S)
-    assert sorted(hired) == ["sweep/1-at-once", "sweep/1-at-once", "sweep/2-at-once"]
-    assert list(run.read().finished_tests("sweep/*")) == ["sweep/2-at-once"]
-    # A worker that is not lost again makes it.
-    with LiveRun.start(slow.changed(sweep_concurrency=[1, 2])) as run:
-        assert len(sweep(run)) == 2
+    assert sorted(hired) == ["sweep/1-at-once"] * 2 + ["sweep/2-at-once"] * 2
+    assert list(run.read().finished_tests("sweep/*")) == ["sweep/1-at-once"]
 
 
 def test_an_interrupt_ends_all_workers_and_keeps_what_was_finished(slow, two_workers):
@@ -180,3 +186,16 @@ def test_a_worker_on_another_machine_makes_nothing(params, monkeypatch):
     made = bench.make(Step("performance"))
     bench.stop()
     assert "no place for the run: CPU = 'another CPU', not " in made.problem
+
+
+def test_what_was_made_in_another_way_is_refused_before_a_worker_starts(params, monkeypatch):
+    params = params.changed(sweep_qps=[60.0])
+    with LiveRun.start(params) as run:
+        sweep(run)
+    monkeypatch.setattr(side_by_side, "connected", None)
+    params = params.changed(sweep_qps=[50.0, 60.0], ttft_limit_ms=300, workers=2)
+    with (
+        LiveRun.start(params) as run,
+        pytest.raises(ParameterError, match="sweep/60-qps was made with ttft_limit_ms = 200"),
+    ):
+        sweep(run)

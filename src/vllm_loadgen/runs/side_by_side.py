@@ -70,13 +70,17 @@ def make_tests(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
     """Performance tests of a run, by name with what they change: by its workers, if it has any.
 
     Raises:
-        BenchmarkError: of the first that failed; the others are made.
+        ParameterError: if one was made before in another way; none is made.
+        EngineError: of the first that failed; the others are made.
     """
     if not run.params.side_by_side or len(tests) < 2:
         for name, changes in tests.items():
             run.once(name, "performance", **changes)
         return
-    problems: list[str] = []
+    found, problems = run.read(), []
+    for name, changes in tests.items():
+        if found.finished(name):
+            run.check_same(name, found.test(name), run.asked("performance", dict(changes)))
 
     def end(_: LiveRun, problem: str) -> None:
         if problem:
@@ -177,6 +181,7 @@ class _Floor:
         return None
 
     def _connect(self) -> None:
+        self._shown.set_postfix_str("starting Ray")
         self._workers = self._stack.enter_context(connected(self._run.params))
         self._stack.callback(self._dismiss_all)
         self._samples = self._ray.put(self._run.samples)

@@ -13,7 +13,6 @@ from importlib import util
 from types import ModuleType
 from typing import NoReturn
 
-from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.inputs.environment import gpu_count
 from vllm_loadgen.params import RunParams
@@ -40,12 +39,10 @@ class Workers:
     Attributes:
         ray: the module, connected.
         at_once: how many of them have room.
-        here: whether they are on this machine, and end with this process.
     """
 
     ray: ModuleType
     at_once: int
-    here: bool
 
 
 def devices(params: RunParams) -> int:
@@ -108,7 +105,7 @@ def _start(ray: ModuleType, params: RunParams) -> Iterator[None]:
     folder = tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True)
     with folder as scratch:
         try:
-            with _environment({"TMPDIR": scratch}), progress.ticking("Starting Ray"):
+            with _environment({"TMPDIR": scratch}):
                 ray.init(
                     address="local",
                     num_cpus=_wanted(params) or gpu_count(),
@@ -147,7 +144,7 @@ def _workers(ray: ModuleType, params: RunParams) -> Workers:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = [int(node.get("GPU", 0)) for node in nodes]
     cpus = int(sum(node.get("CPU", 0) for node in nodes))
-    return Workers(ray, at_once(params, gpus, cpus), not _is_cluster(params))
+    return Workers(ray, at_once(params, gpus, cpus))
 
 
 def at_once(params: RunParams, gpus: Sequence[int], cpus: int | None) -> int:
