@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, get_args
 
 import pandas as pd
@@ -251,15 +252,17 @@ class LiveRun:
             log: what the engine printed meanwhile.
         """
         folder = self.folder / name
-        with writing(self.folder):
-            make_room(folder)
-            unpack(packed, self.folder)
+        with writing(self.folder), TemporaryDirectory(".part", dir=self.folder) as part:
+            unpack(packed, Path(part))
+            for path in Path(part).glob("engine.json"):
+                path.replace(self.folder / path.name)
             with (self.folder / "engine.log").open("ab") as file:
                 file.write(log)
-            if (folder / "result.json").is_file():
-                test = Test.open(folder)
-                if test.result.complete:
-                    self._note(name, test.summary())
+            if (made := Path(part) / name).is_dir():
+                make_room(folder)
+                made.rename(folder)  # whole or not at all
+            if self.read().finished(name):
+                self._note(name, self.read().test(name).summary())
 
     def check_same(self, name: str, test: Test, asked: RunParams) -> None:
         """Refuse a finished test that was made in another way than is asked now.

@@ -8,7 +8,7 @@ after another holds here: finished ones are not made again, each is kept as soon
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
@@ -63,7 +63,7 @@ class _Running:
     call: Any = None
     asked: Any = None
     share: float = 0.0
-    tries: int = field(default=1)
+    tries: int = 1
 
 
 def make_tests(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
@@ -145,19 +145,24 @@ class _Floor:
             self.running.append(one)
 
     def look(self, waiting: "deque[Job]") -> None:
-        """Wait a moment, and take in what has come."""
-        if not self.running:
-            return
+        """Wait a moment for the workers, if there are any, and take in what has come."""
+        if self.running:
+            self._take_in(waiting)
+        done = self._made + sum(one.share for one in self.running)
+        titles = ", ".join(one.job.title for one in self.running)
+        self._shown.set_postfix_str(titles, refresh=False)
+        self._shown.update(done - self._shown.n)
+
+    def _take_in(self, waiting: "deque[Job]") -> None:
         ray = self._ray
         ready, _ = ray.wait([one.call for one in self.running], timeout=LOOK_S)
         for one in [one for one in self.running if one.call in ready]:
-            self._took_in(one, waiting)
+            self._after(one, waiting)
         for one in self.running:
             with suppress(ray.exceptions.RayError):
                 if ray.wait([one.asked], timeout=0)[0]:
                     one.share = ray.get(one.asked)
                     one.asked = one.bench.share.remote()
-        self._show()
 
     def _begun(self, job: Job) -> _Running | None:
         """A job with those of its tests that are missing; None if there are none."""
@@ -203,8 +208,8 @@ class _Floor:
         one.call = one.bench.make.remote(one.left[0])
         one.asked, one.share = one.bench.share.remote(), 0.0
 
-    def _took_in(self, one: _Running, waiting: "deque[Job]") -> None:
-        """A test that has ended, in whichever way; then the job's next, or another job."""
+    def _after(self, one: _Running, waiting: "deque[Job]") -> None:
+        """After a test, however it ended: it is kept; then the job's next, or another job."""
         made = self._result(one)
         if made is None:  # lost
             one.tries += 1
@@ -255,9 +260,3 @@ class _Floor:
     def _dismiss_all(self) -> None:
         leaving, self.running = self.running, []
         self._dismiss(leaving)
-
-    def _show(self) -> None:
-        done = self._made + sum(one.share for one in self.running)
-        titles = ", ".join(one.job.title for one in self.running)
-        self._shown.set_postfix_str(titles, refresh=False)
-        self._shown.update(done - self._shown.n)
