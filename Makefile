@@ -13,6 +13,7 @@ endif
 BIN := $(VENV)/bin
 LOCK := .requirements/$(DEVICE).txt
 STAMP := $(VENV)/.installed-$(DEVICE)
+RAY_STAMP := $(VENV)/.installed-ray
 # The lock is complete: pip resolves nothing. What has no wheel is built with its setuptools.
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 INSTALL := $(PIP) install --progress-bar off --no-deps --no-build-isolation
@@ -29,7 +30,7 @@ UV_LIMITS := UV_HTTP_TIMEOUT=20 UV_HTTP_RETRIES=1 $(if $(PIP_CERT),SSL_CERT_FILE
 FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 	$(INSTALL) --require-hashes -r /dev/stdin
 
-.PHONY: help setup report test test-fast bench bench-gpu bench-load bench-client bench-official submission lab \
+.PHONY: help setup ray report test test-fast bench bench-gpu bench-load bench-client bench-official submission lab \
 	lint lock compat compat-install licences clean
 .DEFAULT_GOAL := help
 
@@ -59,10 +60,17 @@ $(STAMP): $(LOCK) pyproject.toml
 	@$(INSTALL) -e .
 	@touch $@
 
+ray: $(RAY_STAMP)  ## Install Ray as well, for experiments side by side (workers)
+
+$(RAY_STAMP): $(STAMP) .requirements/ray.txt
+	@$(UV_LIMITS) $(UV) --require-hashes -r .requirements/ray.txt || { echo "uv could not: pip installs"; \
+		$(INSTALL) --require-hashes -r .requirements/ray.txt; }
+	@touch $@
+
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
 	@$(BIN)/vllm-loadgen report --params $(PARAMS)
 
-test: setup  ## Pass the tests
+test: setup ray  ## Pass the tests
 	@$(BIN)/python -m pytest
 
 test-fast: setup  ## Pass the tests that need no engine, notebook or browser
@@ -111,12 +119,17 @@ lock:  ## Pin again what pyproject.toml brings along, keeping the pins that stil
 		--output-file .requirements/cpu.txt
 	@cat .requirements/torch.part >> .requirements/cpu.txt && rm .requirements/torch.part
 	@$(RESOLVE) --extra cuda --output-file .requirements/cuda.txt
+	@# Ray comes on top: of its packages what the others lack.
+	@grep -o 'ray==[0-9.]*' pyproject.toml | $(COMPILE) --constraint .requirements/cpu.txt \
+		$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' .requirements/cpu.txt) - \
+		> .requirements/ray.txt
 	@# All of the lock is for this platform and these versions of Python: lines need not say it.
 	@sed -i -E "s/ python_full_version < '3.14'( and|)//; s/ platform_machine == 'x86_64'( and|)//; \
 		s/ sys_platform == 'linux'//; s/ and( \\\\|)$$/\\1/; s/ ;( \\\\|)$$/\\1/; /^# /d" \
-		.requirements/cpu.txt .requirements/cuda.txt
+		.requirements/cpu.txt .requirements/cuda.txt .requirements/ray.txt
 	@sed -i "1i # Every package of the environment, for Linux on x86-64; made by 'make lock'.\n# Install with --no-deps: it leaves out what text does not need (torchvision and its like)." \
 		.requirements/cpu.txt .requirements/cuda.txt
+	@sed -i "1i # What Ray needs beside cpu.txt or cuda.txt; made by 'make lock'." .requirements/ray.txt
 
 # An environment of its own: that release of vLLM with the least versions that pyproject.toml takes.
 COMPAT := .venv-$(VLLM)

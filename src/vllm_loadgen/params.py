@@ -37,6 +37,8 @@ MOST_QUERIES = 50_000_000
 OFFICIAL_DURATION_MS = 600_000  # of all benchmarks here, in LoadGen's mlperf.conf
 Rate = Annotated[float, Field(gt=0, le=1_000_000)]
 Milliseconds = Annotated[int, Field(gt=0, le=10**9)]  # LoadGen counts ns in 64 bits
+# A Ray cluster: of a driver beside it, or (ray://) of a client.
+CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
 # What a run's name may be: it is a folder's name, and stands in reports.
 PLAIN_NAME = re.compile(r"[\w.+-]([\w .+-]*[\w.+-])?")
 # Headings of the parameters, by the first of each group.
@@ -143,6 +145,11 @@ class RunParams(BaseModel):
         description="make the performance test, and each of a sweep or a tuning, so often; from 3 "
         "on there is an interval between runs",
     )
+    workers: Annotated[int, Field(ge=1, le=1000)] | str | None = Field(
+        None,
+        description="so many of these at once, each on GPUs of its own: a number, auto, or a Ray "
+        "cluster's host:port; None: one after another",
+    )
 
     # The engine
     engine: Literal["vllm", "openai", "echo"] = Field(
@@ -242,6 +249,16 @@ class RunParams(BaseModel):
         except ValueError:
             raise ValueError("is no list or mapping as YAML or JSON has them") from None
 
+    @field_validator("workers")
+    @classmethod
+    def _read_workers(cls, value: int | str | None) -> int | str | None:
+        """A number may come as text, as all of papermill's -p."""
+        if not isinstance(value, str) or value == "auto" or CLUSTER.fullmatch(value):
+            return value
+        if not value.isdigit() or not 1 <= int(value) <= 1000:
+            raise ValueError("is no number of workers from 1, no auto and no host:port")
+        return int(value)
+
     @field_validator("scenario", mode="before")
     @classmethod
     def _spell_scenario(cls, value: Any) -> Any:
@@ -317,6 +334,9 @@ class RunParams(BaseModel):
                 if getattr(self, name) != RunParams.model_fields[name].default:
                     cure = "leave it out, and start the server with it"
                     self._refuse(name, "belongs to the server, which runs already", cure)
+        if self.engine == "openai" and self.side_by_side:
+            cure = "leave it out, or tune the server's engine here (engine vllm)"
+            self._refuse("workers", "would all ask the same server, and measure each other", cure)
         for name in ("base_url", "served_model"):
             if self.engine != "openai" and getattr(self, name):
                 problem = f"has no meaning with engine {self.engine}"
@@ -353,6 +373,11 @@ class RunParams(BaseModel):
     def rules(self) -> Benchmark:
         """The benchmark whose rules apply."""
         return BENCHMARKS[self.benchmark]
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether independent tests are made by workers, at once."""
+        return self.workers not in (None, 1)
 
     @property
     def here(self) -> bool:

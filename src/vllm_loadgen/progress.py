@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,22 @@ class _Text:
         return self._text
 
 
+class _Told(tqdm):
+    """A bar that nobody sees: the share that is done is told instead."""
+
+    tell: Callable[[float], object] | None = None
+
+    def display(self, *_: object, **__: object) -> bool:
+        if _Told.tell is not None and self.total:
+            _Told.tell(min(1.0, self.n / self.total))
+        return True
+
+
+def tell(take: Callable[[float], object]) -> None:
+    """In place of every bar of this process: ``take`` is given the share that is done, 0 to 1."""
+    _Told.tell = take
+
+
 def in_notebook() -> bool:
     """Whether a Jupyter kernel runs this."""
     shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
@@ -52,7 +68,7 @@ def bar(total: int | None, description: str, unit: str = "query", **options: Any
     file = _Display() if in_notebook() else sys.stderr
     # A log file gets a line now and then, not one for each step.
     redrawn = in_notebook() or sys.stderr.isatty()
-    return tqdm(
+    return (_Told if _Told.tell is not None else tqdm)(
         total=total, desc=description, unit=unit, file=file, ascii=" =", ncols=120,
         mininterval=0.5 if redrawn else LOG_INTERVAL_S, **options,
     )  # fmt: skip

@@ -198,7 +198,7 @@ class Session:
                 return event
         except (EOFError, OSError):
             raise self._dead() from None
-        self._kill()
+        self.kill()
         raise EngineError(f"the engine's process stood still for {limit_s:.0f} s and was ended.")
 
     def _ready(self, limit_s: float) -> EngineFacts:
@@ -218,7 +218,7 @@ class Session:
 
     def _dead(self) -> BenchmarkError:
         self._process.wait()
-        self._kill()  # what it has started may be there still
+        self.kill()  # what it has started may be there still
         status = self._process.returncode
         return self._explained(
             f"the engine's process ended with status {status}; its log is {self.log}."
@@ -251,10 +251,10 @@ class Session:
                     self._pipe.send(command)
                     self._process.wait(patience_s)
         finally:  # an interrupt of the patience, too
-            self._kill()
+            self.kill()
 
-    def _kill(self) -> None:
-        """End what is left of the worker and all that it started, now."""
+    def kill(self) -> None:
+        """End the worker and all that it started, now; safe from another thread."""
         end_session(self._process.pid)  # the engine's own children share the worker's session
         self._process.wait()
         self._pipe.close()

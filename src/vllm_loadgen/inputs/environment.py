@@ -126,6 +126,12 @@ def gpu_handles(devices: int) -> Iterator[list[Any]]:
         pynvml.nvmlShutdown()
 
 
+def gpu_count() -> int:
+    """GPUs that this process may use."""
+    with gpu_handles(sys.maxsize) as handles:
+        return len(handles)
+
+
 def _visible_gpus() -> Iterator[Any]:
     """The GPUs in the order in which CUDA counts them, by CUDA_VISIBLE_DEVICES if it is set."""
     names = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -18,6 +18,7 @@ NO_MATTER = {
     "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "repeats",
     "compliance", "model", "model_revision", "dataset", "num_samples", "load_timeout_s",
     "stall_timeout_s", "dataset_sha256", "compare_in_process", "price_per_hour",
+    "workers",  # each has devices of its own
 }  # fmt: skip
 # What LoadGen asks of a performance test alone, and when the queries of an accuracy test are due.
 NOT_OF_ACCURACY = {

@@ -1,9 +1,11 @@
 """Room for what is measured: a run's folder, a test's folder, and nothing in them overwritten."""
 
 import fcntl
+import io
 import os
 import secrets as random_names
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -84,3 +86,20 @@ def make_room(folder: Path) -> None:
             number += 1
         folder.rename(aside)
     folder.mkdir(parents=True)
+
+
+def pack(folder: Path, names: Iterable[str]) -> bytes:
+    """What lies under these names of a folder, as a zip; a name that is not there is left out."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in names:
+            for path in [folder / name, *sorted((folder / name).rglob("*"))]:
+                if path.is_file():
+                    file.write(path, path.relative_to(folder))
+    return packed.getvalue()
+
+
+def unpack(packed: bytes, folder: Path) -> None:
+    """``pack`` undone, into a folder."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as file:
+        file.extractall(folder)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn, get_args
 
 import pandas as pd
@@ -27,8 +28,8 @@ from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import test06
 from vllm_loadgen.rules.conformance import is_official
-from vllm_loadgen.runs import resume
-from vllm_loadgen.runs.folders import make_folder, make_room, writing
+from vllm_loadgen.runs import resume, workers
+from vllm_loadgen.runs.folders import make_folder, make_room, unpack, writing
 
 # What decides answers and speed beside model and dataset; LoadGen's questions may differ.
 SAME_IN_A_RUN = (
@@ -72,6 +73,7 @@ class LiveRun:
             ParameterError: if model, dataset or folder cannot be used, or the folder's tests are of
                 another model, dataset, engine or machine.
         """
+        workers.check(params)
         folder = make_folder(params)
         weights = params.engine != "openai"
         path = models.resolve(find_file(params.model), params.model_revision, weights)
@@ -144,7 +146,7 @@ class LiveRun:
         """
         if mode not in get_args(Mode):
             raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
-        params = self._asked(mode, changes)
+        params = self.asked(mode, changes)
         folder = self.folder / (name or mode)
         # A baseline that is damaged is told before the test.
         reference = self._reference() if mode == "accuracy" else None
@@ -222,17 +224,48 @@ class LiveRun:
             ParameterError: if the test that is there was made in another way: nothing is
                 overwritten, and what differs is not mixed.
         """
-        found = self.read()
-        if not found.finished(name):
+        test = self.made_before(name, mode, changes)
+        if test is None:
             return self.perform(mode, name, **changes)
-        test = found.test(name)
-        self.check_same(name, test, self._asked(mode, changes))
-        print(f"{name}: finished before, reused ({test.result.queries:,} queries)")
         # It may have been interrupted between the test and what comes after it.
         if mode == "accuracy" and not (test.folder / fidelity.FORCED).exists():
             with writing(self.folder):
                 self._force(test.folder, self._reference())
         return test
+
+    def made_before(self, name: str, mode: Mode, changes: dict[str, object]) -> Test | None:
+        """The test, if the run has finished it before; announced.
+
+        Raises:
+            ParameterError: if it was made in another way.
+        """
+        found = self.read()
+        if not found.finished(name):
+            return None
+        test = found.test(name)
+        self.check_same(name, test, self.asked(mode, changes))
+        print(f"{name}: finished before, reused ({test.result.queries:,} queries)")
+        return test
+
+    def adopt(self, name: str, packed: bytes, log: bytes) -> None:
+        """Take in a test that a worker made in a folder of its own.
+
+        Args:
+            packed: of ``folders.pack``: the test's folder, and engine.json if there is one.
+            log: what the engine printed meanwhile.
+        """
+        folder = self.folder / name
+        with writing(self.folder), TemporaryDirectory(".part", dir=self.folder) as part:
+            unpack(packed, Path(part))
+            for path in Path(part).glob("engine.json"):
+                path.replace(self.folder / path.name)
+            with (self.folder / "engine.log").open("ab") as file:
+                file.write(log)
+            if (made := Path(part) / name).is_dir():
+                make_room(folder)
+                made.rename(folder)  # whole or not at all
+            if self.read().finished(name):
+                self._note(name, self.read().test(name).summary())
 
     def check_same(self, name: str, test: Test, asked: RunParams) -> None:
         """Refuse a finished test that was made in another way than is asked now.
@@ -251,7 +284,7 @@ class LiveRun:
         made = identity(mode, test.params, *facts, where)
         return difference(made, identity(mode, asked, *facts, self.environment))
 
-    def _asked(self, mode: Mode, changes: dict[str, object]) -> RunParams:
+    def asked(self, mode: Mode, changes: dict[str, object]) -> RunParams:
         """The parameters of a test.
 
         Raises:
@@ -370,6 +403,11 @@ class LiveRun:
         self.read().summary.noted(name, test).write(self.folder / "summary.json")
 
     # Its end ------------------------------------------------------------------------------------
+    def kill(self) -> None:
+        """End the engine now, whatever it does; for another thread than the test's."""
+        if self._session is not None:
+            self._session.kill()
+
     def close(self) -> None:
         """End the engine."""
         if self._session is not None:
@@ -388,11 +426,12 @@ def recorded(params: RunParams) -> RunParams:
 
     Without the place of the results: who repeats the run has another. A dataset or a model in the
     project is named from there, one in the home by ~, and one elsewhere by its name alone, which
-    another try refuses, asking for its path.
+    another try refuses, asking for its path. A cluster has no name.
     """
     return params.changed(
         outputs=RunParams().outputs,
         run_name="",
+        workers="auto" if isinstance(params.workers, str) else params.workers,
         model=portable_path(params.model),
         dataset=portable_path(params.dataset),
     )

@@ -16,6 +16,7 @@ from vllm_loadgen.results.run import Run, repeat_name
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.runs.live import LiveRun
 from vllm_loadgen.runs.peak import find_peak
+from vllm_loadgen.runs.side_by_side import make_tests
 
 T = TypeVar("T")
 # Of a row of ``repeats_table``: what it is called, and the figure.
@@ -39,12 +40,12 @@ def measure(run: LiveRun) -> Test:
     Raises:
         BenchmarkError: as ``LiveRun.once`` and ``find_peak``; what was measured is kept.
     """
+    first = 1
     if run.params.target_qps == "auto":
         find_peak(run)
-    else:
-        run.once("performance")
-    for number in range(2, run.params.repeats + 1):
-        run.once(repeat_name("performance", number))
+        first = 2
+    numbers = range(first, run.params.repeats + 1)
+    make_tests(run, {repeat_name("performance", number): {} for number in numbers})
     test = run.read().performance
     assert test is not None  # it was just made
     return test

@@ -15,6 +15,7 @@ from vllm_loadgen.results.run import Run, median_run, repeat_name, repeated_name
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.runs.live import LiveRun
 from vllm_loadgen.runs.repeats import mixed_order, verdicts
+from vllm_loadgen.runs.side_by_side import make_tests
 
 SPREAD = ["runs", "tokens_per_s_cv", "tokens_per_s_low", "tokens_per_s_high"]
 
@@ -32,8 +33,8 @@ def sweep(run: LiveRun) -> pd.DataFrame:
     offline = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
     for at_once in run.params.sweep_concurrency:
         points[f"sweep/{at_once}-at-once"] = {**offline, "concurrency": at_once}
-    for name, number in mixed_order(list(points), run.params.repeats):
-        run.once(repeat_name(name, number), "performance", **points[name])
+    order = mixed_order(list(points), run.params.repeats)
+    make_tests(run, {repeat_name(name, number): points[name] for name, number in order})
     return sweep_table(run.read())
 
 

@@ -6,7 +6,7 @@ resumes: what was finished under the same ``run_name`` is not made again.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import yaml
@@ -17,8 +17,10 @@ from vllm_loadgen.facts.scores import Variant
 from vllm_loadgen.results.run import Run, repeat_name
 from vllm_loadgen.rules.conformance import engine_departures
 from vllm_loadgen.runs.costs import COSTS, costs
+from vllm_loadgen.runs.far_side import Step
 from vllm_loadgen.runs.live import LiveRun
 from vllm_loadgen.runs.repeats import mixed_order, verdicts
+from vllm_loadgen.runs.side_by_side import Job, side_by_side
 
 VARIANT = "variant.json"
 
@@ -31,13 +33,23 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     Returns:
         see ``tune_table``.
     """
-    run.close()  # two engines at once would measure each other
     asked: list[Variant] = [Variant(title="baseline")]
     for name, values in run.params.tune.items():
         asked += [Variant(title=_title(name, value), changes={name: value}) for value in values]
     asked.append(Variant(title="baseline again"))
-    failed: set[str] = set()
     order = list(mixed_order(asked, run.params.repeats))
+    if run.params.side_by_side:
+        _by_workers(run, order, say)
+    else:
+        _one_by_one(run, order, say)
+    return tune_table(run.read())
+
+
+def _one_by_one(
+    run: LiveRun, order: Sequence[tuple[Variant, int]], say: Callable[[str], object]
+) -> None:
+    run.close()  # two engines at once would measure each other
+    failed: set[str] = set()
     for place, (variant, number) in enumerate(order, 1):
         begin = time.monotonic()
         if variant.title in failed:  # a later call tries it again
@@ -46,7 +58,31 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
             failed.add(variant.title)
         outcome = problem or f"{time.monotonic() - begin:.0f} s"
         say(f"{place} of {len(order)}: {variant.title}: {outcome}")
-    return tune_table(run.read())
+
+
+def _by_workers(
+    run: LiveRun, order: Sequence[tuple[Variant, int]], say: Callable[[str], object]
+) -> None:
+    failed: set[str] = set()
+
+    def job(asked: Variant, number: int) -> Job:
+        def end(variant: LiveRun, problem: str) -> None:
+            problem = problem or _scored(variant, number)
+            if problem:
+                failed.add(asked.title)
+            if problem or asked.title not in failed:  # of several runs the failure stays
+                _write(variant, asked, problem)
+            say(f"{asked.title}: {problem or 'measured'}")
+
+        return Job(
+            asked.title,
+            _steps(run, number),
+            begin=lambda: _begin(run, asked),
+            end=end,
+            unwanted=lambda: asked.title in failed,
+        )
+
+    side_by_side(run, [job(*each) for each in order])
 
 
 def _title(name: str, value: object) -> str:
@@ -64,21 +100,47 @@ def _measure(run: LiveRun, asked: Variant, number: int) -> str:
     What an earlier tuning under this run_name finished is not made again, what failed is.
 
     Args:
-        number: of its run, from 1; the answers are scored in the first.
+        number: of its run, from 1.
     """
     problem = ""
-    with run.variant(_place(run, asked), **asked.changes) as variant:
-        # Until it has ended it is one that did not.
-        asked.model_copy(update={"problem": "interrupted"}).write(variant.folder / VARIANT)
+    with _begin(run, asked) as variant:
         try:
-            variant.once(repeat_name("performance", number))
-            if run.params.tune_accuracy and number == 1:
-                variant.once("accuracy", mode="accuracy", scenario="Offline", target_qps=1.0)
-                variant.score()
+            for step in _steps(run, number):
+                variant.once(step.name, step.mode, **step.changes)
         except BenchmarkError as error:
             problem = str(error).splitlines()[0]
-    asked.model_copy(update={"problem": problem}).write(variant.folder / VARIANT)
+        problem = problem or _scored(variant, number)
+    _write(variant, asked, problem)
     return problem
+
+
+def _begin(run: LiveRun, asked: Variant) -> LiveRun:
+    """A variant's run; until it has ended it is one that did not."""
+    variant = run.variant(_place(run, asked), **asked.changes)
+    _write(variant, asked, "interrupted")
+    return variant
+
+
+def _write(variant: LiveRun, asked: Variant, problem: str) -> None:
+    asked.model_copy(update={"problem": problem}).write(variant.folder / VARIANT)
+
+
+def _steps(run: LiveRun, number: int) -> list[Step]:
+    """The tests of a variant's run; the answers are scored in the first."""
+    steps = [Step(repeat_name("performance", number))]
+    if run.params.tune_accuracy and number == 1:
+        steps.append(Step("accuracy", "accuracy", {"scenario": "Offline", "target_qps": 1.0}))
+    return steps
+
+
+def _scored(variant: LiveRun, number: int) -> str:
+    """Score a variant's answers, if there are any to score; why not, as one line."""
+    try:
+        if variant.params.tune_accuracy and number == 1:
+            variant.score()
+    except BenchmarkError as error:
+        return str(error).splitlines()[0]
+    return ""
 
 
 def _place(run: LiveRun, asked: Variant) -> str:
