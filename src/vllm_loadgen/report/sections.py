@@ -11,6 +11,7 @@ from vllm_loadgen.findings import finding
 from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.report import (
+    anatomy,
     plots_compare,
     plots_machine,
     plots_queries,
@@ -142,6 +143,7 @@ class Report:
             text.limits_text(self.run, test, found),
             plots_machine.roofline(found, tpot_ms),
             plots_machine.roofline_caption(found, tpot_ms),
+            *anatomy.parts(self.run.anatomy),
         )
 
     def published(self) -> Section:

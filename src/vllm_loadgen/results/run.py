@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vllm_loadgen.analysis import roofline
+from vllm_loadgen.analysis.anatomy import Anatomy, NoAnatomy, anatomy
 from vllm_loadgen.analysis.repeats import median_place
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import Dataset, EngineFacts, Environment, MachineLimits, Model
@@ -193,6 +194,23 @@ class Run:
             self.params.kv_cache_dtype,
             self.params.quantization,
             self.params.tensor_parallel_size,
+        )
+
+    @cached_property
+    def anatomy(self) -> Anatomy | NoAnatomy:
+        """Where the performance test's time went, step by step, against the machine's limits."""
+        if self.performance is None or self.roofline is None:
+            return NoAnatomy("there are no measured limits to set its steps against")
+        found = self.performance.placed
+        if isinstance(found, NoAnatomy):
+            return found
+        return anatomy(
+            found,
+            self.performance.latencies,
+            self.performance.metrics.duration_s,
+            self.model,
+            self.roofline,
+            self.params.kv_cache_dtype,
         )
 
     @cached_property
