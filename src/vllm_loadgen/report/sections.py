@@ -20,6 +20,7 @@ from vllm_loadgen.report import (
     tables,
     text,
     text_extra,
+    tuned,
 )
 from vllm_loadgen.report.display import Section
 from vllm_loadgen.results.run import Run
@@ -31,7 +32,8 @@ from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
 from vllm_loadgen.runs.predictions import predictions
-from vllm_loadgen.runs.quality import compared, tuned
+from vllm_loadgen.runs.quality import compared
+from vllm_loadgen.runs.quality import tuned as tuned_answers
 from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.served import served_table
 from vllm_loadgen.runs.sweep import sweep_table
@@ -177,7 +179,8 @@ class Report:
             text_extra.predictions_text(predictions(self.run)),
             tuning,
             text_extra.tuning_text(tuning),
-            *quality.beside_parts(tuned(self.run)),
+            tuned.tuned_text(self.run, tuning),
+            *quality.beside_parts(tuned_answers(self.run)),
         )
 
     def _sweep(self, sweep: pd.DataFrame) -> list[object]:
