@@ -17,6 +17,7 @@ from vllm_loadgen.report import (
     plots_queries,
     plots_sweep,
     quality,
+    sweep_limits,
     tables,
     text,
     text_extra,
@@ -188,7 +189,8 @@ class Report:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
         curves = plots_sweep.sweep_curves(sweep, limits_ms)
-        return [curves, plots_sweep.sweep_caption(sweep, limits_ms), sweep]
+        caption = plots_sweep.sweep_caption(sweep, limits_ms)
+        return [curves, caption, sweep, *sweep_limits.limits_parts(self.run, sweep)]
 
     def comparison(self) -> Section:
         """Other runs beside this one; this run's figures travel in the notebook."""

@@ -180,21 +180,25 @@ class Run:
         return math.prod(n for n in (self.params.tensor_parallel_size, *copies)
                          if isinstance(n, int))  # fmt: skip
 
-    @cached_property
-    def roofline(self) -> roofline.Roofline | None:
-        """How near the performance test came to the machine's limits; None if not measured."""
-        if self.performance is None or not self.params.here:
+    def roofline_of(self, test: Test) -> roofline.Roofline | None:
+        """How near a test of the run came to the machine's limits; None if not measured."""
+        if not self.params.here:
             return None
         return roofline.roofline(
             self.model,
             self.machine,
-            self.performance.metrics,
-            self.performance.load.mean_served,
-            float(self.performance.latencies["input_tokens"].mean()),
+            test.metrics,
+            test.load.mean_served,
+            float(test.latencies["input_tokens"].mean()),
             self.params.kv_cache_dtype,
             self.params.quantization,
             self.params.tensor_parallel_size,
         )
+
+    @cached_property
+    def roofline(self) -> roofline.Roofline | None:
+        """How near the performance test came to the machine's limits; None if not measured."""
+        return None if self.performance is None else self.roofline_of(self.performance)
 
     @cached_property
     def anatomy(self) -> Anatomy | NoAnatomy:
