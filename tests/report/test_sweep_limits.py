@@ -39,3 +39,16 @@ def test_without_measured_limits_the_knee_alone_is_told(tmp_path):
     (text,) = limits_parts(run, sweep_table(run))
     assert text.startswith("By queries/s no knee is named")
     assert isinstance(sweep_table(run), pd.DataFrame)
+
+
+def test_of_several_runs_the_median_is_held_against_it_and_one_without_tpot_not(tmp_path):
+    run = made(tmp_path / "run")
+    slower = [(i, i, i, i + 0.2, i + 2.2, 9, 11) for i in range(20)]
+    write_test(run.folder / "sweep" / "2-qps-2", RESULT, make_records(slower))
+    one_token = [(i, i, i, i + 0.2, i + 0.2, 9, 1) for i in range(20)]
+    write_test(run.folder / "sweep" / "3-qps", RESULT, make_records(one_token))
+    _, _, table = limits_parts(run, sweep_table(run))
+    assert table.index.tolist() == ["1-qps", "2-qps"]
+    # Of two runs the slower one is taken: ten tokens in 2 s.
+    tpot_ms = table.loc["2-qps", "batch"] / table.loc["2-qps", "decode_tokens_per_s"] * 1e3
+    assert tpot_ms == pytest.approx(200)

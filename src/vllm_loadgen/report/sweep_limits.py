@@ -1,10 +1,12 @@
 """The report's part on a sweep against the machine's limits: each point at its batch, the knee."""
 
+import math
+
 import pandas as pd
 
 from vllm_loadgen.analysis.knee import Knee, knee
 from vllm_loadgen.report.style import BLUE, ORANGE, Figure, figure, legend_above
-from vllm_loadgen.results.run import Run
+from vllm_loadgen.results.run import Run, median_run
 
 UNITS = {"rate": "queries/s", "concurrency": "queries at once"}
 
@@ -24,13 +26,14 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     Returns:
         index test; batch (served at once, mean), decode_tokens_per_s (the batch at the mean TPOT),
         limit_tokens_per_s (of the nearer of bandwidth and matrix rate), share of it, 0 to 1, and
-        bound ("reading" or "computing"). Empty where no limit was measured.
+        bound ("reading" or "computing"); of several runs the median. Tests without a TPOT are left
+        out; empty where no limit was measured.
     """
     rows = {}
     for name in sweep.index:
-        test = run.test(f"sweep/{name}")
+        test = median_run(list(run.repeats(f"sweep/{name}").values()))
         found, tpot_ms = run.roofline_of(test), test.metrics.tpot_ms.mean
-        if found is None:
+        if found is None or math.isnan(tpot_ms):
             continue
         least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
         reading = found.decode_limit_ms >= found.decode_computing_ms
