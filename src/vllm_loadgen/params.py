@@ -393,7 +393,7 @@ class RunParams(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            cure = f"it takes: {cls.model_fields[name].description}"
+            cure = f"it is: {cls.model_fields[name].description}"
             problem = first["msg"].removeprefix("Value error, ")
             raise ParameterError(name, values.get(name), problem, cure) from None
 

@@ -350,7 +350,10 @@ def test_chance_is_told_from_loss() -> None:
     row = verdict.comparisons[0]
     assert verdict.status == "FAIL"
     assert (row.ratio_low, row.ratio_high) == pytest.approx((0.9, 0.9))
-    assert scores.chance(verdict).endswith("0.900, below the limit of 0.99 in either case.")
+    assert scores.chance(verdict) == (
+        "This is no chance of these samples (ROUGE-1: 90.0 to 90.0 %, 98.75 % interval over "
+        "samples, all below 99 %)."
+    )
     assert scores.chance(AccuracyVerdict(status="NO BASELINE", against="nothing")) == ""
 
 
@@ -365,8 +368,9 @@ def test_what_the_samples_cannot_tell_is_neither_passed_nor_failed(shift: float)
     # The ratio's standard error is 0.05 / 0.5 / 8 = 0.0125, of which the interval takes 2.5 to
     # either side; 0.01 needs (2.5 * 0.0125 / 0.01)^2 = 9.8 times the samples.
     assert verdict.samples_needed == pytest.approx(64 * 9.8, rel=0.2)  # 2,000 draws
-    assert "too few to tell a loss of 1 % from none, which about" in scores.chance(verdict)
-    assert "98.75 % interval of the ROUGE-1 ratio" in scores.chance(verdict)
+    said = scores.chance(verdict)
+    assert said.startswith("The samples are too few to be sure (ROUGE-1: ")
+    assert "98.75 % interval over samples); about " in said
 
 
 def test_what_is_sure_is_said_whatever_the_samples() -> None:
@@ -395,4 +399,11 @@ def test_an_old_verdict_is_read_as_it_was() -> None:
              "ratio_high": 0.995}]}  # fmt: skip
     verdict = AccuracyVerdict.model_validate(old)
     assert (verdict.status, verdict.samples_needed) == ("FAIL", None)
-    assert scores.chance(verdict).startswith("The 95 % interval of the ROUGE-1 ratio")
+    assert scores.chance(verdict) == (
+        "The samples are too few to be sure (ROUGE-1: 92.0 to 99.5 %, 95 % interval over samples)."
+    )
+
+
+def test_a_bound_is_seen_on_its_own_side_of_the_limit() -> None:
+    shown = [scores._percent(ratio) for ratio in (0.92, 0.98986, 0.9899, 0.98996, 0.99, 0.9901)]
+    assert shown == ["92.0", "98.99", "98.99", "98.996", "99.0", "99.01"]

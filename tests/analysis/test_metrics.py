@@ -81,11 +81,11 @@ def test_a_percentile_has_its_bound_or_says_what_it_needs():
 
 def test_a_server_test_has_goodput_and_the_load_that_it_was_given():
     table = metrics_table(metrics(latencies(make_records(served(101))), "Server", kept=0.5))
-    assert table.loc["Goodput: samples per second within both limits", "mean"] == "0.490"
+    assert table.loc["Goodput: queries per second within both limits", "mean"] == "0.490"
     assert table.loc["Queries issued per second", "mean"] == "0.990 (1.000 due)"
     assert table.loc["Issued after it was due, ms", "max"] == "1,010.10"
     unlimited = metrics_table(metrics(latencies(make_records(served(101))), "Server"))
-    assert unlimited.loc["Goodput: samples per second within both limits", "mean"] == "no limits"
+    assert unlimited.loc["Goodput: queries per second within both limits", "mean"] == "no limits"
     offline = metrics_table(metrics(latencies(make_records(served(101))), "Offline"))
     assert not [name for name in offline.index if "Goodput" in name or "due" in name]
 

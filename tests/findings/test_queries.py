@@ -2,7 +2,7 @@ import pytest
 from helpers import RESULT, SETTINGS, THREE, imitated, make_records, seed_records
 
 from vllm_loadgen.analysis.early_stopping import early_stopping_queries
-from vllm_loadgen.findings.finding import Finding, recommendations
+from vllm_loadgen.findings.finding import Finding, doubts
 from vllm_loadgen.findings.queries import query_findings
 from vllm_loadgen.findings.validity import what_would_make_valid
 from vllm_loadgen.harness.loadgen import server_schedule_ns
@@ -199,13 +199,11 @@ def test_an_impossible_figure_is_a_problem():
     assert found[0].title == "Faster than this machine can be"
 
 
-def test_recommendations_are_the_actions_of_the_worst():
-    note = Finding("note", "N", "", "Do n.")
-    problem = Finding("problem", "P", "", "Do p.")
-    silent = Finding("note", "S", "", "")
-    assert recommendations([note, problem, silent]) == ["P: Do p."]
-    assert recommendations([note, silent]) == ["N: Do n."]
-    assert recommendations([silent]) == ["Nothing: no finding of this run asks for a change."]
+def test_a_test_is_doubted_for_its_problems_alone():
+    note = Finding("note", "N", "", "", doubts=True)
+    problem = Finding("problem", "P", "", "", doubts=True)
+    result = Finding("problem", "TTFT exceeds its limit", "", "")
+    assert doubts([note, problem, result]) == ["P"]
 
 
 def test_refused_queries_are_told_of_an_invalid_run_too():

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from vllm_loadgen.findings.system import system_findings
+from vllm_loadgen.findings.system import client_finding, system_findings
 
 STEPS = pd.DataFrame({"running": [8, 8], "waiting": [3, 0], "preempted": [0, 0],
                       "kv_cache_share": [0.1, 0.2]})  # fmt: skip
@@ -25,7 +25,7 @@ def test_waiting_beside_an_empty_cache_is_named():
 def test_preemptions_are_a_problem():
     (found,) = system_findings(STEPS.assign(preempted=[0, 2], kv_cache_share=1.0), NOTHING)
     assert found.severity == "problem"
-    assert "2 times a query lost its place" in found.evidence
+    assert "2 times a query was evicted" in found.evidence
 
 
 def test_a_neighbour_is_named_by_what_it_took():
@@ -40,3 +40,10 @@ def test_a_throttled_gpu_is_named():
     (found,) = system_findings(NOTHING, gpu)
     assert "in 50% of the samples, at up to 90 degrees C and 310 W" in found.evidence
     assert titles_of(NOTHING, gpu.assign(gpu_throttled=0)) == []
+
+
+def test_a_client_that_has_no_time_left_is_the_limit():
+    assert client_finding(NOTHING) is None
+    assert client_finding(MACHINE.assign(front_cpu_cores=[0.2, 0.5])) is None
+    found = client_finding(MACHINE.assign(front_cpu_cores=[1.0, 0.9]))
+    assert "used 0.95 of a core" in found.evidence

@@ -40,6 +40,29 @@ CELLS = """() => {
     return cells.filter(cell => cell.type === 'code').map(cell => cell.toJSON());
 }"""
 
+# The text that stands out least from the nearest colour behind it, by WCAG's contrast ratio.
+CONTRASTS = """() => {
+    const parts = color => color.match(/[\\d.]+/g).map(Number);
+    const light = color => parts(color).slice(0, 3).map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = one => {
+        for (; one; one = one.parentElement) {
+            const color = getComputedStyle(one).backgroundColor;
+            if ((parts(color)[3] ?? 1) === 1) return color;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    const found = [...document.querySelectorAll('h1, h2, h3, p, li, th, td, code, pre, summary, a')]
+        .filter(one => one.textContent.trim() && !one.matches('.skip'))
+        .map(one => {
+            const [a, b] = [light(getComputedStyle(one).color), light(behind(one))];
+            const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            return { ratio, text: one.textContent.trim().slice(0, 60) };
+        });
+    return found.sort((one, other) => one.ratio - other.ratio)[0];
+}"""
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -160,3 +183,69 @@ def test_the_report_at_phone_and_desktop_width(browser, report, width, height):
     assert page.locator("img").count() >= FIGURES["analysis"]
     assert "VALID" in page.locator("h2").first.inner_text()
     page.close()
+
+
+@pytest.fixture
+def page(browser, report):
+    """The report at a desktop's width."""
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(report.as_uri())
+    yield page
+    page.close()
+
+
+def test_the_first_screen_answers_the_questions(page):
+    cards = page.locator(".card h3")
+    assert [title.removesuffix("#") for title in cards.all_inner_texts()] == [
+        "How fast?", "How good?", "How far from the limit?", "Can I trust it?", "What next?",
+    ]  # fmt: skip
+    assert all(cards.nth(place).bounding_box()["y"] < 900 for place in range(5))
+
+
+def test_the_contents_lead_to_sections_and_mark_the_one_that_is_read(page):
+    links = page.locator("nav a")
+    targets = links.evaluate_all("all => all.map(a => a.hash)")
+    assert len(targets) == len(set(targets)) > 10
+    assert page.evaluate("all => all.every(id => document.querySelector(id))", targets)
+    for name in ("findings", "performance", "words"):
+        page.locator(f"nav a[href='#{name}']").click()
+        page.wait_for_selector(f"nav a[href='#{name}'][aria-current='location']")
+        assert page.locator("nav a[aria-current]").count() == 1
+
+
+def test_every_image_says_what_it_shows(page):
+    texts = page.eval_on_selector_all("img", "all => all.map(i => i.alt)")
+    assert len(texts) >= FIGURES["analysis"]
+    assert all(len(text) > 20 and "No description" not in text for text in texts)
+    assert len(set(texts)) == len(texts)
+
+
+def test_the_keyboard_reaches_the_summary_and_every_table(page):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    boxes = page.locator(".table")
+    assert boxes.count() > 5
+    assert all(box.get_attribute("tabindex") == "0" for box in boxes.all())
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("details").first.evaluate("one => one.open")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_what_is_behind_it(page, scheme):
+    page.emulate_media(color_scheme=scheme)
+    least = page.evaluate(CONTRASTS)
+    assert least["ratio"] >= 4.5, least
+    dark = page.evaluate("getComputedStyle(document.querySelector('main')).backgroundColor")
+    assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
+
+
+def test_in_print_all_is_open_and_the_contents_are_gone(page):
+    assert not page.locator("details").first.evaluate("one => one.open")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.wait_for_function("[...document.querySelectorAll('details')].every(one => one.open)")
+    assert not page.locator("nav").is_visible()
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    page.emulate_media(media="screen")
+    page.wait_for_function("![...document.querySelectorAll('details')].some(one => one.open)")

@@ -2,6 +2,7 @@
 
 import base64
 from html.parser import HTMLParser
+from importlib import resources
 
 import nbformat
 import pandas as pd
@@ -23,23 +24,11 @@ ODD = (
 )
 # What the page has of its own: the figures, and the marks of Markdown.
 OWN_TAGS = {
-    *(
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "main",
-        "div",
-        "p",
-        "span",
-        "ul",
-        "ol",
-        "li",
-    ),
-    *("table", "thead", "tbody", "tr", "th", "td", "h2", "b", "strong", "code", "pre", "img", "a"),
-}
+    "html", "head", "meta", "title", "style", "body", "main", "nav", "section", "div", "p", "span",
+    "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td", "h2", "h3", "b", "strong",
+    "code", "pre", "img", "a", "details", "summary", "script",
+}  # fmt: skip
+SCRIPT = (resources.files("vllm_loadgen") / "embedded" / "report.js").read_text()
 
 
 class Page(HTMLParser):
@@ -47,13 +36,15 @@ class Page(HTMLParser):
 
     def __init__(self, page):
         super().__init__()
-        self.tags, self.text = [], ""
+        self.tags, self.text, self.scripts = [], "", []
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
 
     def handle_data(self, data):
+        if self.cdata_elem == "script":
+            self.scripts.append(data)
         self.text += data
 
 
@@ -73,6 +64,7 @@ def page_of(parts, tmp_path):
 
 
 def check(page):
+    assert "".join(page.scripts) == SCRIPT
     assert {tag for tag, _ in page.tags} <= OWN_TAGS
     for tag, attributes in page.tags:
         assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
@@ -110,9 +102,9 @@ def test_a_report_obeys_nothing_that_stands_in_a_runs_files(run, tmp_path):
     other = digest.model_copy(update={"name": "b", "params": digest.params | {"dataset": ODD}})
     report = Report(run, [digest, other])
     names = [
-        "headline", "summary", "accuracy", "performance", "throughput", "latency", "limits",
-        "published", "what_the_data_say", "conformance", "extra_tests", "comparison",
-        "configuration", "provenance", "conclusion",
+        "headline", "summary", "what_the_data_say", "further_questions", "accuracy", "performance",
+        "tests", "throughput", "latency", "limits", "extra_tests", "comparison", "published",
+        "conformance", "configuration", "provenance",
     ]  # fmt: skip
     page = page_of([part for name in names for part in getattr(report, name)().parts], tmp_path)
     check(page)

@@ -55,8 +55,8 @@ def test_notebooks_by_papermill_from_another_folder(tmp_path, dataset):
     assert done.returncode == 0, done.stderr[-2000:]
     shown = texts(tmp_path / "analysis.ipynb")
     metrics = Run.open(folder).test("performance").metrics
-    assert f"{metrics.samples_per_s:.3f} samples/s" in shown
-    assert "not an official run" in shown
+    assert f"{metrics.tokens_per_s:.1f} output tokens/s" in shown
+    assert "unofficial run" in shown
     assert (folder / "benchmark_results_visualization.png").is_file()
     for name in ("setup", "accuracy", "perf", "analysis"):
         shown = texts(tmp_path / f"{name}.ipynb")
@@ -143,4 +143,4 @@ def test_cells_of_a_notebook_fit_a_screen(name):
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     lengths = [len(c.source.splitlines()) for c in notebook.cells if c.cell_type == "code"]
     assert max(lengths) <= 15
-    assert len(lengths) <= 18
+    assert len(lengths) <= 20

@@ -35,7 +35,7 @@ def test_occupancy():
     assert draws(plots_machine.occupancy(STEPS))
     caption = plots_machine.occupancy_caption(STEPS)
     assert "In 3 steps 2.0 queries ran on average and 3 at most" in caption
-    assert "25.0% full at most, and 1 query lost its place in it." in caption
+    assert "25.0% full at most, and 1 query evicted from it." in caption
     assert "tells nothing" in plots_machine.occupancy_caption(pd.DataFrame())
 
 
@@ -63,5 +63,6 @@ def test_roofline_places_the_run():
     assert axis.lines[-1].get_xydata().tolist() == [[4.0, 200.0]]  # 4 tokens in 20 ms
     assert axis.lines[1].get_ydata()[0] == pytest.approx(1000)  # 4 tokens in 4 ms
     assert axis.lines[0].get_ydata()[0] == pytest.approx(1 / 8.5e-3)
-    assert "memory bandwidth is the nearer limit" in plots_machine.roofline_caption(found, 20.0)
-    assert "reaches 50% of it" in plots_machine.roofline_caption(found, 20.0)
+    caption = plots_machine.roofline_caption(found, 20.0)
+    assert "200 tokens/s while 4.0 queries decode at once" in caption
+    assert "would allow 400 at that batch" in caption  # 4 tokens in 10 ms

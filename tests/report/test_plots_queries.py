@@ -56,7 +56,8 @@ def test_captions_say_what_is_to_be_seen():
     test = imitated(seed_records())
     # Waits of 0.941 i s: all but the first three of 20 have their first token after 2 s.
     assert "18 of 20 are over the limit of 2,000 ms" in plots.distribution_caption(test, "ttft")
-    assert "0.5 queries/s arrived and 0.316 were completed" in plots.load_caption(test)
+    caption = "At most 8 queries were in the system at once; at most 7 waited."
+    assert plots.load_caption(test) == caption
     assert plots.lengths_caption(test).startswith("Prompts have 778 to 778 tokens (mean 778)")
     # 0.941 * 190 s of queue, 20 times 0.13 s and 2.811 s: 75 %, 1 % and 24 %.
     assert "75% is queue, 1% prefill and 24% decode" in plots.timeline_caption(test)

@@ -31,7 +31,7 @@ def test_sweep_curves(kind, limits_ms):
     table = SWEEP if kind == "both" else SWEEP[SWEEP["kind"] == kind]
     assert draws(plots_sweep.sweep_curves(table, limits_ms))
     caption = plots_sweep.sweep_caption(table, limits_ms)
-    fastest = "0.6 queries/s offered" if kind == "rate" else "4 queries at once offered"
+    fastest = "0.6 queries/s offered" if kind == "rate" else "4 queries at once"
     assert f"came with {fastest}" in caption
     # The highest rate is not the one with the most queries within the limits.
     assert ("0.3 queries/s within the limits, with 0.3" in caption) == (kind != "concurrency")

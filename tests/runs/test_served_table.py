@@ -27,6 +27,7 @@ def test_served_and_in_process(tmp_path):
     table = served_table(run)
     assert table.loc["Mean TTFT, ms", "difference"] == "+0.0%"
     # Half a core for 60 s and 20 queries.
+    assert table.loc["p99 of TTFT, ms", "served"] == "too few queries"
     cpu = table.loc["CPU of the front end, ms per query"]
     assert cpu.tolist() == ["1,500.00", "750.00", "+100.0%"]
     assert "What the server costs" in text_extra.served_text(run, table)

@@ -86,6 +86,13 @@ def nearest(key: BaselineKey, path: Path = EMBEDDED) -> str:
     return ", ".join(sorted(differ, key=len)[0]) if differ else ""
 
 
+def samples_covered(key: BaselineKey, path: Path = EMBEDDED) -> int | None:
+    """Samples of the stored baseline that differs in nothing but their number, or None."""
+    same = {"samples": key.samples}
+    known = [entry.key for entry in _read(path)]
+    return next((k.samples for k in known if k.model_copy(update=same) == key), None)
+
+
 def load_answers(baseline: Baseline, path: Path = EMBEDDED) -> Answers | None:
     """The reference engine's answers; None of a baseline that was made without.
 

@@ -18,6 +18,9 @@ Decode = Callable[[list[list[int]]], list[str]]
 BOOTSTRAPS = 2000
 LEVELS = {"99 %": 0.99, "99.9 %": 0.999}
 GEN_LEN_RANGE = (0.9, 1.1)
+# What a reader calls the metrics.
+NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum",
+         "gen_len": "the length of the answers", "gen_num": "their number"}  # fmt: skip
 # Four scores are looked at, and one alone fails a run: each has an interval so wide that in 95 of
 # 100 runs all four hold (Bonferroni).
 INTERVAL_LEVEL = 1 - 0.05 / len(ROUGE_NAMES)
@@ -243,18 +246,22 @@ def chance(verdict: AccuracyVerdict) -> str:
     row = next((row for row in known if _surely_met(row) is wanted), next(iter(known), None))
     if row is None or row.ratio_low is None or row.ratio_high is None:
         return ""
-    low, high, limit = row.ratio_low, row.ratio_high, LEVELS["99 %"]
-    text = (
-        f"The {verdict.interval_level * 100:.4g} % interval of the "
-        f"{row.metric.replace('rouge', 'ROUGE-')} ratio over these samples is {low:.3f} to "
-        f"{high:.3f}"
-    )
-    if low < limit <= high:
-        text += ": they are too few to tell a loss of 1 % from none"
-        if needed := verdict.samples_needed:
-            text += f", which about {float(f'{needed:.2g}'):,.0f} samples like these would"
-        return f"{text}."
-    return f"{text}, {'above' if low >= limit else 'below'} the limit of {limit} in either case."
+    low, high = row.ratio_low, row.ratio_high
+    span = f"{NAMES[row.metric]}: {_percent(low)} to {_percent(high)} %"
+    level = f"{verdict.interval_level * 100:.4g} % interval over samples"
+    if _surely_met(row) is None:
+        needed = verdict.samples_needed
+        enough = f"; about {float(f'{needed:.2g}'):,.0f} like these would do" if needed else ""
+        return f"The samples are too few to be sure ({span}, {level}){enough}."
+    side = "above" if low >= LEVELS["99 %"] else "below"
+    return f"This is no chance of these samples ({span}, {level}, all {side} 99 %)."
+
+
+def _percent(ratio: float) -> str:
+    """A ratio in %, with digits enough to be seen on its side of the limit."""
+    limit = LEVELS["99 %"]
+    hidden = (d for d in (1, 2, 3) if ratio == limit or round(ratio, d + 2) != limit)
+    return f"{ratio * 100:.{next(hidden, 4)}f}"
 
 
 def _compare(metric: str, actual: float, reference: float) -> Comparison:

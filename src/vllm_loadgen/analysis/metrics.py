@@ -119,13 +119,13 @@ def metrics_table(metrics: Metrics) -> pd.DataFrame:
     Server test has its goodput, the load that it was given, and how late that came.
     """
     rows = {
-        "Samples per second": {"mean": f"{metrics.samples_per_s:.3f}"},
+        "Queries answered per second": {"mean": f"{metrics.samples_per_s:.3f}"},
         "Output tokens per second": {"mean": f"{metrics.tokens_per_s:.2f}"},
     }
     names = dict(METRIC_NAMES)
     if metrics.issued_per_s is not None:
         rows |= {
-            "Goodput: samples per second within both limits": {"mean": _goodput(metrics)},
+            "Goodput: queries per second within both limits": {"mean": _goodput(metrics)},
             "Queries issued per second": {"mean": _delivered(metrics)},
         }
         names["schedule_delay_ms"] = "Issued after it was due, ms"

@@ -15,12 +15,14 @@ class Finding:
 
     Attributes:
         title: what it is. evidence: the figures. action: what to do; may be empty.
+        doubts: whether the test's figures cannot be trusted because of it.
     """
 
     severity: Severity
     title: str
     evidence: str
     action: str
+    doubts: bool = False
 
 
 def by_severity(found: list[Finding]) -> list[Finding]:
@@ -30,13 +32,11 @@ def by_severity(found: list[Finding]) -> list[Finding]:
 
 def table(findings: list[Finding]) -> pd.DataFrame:
     """Findings for display."""
-    columns = {"severity": "", "title": "Finding", "evidence": "Evidence", "action": "Action"}
-    return pd.DataFrame([vars(f) for f in findings], columns=list(columns)).rename(columns=columns)
+    columns = {"severity": "Kind", "title": "Finding", "evidence": "Evidence", "action": "To do"}
+    frame = pd.DataFrame([vars(found) for found in findings], columns=list(columns))
+    return frame.rename(columns=columns)
 
 
-def recommendations(found: list[Finding]) -> list[str]:
-    """The actions of the problems, else of the notes, as sentences; findings may ask for none."""
-    for severity in ("problem", "note"):
-        if asked := [f for f in found if f.severity == severity and f.action]:
-            return [f"{finding.title}: {finding.action}" for finding in asked]
-    return ["Nothing: no finding of this run asks for a change."]
+def doubts(found: list[Finding]) -> list[str]:
+    """Why the figures of a test cannot be trusted, a title each."""
+    return [finding.title for finding in found if finding.doubts and finding.severity == "problem"]

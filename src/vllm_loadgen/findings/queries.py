@@ -25,7 +25,7 @@ def query_findings(test: Test, impossible: Sequence[str] = ()) -> list[Finding]:
     """
     if test.latencies.empty:
         evidence = f"the run is {test.result.status}"
-        return [Finding("problem", "No query was issued", evidence, "Run it again.")]
+        return [Finding("problem", "No query was issued", evidence, "Run it again.", doubts=True)]
     found = [
         validity.errors(test),
         validity.refusals(test),
@@ -56,6 +56,7 @@ def _unfinished(test: Test) -> Finding | None:
         "The run did not finish",
         f"{missing} of {metrics.samples} queries have no answer",
         "Run again; the figures cover the answered queries only.",
+        doubts=True,
     )
 
 
@@ -67,6 +68,7 @@ def _impossible(sentences: Sequence[str]) -> Finding | None:
         "Faster than this machine can be",
         " ".join(sentences),
         "Do not use this run: measure the limits again (setup.ipynb), check counts and options.",
+        doubts=True,
     )
 
 
@@ -142,9 +144,9 @@ def _first_token_share(test: Test) -> Finding | None:
         return None
     largest = max(parts, key=lambda name: parts[name])
     actions = {
-        "late issue": "See to the harness: the engine had not even been asked.",
-        "queueing": "Lower the rate or raise the batch limits.",
-        "prefill": "Shorter prompts, a faster matrix rate or less work beside it would shorten it.",
+        "late issue": "Leave the machine to the benchmark: the engine had not even been asked.",
+        "queueing": "Lower target_qps, or raise max_num_seqs and max_num_batched_tokens.",
+        "prefill": "",  # the prompts are the benchmark's, and the limits tell how fast it could be
     }
     return Finding(
         "note",
@@ -168,9 +170,7 @@ def _phase(test: Test) -> Finding | None:
         f"Answering is mostly {larger}",
         f"on average a query spends {say_ms(prefill)} in prefill and {say_ms(decode)} in decode "
         f"({share:.0%} of its time in the engine)",
-        "Shorten decode: its share of the bandwidth limit tells whether bytes or overhead bind it."
-        if larger == "decode"
-        else "Prompts cost more than answers: the matrix rate counts, not the bandwidth.",
+        "",
     )
 
 
@@ -183,6 +183,7 @@ def _not_offered(test: Test) -> Finding | None:
         f"{test.params.rate:,.4g} queries/s were asked for, {issued_per_s(test):,.4g} were issued",
         "Lower target_qps: here the harness is the limit, and nothing is known of the system at "
         "this rate.",
+        doubts=True,
     )
 
 
@@ -200,6 +201,7 @@ def _late_harness(test: Test) -> Finding | None:
         f"{say_tail(delay)}, at the latest {say_ms(delay.max)}; the mean is {share:.1%} of that of "
         "TTFT",
         "Leave the machine to the benchmark, or give the engine fewer threads.",
+        doubts=True,
     )
 
 
@@ -236,6 +238,7 @@ def _short_answers(test: Test) -> Finding | None:
         f"{one} of {count(len(done), 'answer')} have one token and {none} have none: they have no "
         "TPOT and are left out of it here, but LoadGen counts them in its own",
         "Look at their prompts; raise min_new_tokens if they are a fault.",
+        doubts=True,
     )
 
 

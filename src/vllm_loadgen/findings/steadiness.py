@@ -35,6 +35,7 @@ def _unprepared(test: Test) -> Finding | None:
         "The engine made kernels or grew its pools during the test",
         f"its log says between the test's begin and its end: {'; '.join(lines)}",
         "Run again, with more before the clock starts (warmup_queries, warmup_max_s).",
+        doubts=True,
     )
 
 
@@ -68,12 +69,14 @@ def _shifted(test: Test) -> Finding | None:
             "The test began slower than it went on",
             evidence,
             "Run again, with more before the clock starts (warmup_queries, warmup_max_s).",
+            doubts=True,
         )
     return Finding(
         "problem",
         "The engine slowed down during the test",
         evidence,
         "See to what else ran on the machine, and to its temperature.",
+        doubts=True,
     )
 
 

@@ -10,6 +10,8 @@ SMALL_CACHE_SHARE = 0.5
 # Of all cores: below it, other programs hardly move a result.
 NEIGHBOUR_SHARE = 0.05
 THROTTLED_SHARE = 0.1
+# Of one core: a thread as busy as that keeps what comes waiting.
+CLIENT_CORES = 0.8
 NEIGHBOUR = "A noisy neighbour"
 
 
@@ -27,13 +29,32 @@ def system_findings(steps: pd.DataFrame, telemetry: pd.DataFrame) -> list[Findin
     return [finding for finding in found if finding]
 
 
+def client_finding(telemetry: pd.DataFrame) -> Finding | None:
+    """Whether the HTTP client, and no server, set the pace: its queries share one thread.
+
+    Args:
+        telemetry: of a ``Test`` whose only front end is the client.
+    """
+    if "front_cpu_cores" not in telemetry:
+        return None
+    if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
+        return None
+    return Finding(
+        "problem",
+        "The client is the limit",
+        f"the client used {cores:.2f} of a core on average, and has one for all its queries: "
+        f"its own delay is in the latencies",
+        "Ask at a lower rate, or from a faster core. The server may do more than this test shows.",
+    )
+
+
 def _preempted(steps: pd.DataFrame) -> Finding | None:
     if not (lost := int(steps["preempted"].sum())):
         return None
     return Finding(
         "problem",
         "The KV cache was too small",
-        f"{count(lost, 'time')} a query lost its place in it and had to be computed anew; it was "
+        f"{count(lost, 'time')} a query was evicted and had to be computed anew; it was "
         f"{steps['kv_cache_share'].max():.0%} full at most",
         "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib), or lower max_num_seqs.",
     )
@@ -63,6 +84,7 @@ def _neighbour(telemetry: pd.DataFrame) -> Finding | None:
         f"other programs used {other:.0%} of the cores on average and the hypervisor took "
         f"{stolen:.0%}",
         "Stop what else runs on this machine, and run again.",
+        doubts=True,
     )
 
 
@@ -77,4 +99,5 @@ def _throttled(telemetry: pd.DataFrame) -> Finding | None:
         "The GPU's clocks were held down",
         f"in {share:.0%} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
         "See to its cooling and power limit; another run on a cool GPU may be faster.",
+        doubts=True,
     )

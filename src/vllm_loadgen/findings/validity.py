@@ -23,6 +23,7 @@ def errors(test: Test) -> Finding | None:
         "LoadGen logged errors",
         "; first: ".join([count(result.num_errors, "error"), *lines]),
         "Do not use this run: LoadGen's verdict does not take logged errors into account.",
+        doubts=True,
     )
 
 
@@ -37,6 +38,7 @@ def refusals(test: Test) -> Finding | None:
         f"{result.refused} of {count(result.queries, 'query')}; its first reasons: "
         + "; ".join(reason[:200] for reason in result.refused_because),
         "Remove the cause and run again: such a run is never valid.",
+        doubts=True,
     )
 
 
@@ -122,7 +124,7 @@ def _longer(test: Test) -> str:
     cures = {
         "Server": "raise min_query_count",
         "SingleStream": f"set target_latency_ms near the {latency_ms:.0f} ms of this run",
-        "Offline": f"set target_qps near the {rate:.3g} samples/s of this run",
+        "Offline": f"set target_qps near the {rate:.3g} queries/s of this run",
     }
     return (
         f"The test must last {asked_s:,.0f} s and lasted {lasted_s:,.1f} s, "

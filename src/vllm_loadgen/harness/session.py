@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from array import array
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
@@ -16,6 +17,7 @@ from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.results import Mode
 from vllm_loadgen.files import writable
+from vllm_loadgen.harness.curves import Curves
 from vllm_loadgen.harness.engine_log import compile_s, explain, position
 from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.messages import (
@@ -116,7 +118,9 @@ class Session:
         try:
             self._send(test)
             expected = expected_queries(params, len(prompts), mode)
-            self._follow(f"{mode.capitalize()} run", expected, params.stall_timeout_s)
+            with Curves() as curves:
+                what = f"{mode.capitalize()} run"
+                self._follow(what, expected, params.stall_timeout_s, curves.add)
         except KeyboardInterrupt:
             # LoadGen cannot abort, so the process ends with the test; its records are kept.
             self._end(Abort(), ABORT_S)
@@ -148,8 +152,17 @@ class Session:
             raise EngineError(f"the engine's process answered {event} out of turn.")
         return event
 
-    def _follow(self, what: str, expected: int, stall_s: float) -> Event:
+    def _follow(
+        self,
+        what: str,
+        expected: int,
+        stall_s: float,
+        seen: Callable[[Progress], None] = lambda _: None,
+    ) -> Event:
         """Show progress until something else comes, which is returned.
+
+        Args:
+            seen: called with each progress.
 
         Raises:
             EngineError: if that is a failure.
@@ -162,6 +175,7 @@ class Session:
                 rate = event.tokens / (time.monotonic() - begin)
                 shown.set_postfix_str(", ".join([f"{rate:.0f} tokens/s", *_running(event)]), False)
                 shown.update(event.done - shown.n)
+                seen(event)
         self._check(event)
         return event
 

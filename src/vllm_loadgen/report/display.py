@@ -1,5 +1,9 @@
 """What a notebook cell shows: tables as HTML, and sections of figure, sentence and table."""
 
+import html
+import re
+from itertools import zip_longest
+
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
@@ -11,15 +15,23 @@ class Section:
 
     Args:
         parts: text (Markdown), frames (shown as tables) and whatever else a notebook displays;
-            empty ones and None are left out.
+            empty ones and None are left out. The text after a figure is its caption, and what is
+            read out in its place.
     """
 
     def __init__(self, *parts: object) -> None:
         self.parts = [part for part in parts if not _empty(part)]
 
     def _ipython_display_(self) -> None:
-        for part in self.parts:
-            display(_shown(part))
+        for part, follows in zip_longest(self.parts, self.parts[1:]):
+            drawn = hasattr(part, "_repr_png_") and isinstance(follows, str)
+            said = {"image/png": {"alt": spoken(str(follows))}} if drawn else None
+            display(_shown(part), metadata=said)
+
+
+def spoken(caption: str) -> str:
+    """A sentence of the report without its marks of Markdown."""
+    return html.unescape(re.sub(r"\\(.)|[*`]", r"\1", caption))
 
 
 def _empty(part: object) -> bool:

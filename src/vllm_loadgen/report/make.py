@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
 import nbformat
@@ -15,19 +14,15 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_text
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
+from vllm_loadgen.report.page import page_of
 from vllm_loadgen.results.folders import project_root, shown
+from vllm_loadgen.runs.compare import MIME
 from vllm_loadgen.runs.folders import make_folder
 from vllm_loadgen.share import portable_notebook
 
 # A kernel warns that its connection is not encrypted; the connection stays on this machine.
 QUIET_KERNEL = ["--IPKernelApp.log_level=ERROR"]
 MEASURING = ("setup", "accuracy", "perf")
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style></head>
-<body><main>{body}</main></body></html>
-"""
 
 
 def make_report(
@@ -96,10 +91,11 @@ def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
 def render(notebook: Path, target: Path) -> None:
     """An executed notebook as one HTML file that asks no other machine for anything."""
     content = nbformat.read(notebook, as_version=4)
-    # The basic template is the bare body: the page around it is ours and links to nothing.
+    for cell in content.cells:
+        if cell.cell_type == "code":  # what a comparison reads of it is nothing to look at
+            cell.outputs = [each for each in cell.outputs if MIME not in each.get("data", {})]
+    # The basic template is the bare body: the page around it is ours (page.py).
     config = Config({"HTMLExporter": {"exclude_input": True, "exclude_output_prompt": True}})
     exporter = HTMLExporter(template_name="basic", embed_images=True, config=config)
     body, _ = exporter.from_notebook_node(content)
-    style = (resources.files("vllm_loadgen") / "embedded" / "report.css").read_text()
-    page = PAGE.format(title="MLPerf Inference report", style=style, body=scrub(body))
-    write_text(target, page)
+    write_text(target, page_of(scrub(body)))

@@ -33,11 +33,12 @@ def occupancy_caption(steps: pd.DataFrame) -> str:
     if steps.empty:
         return "The engine tells nothing of its steps."
     busy = steps[steps["running"] > 0]
-    lost = count(int(steps["preempted"].sum()), "query")
+    evicted = int(steps["preempted"].sum())
+    lost = f"{count(evicted, 'query')} evicted from it" if evicted else "no query evicted from it"
     return (
         f"In {len(busy):,} steps {busy['running'].mean():.1f} queries ran on average and "
         f"{busy['running'].max()} at most; the KV cache was {steps['kv_cache_share'].max():.1%} "
-        f"full at most, and {lost} lost {'its' if lost == '1 query' else 'their'} place in it."
+        f"full at most, and {lost}."
     )
 
 
@@ -137,10 +138,9 @@ def roofline_caption(found: Roofline, tpot_ms: float) -> str:
     """The sentence under ``roofline``."""
     if np.isnan(tpot_ms):
         return "No answer has a time per output token to compare with the limits."
-    least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
-    computing = found.decode_computing_ms > found.decode_limit_ms
-    nearer = "matrix rate" if computing else "memory bandwidth"
+    made = found.batch / tpot_ms * 1e3
+    allowed = found.batch / max(found.decode_limit_ms, found.decode_computing_ms) * 1e3
     return (
-        f"At the mean batch of {found.batch:.1f} the {nearer} is the nearer limit, and decode "
-        f"reaches {least_ms / tpot_ms:.0%} of it."
+        f"The diamond: {made:,.0f} tokens/s while {found.batch:.1f} queries decode at once. The "
+        f"machine's measured limits would allow {allowed:,.0f} at that batch."
     )

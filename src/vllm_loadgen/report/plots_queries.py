@@ -134,7 +134,7 @@ def _draw_latency_over_time(axis: Axes, test: Test) -> None:
             across, frame[f"{name}_ms"] / 1e3, marker, color=color,
             markersize=3.5, alpha=0.8, label=label,
         )  # fmt: skip
-    axis.set(xlabel="due at, s" if spread else "query, in order of issue", ylabel="s")
+    axis.set(xlabel="arrival time, s" if spread else "query, in order of issue", ylabel="s")
     axis.set_ylim(bottom=0)
     axis.set_title("Latency of each query over the test", fontsize=10)
     legend_above(axis)
@@ -155,14 +155,14 @@ def _draw_load(axis: Axes, test: Test) -> None:
     """Queries in the system, and those of them not begun."""
     load = test.load_over_time
     axis.fill_between(
-        load["time_s"], load["in_flight"], step="post", color=BLUE, alpha=0.3, label="in flight"
+        load["time_s"], load["in_flight"], step="post", color=BLUE, alpha=0.3, label="in the system"
     )
     axis.step(
         load["time_s"], load["waiting"], where="post", color=RED, linewidth=1.2, label="waiting"
     )
     axis.set(xlabel="time, s", ylabel="queries")
     axis.set_ylim(bottom=0)
-    axis.set_title("Queries in flight, and waiting of them", fontsize=10)
+    axis.set_title("Queries in the system, and how many of them wait", fontsize=10)
     legend_above(axis)
 
 
@@ -228,13 +228,10 @@ def load_caption(test: Test) -> str:
     load = test.load
     peak = f"At most {count(round(load.peak_in_flight), 'query')} were in the system at once"
     peak = peak.replace("1 query were", "1 query was")
-    waiting = f"and {load.peak_waiting:.0f} of all were waiting at most"
+    waiting = f"at most {load.peak_waiting:.0f} waited"
     if load.arrivals_per_s == float("inf"):
-        return f"All queries were there from the start. {peak}, {waiting}."
-    return (
-        f"{load.arrivals_per_s:.3g} queries/s arrived and {load.completions_per_s:.3g} were "
-        f"completed while they did. {peak}, {waiting}."
-    )
+        return f"All queries were there from the start. {peak}; {waiting}."
+    return f"{peak}; {waiting}."
 
 
 def timeline_caption(test: Test) -> str:

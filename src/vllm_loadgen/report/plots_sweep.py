@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from vllm_loadgen.analysis.percentiles import PERCENTILES, lacking
-from vllm_loadgen.analysis.words import say_ms
+from vllm_loadgen.analysis.words import count, say_ms
 from vllm_loadgen.report.style import BLUE, GREEN, ORANGE, Figure, figure, legend_above
 
 
@@ -103,16 +103,18 @@ def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
     fastest = table.loc[table["tokens_per_s"].idxmax()]
     text = (
         f"The most tokens/s, {fastest['tokens_per_s']:,.0f}, came with {_offer(fastest)}, where "
-        f"a user sees {fastest['user_tokens_per_s']:.1f} tokens/s and TTFT has {_ttft(fastest)}"
+        f"a user sees {fastest['user_tokens_per_s']:.1f} tokens/s"
     )
+    if fastest["kind"] == "rate":
+        text += f" and TTFT has {_ttft(fastest)}"
     rates = table[table["kind"] == "rate"]
     if rates.empty:
         return f"{text}."
     best = rates.loc[rates["goodput_per_s"].idxmax()]
     shaded = "; the shaded regions keep the limits" if any(limits_ms.values()) else ""
     return (
-        f"{text}; goodput is highest, {best['goodput_per_s']:.3g} queries/s within the limits, "
-        f"with {_offer(best)}{shaded}."
+        f"{text}; of the rates goodput is highest, {best['goodput_per_s']:.3g} queries/s within "
+        f"the limits, with {_offer(best)}{shaded}."
     )
 
 
@@ -129,5 +131,6 @@ def _ttft(point: pd.Series) -> str:
 
 
 def _offer(point: pd.Series) -> str:
-    unit = "queries/s" if point["kind"] == "rate" else "queries at once"
-    return f"{point['offered']:g} {unit} offered"
+    if point["kind"] == "concurrency":
+        return f"{count(int(point['offered']), 'query')} at once"
+    return f"{point['offered']:g} queries/s offered"

@@ -97,7 +97,11 @@ def beside_table(runs: Sequence[Beside]) -> pd.DataFrame:
         }
     if not rows:
         return pd.DataFrame()
-    return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("Beside the first")
+    return (
+        pd.DataFrame.from_dict(rows, orient="index")
+        .fillna("")
+        .rename_axis("Compared with the first")
+    )
 
 
 def beside_text(runs: Sequence[Beside]) -> str:

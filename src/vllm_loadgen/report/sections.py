@@ -12,6 +12,9 @@ from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.report import (
     anatomy,
+    first_screen,
+    glossary,
+    next_steps,
     plots_compare,
     plots_machine,
     plots_queries,
@@ -43,6 +46,18 @@ from vllm_loadgen.runs.tuning import tune_table
 PICTURE = "benchmark_results_visualization.png"
 
 
+def _by_kind(sweep: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rates of a sweep, and apart from them its numbers of queries at once.
+
+    Those have no limits and are all due at 0 s: their verdict, goodput and TTFT say nothing.
+    """
+    at_once = sweep[sweep["kind"] == "concurrency"].dropna(axis=1, how="all")
+    says_nothing = [name for name in at_once if name.startswith(("ttft", "latency"))]
+    at_once = at_once.drop(columns=["verdict", "goodput_per_s", *says_nothing])
+    rates = sweep[sweep["kind"] == "rate"].dropna(axis=1, how="all")
+    return [kind for kind in (rates, at_once) if len(kind)]
+
+
 class Report:
     """A run's report. Each section is made when it is asked for; what several need, once.
 
@@ -70,13 +85,28 @@ class Report:
 
     # The sections, in the order of the report ----------------------------------------------------
     def headline(self) -> Section:
-        """The verdict."""
-        return Section(text.headline(self.run, self.rules))
+        """Both verdicts, and what was measured."""
+        return Section(first_screen.headline(self.run, self.rules))
 
     def summary(self) -> Section:
-        """The run in a paragraph, its tests, and what another run would give."""
+        """How fast, how good, how far from the limit, whether to trust it, what next."""
+        return Section(first_screen.answers(self.run, self.rules, self.findings))
+
+    def what_the_data_say(self) -> Section:
+        """Findings, and what to do."""
+        if not self.findings:
+            return Section("There is nothing to find yet: no test was made.")
+        found = finding.table(self.findings)
+        nothing = "No finding asks for a change: there is nothing to tune at this load."
+        return Section(found, "" if found["To do"].any() else nothing)
+
+    def further_questions(self) -> Section:
+        """What else to ask, each with its command."""
+        return Section(next_steps.further_commands(self.run))
+
+    def tests(self) -> Section:
+        """The tests that the figures rest on, and what another run would give."""
         return Section(
-            text.executive_summary(self.run),
             tables.tests_table(self.run),
             text.repeats_text(self.run),
             repeats_table(self.run),
@@ -127,7 +157,7 @@ class Report:
             return Section()
         steps, telemetry = test.steps, test.telemetry
         return Section(
-            text.machine_text(self.run),
+            text.machine_text(self.run, test),
             plots_machine.occupancy(steps) if len(steps) else None,
             plots_machine.occupancy_caption(steps),
             plots_machine.machine_load(telemetry) if len(telemetry) else None,
@@ -138,12 +168,12 @@ class Report:
         """How far the run is from what the machine can do."""
         if (test := self._test) is None:
             return Section()
-        found = self.run.roofline
+        said, found = text.limits_text(self.run, test), self.run.roofline
         if found is None:
-            return Section(text.limits_text(self.run, test, found))
+            return Section(said)
         tpot_ms = test.metrics.tpot_ms.mean
         return Section(
-            text.limits_text(self.run, test, found),
+            said,
             plots_machine.roofline(found, tpot_ms),
             plots_machine.roofline_caption(found, tpot_ms),
             *anatomy.parts(self.run.anatomy),
@@ -155,23 +185,17 @@ class Report:
             return Section()
         return Section(text.published_text(self.run, test, self.rules), published.results())
 
-    def what_the_data_say(self) -> Section:
-        """Findings, and what to do."""
-        if self._test is None:
-            return Section()
-        actions = [f"1. {text.plain(action)}" for action in finding.recommendations(self.findings)]
-        return Section(finding.table(self.findings), "**Recommended**\n\n" + "\n".join(actions))
-
     def conformance(self) -> Section:
         """Each official rule."""
         return Section(rule.table(self.rules) if self.rules else None)
 
     def extra_tests(self) -> Section:
-        """Both ways to ask, the peak, the sweep and the tuning, or how to ask for them."""
+        """Both ways to ask, the peak, the sweep and the tuning."""
         peak, sweep = peak_table(self.run), sweep_table(self.run)
         tuning, served = tune_table(self.run), served_table(self.run)
+        if all(table.empty for table in (peak, sweep, tuning, served)):
+            return Section("None was made. The commands stand under Further questions.")
         return Section(
-            text_extra.extra_tests_text(peak, sweep, tuning),
             text_extra.served_text(self.run, served),
             served,
             text_extra.peak_text(self.run),
@@ -189,8 +213,10 @@ class Report:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
         curves = plots_sweep.sweep_curves(sweep, limits_ms)
+        read = text_extra.sweep_text(self.run, sweep)
         caption = plots_sweep.sweep_caption(sweep, limits_ms)
-        return [curves, caption, sweep, *sweep_limits.limits_parts(self.run, sweep)]
+        against_limits = sweep_limits.limits_parts(self.run, sweep)
+        return [read, curves, caption, *_by_kind(sweep), *against_limits]
 
     def comparison(self) -> Section:
         """Other runs beside this one; this run's figures travel in the notebook."""
@@ -212,8 +238,8 @@ class Report:
 
     def provenance(self) -> Section:
         """What a stranger needs to repeat the run."""
-        return Section(tables.provenance_table(self.run))
+        return Section(next_steps.repeated_by(self.run), tables.provenance_table(self.run))
 
-    def conclusion(self) -> Section:
-        """What the reader may take away."""
-        return Section(text.conclusion(self.run, self.rules, self.findings))
+    def words(self) -> Section:
+        """The words of the report, explained."""
+        return Section(glossary.table())

@@ -5,21 +5,20 @@ import math
 import re
 from collections.abc import Sequence
 
-from vllm_loadgen.accuracy.scores import chance
 from vllm_loadgen.analysis.metrics import projection
-from vllm_loadgen.analysis.percentiles import lacking, say, say_tail, tail
+from vllm_loadgen.analysis.percentiles import lacking, say, tail
 from vllm_loadgen.analysis.repeats import FEWEST_RUNS, spread
 from vllm_loadgen.analysis.roofline import Roofline
 from vllm_loadgen.analysis.steady import NotSteady
 from vllm_loadgen.analysis.words import count, visible
-from vllm_loadgen.findings.finding import Finding
+from vllm_loadgen.benchmarks import REFERENCE_INSTRUCTION
+from vllm_loadgen.findings.answers import said
 from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
 from vllm_loadgen.findings.validity import limit, what_would_make_valid
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published
-from vllm_loadgen.rules.rule import Rule, departures, reservation
-from vllm_loadgen.rules.verdict import effective_verdict, title
+from vllm_loadgen.rules.rule import Rule
 from vllm_loadgen.runs.repeats import verdicts
 
 BOUNDS = (
@@ -35,25 +34,6 @@ def plain(text: object) -> str:
     return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", escaped)
 
 
-def headline(run: Run, rules: Sequence[Rule]) -> str:
-    """LoadGen's verdict, what it rests on, the departures, and the cure of an INVALID run."""
-    test = run.performance
-    if test is None:
-        return "## No performance run\n\nRun perf.ipynb into this folder to measure one."
-    verdict, reasons = effective_verdict(test)
-    lines = [f"## {plain(title(verdict, rules))}", ""]
-    lines += [
-        f"- {plain(reason)}" for reason in reasons if ":" in reason and "Result" not in reason
-    ]
-    if departs := departures(rules):
-        names = ", ".join(rule.rule.lower() for rule in departs)
-        lines += ["", f"**Departures:** {names} (what is required of each: see Conformance)."]
-    cures = what_would_make_valid(test)
-    if cures and verdict != "VALID":
-        lines += ["", "**What would make it valid**", "", *(f"1. {plain(cure)}" for cure in cures)]
-    return "\n".join(lines)
-
-
 def verdict_text(test: Test) -> str:
     """LoadGen's verdict on one test with its own reasons, and the cure of an INVALID one."""
     lines = [f"**LoadGen: {plain(test.result.verdict)}**", ""]
@@ -63,40 +43,31 @@ def verdict_text(test: Test) -> str:
     return "\n".join(lines)
 
 
-def executive_summary(run: Run) -> str:
-    """The run in a paragraph."""
-    machine, model = run.environment, run.model
-    devices = f"{machine.cpu.cores} cores of {machine.cpu.model}"
+def devices(run: Run) -> str:
+    """What answered, as far as it is known."""
+    machine = run.environment
+    found = f"{count(machine.cpu.cores, 'core')} of {machine.cpu.model}"
     if machine.gpus:
-        devices = f"{len(machine.gpus)} x {machine.gpus[0].name}"
-    if run.params.engine == "openai":
-        asked = f"{count(len(run.params.base_url), 'server')}, asked from {devices}"
-        devices = asked if run.params.here else f"{asked}. The server's machine was not measured"
-    text = [
-        f"**{plain(model.name)}** ({model.parameters / 1e9:.3g} billion parameters, "
-        f"{plain(model.dtype)}) "
-        f"answered {run.dataset.samples} samples of {plain(run.dataset.name)} on "
-        f"{plain(devices)}."
-    ]
-    if run.performance is not None:
-        m = run.performance.metrics
-        text.append(
-            f"In the {plain(run.performance.result.scenario)} scenario it completed "
-            f"**{m.samples_per_s:.3f} samples/s** and **{m.tokens_per_s:.1f} output tokens/s** "
-            f"over {m.duration_s:.0f} s; the first token took {m.ttft_ms.mean:.0f} ms on average, "
-            f"{say_tail(m.ttft_ms)}, each further token {m.tpot_ms.mean:.1f} ms, "
-            f"{say_tail(m.tpot_ms)}."
-        )
-        if lacks := lacking(m.ttft_ms.queries):
-            text.append(f"{lacks}.")
-    if run.accuracy is not None:
-        score, verdict = run.accuracy.score, run.accuracy.verdict
-        text.append(
-            f"Accuracy over {score.gen_num} samples: ROUGE-1 {score.rouge1:.2f}, ROUGE-2 "
-            f"{score.rouge2:.2f}, ROUGE-L {score.rougeL:.2f}: **{verdict.status}** against "
-            f"{plain(verdict.against)}. {chance(verdict)}"
-        )
-    return " ".join(text)
+        found = f"{len(machine.gpus)} x {machine.gpus[0].name}"
+    if run.params.engine != "openai":
+        return found
+    asked = f"{count(len(run.params.base_url), 'server')}, asked from {found}"
+    return asked if run.params.here else f"{asked} (the server's machine was not measured)"
+
+
+def measured(run: Run) -> str:
+    """What was asked of which model, in a sentence."""
+    model, data, test = run.model, run.dataset, run.performance
+    some = f"{data.samples:,}" if data.samples == data.total_samples else (
+        f"{data.samples:,} of the {data.total_samples:,}")  # fmt: skip
+    what = f"{some} built-in news articles" if data.name == "embedded" else (
+        f"{some} samples of {plain(data.name)}")  # fmt: skip
+    did = "summarizes" if data.instruction == REFERENCE_INSTRUCTION else "answers"
+    how = f", in LoadGen's {plain(test.result.scenario)} scenario" if test else ""
+    return (
+        f"{plain(model.name)} ({model.parameters / 1e9:.3g} billion parameters, "
+        f"{plain(model.dtype)}) {did} {what}{how}."
+    )
 
 
 def repeats_text(run: Run) -> str:
@@ -135,33 +106,41 @@ def repeats_text(run: Run) -> str:
 
 
 def accuracy_text(run: Run) -> str:
-    """The verdict on the answers in a sentence."""
+    """The verdict on the answers, and what decided it."""
     if run.accuracy is None:
         return "There is no accuracy test in this run; accuracy.ipynb makes one."
-    verdict = run.accuracy.verdict
-    return f"**{verdict.status}** against {plain(verdict.against)}. {chance(verdict)}"
+    return f"**{run.accuracy.verdict.status}**: {plain(said(run))}"
 
 
 def throughput_text(run: Run, test: Test) -> str:
     """Rates, how they were limited, and what they come to by the hour and the day."""
-    m, load, samples = test.metrics, test.load, run.params.rules.samples
-    held = projection(m.samples_per_s, samples)
+    m, load = test.metrics, test.load
     text = []
     if test.result.scenario == "Server":
         text.append(
-            f"{load.arrivals_per_s:.3f} queries/s arrived and {load.completions_per_s:.3f} were "
-            f"completed while they did. {_against_capacity(test)}"
+            f"{load.arrivals_per_s:.3f} queries/s arrived. While they did, "
+            f"{load.completions_per_s:.3f} a second were completed; the others were answered after "
+            f"the last arrival. Over the whole test it is {m.samples_per_s:.3f} a second, which is "
+            f"LoadGen's figure. {_against_capacity(run, test)}"
         )
     text.append(
-        f"On average {load.mean_served:.1f} queries were answered at once, at most "
+        f"On average {load.mean_served:.1f} queries were being answered at once, at most "
         f"{load.peak_served:.0f}."
     )
-    text.append(
-        f"Held for longer, this rate comes to {held.samples_per_hour:,.0f} samples an hour and "
+    if test.result.scenario == "Offline" or (run.peak and run.peak.confirmed):
+        text.append(_held(run, test))
+    return " ".join(text)
+
+
+def _held(run: Run, test: Test) -> str:
+    """What the machine's rate comes to; the rate of a load that was typed in says nothing of it."""
+    samples = run.params.rules.samples
+    held = projection(test.metrics.samples_per_s, samples)
+    return (
+        f"Held for longer, this rate comes to {held.samples_per_hour:,.0f} queries an hour and "
         f"{held.samples_per_day:,.0f} a day; the {samples:,} samples of the official dataset, if "
         f"they were like these, would take {held.full_dataset_hours:.1f} hours."
     )
-    return " ".join(text)
 
 
 def cost_text(run: Run, test: Test) -> str:
@@ -182,7 +161,7 @@ def cost_text(run: Run, test: Test) -> str:
     return " ".join(text)
 
 
-def _against_capacity(test: Test) -> str:
+def _against_capacity(run: Run, test: Test) -> str:
     """What the rate of a Server test says of the machine."""
     if not offered(test):
         return (
@@ -190,6 +169,8 @@ def _against_capacity(test: Test) -> str:
             f"for**: it issued {issued_per_s(test):,.4g}, so it is the limit here and not the "
             "machine under test."
         )
+    if run.peak is not None and run.peak.confirmed:
+        return "This is the highest rate that kept the limits: the next one tried did not."
     if overloaded(test):
         return (
             "**Arrivals exceeded capacity**: the queries in the system grew by "
@@ -197,13 +178,18 @@ def _against_capacity(test: Test) -> str:
             "and latencies grow with the length of the test."
         )
     kept_up = "No queue built up, so the measured rate is the offered one"
-    found = [limit(test, name) for name in ("ttft", "tpot")]
-    if broken := [one.title for one in found if one and one.severity == "problem"]:
+    if broken := broken_limits(test):
         return (
-            f"{kept_up}, but {' and '.join(broken).replace(' exceeds its limit', '')} exceeded "
-            "the limits: within them the machine serves less than this."
+            f"{kept_up}, but {' and '.join(broken)} exceeded the limits: within them the machine "
+            "serves less than this."
         )
-    return f"{kept_up}, not the capacity: the machine may do more (Offline tells how much)."
+    return f"{kept_up}, and not the most that this machine can do: that was not measured."
+
+
+def broken_limits(test: Test) -> list[str]:
+    """Those of TTFT and TPOT that exceed their limits."""
+    found = {name.upper(): limit(test, name) for name in ("ttft", "tpot")}
+    return [name for name, one in found.items() if one and one.severity == "problem"]
 
 
 def steady_text(test: Test) -> str:
@@ -248,51 +234,93 @@ def latency_text(test: Test) -> str:
     for name, known in (("TTFT", m.ttft_ms), ("TPOT", m.tpot_ms)):
         if (label := tail(known.queries)) not in (None, "p50") and known.p50:
             times = getattr(known, label) / known.p50
-            text.append(f"Of {name}, {say(known, label)} is {times:.1f} times the median.")
+            text.append(f"Of {name}, {say(known, label)} is {times:.1f} x the median.")
     if lacks := lacking(m.ttft_ms.queries):
         text.append(f"{lacks}.")
     return " ".join(text)
 
 
-def machine_text(run: Run) -> str:
-    """Whose machine is shown, where that is not the engine's."""
-    if run.params.here:
+def machine_text(run: Run, test: Test) -> str:
+    """Whose machine is shown, where that is not the engine's; what busy cores tell and what not."""
+    if not run.params.here:
+        return "This is the client's machine: the server's was not measured."
+    if run.environment.gpus or test.telemetry.empty:
         return ""
-    return "This is the client's machine: the server's was not measured."
+    busy = float((test.load_over_time["in_flight"] > 0).mean())
+    return (
+        f"A query was in the system {busy:.0%} of the time. On a CPU a single one may keep all "
+        "cores busy: how busy they are tells how often something ran, not how much more they could "
+        "do."
+    )
 
 
-def limits_text(run: Run, test: Test, found: Roofline | None) -> str:
-    """The run compared with the machine's measured limits."""
+def no_limits(run: Run) -> str:
+    """Why the run is not held against the machine's limits; empty if it is."""
     if not run.params.here:
         return "The server's machine was not measured, so nothing is said of its limits."
-    if found is None and run.machine is None:
+    if run.roofline is None and run.machine is None:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
-    if found is None:
+    if run.roofline is None:
         return (
             "How fast this machine multiplies in the type that this model's layers multiply in was "
             "not measured, so no limit is claimed."
         )
+    return ""
+
+
+def nearer_limit(found: Roofline, tpot_ms: float) -> tuple[str, float]:
+    """What bounds a decode step first, the memory or the arithmetic, and the share of it."""
+    computing = found.decode_computing_ms > found.decode_limit_ms
+    least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
+    return "arithmetic" if computing else "memory", least_ms / tpot_ms
+
+
+def limits_text(run: Run, test: Test) -> str:
+    """The run compared with the machine's measured limits."""
+    if (found := run.roofline) is None:
+        return no_limits(run)
+    tpot_ms = test.metrics.tpot_ms.mean
+    nearer, share = nearer_limit(found, tpot_ms)
     step_gb = found.decode_limit_ms * found.bandwidth_gb_s / 1e3
-    return (
+    text = [
         f"This machine copies {found.bandwidth_gb_s:.1f} GB/s and multiplies "
         f"{found.rate_tflop_s:.3g} TFLOP/s in {plain(run.model.dtype)} (measured). A decode step "
-        f"of {found.batch:.1f} queries must read at least {step_gb:.2f} GB, so it takes at least "
-        f"{found.decode_limit_ms:.1f} ms, and {found.decode_computing_ms:.1f} ms for its "
-        f"arithmetic: the mean time per output token, {test.metrics.tpot_ms.mean:.1f} ms, reaches "
-        f"{found.decode_share:.0%} of the bandwidth's limit. A prefill of "
-        f"{found.input_tokens:.0f} tokens needs at least {found.prefill_limit_ms:.0f} ms of "
-        f"arithmetic, and the mean prefill reaches {found.prefill_share:.0%} of that. "
-        f"{_where_reading_ends(found)}"
-    )
+        f"of {found.batch:.1f} queries must read at least {step_gb:.2f} GB, which takes "
+        f"{found.decode_limit_ms:.1f} ms, and its arithmetic {found.decode_computing_ms:.1f} ms."
+    ]
+    if not math.isnan(tpot_ms):
+        text.append(
+            f"The mean time per output token was {tpot_ms:.1f} ms: **{share:.0%} of what the "
+            f"{nearer} allows**. What else may take time: prefills of other queries in between, "
+            f"work between two steps, a {nearer} below its full speed. {_what_helps(found)}"
+        )
+    if not math.isnan(found.prefill_share):
+        text.append(
+            f"A prompt of {found.input_tokens:.0f} tokens needs at least "
+            f"{found.prefill_limit_ms:.0f} ms of arithmetic; the mean prefill reaches "
+            f"{found.prefill_share:.0%} of that."
+        )
+    return " ".join([*text, _where_reading_ends(found)])
+
+
+def _what_helps(found: Roofline) -> str:
+    """Whether more queries at once make more of the machine."""
+    if found.batch < found.critical_batch:
+        return (
+            "More queries at once share one reading of the weights (Offline, or a higher "
+            "target_qps as far as the limits allow): more tokens/s of the machine, and a slower "
+            "next token for each of them."
+        )
+    return "More queries at once would not help: the arithmetic bounds a step already."
 
 
 def _where_reading_ends(found: Roofline) -> str:
     length = f"{found.context_tokens:.0f} tokens of context"
     if math.isinf(found.critical_batch):
-        ends = f"With {length}, reading bounds decode at every batch."
+        ends = f"With {length}, memory and not arithmetic is decode's limit at every batch."
     else:
         batch = f"a batch of about {found.critical_batch:.0f}"
-        ends = f"With {length}, reading bounds decode up to {batch}."
+        ends = f"With {length}, memory and not arithmetic is decode's limit up to {batch}."
     if not found.experts_ms:
         return ends
     return (
@@ -302,14 +330,15 @@ def _where_reading_ends(found: Roofline) -> str:
 
 
 def engine_text(run: Run) -> str:
-    """How long the engine took to load, and what its cache holds; empty where it is not known."""
+    """Which name is not the model's; how long the engine took to load, and what its cache holds."""
+    rules = "`benchmark` names the official rules to compare with, not the model that ran."
     engine = run.engine
     if engine is None or engine.load_s is None:
-        return ""
+        return rules
     compiled = f", {engine.compile_s:.0f} s of it compiling" if engine.compile_s else ""
     cache = engine.kv_cache_tokens
     room = f" Its KV cache has room for {cache:,} tokens." if cache else ""
-    return f"The engine took {engine.load_s:.0f} s to load{compiled}.{room}"
+    return f"{rules} The engine took {engine.load_s:.0f} s to load{compiled}.{room}"
 
 
 def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
@@ -321,27 +350,3 @@ def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
         sentences = " ".join(run.impossible)
         return f"{text} **This figure is impossible on this machine**: {sentences}"
     return text
-
-
-def conclusion(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> str:
-    """What the reader may take away, and what not."""
-    if run.performance is None:
-        return "There is no performance test in this run."
-    verdict, _ = effective_verdict(run.performance)
-    problems = [finding.title for finding in findings if finding.severity == "problem"]
-    departs, reserved = len(departures(rules)), reservation(rules)
-    kept = "No departure from the official rules was found."
-    if reserved:
-        kept = f"The rules that could be checked are kept; {reserved}."
-    return " ".join(
-        [
-            f"LoadGen's verdict is {plain(verdict)}.",
-            f"{count(len(problems), 'problem')} found: {'; '.join(problems)}."
-            if problems
-            else "No problem was found in the records.",
-            f"With {departs} departures from the official rules the figures describe this machine "
-            "and this configuration and are not an MLPerf result."
-            if departs
-            else kept,
-        ]
-    )

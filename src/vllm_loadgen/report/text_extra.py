@@ -12,26 +12,39 @@ from vllm_loadgen.runs.peak import harness_limit
 from vllm_loadgen.runs.predictions import Predictions
 
 
-def extra_tests_text(peak: pd.DataFrame, sweep: pd.DataFrame, tuning: pd.DataFrame) -> str:
-    """How to ask for the extra tests that this run does not have."""
-    hints = {
-        "the highest valid rate (`-p target_qps auto`)": peak,
-        "a sweep (`-p sweep_qps '[0.3, 0.6]'`)": sweep,
-        "a tuning (`-p tune '{max_num_seqs: [8, 64]}'`)": tuning,
-    }
-    missing = [hint for hint, table in hints.items() if table.empty]
-    return f"perf.ipynb makes on demand: {'; '.join(missing)}." if missing else ""
-
-
 def peak_text(run: Run) -> str:
     """What a search found; empty without one."""
     if (peak := run.peak) is None:
         return ""
-    held = "confirmed by a full test" if peak.confirmed else "not confirmed by a full test"
-    found = f"The highest rate that held is {peak.highest_valid_qps:.4g} queries/s, {held}."
+    limit = harness_limit(peak.probes)
     if not peak.highest_valid_qps:
-        found = "No rate held in this search."
-    return f"{found} {harness_limit(peak.probes)}".rstrip()
+        return f"No rate was VALID in this search. {limit}".rstrip()
+    held = "confirmed by a full test" if peak.confirmed else "not confirmed by a full test"
+    fails = f", and {peak.lowest_invalid_qps:.4g} is not" if peak.lowest_invalid_qps else ""
+    return (
+        f"The highest rate that is VALID is {peak.highest_valid_qps:.4g} queries/s, {held}{fails}. "
+        f"The search began with all queries at once (Offline), of which "
+        f"{peak.offline_samples_per_s:.3g} a second were answered. {limit}"
+    ).rstrip()
+
+
+def sweep_text(run: Run, sweep: pd.DataFrame) -> str:
+    """How to read a sweep beside the main test, and what its two kinds of tests have in common."""
+    text = []
+    test, kinds = run.performance, set(sweep["kind"])
+    if test is not None and "rate" in kinds and test.result.scenario == "Server":
+        kept = test.metrics.samples_per_s * test.kept_share
+        rate = f" at {test.params.rate:.4g} queries/s" if test.params.target_qps != "auto" else ""
+        text.append(
+            f"Beside the rates of the sweep stands the main test of this report{rate}: "
+            f"{test.metrics.tokens_per_s:,.0f} tokens/s, {kept:.3g} queries/s within the limits."
+        )
+    if "concurrency" in kinds:
+        text.append(
+            "With so many queries at once (Offline) all are due at 0 s and nothing is limited: "
+            "time to the first token, verdict and goodput would say nothing, and are left out."
+        )
+    return " ".join(text)
 
 
 def predictions_text(found: Predictions | None) -> str:
@@ -111,7 +124,7 @@ def tuning_text(tuning: pd.DataFrame) -> str:
 def comparison_text(runs: Sequence[Digest]) -> str:
     """How to read the comparison, or how to ask for one."""
     if not runs:
-        return "To set runs side by side: `-p runs '[outputs/one, other.ipynb]'`."
+        return "No other run was given; the command stands under Further questions."
     text = (
         "In brackets the 95 % interval, where there is one, and the difference from the first; "
         "* marks a difference whose intervals do not meet. Of several runs a figure is their mean, "

@@ -1,5 +1,6 @@
 """A run, read: its folder's facts and tests, each read once."""
 
+import html
 import math
 import re
 from collections.abc import Sequence
@@ -7,14 +8,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import pandas as pd
+
 from vllm_loadgen.analysis import roofline
 from vllm_loadgen.analysis.anatomy import Anatomy, NoAnatomy, anatomy
 from vllm_loadgen.analysis.repeats import median_place
-from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.inputs import Dataset, EngineFacts, Environment, MachineLimits, Model
 from vllm_loadgen.facts.results import Summary
 from vllm_loadgen.facts.scores import Accuracy, Compliance, Peak
 from vllm_loadgen.params import RunParams
+from vllm_loadgen.results.bundles import SUFFIX, unpacked
 from vllm_loadgen.results.folders import find_file, project_root
 from vllm_loadgen.results.identity import NO_MATTER
 from vllm_loadgen.results.test import Test
@@ -38,6 +42,15 @@ def median_run(tests: Sequence[Test]) -> Test:
     return tests[median_place([test.metrics.tokens_per_s for test in tests])]
 
 
+def _has_ended(folder: Path) -> bool:
+    """Whether a test of a run came to its end; of a run that cannot be read it is not known."""
+    try:
+        tests = (Summary.read_if_there(folder / "summary.json") or Summary()).tests
+    except BenchmarkError:
+        return False
+    return any(test.status == "complete" for test in tests.values())
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One folder under outputs, as it is. ``LiveRun`` makes one, and ``read`` of it gives this.
@@ -52,29 +65,52 @@ class Run:
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """The run in a folder, named from the working directory or from the project's root.
+        """The run in a folder, or in a zip file of one.
+
+        Args:
+            folder: named from the working directory or from the project's root.
 
         Raises:
-            ParameterError: if the folder holds none.
+            ParameterError: if there is none.
         """
         path = Path(find_file(str(folder)))
+        if path.suffix == SUFFIX and path.is_file():
+            path = unpacked(path)
         if not (path / "params.yaml").is_file():
-            cure = "give the folder of a run, as in outputs/NAME"
+            cure = "give the folder of a run, as in outputs/NAME, or a zip of one"
             raise ParameterError("run", str(folder), "holds no params.yaml", cure)
         return cls(path, RunParams.recorded(path / "params.yaml"))
 
     @classmethod
     def newest(cls, outputs: str = "outputs") -> "Run":
-        """The run whose parameters were written last.
+        """The run whose parameters were written last, of those with a test that came to its end.
 
         Raises:
             ParameterError: if there is none.
         """
         found = (project_root() / outputs).glob("*/params.yaml")
-        newest = max(found, key=lambda path: path.stat().st_mtime, default=None)
-        if newest is None:
+        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+        runs = [path.parent for path in newest]
+        if not runs:
             raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
-        return cls.open(newest.parent)
+        return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
+
+    def _repr_html_(self) -> str:
+        rows = {
+            name: {
+                "status": test.status,
+                "verdict": test.verdict,
+                "queries": test.queries,
+                "samples/s": test.metrics and f"{test.metrics.samples_per_s:.3f}",
+                "output tokens/s": test.metrics and f"{test.metrics.tokens_per_s:.1f}",
+            }
+            for name, test in self.summary.tests.items()
+        }
+        title = html.escape(f"{self.folder.name}: {self.params.model}, {self.params.scenario}")
+        if not rows:
+            return f"<b>{title}</b> has no test yet"
+        frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test").reset_index()
+        return f"<b>{title}</b>{frame.fillna('').to_html(index=False, border=0)}"
 
     # Its tests ----------------------------------------------------------------------------------
     def has(self, name: str) -> bool:

@@ -12,7 +12,16 @@ from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.rules import test06
 from vllm_loadgen.rules.options import departing_options
-from vllm_loadgen.rules.rule import IDENTITY, WEIGHTS, Complaint, Rule, departures, judged
+from vllm_loadgen.rules.rule import (
+    IDENTITY,
+    PERCENTILE,
+    SEED,
+    WEIGHTS,
+    Complaint,
+    Rule,
+    departures,
+    judged,
+)
 from vllm_loadgen.rules.verdict import faulty_answers, listed
 
 # vLLM's ways to load the files that are hashed; "dummy" reads none, others read other ones.
@@ -182,7 +191,7 @@ def _how_loadgen_asks(params: RunParams, settings: EffectiveSettings, official: 
     }.get(params.scenario)
     if share is not None:
         actual = settings.target_latency_percentile
-        rules.append(_at_least("Percentile of the limits", actual, share))
+        rules.append(_at_least(PERCENTILE, actual, share))
     if params.scenario == "Server":
         limits = (
             ("Limit on first tokens", settings.ttft_latency, official.ttft_latency),
@@ -196,14 +205,14 @@ def _duration_rule(settings: EffectiveSettings, official: Any) -> Rule:
     actual, needed = settings.min_duration_ms, official.min_duration_ms
     text = "Test duration less than 600s in user config."
     complaint = Complaint("min_duration_check", f"{text} expected={needed}, found={actual}")
-    return _at_least("Least duration", actual, needed, complaint, unit=" ms")
+    return _at_least("Minimum duration", actual, needed, complaint, unit=" ms")
 
 
 def _count_rule(params: RunParams, settings: EffectiveSettings, official: Any) -> Rule:
     """An Offline test is one query that holds all the samples."""
     needed = official.min_query_count
     if params.scenario != "Offline":
-        return _at_least("Least queries", settings.min_query_count, needed)
+        return _at_least("Minimum queries", settings.min_query_count, needed)
     actual = settings.samples_per_query
     text = "Required minimum samples per query not met by user config"
     found = f"{text}, Expected={needed}, Found={actual}"
@@ -222,7 +231,7 @@ def _samples_rule(settings: EffectiveSettings, official: Any) -> Rule:
 def _seed_rule(seed: str, settings: EffectiveSettings, official: Any) -> Rule:
     actual, expected = getattr(settings, seed), getattr(official, seed)
     text = f"{seed} is wrong, expected={expected}, found={actual}"
-    return _equal(f"Seed {seed}", actual, expected, Complaint("seeds_check", text))
+    return _equal(f"{SEED}{seed}", actual, expected, Complaint("seeds_check", text))
 
 
 def _limit_rule(name: str, actual_ns: int | None, required_ns: int) -> Rule:
@@ -406,10 +415,12 @@ def _at_least(
 
 def _equal(name: str, actual: object, required: object, *found: Complaint) -> Rule:
     met = None if actual is None else actual == required
-    return judged(name, str(required), _shown(actual), met, "", *found)
+    return judged(name, _shown(required), _shown(actual), met, "", *found)
 
 
 def _shown(value: object, unit: str = "") -> str:
     if value is None:
         return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:g}{unit}" if isinstance(value, float) else f"{value}{unit}"

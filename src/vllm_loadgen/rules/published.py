@@ -43,9 +43,9 @@ def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
     if params.engine == "openai":
         return ["accelerators: those of the server are not known"]
     return [
-        f"{rule.rule.lower()}: {rule.actual}, not {rule.required}"
+        f"{rule.rule.lower()} is {rule.actual} (needed: {rule.required})"
         for rule in rules
-        if rule.rule in SAME_TASK and rule.status == "departs"
+        if rule.rule in SAME_TASK and rule.status == "not met"
     ]
 
 

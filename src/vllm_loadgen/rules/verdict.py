@@ -38,14 +38,12 @@ def effective_verdict(test: Test) -> tuple[str, list[str]]:
     return "VALID", list(result.verdict_reasons)
 
 
-def title(verdict: str, rules: Sequence[Rule]) -> str:
-    """The headline of a report: the ``effective_verdict`` and how official the run is."""
-    broken = departures(rules)
-    if not broken:
-        but = f"; {found}" if (found := reservation(rules)) else ""
-        return f"{verdict}, with MLPerf's official settings{but} (not reviewed by MLCommons)"
-    points = count(len(broken), "point")
-    return f"{verdict} by LoadGen, but not an official run: it departs from the rules in {points}"
+def how_official(rules: Sequence[Rule]) -> str:
+    """How official a run is, in a few words."""
+    if departures(rules):
+        return "unofficial run"
+    but = f"; {found}" if (found := reservation(rules)) else ""
+    return f"MLPerf's official settings{but}; not reviewed by MLCommons"
 
 
 def faulty_answers(latencies: pd.DataFrame) -> dict[str, list[int]]:

@@ -27,7 +27,7 @@ from vllm_loadgen.runs.costs import COSTS, costs
 MIME = "application/vnd.vllm-loadgen.run+json"
 # Figure -> (how it is called, digits); the bigger the better of rates alone.
 FIGURES = {
-    "samples_per_s": ("Samples per second", 3),
+    "samples_per_s": ("Queries answered per second", 3),
     "tokens_per_s": ("Output tokens per second", 1),
     "ttft_ms": ("Mean TTFT, ms", 0),
     "tpot_ms": ("Mean TPOT, ms", 1),
@@ -163,7 +163,7 @@ def _known(value: float, low: float, high: float) -> Figure:
 
 
 def read_digest(name: str) -> Digest:
-    """A run by its folder, or by an executed notebook that someone sent.
+    """A run by its folder, or by a zip or an executed notebook that someone sent.
 
     Raises:
         ParameterError: if it is neither.
@@ -179,7 +179,7 @@ def read_digest(name: str) -> Digest:
         ]
     except Exception as error:  # of many types: the file may hold anything
         problem = f"cannot be read as a notebook ({type(error).__name__})"
-        cure = "give folders of runs, or executed perf or analysis notebooks"
+        cure = "give folders or zips of runs, or executed perf or analysis notebooks"
         raise ParameterError("runs", name, problem, cure) from None
     for output in outputs:
         if isinstance(output, dict) and MIME in output:

@@ -96,6 +96,9 @@ class LiveRun:
         """The run as it lies there now."""
         return Run.open(self.folder)
 
+    def _repr_html_(self) -> str:
+        return self.read()._repr_html_()
+
     def measure_limits(self) -> MachineLimits:
         """What the machine can do at most in this run's types; writes machine.json.
 

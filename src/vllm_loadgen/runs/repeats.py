@@ -21,7 +21,7 @@ T = TypeVar("T")
 # Of a row of ``repeats_table``: what it is called, and the figure.
 COLUMNS = {
     "tokens/s": lambda test: test.metrics.tokens_per_s,
-    "samples/s": lambda test: test.metrics.samples_per_s,
+    "queries/s": lambda test: test.metrics.samples_per_s,
     "mean TTFT, ms": lambda test: test.metrics.ttft_ms.mean,
     "mean TPOT, ms": lambda test: test.metrics.tpot_ms.mean,
     "mean latency, ms": lambda test: test.metrics.latency_ms.mean,

@@ -9,6 +9,7 @@ from vllm_loadgen.results.test import Test
 from vllm_loadgen.runs.live import LiveRun
 
 IN_PROCESS = "in-process"
+P99_TTFT = "p99 of TTFT, ms"
 
 
 def compare_in_process(run: LiveRun) -> pd.DataFrame:
@@ -39,8 +40,8 @@ def served_table(run: Run) -> pd.DataFrame:
     served, plain = figures(run.test("performance")), figures(other.test("performance"))
     rows = {
         name: {
-            "served": _shown(value),
-            "in process": _shown(plain[name]),
+            "served": _shown(name, value),
+            "in process": _shown(name, plain[name]),
             "difference": _difference(value, plain[name]),
         }
         for name, value in served.items()
@@ -53,7 +54,7 @@ def figures(test: Test) -> dict[str, float]:
     metrics = test.metrics
     return {
         "Mean TTFT, ms": metrics.ttft_ms.mean,
-        "p99 of TTFT, ms": metrics.ttft_ms.p99,
+        P99_TTFT: metrics.ttft_ms.p99,
         "Mean TPOT, ms": metrics.tpot_ms.mean,
         "Output tokens per second": metrics.tokens_per_s,
         "CPU of the front end, ms per query": front_cpu_ms(test),
@@ -73,8 +74,10 @@ def front_cpu_ms(test: Test) -> float:
     return cores * test.result.duration_s * 1e3 / test.result.queries
 
 
-def _shown(value: float) -> str:
-    return "not measured" if math.isnan(value) else f"{value:,.2f}"
+def _shown(name: str, value: float) -> str:
+    if not math.isnan(value):
+        return f"{value:,.2f}"
+    return "too few queries" if name == P99_TTFT else "not measured"
 
 
 def _difference(value: float, other: float) -> str:

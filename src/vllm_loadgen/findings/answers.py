@@ -1,0 +1,71 @@
+"""Whether the answers are as good as the reference's: the accuracy test as a finding."""
+
+from collections.abc import Sequence
+
+from vllm_loadgen.accuracy.baseline import baseline_key, samples_covered
+from vllm_loadgen.accuracy.scores import NAMES, chance
+from vllm_loadgen.facts.scores import AccuracyVerdict, Comparison
+from vllm_loadgen.findings.finding import Finding
+from vllm_loadgen.results.run import Run
+
+
+def answers(run: Run) -> Finding | None:
+    """What the accuracy test found; None without one."""
+    if run.accuracy is None:
+        return None
+    verdict, dtype, evidence = run.accuracy.verdict, run.model.dtype, said(run)
+    if verdict.status == "PASS":
+        return Finding("good", "The answers are as good as the reference's", evidence, "")
+    if verdict.status == "FAIL":
+        cause = "" if dtype == "float32" else f"See whether {dtype} is to blame (dtype: float32). "
+        action = f"{cause}Read the worst summaries in accuracy.ipynb."
+        return Finding("problem", "The answers are worse than the reference's", evidence, action)
+    if verdict.status == "INCONCLUSIVE":
+        action = "Take more samples (num_samples, dataset)."
+        return Finding("note", "Too few samples to judge the answers", evidence, action)
+    cure = "Take all samples (num_samples: 0)." if _covered(run) else "Make a baseline."
+    return Finding("note", "The answers were not judged", evidence, cure)
+
+
+def said(run: Run) -> str:
+    """The accuracy test in a sentence or two; empty without one.
+
+    Names out of files are in it as they are.
+    """
+    if run.accuracy is None:
+        return ""
+    if not run.accuracy.verdict.comparisons:
+        return _not_judged(run)
+    verdict = run.accuracy.verdict
+    return " ".join(filter(None, [_compared(verdict), chance(verdict)]))
+
+
+def _not_judged(run: Run) -> str:
+    if covered := _covered(run):
+        return (
+            f"The stored baseline covers {covered} samples, and this run asked "
+            f"{run.dataset.samples} of them."
+        )
+    return "There is no baseline of this model and these data to hold the answers against."
+
+
+def _covered(run: Run) -> int | None:
+    """Samples of the baseline that lacks nothing but the run's number of them."""
+    limits = run.params.max_new_tokens, run.params.min_new_tokens
+    return samples_covered(baseline_key(run.model, run.dataset, *limits))
+
+
+def _compared(verdict: AccuracyVerdict) -> str:
+    """Each score as a share of the reference's, those that fail first."""
+    below = [row for row in verdict.comparisons if not row.met]
+    above = [row for row in verdict.comparisons if row.met and row.metric.startswith("rouge")]
+    if not below:
+        return f"{_shares(above)} of {verdict.against}, where 99 % is needed."
+    text = f"{_shares(below)} of {verdict.against}, where 99 % is needed"
+    return f"{text}; {_shares(above)} would do." if above else f"{text}."
+
+
+def _shares(rows: Sequence[Comparison]) -> str:
+    """Of ROUGE-2 and ROUGE-L: "ROUGE-2 96.3 % and ROUGE-L 97.6 %"."""
+    *first, last = [f"{NAMES[row.metric]} {row.ratio * 100:.1f} %" for row in rows]
+    return f"{', '.join(first)} and {last}" if first else last

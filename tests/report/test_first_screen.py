@@ -1,0 +1,236 @@
+"""The first screen and the sentences that hang on the run, of runs that differ."""
+
+import shlex
+
+import pytest
+from helpers import DATASET, MODEL, RESULT, make_records, seed_records, write_facts, write_test
+
+from vllm_loadgen import Run, RunParams, cli
+from vllm_loadgen.accuracy import baseline
+from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Comparison, Peak, Probe, Score
+from vllm_loadgen.report import next_steps
+from vllm_loadgen.report.sections import Report
+
+VALID = RESULT | {
+    "verdict": "VALID",
+    "loadgen_results": {"min_duration_met": True, "min_queries_met": True},
+    "effective_settings": RESULT["effective_settings"] | {"target_latency_percentile": 0.9},
+}
+SCORE = Score(rouge1=1, rouge2=1, rougeL=1, rougeLsum=1, gen_len=1, gen_num=1)
+KEEPS_UP = [(2 * i, 2 * i, 2 * i, 2 * i + 0.2, 2 * i + 3, 9, 50) for i in range(64)]
+AT_ONCE = [(0, 0, i, i + 0.2, i + 3, 9, 50) for i in range(64)]
+PROBES = (Probe(qps=1.3, valid=True, duration_s=60), Probe(qps=1.4, valid=False, duration_s=60))
+PEAK = Peak(offline_samples_per_s=1.57, highest_valid_qps=1.3, lowest_invalid_qps=1.4,
+            confirmed=True, probes=PROBES)  # fmt: skip
+
+
+def compared(ratios, low=None, high=None):
+    """A comparison a score; the interval is of each."""
+    return tuple(
+        Comparison(metric=name, actual=36 * ratio, reference=36, ratio=ratio, required="",
+                   required_99_9="", met=ratio >= 0.99, met_99_9=ratio >= 0.999, ratio_low=low,
+                   ratio_high=high)
+        for name, ratio in zip(("rouge1", "rouge2", "rougeL", "rougeLsum"), ratios, strict=True)
+    )  # fmt: skip
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A run of these parts."""
+
+    def make(records=KEEPS_UP, result=VALID, verdict=None, peak=None, params=None, **facts):
+        folder = write_facts(tmp_path / "runs" / "mine", params or RunParams(), **facts)
+        if records is not None:
+            rows = make_records(records) if isinstance(records, list) else records
+            write_test(folder / "performance", result, rows)
+        if verdict:
+            (folder / "accuracy").mkdir()
+            score = Accuracy(score=SCORE, verdict=verdict)
+            score.write(folder / "accuracy" / "accuracy.json")
+        if peak:
+            peak.write(folder / "peak.json")
+        return Run.open(folder)
+
+    return make
+
+
+def screen(run):
+    report = Report(run)
+    return report.headline().parts[0], report.summary().parts[0]
+
+
+def test_the_headline_has_both_verdicts(made):
+    lost = compared([0.993, 0.963, 0.976, 0.988])
+    failed = AccuracyVerdict(status="FAIL", against="the baseline", comparisons=lost)
+    head, said = screen(made(verdict=failed))
+    assert head.startswith(
+        "## smollm2-135m-instruct on 2 cores of AMD EPYC: speed VALID, accuracy FAIL "
+        "(unofficial run)"
+    )
+    assert (
+        "**FAIL**: ROUGE-2 96.3 %, ROUGE-L 97.6 % and ROUGE-Lsum 98.8 % of the baseline, where "
+        "99 % is needed; ROUGE-1 99.3 % would do."
+    ) in said
+    assert "-p dtype float32 -p run_name mine-float32" in said
+
+
+def test_a_load_is_not_said_to_be_the_machines_speed(made):
+    _, said = screen(made())
+    assert "Load: 0.5 queries/s asked for, 0.5 arrived, all 64 answered: " in said
+    assert "The most it can do: not measured; no queue built up at this load." in said
+    assert "First token (TTFT): p90 200 ms (at most 200 ms), limit 2,000 ms" in said
+    assert "limits kept at p90 (the rules ask for p99) yes" in said
+    assert "-p target_qps auto -p run_name mine-peak" in said
+    assert "an hour" not in Report(made()).throughput().parts[0]
+
+
+def test_a_search_stands_first_with_the_offline_rate_beside_it(made):
+    run = made(peak=PEAK, params=RunParams(target_qps="auto"))
+    _, said = screen(run)
+    lines = said.splitlines()
+    assert lines[2] == (
+        "- **Highest VALID rate: 1.3 queries/s** (1.4 fails), confirmed by the full test. All at "
+        "once (Offline) it answers 1.57 a second."
+    )
+    assert "The most it can do" not in said
+    assert "target_qps auto" not in said
+    assert "-p target_qps 1.3 -p sweep_qps '[0.52, 0.91, 1.3]' -p run_name mine-sweep" in said
+    throughput = Report(run).throughput().parts[0]
+    assert "This is the highest rate that kept the limits" in throughput
+    assert "may do more" not in throughput
+    assert "an hour" in throughput
+
+
+def test_a_search_without_a_valid_rate_says_so(made):
+    none = PEAK.model_copy(update={"highest_valid_qps": 0.0, "confirmed": False})
+    _, said = screen(made(peak=none, params=RunParams(target_qps="auto")))
+    assert "**No rate was VALID** in the search." in said
+
+
+def test_an_overload_is_the_capacity(made):
+    head, said = screen(made(records=seed_records(queries=40), result=RESULT))
+    assert "speed INVALID, accuracy not tested" in head
+    assert "The most it can do: 0.34 queries/s, which is less than arrived: a queue grew" in said
+    assert "limit 2,000 ms **exceeded**" in said
+    assert said.count("To be VALID: Lower target_qps below the 0.34 queries/s that were") == 1
+    assert "**Which rate keeps the limits?**" in said
+    assert "Are the answers any good?" in said
+
+
+def test_a_rate_over_its_limits_is_not_said_to_leave_room(made):
+    slow = [(2 * i, 2 * i, 2 * i, 2 * i + 3, 2 * i + 3.5, 9, 50) for i in range(64)]
+    _, said = screen(made(records=slow, result=RESULT))
+    assert "The most it can do: not known, and within the limits less than this load." in said
+
+
+def test_offline_has_a_rate_and_no_limits(made):
+    result = VALID | {"scenario": "Offline", "effective_settings": {}}
+    run = made(records=AT_ONCE, result=result, params=RunParams(scenario="Offline"))
+    _, said = screen(run)
+    assert "**0.97 queries/s**, all due at once; all 64 answered" in said
+    assert "no limit; most of it is waiting, since all are due at 0 s" in said
+    assert "asked for" not in said
+    assert "limits kept" not in said
+    assert "-p scenario Server -p target_qps auto" in said
+    assert "an hour" in Report(run).throughput().parts[0]
+
+
+def test_too_few_samples_are_no_failure(made):
+    near = compared([0.985] * 4, low=0.963, high=1.024)
+    verdict = AccuracyVerdict(
+        status="INCONCLUSIVE", against="the baseline", comparisons=near, samples_needed=640
+    )
+    head, said = screen(made(verdict=verdict))
+    assert "accuracy INCONCLUSIVE" in head
+    assert (
+        "The samples are too few to be sure (ROUGE-1: 96.3 to 102.4 %, 95 % interval over "
+        "samples); about 640 like these would do."
+    ) in said
+
+
+def test_what_was_not_judged_says_why(made, monkeypatch):
+    verdict = AccuracyVerdict(status="NO BASELINE", against="nothing: no baseline is stored")
+    run = made(verdict=verdict, dataset={"samples": 16})
+    head, said = screen(run)
+    assert "accuracy not judged" in head
+    assert "**Not judged**: There is no baseline of this model and these data" in said
+    monkeypatch.setattr("vllm_loadgen.findings.answers.samples_covered", lambda _: 64)
+    _, said = screen(run)
+    assert "The stored baseline covers 64 samples, and this run asked 16 of them." in said
+
+
+def test_the_nearest_baseline_is_that_of_more_samples_alone(tmp_path):
+    from vllm_loadgen.facts.inputs import Dataset, Model
+
+    model, data = Model(**MODEL), Dataset(**DATASET)
+    key = baseline.baseline_key(model, data, 128, 1)
+    file = tmp_path / "baseline.json"
+    stored = baseline.Baseline(key=key, score=SCORE, provenance={})
+    file.write_text(f"[{stored.model_dump_json()}]")
+    fewer = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), 128, 1)
+    other = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), 64, 1)
+    assert baseline.samples_covered(fewer, file) == 100
+    assert baseline.samples_covered(other, file) is None
+
+
+def test_accuracy_alone_is_a_report(made):
+    passed = AccuracyVerdict(status="PASS", against="it", comparisons=compared([1.0] * 4))
+    run = made(records=None, verdict=passed)
+    head, said = screen(run)
+    assert "speed not measured, accuracy PASS" in head
+    assert "Not measured: this run has no performance test." in said
+    assert "ROUGE-1 100.0 %, ROUGE-2 100.0 %" in said
+    findings = Report(run).what_the_data_say().parts[0]
+    assert findings["Finding"].tolist() == ["The answers are as good as the reference's"]
+
+
+def test_an_interrupted_test_is_not_trusted(made):
+    result = {"scenario": "Server", "status": "interrupted"}
+    rows = [(0, 0, 0, 1, 2, 9, 5), (1, 1, None, None, None, 9, 0)]
+    head, said = screen(made(records=rows, result=result))
+    assert "speed NOT VALID: the run was interrupted" in head
+    assert "**1 of 2 answered**" in said
+    assert "For this machine: **no**: the test was interrupted; the run did not finish." in said
+    assert "**Make the test again that did not end**" in said
+    assert "-p run_name mine\n" in said
+
+
+def test_a_test_that_was_cut_off_before_its_first_query_has_a_first_screen(made):
+    _, said = screen(
+        made(make_records(KEEPS_UP).iloc[:0], {"scenario": "Server", "status": "failed"})
+    )
+    assert "Nothing was measured: the test was failed before its first query." in said
+
+
+def test_logged_errors_are_a_reason_not_to_trust(made):
+    _, said = screen(made(result=VALID | {"num_errors": 2, "error_lines": ["one", "two"]}))
+    assert "For this machine: **no**: LoadGen logged errors." in said
+
+
+@pytest.mark.parametrize("peak", [None, PEAK], ids=["no peak", "peak"])
+def test_every_command_is_one_that_the_program_takes(made, peak):
+    target = "auto" if peak else 0.5
+    run = made(peak=peak, params=RunParams(target_qps=target, sweep_qps=[0.5]))
+    for step in next_steps.steps(run):
+        words = shlex.split(step.command)
+        if words[0] != "vllm-loadgen":
+            assert words[:3] == ["papermill", "notebooks/analysis.ipynb", "both.ipynb"]
+            continue
+        options = cli._parser().parse_args(words[1:])
+        asked = RunParams.from_dict(cli._given(options))
+        assert asked.run_name.startswith("mine")
+        if asked.run_name != "mine":  # the extra tests of this run are not made again
+            assert asked.sweep_qps == ([0.52, 0.91, 1.3] if "sweep" in asked.run_name else [])
+            assert asked.target_qps == (1.3 if peak else asked.target_qps)
+
+
+def test_an_accuracy_test_that_asked_for_all_at_once_tells_what_the_machine_can_do(made):
+    run = made()
+    at_once = make_records([(0, 0, 0, 1, 2 + i, 9, 5) for i in range(4)])
+    write_test(run.folder / "accuracy", {"scenario": "Server", "status": "complete"}, at_once)
+    said = screen(Run.open(run.folder))[1]
+    assert "All 4 samples at once (the accuracy test, whatever the latency): 0.8 queries/s" in said
+    assert "4 output tokens/s" in said
+    spread = make_records([(i, i, i, 1 + i, 2 + i, 9, 5) for i in range(4)])
+    write_test(run.folder / "accuracy", {"scenario": "Server", "status": "complete"}, spread)
+    assert "at once" not in screen(Run.open(run.folder))[1]
