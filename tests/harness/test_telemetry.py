@@ -1,9 +1,11 @@
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pynvml
 import pytest
 
+from vllm_loadgen.engines import vllm_steps
 from vllm_loadgen.harness import telemetry
 from vllm_loadgen.harness.telemetry import Rapl, Telemetry, steps_frame
 
@@ -64,18 +66,45 @@ def test_a_test_too_short_for_a_sample():
     assert watching.frame(0).equals(pd.DataFrame())
 
 
+SCHEDULER = {"num_running_reqs": 3, "num_waiting_reqs": 1, "kv_cache_usage": 0.5}
+ITERATION = {"num_preempted_reqs": 2, "time_to_first_tokens_iter": [0.1, 0.2],
+             "num_prompt_tokens": 70, "num_generation_tokens": 5}  # fmt: skip
+
+
 def test_vllms_steps_go_into_columns():
-    vllm = pytest.importorskip("vllm_loadgen.engines.vllm")
-    log = vllm.StepLog()
-    scheduler = type("S", (), {"num_running_reqs": 3, "num_waiting_reqs": 1, "kv_cache_usage": 0.5})
-    log.record(scheduler, type("I", (), {"num_preempted_reqs": 2}))
-    log.record(scheduler, None)
+    log = vllm_steps.StepLog()
+    details = SimpleNamespace(num_ctx_tokens=64, num_generation_tokens=3, elapsed_ms=12.5)
+    told = SimpleNamespace(**SCHEDULER, iteration_details=details)
+    log.record(told, SimpleNamespace(**ITERATION))
+    log.record(told, None)
     log.record(None, None)
     taken = log.take()
     assert taken["running"].tolist() == [3, 3]
     assert taken["preempted"].tolist() == [2, 0]
     assert taken["kv_cache_share"].tolist() == [0.5, 0.5]
+    assert taken["prefill_tokens"].tolist() == [64, 64]
+    assert taken["decode_tokens"].tolist() == [3, 3]
+    assert taken["first_tokens"].tolist() == [2, 0]
+    assert taken["duration_ms"].tolist() == [12.5, 12.5]
     assert len(log.take()["running"]) == 0
+
+
+def test_a_step_of_an_older_vllm_has_the_prompts_that_it_ended():
+    log = vllm_steps.StepLog()
+    log.record(SimpleNamespace(**SCHEDULER), SimpleNamespace(**ITERATION))
+    log.record(SimpleNamespace(**SCHEDULER), None)
+    taken = log.take()
+    assert taken["prefill_tokens"].tolist() == [70, 0]
+    assert taken["decode_tokens"].tolist() == [3, 0]
+    assert pd.isna(list(taken["duration_ms"])).all()
+
+
+def test_a_step_that_overlaps_the_next_has_no_duration():
+    log = vllm_steps.StepLog()
+    log.overlaps = True
+    details = SimpleNamespace(num_ctx_tokens=64, num_generation_tokens=3, elapsed_ms=12.5)
+    log.record(SimpleNamespace(**SCHEDULER, iteration_details=details), None)
+    assert pd.isna(log.take()["duration_ms"][0])
 
 
 def test_what_a_gpu_does_not_tell_is_left_out_alone(monkeypatch):

@@ -2,8 +2,10 @@ import math
 
 import pytest
 
-from vllm_loadgen import LiveRun, ParameterError
+from vllm_loadgen import LiveRun, ParameterError, RunParams
 from vllm_loadgen.report.text_extra import tuning_text
+from vllm_loadgen.report.tuned import tuned_text
+from vllm_loadgen.runs.combined import TUNED
 from vllm_loadgen.runs.tuning import tune
 
 pytestmark = pytest.mark.process
@@ -76,3 +78,37 @@ def test_a_number_and_its_text_are_two_values(params):
     assert list(table.index)[1:3] == ["ttft_ms=1, slots=2", "ttft_ms='1', slots=2"]
     assert "TypeError" in table["problem"].iloc[2]
     assert tuning_text(table).startswith("The two measurements")
+
+
+def test_what_helped_is_measured_together_and_kept_as_a_parameters_file(params, capsys):
+    slow = {"ttft_ms": 20.0, "slots": 8}
+    changes = {"concurrency": [4], "engine_options": [{"ttft_ms": 4.0, "slots": 8}]}
+    params = params.changed(
+        scenario="Offline", min_query_count=32, min_duration_ms=1, concurrency=1,
+        engine_options=slow, tune=changes,
+    )  # fmt: skip
+    with LiveRun.start(params) as run:
+        table = tune(run, lambda _: None)
+        capsys.readouterr()
+        again = tune(run, lambda _: None)
+        found = run.read()
+    assert capsys.readouterr().out.count("performance: finished before, reused") == 5
+    assert again.equals(table)
+    *_, title = table.index
+    assert title.startswith("combined: ")
+    # Four at once, each in a fifth of the time: more than either alone.
+    assert table["ratio"].idxmax() == title
+    kept = RunParams.recorded(run.folder / TUNED)
+    assert (kept.concurrency, kept.tune) == (4, {})
+    assert kept.engine_options == changes["engine_options"][0]
+    assert "make report PARAMS=outputs/r/tuned.yaml" in tuned_text(found, table)
+
+
+def test_a_tuning_in_which_nothing_helped_ends_without_another_test(params):
+    params = params.changed(scenario="Offline", min_query_count=16, tune={"max_num_seqs": [4]})
+    with LiveRun.start(params) as run:
+        table = tune(run, lambda _: None)
+        found = run.read()
+    table.loc["max_num_seqs=4", "tokens_per_s"] = 0.0  # the echo engine is as fast with it
+    assert list(table.index) == ["baseline", "max_num_seqs=4", "baseline again"]
+    assert "Nothing that was tried helped beyond noise" in tuned_text(found, table)

@@ -9,6 +9,7 @@ is sent to.
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,6 +25,8 @@ LOADED_BYTES = {
 }  # fmt: skip
 # Bandwidth is measured by a copy; reading alone can be this much faster before it is a wonder.
 TOLERANCE = 1.15
+# One figure, or an array of them.
+Numbers = TypeVar("Numbers", float, np.ndarray)
 MOST_STEPS = 1000  # of the iteration for the critical batch; a dense model takes two
 
 
@@ -90,23 +93,31 @@ def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
     return bytes_per_step / bandwidth_gb_s / 1e6
 
 
-def decode_flops(model: Model, context_tokens: float) -> float:
-    """Operations of one token: two a weight that it needs (the embedding is looked up), attention.
+def flops(model: Model, tokens: Numbers, sampled: Numbers, attended: Numbers) -> Numbers:
+    """Operations: two a weight and token; the head for those that give the next token; attention.
 
     Attention: scores and their sum over the context, 2 operations each, in every head and layer.
+
+    Args:
+        tokens: computed. sampled: of them, those that are followed by a new one.
+        attended: the tokens that each of them looks back on, summed.
     """
-    weights = _active_layer_parameters(model) + model.embedding_parameters
-    return 2 * weights + 4 * _attention_width(model) * context_tokens
+    weights = _active_layer_parameters(model) * tokens + model.embedding_parameters * sampled
+    made: Numbers = 2 * weights + 4 * _attention_width(model) * attended
+    return made
+
+
+def decode_flops(model: Model, context_tokens: float) -> float:
+    """Operations of one token after so many."""
+    return flops(model, 1.0, 1.0, context_tokens)
 
 
 def prefill_flops(model: Model, tokens: float) -> float:
-    """Operations of a prompt: two a weight and token, the head for its last token alone.
+    """Operations of a prompt, whose last token alone is followed by a new one.
 
     Attention is causal: a token sees half of the prompt on average.
     """
-    attention = 4 * _attention_width(model) * tokens**2 / 2
-    weights = _active_layer_parameters(model)
-    return 2 * weights * tokens + attention + 2 * model.embedding_parameters
+    return flops(model, tokens, 1.0, tokens**2 / 2)
 
 
 def _attention_width(model: Model) -> int:
@@ -177,8 +188,12 @@ class Roofline:
 
     def reading_ms(self, batch: np.ndarray) -> np.ndarray:
         """Least time to read a step's bytes, for each number of queries."""
-        idle_ms: np.ndarray = self.experts_ms * (1 - self.expert_share) ** batch
-        return self.weights_ms - idle_ms + self.kv_ms * batch
+        return self.weights_read_ms(batch) + self.kv_ms * batch
+
+    def weights_read_ms(self, tokens: np.ndarray) -> np.ndarray:
+        """Least time to read the weights that a step of so many tokens needs."""
+        idle_ms: np.ndarray = self.experts_ms * (1 - self.expert_share) ** tokens
+        return self.weights_ms - idle_ms
 
 
 def roofline(

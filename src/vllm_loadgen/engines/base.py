@@ -51,8 +51,11 @@ class Engine(ABC):
     def steps(self) -> dict[str, Sequence[float]]:
         """What the engine noted at each step since the last call, by column; empty if nothing.
 
-        Columns: monotonic_ns, running and waiting (queries), kv_cache_share (0 to 1),
-        preempted (queries that lost their place in the KV cache at this step).
+        Columns: monotonic_ns (at its end), running and waiting (queries), kv_cache_share (0 to 1),
+        preempted (queries that lost their place in the KV cache at this step); where the engine
+        tells them prefill_tokens (of prompts, computed in it), decode_tokens (queries that were
+        decoded, one token each unless it speculates), first_tokens (queries whose first token it
+        made), duration_ms (NaN where it does not tell).
         """
         return {}
 

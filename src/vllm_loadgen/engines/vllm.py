@@ -4,12 +4,11 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-import time
-from array import array
 from collections.abc import Sequence
 from typing import Any
 
 from vllm_loadgen.engines.base import Engine, Sink
+from vllm_loadgen.engines.vllm_steps import StepLog, detailed
 from vllm_loadgen.errors import EngineError, ParameterError
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.scores import TokenScores
@@ -131,6 +130,7 @@ class VllmEngine(Engine):
         from vllm.v1.engine.async_llm import AsyncLLM
 
         args = engine_args(self._params, self._model_path)
+        args |= detailed() | self._params.engine_options
         # By its use vLLM chooses the batch limits that are left open: large for throughput, smaller
         # for serving. Unasked, AsyncLLM takes those of neither (128 queries on any GPU).
         offline = self._params.scenario == "Offline"
@@ -151,6 +151,10 @@ class VllmEngine(Engine):
     def _facts(self, version: str, args: dict[str, Any]) -> EngineFacts:
         """What vLLM made of the options that it may choose itself."""
         config = self._llm.vllm_config
+        self._steps.overlaps = bool(
+            config.scheduler_config.async_scheduling
+            or config.parallel_config.pipeline_parallel_size > 1
+        )
         return EngineFacts(
             engine="vllm",
             version=version,
@@ -242,47 +246,6 @@ class VllmEngine(Engine):
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await handler
         self._llm.shutdown()
-
-
-class StepLog:
-    """vLLM's statistics of each step, kept in columns (vLLM's ``StatLoggerBase`` by its shape)."""
-
-    def __init__(self) -> None:
-        self.take()
-
-    def take(self) -> dict[str, Sequence[float]]:
-        """The columns so far (see ``Engine.steps``); the next steps go into new ones."""
-        taken = getattr(self, "_columns", {})
-        names = ("running", "waiting", "preempted")
-        self._columns: dict[str, array[Any]] = {
-            "monotonic_ns": array("q"),
-            **{name: array("q") for name in names},
-            "kv_cache_share": array("d"),
-        }
-        return taken
-
-    def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
-        """Called by vLLM after each step."""
-        if scheduler_stats is None:
-            return
-        columns = self._columns
-        columns["monotonic_ns"].append(time.monotonic_ns())
-        columns["running"].append(scheduler_stats.num_running_reqs)
-        columns["waiting"].append(scheduler_stats.num_waiting_reqs)
-        columns["kv_cache_share"].append(scheduler_stats.kv_cache_usage)
-        columns["preempted"].append(iteration_stats.num_preempted_reqs if iteration_stats else 0)
-
-    def log_engine_initialized(self) -> None:
-        """Called by vLLM once; nothing to note."""
-
-    def log(self) -> None:
-        """Called by vLLM now and then; nothing to print."""
-
-    def record_sleep_state(self, *_: Any) -> None:
-        """Called by vLLM when the engine sleeps; ours never does."""
-
-    def record_admission_rejection(self, *_: Any) -> None:
-        """Called by vLLM when it refuses a query, which fails by itself."""
 
 
 def _started_ns(output: Any) -> int | None:

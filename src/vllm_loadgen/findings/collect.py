@@ -4,6 +4,7 @@ from vllm_loadgen.findings.answers import answers
 from vllm_loadgen.findings.finding import Finding, by_severity
 from vllm_loadgen.findings.queries import query_findings
 from vllm_loadgen.findings.steadiness import steadiness_findings
+from vllm_loadgen.findings.steps import step_findings
 from vllm_loadgen.findings.system import NEIGHBOUR, client_finding, system_findings
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
@@ -26,4 +27,5 @@ def _of_performance(run: Run, test: Test) -> list[Finding]:
         if client := client_finding(test.telemetry):
             of_system.append(client)
     of_pace = steadiness_findings(test, run.engine)
-    return [*query_findings(test, run.impossible), *of_system, *of_pace]
+    of_steps = step_findings(test, run.engine)
+    return [*query_findings(test, run.impossible), *of_system, *of_pace, *of_steps]

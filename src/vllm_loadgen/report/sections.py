@@ -11,6 +11,7 @@ from vllm_loadgen.findings import finding
 from vllm_loadgen.findings.collect import findings_of
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.report import (
+    anatomy,
     charts_machine,
     charts_queries,
     charts_runs,
@@ -22,9 +23,11 @@ from vllm_loadgen.report import (
     plots_queries,
     plots_sweep,
     quality,
+    sweep_limits,
     tables,
     text,
     text_extra,
+    tuned,
     whatif,
 )
 from vllm_loadgen.report.display import Section
@@ -38,7 +41,8 @@ from vllm_loadgen.runs import compare
 from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.peak import peak_table
 from vllm_loadgen.runs.predictions import predictions
-from vllm_loadgen.runs.quality import compared, tuned
+from vllm_loadgen.runs.quality import compared
+from vllm_loadgen.runs.quality import tuned as tuned_answers
 from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.served import served_table
 from vllm_loadgen.runs.sweep import sweep_table
@@ -180,7 +184,12 @@ class Report:
         drawn = with_chart(
             plots_machine.roofline(found, tpot_ms), charts_machine.roofline(found, tpot_ms)
         )
-        return Section(said, drawn, plots_machine.roofline_caption(found, tpot_ms))
+        return Section(
+            said,
+            drawn,
+            plots_machine.roofline_caption(found, tpot_ms),
+            *anatomy.parts(self.run.anatomy),
+        )
 
     def published(self) -> Section:
         """The run compared with published results."""
@@ -207,7 +216,8 @@ class Report:
             text_extra.predictions_text(predictions(self.run)),
             tuning,
             text_extra.tuning_text(tuning),
-            *quality.beside_parts(tuned(self.run)),
+            tuned.tuned_text(self.run, tuning),
+            *quality.beside_parts(tuned_answers(self.run)),
         )
 
     def _sweep(self, sweep: pd.DataFrame) -> list[object]:
@@ -218,7 +228,9 @@ class Report:
             plots_sweep.sweep_curves(sweep, limits_ms), charts_runs.sweep(sweep, limits_ms)
         )
         read = text_extra.sweep_text(self.run, sweep)
-        return [read, curves, plots_sweep.sweep_caption(sweep, limits_ms), *_by_kind(sweep)]
+        caption = plots_sweep.sweep_caption(sweep, limits_ms)
+        against_limits = sweep_limits.limits_parts(self.run, sweep)
+        return [read, curves, caption, *_by_kind(sweep), *against_limits]
 
     def comparison(self) -> Section:
         """Other runs beside this one; this run's figures travel in the notebook."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from vllm_loadgen.analysis import roofline
+from vllm_loadgen.analysis.anatomy import Anatomy, NoAnatomy, anatomy
 from vllm_loadgen.analysis.repeats import median_place
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.inputs import Dataset, EngineFacts, Environment, MachineLimits, Model
@@ -215,20 +216,41 @@ class Run:
         return math.prod(n for n in (self.params.tensor_parallel_size, *copies)
                          if isinstance(n, int))  # fmt: skip
 
-    @cached_property
-    def roofline(self) -> roofline.Roofline | None:
-        """How near the performance test came to the machine's limits; None if not measured."""
-        if self.performance is None or not self.params.here:
+    def roofline_of(self, test: Test) -> roofline.Roofline | None:
+        """How near a test of the run came to the machine's limits; None if not measured."""
+        if not self.params.here:
             return None
         return roofline.roofline(
             self.model,
             self.machine,
-            self.performance.metrics,
-            self.performance.load.mean_served,
-            float(self.performance.latencies["input_tokens"].mean()),
+            test.metrics,
+            test.load.mean_served,
+            float(test.latencies["input_tokens"].mean()),
             self.params.kv_cache_dtype,
             self.params.quantization,
             self.params.tensor_parallel_size,
+        )
+
+    @cached_property
+    def roofline(self) -> roofline.Roofline | None:
+        """How near the performance test came to the machine's limits; None if not measured."""
+        return None if self.performance is None else self.roofline_of(self.performance)
+
+    @cached_property
+    def anatomy(self) -> Anatomy | NoAnatomy:
+        """Where the performance test's time went, step by step, against the machine's limits."""
+        if self.performance is None or self.roofline is None:
+            return NoAnatomy("there are no measured limits to set its steps against")
+        found = self.performance.placed
+        if isinstance(found, NoAnatomy):
+            return found
+        return anatomy(
+            found,
+            self.performance.latencies,
+            self.performance.metrics.duration_s,
+            self.model,
+            self.roofline,
+            self.params.kv_cache_dtype,
         )
 
     @cached_property

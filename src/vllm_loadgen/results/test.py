@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vllm_loadgen.analysis import early_stopping, intervals
+from vllm_loadgen.analysis.anatomy import NoAnatomy, Placed, placed
 from vllm_loadgen.analysis.cost import Energy, Price, energy_of, price_of
 from vllm_loadgen.analysis.load import Load, load_of, load_over_time
 from vllm_loadgen.analysis.metrics import kept_share, latencies, metrics, metrics_table
@@ -119,6 +120,11 @@ class Test:
     def steady(self) -> Steady | NotSteady:
         """The test between its ramp and its drain (see ``analysis.steady``)."""
         return steady_state(self.steps, self.latencies, self.result.scenario)
+
+    @cached_property
+    def placed(self) -> Placed | NoAnatomy:
+        """Which of the engine's steps made which query's tokens (see ``analysis.anatomy``)."""
+        return placed(self.steps, self.latencies)
 
     @cached_property
     def token_rates(self) -> tuple[np.ndarray, np.ndarray]:

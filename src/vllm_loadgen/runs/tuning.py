@@ -1,4 +1,4 @@
-"""One setting at a time, each value with an engine of its own.
+"""One setting at a time, each value with an engine of its own, then all that helped together.
 
 With ``repeats`` each value several times, in mixed order and each time with a new engine. A tuning
 resumes: what was finished under the same ``run_name`` is not made again.
@@ -16,6 +16,7 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.scores import Variant
 from vllm_loadgen.results.run import Run, repeat_name
 from vllm_loadgen.rules.conformance import engine_departures
+from vllm_loadgen.runs.combined import combination, keep_best, outcome
 from vllm_loadgen.runs.costs import COSTS, costs
 from vllm_loadgen.runs.far_side import Step
 from vllm_loadgen.runs.live import LiveRun
@@ -28,7 +29,8 @@ VARIANT = "variant.json"
 def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     """Vary each parameter of ``tune`` alone, each value with an engine of its own.
 
-    The run's own parameters are measured first and, to show drift, last again.
+    The run's own parameters are measured first and, to show drift, last again. What helped beyond
+    noise (``combined.helped``) is then measured together, and the best is kept as ``tuned.yaml``.
 
     Returns:
         see ``tune_table``.
@@ -37,12 +39,22 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     for name, values in run.params.tune.items():
         asked += [Variant(title=_title(name, value), changes={name: value}) for value in values]
     asked.append(Variant(title="baseline again"))
+    _measure_all(run, asked, say)
+    if whole := combination(run.read(), tune_table(run.read())):
+        _measure_all(run, [whole], say)
+    found = run.read()
+    table = tune_table(found)
+    keep_best(run, outcome(found, table))
+    return table
+
+
+def _measure_all(run: LiveRun, asked: list[Variant], say: Callable[[str], object]) -> None:
+    """Each variant as often as ``repeats`` says; one that failed is not tried again here."""
     order = list(mixed_order(asked, run.params.repeats))
     if run.params.side_by_side:
         _by_workers(run, order, say)
     else:
         _one_by_one(run, order, say)
-    return tune_table(run.read())
 
 
 def _one_by_one(
@@ -56,8 +68,8 @@ def _one_by_one(
             continue
         if problem := _measure(run, variant, number):
             failed.add(variant.title)
-        outcome = problem or f"{time.monotonic() - begin:.0f} s"
-        say(f"{place} of {len(order)}: {variant.title}: {outcome}")
+        ended = problem or f"{time.monotonic() - begin:.0f} s"
+        say(f"{place} of {len(order)}: {variant.title}: {ended}")
 
 
 def _by_workers(

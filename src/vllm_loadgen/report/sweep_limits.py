@@ -1,0 +1,80 @@
+"""The report's part on a sweep against the machine's limits: each point at its batch, the knee."""
+
+import math
+
+import pandas as pd
+
+from vllm_loadgen.analysis.knee import Knee, knee
+from vllm_loadgen.report.style import BLUE, ORANGE, Figure, figure, legend_above
+from vllm_loadgen.results.run import Run, median_run
+
+UNITS = {"rate": "queries/s", "concurrency": "queries at once"}
+
+
+def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
+    """Figure, sentence and table; the sentence on the knee alone where no limit was measured."""
+    table = limits_table(run, sweep)
+    said = " ".join(_knee_text(kind, rows) for kind, rows in sweep.groupby("kind"))
+    if table.empty:
+        return [said]
+    return [limits_figure(table), f"{_near_text(table)} {said}", table]
+
+
+def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Each test of a sweep at its batch: what decode reaches of the limit there.
+
+    Returns:
+        index test; batch (served at once, mean), decode_tokens_per_s (the batch at the mean TPOT),
+        limit_tokens_per_s (of the nearer of bandwidth and matrix rate), share of it, 0 to 1, and
+        bound ("reading" or "computing"); of several runs the median. Tests without a TPOT are left
+        out; empty where no limit was measured.
+    """
+    rows = {}
+    for name in sweep.index:
+        test = median_run(list(run.repeats(f"sweep/{name}").values()))
+        found, tpot_ms = run.roofline_of(test), test.metrics.tpot_ms.mean
+        if found is None or math.isnan(tpot_ms):
+            continue
+        least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
+        reading = found.decode_limit_ms >= found.decode_computing_ms
+        rows[name] = {
+            "batch": found.batch,
+            "decode_tokens_per_s": found.batch / tpot_ms * 1e3,
+            "limit_tokens_per_s": found.batch / least_ms * 1e3,
+            "share": least_ms / tpot_ms,
+            "bound": "reading" if reading else "computing",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
+
+
+def limits_figure(table: pd.DataFrame) -> Figure:
+    """Decode tokens/s of each test beside the limit at its batch."""
+    fig, axes = figure(height=3.6)
+    axis, points = axes[0, 0], table.sort_values("batch")
+    axis.plot(points["batch"], points["limit_tokens_per_s"], "--", color=ORANGE, label="limit")
+    axis.plot(points["batch"], points["decode_tokens_per_s"], "o-", color=BLUE, label="decode")
+    for name, row in points.iterrows():
+        at = row["batch"], row["decode_tokens_per_s"]
+        axis.annotate(str(name), at, (4, 5), textcoords="offset points", fontsize=8)
+    axis.set(xscale="log", yscale="log", xlabel="queries served at once", ylabel="tokens/s")
+    axis.set_title("The sweep against the machine's limit", fontsize=10)
+    legend_above(axis)
+    return fig
+
+
+def _near_text(table: pd.DataFrame) -> str:
+    low, high = table["share"].min(), table["share"].max()
+    return (
+        f"At their batches the tests reach {low:.0%} to {high:.0%} of what the machine's limits "
+        f"allow in decode, the most with {table['share'].idxmax()}."
+    )
+
+
+def _knee_text(kind: object, rows: pd.DataFrame) -> str:
+    unit, found = UNITS[str(kind)], knee(rows)
+    if not isinstance(found, Knee):
+        return f"By {unit} no knee is named: {found.reason}."
+    text = f"The knee lies near {found.offered:g} {unit} (Kneedle's rule)"
+    if found.enough is None:
+        return f"{text}; tokens/s still grew to the end of the sweep."
+    return f"{text}; from {found.enough:g} {unit} on more load bought less than 5 % more tokens/s."
