@@ -68,7 +68,9 @@ def test_the_steps_tell_every_token_and_a_cap_lets_the_first_go_first():
     params = params.changed(dtype=models.resolve_dtype(params.dtype, path))
     waited = {}
     for budget in (2048, 256):
-        found, facts = asyncio.run(answered(params.changed(max_num_batched_tokens=budget), path))
+        found, facts = asyncio.run(
+            answered(params.changed(max_num_batched_tokens=budget), str(path))
+        )
         steps = found.steps
         assert facts.max_num_batched_tokens == budget
         assert steps["prefill_tokens"].sum() == sum(LENGTHS)
