@@ -176,7 +176,7 @@ def test_the_list_of_licences_has_every_package_of_the_lock(licences, device):
 
 def test_every_import_is_a_declared_dependency():
     declared = specifiers(
-        [*PROJECT["dependencies"], *(line for extra in (*DEVICES, "ray") for line in EXTRAS[extra])]
+        [*PROJECT["dependencies"], *(line for device in DEVICES for line in EXTRAS[device])]
     )
     owners = packages_distributions()
     # pydantic pins its own core exactly.
