@@ -100,13 +100,13 @@ def _kv_cache_tokens(cache: Any) -> int | None:
 
 
 def set_environment(params: RunParams) -> None:
-    """What vLLM takes from the environment alone; what the user has set there wins."""
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(params.cpu_kv_cache_gib))
+    """What vLLM takes from the environment alone; the parameters win, since they are recorded."""
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(params.cpu_kv_cache_gib)
     reserved = params.cpu_reserved_cores
     if reserved is None and len(os.sched_getaffinity(0)) < FEW_CORES:
         reserved = 0
     if reserved is not None:
-        os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", str(reserved))
+        os.environ["VLLM_CPU_NUM_OF_RESERVED_CPU"] = str(reserved)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 
 
