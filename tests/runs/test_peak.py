@@ -81,7 +81,8 @@ def test_the_peak_is_confirmed_by_the_performance_test(params):
     assert "queries/s: the full test of " in lines[-2]
     assert lines[-1].endswith("VALID in the full test")
     said = text_extra.peak_text(run.read())
-    assert said.startswith(f"The highest rate that is VALID is {test.params.rate:.4g} queries/s, conf")
+    rate = f"{test.params.rate:.4g} queries/s"
+    assert said.startswith(f"The highest rate that is VALID is {rate}, confirmed")
     # What follows at "auto" runs at the rate that was found.
     with run:
         assert run.perform("compliance").params.target_qps == test.params.target_qps
