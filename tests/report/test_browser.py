@@ -278,7 +278,7 @@ def test_a_query_answers_a_hover_with_its_stamps(page):
 
 def test_the_sliders_count_what_python_counts(page):
     test = Run.open(ROOT / "outputs" / "example").performance
-    page.get_by_text("What if the limits").scroll_into_view_if_needed()
+    page.get_by_role("heading", name="What if the limits").scroll_into_view_if_needed()
     sliders = page.locator(".vega-bind input")
     sliders.first.wait_for(timeout=60_000)
     for ttft_ms, tpot_ms in ((2000, 100), (500, 100), (500, 40), (300, 150)):
@@ -296,8 +296,9 @@ def test_the_sliders_count_what_python_counts(page):
 
 
 def test_a_table_is_sorted_filtered_and_saved(page):
+    # What is folded has no role yet.
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
     table = page.locator("main table", has=page.get_by_role("button", name="accelerator")).first
-    table.evaluate("node => { const fold = node.closest('details'); if (fold) fold.open = true; }")
     offline = table.get_by_role("button", name="offline")
     place = table.locator("thead th").all_inner_texts().index("offline")
 
