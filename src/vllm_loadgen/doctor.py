@@ -13,8 +13,10 @@ import psutil
 import pynvml
 
 from vllm_loadgen.analysis.roofline import kv_bytes_per_token
+from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import Environment, Model
 from vllm_loadgen.inputs import models
+from vllm_loadgen.inputs.devices import check_devices
 from vllm_loadgen.inputs.environment import computes_in, environment, gpu_handles
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import find_file, project_root
@@ -56,7 +58,7 @@ def examine(params: RunParams) -> list[Finding]:
     Raises:
         ParameterError: if a parameter cannot be used.
     """
-    here = environment(params.tensor_parallel_size)
+    here = environment(params.devices)
     model, described = _model(params)
     findings = [*_software(params, here), *described, *_devices(params, here)]
     if model is not None:
@@ -123,19 +125,15 @@ def _on_hub(name: str, revision: str | None) -> Finding:
 
 
 def _devices(params: RunParams, here: Environment) -> Iterator[Finding]:
-    asked = params.tensor_parallel_size
-    if not here.gpus:
+    if here.gpus:
+        names = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in here.gpus)
+        yield Finding("device", "ok", f"{names}, driver {here.gpu_driver}")
+    else:
         yield Finding("device", "ok", f"{here.cpu.model}, {here.cpu.cores} cores")
-        if asked > 1 and "vllm" in here.packages:
-            cure = "Give tensor_parallel_size 1"
-            yield Finding("device", "no", f"tensor_parallel_size = {asked}, and no GPU", cure)
-        return
-    names = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in here.gpus)
-    yield Finding("device", "ok", f"{names}, driver {here.gpu_driver}")
-    if len(here.gpus) < asked:
-        found = f"tensor_parallel_size = {asked}, and {len(here.gpus)} can be used"
-        cure = "Lower it, or look at CUDA_VISIBLE_DEVICES"
-        yield Finding("device", "no", found, cure)
+    try:
+        check_devices(params, here)
+    except ParameterError as error:
+        yield Finding("device", "no", str(error).rstrip("."))
 
 
 def _type(params: RunParams, model: Model, here: Environment) -> Finding:
@@ -162,14 +160,15 @@ def _memory(params: RunParams, model: Model, here: Environment) -> Finding:
     token_bytes = kv_bytes_per_token(model, params.kv_cache_dtype)
     longest_gib = token_bytes * params.max_model_len / GIB
     if here.gpus:
-        shared = params.tensor_parallel_size
+        shared = params.tensor_parallel_size * params.pipeline_parallel_size
         weights_gib = model.weight_bytes / GIB / shared
         room_gib = here.gpus[0].memory_gib * params.gpu_memory_utilization - weights_gib
-        fits = int(room_gib / (longest_gib / shared)) if room_gib > 0 else 0
+        each = int(room_gib / (longest_gib / shared)) if room_gib > 0 else 0
+        fits = each * params.data_parallel_size
         cure = "Take a smaller type or model, more GPUs, or a higher gpu_memory_utilization"
     else:
-        weights_gib = model.weight_bytes / GIB
-        room_gib = float(params.cpu_kv_cache_gib)
+        weights_gib = model.weight_bytes * params.data_parallel_size / GIB
+        room_gib = float(params.cpu_kv_cache_gib * params.devices)
         free_gib = psutil.virtual_memory().available / GIB
         fits = int(room_gib / longest_gib)
         if weights_gib + room_gib + BESIDE_GIB > free_gib:

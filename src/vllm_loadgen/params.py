@@ -19,17 +19,23 @@ from vllm_loadgen.redact import holds_secret
 # What ``tune`` may vary: the data and the prompts stay.
 TUNABLE = (
     "target_qps", "concurrency", "longest_first", "dtype", "max_model_len",
-    "tensor_parallel_size", "gpu_memory_utilization", "cpu_kv_cache_gib",
-    "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
+    "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "executor",
+    "gpu_memory_utilization", "cpu_kv_cache_gib", "cpu_reserved_cores",
+    "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
     "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
 )  # fmt: skip
 # What ``tune`` may vary of a server that somebody else has started.
 TUNABLE_SERVED = ("target_qps", "concurrency", "longest_first")
 # What such a server was started with, and no client can ask for.
 OF_THE_SERVER = (
-    "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
+    "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "executor",
+    "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
     "quantization", "load_format", "enable_prefix_caching", "engine_options",
 )  # fmt: skip
+# Options of vLLM's that a parameter gives under another name.
+GIVEN_BY = {"distributed_executor_backend": "executor", "data_parallel_backend": "executor"}
+# What older runs have among their engine options.
+MOVED = ("pipeline_parallel_size", "data_parallel_size", "executor")
 # What a run has in place of a host's name, once it was cleaned to be given away (``share.clean``).
 CLEANED = "[host]"
 # LoadGen plans a test's queries before it starts, 72 bytes each here, and no system needs more.
@@ -175,7 +181,18 @@ class RunParams(BaseModel):
         "has no hardware for it",
     )
     max_model_len: int = Field(2048, gt=0, description="longest prompt plus answer, tokens")
-    tensor_parallel_size: int = Field(1, gt=0, description="GPUs that share a model")
+    tensor_parallel_size: int = Field(1, gt=0, description="GPUs that share each layer")
+    pipeline_parallel_size: int = Field(
+        1, gt=0, description="groups of such GPUs in a row, each with a part of the layers"
+    )
+    data_parallel_size: int = Field(
+        1, gt=0, description="replicas of all that, each on GPUs of its own, that share the queries"
+    )
+    executor: Literal["mp", "ray", "uni"] | None = Field(
+        None,
+        description="where an engine's parts run: mp (processes here), ray (over several "
+        "machines), uni (one process); None: vLLM's choice",
+    )
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory")
     cpu_kv_cache_gib: int = Field(2, gt=0, description="KV cache on a CPU, GiB")
     cpu_reserved_cores: int | None = Field(
@@ -318,8 +335,8 @@ class RunParams(BaseModel):
         """No parameter is given twice."""
         for name, value in self.engine_options.items():
             given = f"engine_options.{name}"
-            if name in RunParams.model_fields:
-                raise ParameterError(given, value, "is a parameter of its own", f"give {name}")
+            if (own := GIVEN_BY.get(name, name)) in RunParams.model_fields:
+                raise ParameterError(given, value, "is a parameter of its own", f"give {own}")
             if name == "hf_token":
                 problem = "would be recorded with the run"
                 cure = "set HF_TOKEN in the environment"
@@ -378,6 +395,11 @@ class RunParams(BaseModel):
     def side_by_side(self) -> bool:
         """Whether independent tests are made by workers, at once."""
         return self.workers not in (None, 1)
+
+    @property
+    def devices(self) -> int:
+        """GPUs that the engine takes, on all machines."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
     def here(self) -> bool:
@@ -441,7 +463,7 @@ class RunParams(BaseModel):
         values = read_yaml(path)
         if next(reversed(cls.model_fields)) not in values:
             raise BenchmarkError(f"{path} was cut short. Run again.")
-        return cls.from_dict(values)
+        return cls.from_dict(_with_own_names(values))
 
     def to_yaml(self) -> str:
         """All parameters as YAML text that ``from_yaml`` reads back."""
@@ -464,6 +486,18 @@ def plain_yaml(text: str) -> Any:
     except Exception as error:  # of many types: "!!bool x" is a KeyError, "!!int ''" an IndexError
         raise ValueError(str(error) or type(error).__name__) from None
     return values
+
+
+def _with_own_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Parameters that were engine options when they were written down."""
+    options = values.get("engine_options")
+    if not isinstance(options, dict):
+        return values
+    left, moved = dict(options), {}
+    for name in options:
+        if (own := GIVEN_BY.get(name, name)) in MOVED:
+            moved[own] = left.pop(name)
+    return values | moved | {"engine_options": left}
 
 
 def is_loopback(url: str) -> bool:

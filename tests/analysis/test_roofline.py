@@ -97,7 +97,7 @@ def test_two_devices_halve_the_limit():
         tpot_ms={"mean": 20.0}, prefill_ms={"mean": math.nan}, output_tokens={"mean": 100.0}
     )
     one = roofline.roofline(LLAMA, A30, metrics, 4.0, 500)
-    two = roofline.roofline(LLAMA, A30, metrics, 4.0, 500, devices=2)
+    two = roofline.roofline(LLAMA, A30, metrics, 4.0, 500, shared=2)
     assert two.decode_limit_ms == pytest.approx(one.decode_limit_ms / 2)
     assert math.isnan(one.prefill_share)
 

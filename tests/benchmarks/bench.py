@@ -261,7 +261,7 @@ def main() -> None:
     params = params.changed(dtype=resolve_dtype(params.dtype, resolve(params.model)))
     found: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "environment": environment(params.tensor_parallel_size),
+        "environment": environment(params.devices),
         "params": recorded(params).model_dump(),
     }
     if options.only != "harness":

@@ -12,8 +12,8 @@ GPUS = {"gpus": [{"name": "H100", "memory_gib": 80.0}] * 8}
     ("params", "facts", "devices"),
     [
         ({"tensor_parallel_size": 2}, GPUS, 2),
-        ({"engine_options": {"data_parallel_size": 4}, "tensor_parallel_size": 2}, GPUS, 8),
-        ({"engine_options": {"pipeline_parallel_size": 2}}, GPUS, 2),
+        ({"data_parallel_size": 4, "tensor_parallel_size": 2}, GPUS, 8),
+        ({"pipeline_parallel_size": 2}, GPUS, 2),
         ({"tensor_parallel_size": 2}, {}, 1),
     ],
 )

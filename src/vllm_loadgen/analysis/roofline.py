@@ -158,7 +158,7 @@ class Roofline:
     """A run's shares of its machine's measured limits.
 
     Attributes:
-        bandwidth_gb_s, rate_tflop_s: measured, of all devices.
+        bandwidth_gb_s, rate_tflop_s: measured, of all devices that share a layer.
         decode_limit_ms: least time to read a step's bytes at the run's batch and context.
         decode_share: of it in the mean TPOT, 0 to 1.
         decode_computing_ms: least time of the step's arithmetic.
@@ -167,7 +167,8 @@ class Roofline:
         weights_ms, kv_ms: to read all weights, and the keys and values of one query.
         experts_ms, expert_share: of ``weights_ms`` the routed experts, and the share of them that
             one token reads, 0 to 1.
-        batch: queries served at once. context_tokens, input_tokens: of a query, on average.
+        batch: queries served at once in a step. context_tokens, input_tokens: of a query, on
+            average. steps_at_once: each with such a batch, of replicas and parts of a pipeline.
     """
 
     bandwidth_gb_s: float
@@ -185,6 +186,7 @@ class Roofline:
     input_tokens: float
     experts_ms: float = 0.0
     expert_share: float = 1.0
+    steps_at_once: int = 1
 
     def reading_ms(self, batch: np.ndarray) -> np.ndarray:
         """Least time to read a step's bytes, for each number of queries."""
@@ -204,24 +206,29 @@ def roofline(
     mean_input_tokens: float,
     kv_cache_dtype: str = "auto",
     quantization: str | None = None,
-    devices: int = 1,
+    shared: float = 1,
+    steps_at_once: int = 1,
 ) -> Roofline | None:
     """How near a run came to its machine's limits; None where a limit was not measured.
 
+    The parts of a pipeline compute a token one after the other, so they make no step faster, and
+    each has a batch of its own, as each replica has.
+
     Args:
-        mean_batch: queries served at once, on average.
+        mean_batch: queries served at once by all replicas, on average.
         mean_input_tokens: prompt tokens of a query, on average.
-        quantization: of the weights as they are loaded. devices: GPUs that share the model.
+        quantization: of the weights as they are loaded. shared: devices that share each layer.
+        steps_at_once: replicas times parts of a pipeline.
     """
-    bandwidth = devices * machine.memory_bandwidth_gb_s if machine else 0.0
-    rate = devices * _matrix_rate(model, machine, quantization)
+    bandwidth = shared * machine.memory_bandwidth_gb_s if machine else 0.0
+    rate = shared * _matrix_rate(model, machine, quantization)
     if not bandwidth or not rate:
         return None
     layers, experts, head = _weight_bytes(model, quantization)
     answered = metrics.output_tokens.mean
     context = float(mean_input_tokens) + (0 if math.isnan(answered) else answered / 2)
     kv = kv_bytes_per_token(model, kv_cache_dtype) * context
-    batch = max(1.0, float(mean_batch))
+    batch = max(1.0, float(mean_batch) / steps_at_once)
     step_bytes = read_weight_bytes(model, quantization, batch) + kv * batch
     step_ms = decode_limit_ms(step_bytes, bandwidth)
     prefill_ms = prefill_flops(model, mean_input_tokens) / rate / 1e9
@@ -241,6 +248,7 @@ def roofline(
         input_tokens=float(mean_input_tokens),
         experts_ms=decode_limit_ms(experts, bandwidth),
         expert_share=_share_read(model, 1.0),
+        steps_at_once=steps_at_once,
     )
 
 
@@ -273,6 +281,7 @@ def impossible(
     machine: MachineLimits | None,
     metrics: Metrics,
     quantization: str | None = None,
+    shared: int = 1,
     devices: int = 1,
 ) -> list[str]:
     """Figures above what the machine's measured limits allow, each as a sentence; mostly empty.
@@ -281,9 +290,12 @@ def impossible(
     it needs itself, and a second of work at least its operations. Such a figure is a fault of the
     clock, the token counts, the measured limits or the configuration (speculative decoding breaks
     the first).
+
+    Args:
+        shared: devices that share each layer. devices: all that compute.
     """
     flags = []
-    bandwidth = devices * machine.memory_bandwidth_gb_s if machine else 0.0
+    bandwidth = shared * machine.memory_bandwidth_gb_s if machine else 0.0
     tpot_ms = metrics.tpot_ms.mean
     if bandwidth:
         least_ms = decode_limit_ms(read_weight_bytes(model, quantization), bandwidth)

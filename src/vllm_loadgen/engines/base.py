@@ -55,7 +55,8 @@ class Engine(ABC):
         preempted (queries that lost their place in the KV cache at this step); where the engine
         tells them prefill_tokens (of prompts, computed in it), decode_tokens (queries that were
         decoded, one token each unless it speculates), first_tokens (queries whose first token it
-        made), duration_ms (NaN where it does not tell).
+        made), duration_ms (NaN where it does not tell), replica (the number of the engine whose
+        step it was, where several share the queries: running and waiting are that one's).
         """
         return {}
 

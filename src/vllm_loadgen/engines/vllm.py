@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vllm_loadgen.engines.base import Engine, Sink
+from vllm_loadgen.engines.cores import cores_of_parts
 from vllm_loadgen.engines.vllm_steps import StepLog, detailed
 from vllm_loadgen.errors import EngineError, ParameterError
 from vllm_loadgen.facts.inputs import EngineFacts
@@ -45,6 +46,10 @@ def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
         "dtype": params.dtype,
         "max_model_len": params.max_model_len,
         "tensor_parallel_size": params.tensor_parallel_size,
+        "pipeline_parallel_size": params.pipeline_parallel_size,
+        "data_parallel_size": params.data_parallel_size,
+        "distributed_executor_backend": params.executor,
+        "data_parallel_backend": "ray" if params.executor == "ray" else None,
         "gpu_memory_utilization": params.gpu_memory_utilization,
         "max_num_seqs": params.max_num_seqs,
         "max_num_batched_tokens": params.max_num_batched_tokens,
@@ -108,6 +113,8 @@ def set_environment(params: RunParams) -> None:
     if reserved is not None:
         os.environ["VLLM_CPU_NUM_OF_RESERVED_CPU"] = str(reserved)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if shares := cores_of_parts(params.devices):
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", shares)
 
 
 class VllmEngine(Engine):

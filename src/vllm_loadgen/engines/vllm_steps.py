@@ -10,6 +10,7 @@ from typing import Any
 COLUMNS = {
     "monotonic_ns": "q", "running": "q", "waiting": "q", "preempted": "q", "kv_cache_share": "d",
     "prefill_tokens": "q", "decode_tokens": "q", "first_tokens": "q", "duration_ms": "d",
+    "replica": "q",
 }  # fmt: skip
 
 
@@ -44,7 +45,9 @@ class StepLog:
         self._columns: dict[str, array[Any]] = {name: array(kind) for name, kind in COLUMNS.items()}
         return taken
 
-    def record(self, scheduler_stats: Any, iteration_stats: Any, *_: Any, **__: Any) -> None:
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any, *_: Any, engine_idx: int = 0, **__: Any
+    ) -> None:
         """Called by vLLM after each step, before anybody is handed its tokens."""
         if scheduler_stats is None:
             return
@@ -59,6 +62,7 @@ class StepLog:
             preempted,
             scheduler_stats.kv_cache_usage,
             *_tokens(getattr(scheduler_stats, "iteration_details", None), iteration_stats, first),
+            engine_idx,
         )
         for column, value in zip(self._columns.values(), row, strict=True):
             column.append(value)

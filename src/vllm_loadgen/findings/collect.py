@@ -3,6 +3,7 @@
 from vllm_loadgen.findings.answers import answers
 from vllm_loadgen.findings.finding import Finding, by_severity
 from vllm_loadgen.findings.queries import query_findings
+from vllm_loadgen.findings.replicas import straggler_finding
 from vllm_loadgen.findings.steadiness import steadiness_findings
 from vllm_loadgen.findings.steps import step_findings
 from vllm_loadgen.findings.system import NEIGHBOUR, client_finding, system_findings
@@ -28,4 +29,6 @@ def _of_performance(run: Run, test: Test) -> list[Finding]:
             of_system.append(client)
     of_pace = steadiness_findings(test, run.engine)
     of_steps = step_findings(test, run.engine)
+    if of_replica := straggler_finding(test):
+        of_system.append(of_replica)
     return [*query_findings(test, run.impossible), *of_system, *of_pace, *of_steps]

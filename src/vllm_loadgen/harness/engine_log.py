@@ -33,6 +33,8 @@ CURES = {
     "max_model_len, or take a smaller model",
     "max_num_batched_tokens": "Raise max_num_batched_tokens, or lower max_model_len",
     "tensor_parallel_size": "Change tensor_parallel_size",
+    "pipeline_parallel_size": "Change pipeline_parallel_size",
+    "data_parallel_size": "Change data_parallel_size",
 }
 
 

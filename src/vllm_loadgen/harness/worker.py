@@ -125,7 +125,7 @@ class Worker:
         engine.steps()  # those of the warm-up are nobody's
         log_begin = position(self._log)
         with (
-            Telemetry(params.tensor_parallel_size) as telemetry,
+            Telemetry(params.devices) as telemetry,
             Journal(
                 folder, sut, partial(loadgen.planned_ns, params, seed), command.numbers
             ) as journal,

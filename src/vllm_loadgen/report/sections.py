@@ -171,6 +171,7 @@ class Report:
             with_chart(plots_machine.over_time(test), charts_machine.over_time(test)),
             plots_machine.occupancy_caption(test.steps),
             plots_machine.machine_caption(test.telemetry),
+            tables.replicas_table(test),
         )
 
     def limits(self) -> Section:

@@ -24,7 +24,8 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     """Each test of a sweep at its batch: what decode reaches of the limit there.
 
     Returns:
-        index test; batch (served at once, mean), decode_tokens_per_s (the batch at the mean TPOT),
+        index test; batch (served at once, mean, of each replica), decode_tokens_per_s (of all, at
+        the mean TPOT),
         limit_tokens_per_s (of the nearer of bandwidth and matrix rate), share of it, 0 to 1, and
         bound ("reading" or "computing"); of several runs the median. Tests without a TPOT are left
         out; empty where no limit was measured.
@@ -39,8 +40,8 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         reading = found.decode_limit_ms >= found.decode_computing_ms
         rows[name] = {
             "batch": found.batch,
-            "decode_tokens_per_s": found.batch / tpot_ms * 1e3,
-            "limit_tokens_per_s": found.batch / least_ms * 1e3,
+            "decode_tokens_per_s": found.steps_at_once * found.batch / tpot_ms * 1e3,
+            "limit_tokens_per_s": found.steps_at_once * found.batch / least_ms * 1e3,
             "share": least_ms / tpot_ms,
             "bound": "reading" if reading else "computing",
         }

@@ -15,7 +15,8 @@ CONFIGURATION = (
     "model", "model_revision", "dataset", "num_samples", "chat_template", "benchmark", "scenario",
     "target_qps", "target_latency_ms", "min_duration_ms", "min_query_count",
     "target_latency_percentile", "max_new_tokens", "base_url", "served_model",
-    "dtype", "max_model_len", "tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens",
+    "dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size",
+    "data_parallel_size", "executor", "max_num_seqs", "max_num_batched_tokens",
     "enforce_eager", "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching",
     "engine_options",
 )  # fmt: skip
@@ -136,6 +137,24 @@ def steady_table(test: Test) -> pd.DataFrame:
         for name, (seconds, queries, batch, rate, tpot_ms) in rows.items()
     }
     return pd.DataFrame.from_dict(shown, orient="index", columns=names).rename_axis("Part")
+
+
+def replicas_table(test: Test) -> pd.DataFrame:
+    """What each of several engines that share the queries had to do; empty of one."""
+    if (found := test.replicas).empty:
+        return found
+    shown = {
+        "queries": found["queries"],
+        "input tokens": found["input_tokens"],
+        "output tokens": found["output_tokens"],
+        "running, mean": found["mean_running"].map("{:.1f}".format),
+        "waiting, mean": found["mean_waiting"].map("{:.1f}".format),
+        "at work, s": [
+            f"{begin_s:.1f} to {end_s:.1f}"
+            for begin_s, end_s in zip(found["begin_s"], found["end_s"], strict=True)
+        ],
+    }
+    return pd.DataFrame(shown, index=found.index).rename_axis("Replica")
 
 
 def accuracy_table(run: Run) -> pd.DataFrame:

@@ -300,6 +300,9 @@ def limits_text(run: Run, test: Test) -> str:
             f"{found.prefill_limit_ms:.0f} ms of arithmetic; the mean prefill reaches "
             f"{found.prefill_share:.0%} of that."
         )
+    if found.steps_at_once > 1:
+        parts = f"{found.steps_at_once} steps ran at once, of replicas or parts of a pipeline"
+        text.insert(0, f"{parts}: what follows is of each of them.")
     return " ".join([*text, _where_reading_ends(found)])
 
 

@@ -1,7 +1,6 @@
 """A run, read: its folder's facts and tests, each read once."""
 
 import html
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -209,12 +208,7 @@ class Run:
     @property
     def devices(self) -> int:
         """Accelerators that were used, whatever the machine has; 1 on a CPU."""
-        if not self.environment.gpus:
-            return 1
-        options = self.params.engine_options
-        copies = [options.get(f"{name}_parallel_size") for name in ("pipeline", "data")]
-        return math.prod(n for n in (self.params.tensor_parallel_size, *copies)
-                         if isinstance(n, int))  # fmt: skip
+        return self.params.devices if self.environment.gpus else 1
 
     def roofline_of(self, test: Test) -> roofline.Roofline | None:
         """How near a test of the run came to the machine's limits; None if not measured."""
@@ -228,8 +222,15 @@ class Run:
             float(test.latencies["input_tokens"].mean()),
             self.params.kv_cache_dtype,
             self.params.quantization,
-            self.params.tensor_parallel_size,
+            self._shared(),
+            self.params.data_parallel_size * self.params.pipeline_parallel_size,
         )
+
+    def _shared(self) -> float:
+        """GPUs that share each layer, or the part of the CPU that each replica has."""
+        if self.environment.gpus:
+            return self.params.tensor_parallel_size
+        return 1 / self.params.data_parallel_size
 
     @cached_property
     def roofline(self) -> roofline.Roofline | None:
@@ -241,6 +242,8 @@ class Run:
         """Where the performance test's time went, step by step, against the machine's limits."""
         if self.performance is None or self.roofline is None:
             return NoAnatomy("there are no measured limits to set its steps against")
+        if self.params.pipeline_parallel_size > 1:
+            return NoAnatomy("the parts of its pipeline compute several steps at once")
         found = self.performance.placed
         if isinstance(found, NoAnatomy):
             return found
@@ -263,7 +266,8 @@ class Run:
             self.machine,
             self.performance.metrics,
             self.params.quantization,
-            self.params.tensor_parallel_size,
+            self.params.tensor_parallel_size if self.environment.gpus else 1,
+            self.devices,
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.analysis import early_stopping, intervals
+from vllm_loadgen.analysis import early_stopping, intervals, replicas
 from vllm_loadgen.analysis.anatomy import NoAnatomy, Placed, placed
 from vllm_loadgen.analysis.cost import Energy, Price, energy_of, price_of
 from vllm_loadgen.analysis.load import Load, load_of, load_over_time
@@ -90,11 +90,21 @@ class Test:
         return self.tables("telemetry")
 
     @cached_property
-    def steps(self) -> pd.DataFrame:
+    def replica_steps(self) -> pd.DataFrame:
         """The engine's steps (see ``telemetry.steps_frame``); empty if it tells none."""
         return self.tables("engine_steps")
 
     # What is computed from it -------------------------------------------------------------------
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """The same, where several engines share the queries as those of one."""
+        return replicas.together(self.replica_steps)
+
+    @cached_property
+    def replicas(self) -> pd.DataFrame:
+        """What each of several engines had to do (see ``analysis.replicas``); empty of one."""
+        return replicas.loads(self.replica_steps)
+
     @cached_property
     def latencies(self) -> pd.DataFrame:
         """What a reader asks of each query (see ``analysis.metrics.latencies``)."""
@@ -124,7 +134,7 @@ class Test:
     @cached_property
     def placed(self) -> Placed | NoAnatomy:
         """Which of the engine's steps made which query's tokens (see ``analysis.anatomy``)."""
-        return placed(self.steps, self.latencies)
+        return placed(self.replica_steps, self.latencies)
 
     @cached_property
     def token_rates(self) -> tuple[np.ndarray, np.ndarray]:

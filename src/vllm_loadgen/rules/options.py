@@ -8,8 +8,7 @@ MOST_CHARS = 80
 # is not looked into: what may change the model or its ends (hf_overrides, speculative_config,
 # generation_config, logits_processors), what runs other code (trust_remote_code, worker_cls,
 # compilation_config with its passes), what answers from another query's cache (kv_transfer_config,
-# kv_offloading_size), and what takes GPUs that the records do not count (data_parallel_size,
-# pipeline_parallel_size).
+# kv_offloading_size).
 HARMLESS: Mapping[str, tuple[object, ...] | None] = {
     # how the scheduler fills a step
     "async_scheduling": None,
@@ -38,7 +37,6 @@ HARMLESS: Mapping[str, tuple[object, ...] | None] = {
     "optimization_level": None,
     "performance_mode": None,
     # processes and cores
-    "distributed_executor_backend": ("mp", "ray", "uni"),
     "distributed_timeout_seconds": None,
     "numa_bind": None,
     "numa_bind_cpus": None,

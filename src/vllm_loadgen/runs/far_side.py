@@ -116,7 +116,7 @@ class Bench:
         path = Path(setup.model_path)
         if not path.is_dir():
             path = models.resolve(find_file(params.model), params.model_revision)
-        here = environment(params.tensor_parallel_size)
+        here = environment(params.devices)
         made_by = setup.environment.command, setup.environment.git
         here = here.model_copy(update=dict(zip(("command", "git"), made_by, strict=True)))
         differs = difference(machine_identity(setup.environment), machine_identity(here))

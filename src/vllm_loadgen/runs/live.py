@@ -19,6 +19,7 @@ from vllm_loadgen.facts.scores import Accuracy, Compliance, Forced, Score
 from vllm_loadgen.files import write_frame, write_text
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.inputs import data, machine, models
+from vllm_loadgen.inputs.devices import check_devices
 from vllm_loadgen.inputs.environment import environment
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
@@ -34,7 +35,8 @@ from vllm_loadgen.runs.folders import make_folder, make_room, unpack, writing
 # What decides answers and speed beside model and dataset; LoadGen's questions may differ.
 SAME_IN_A_RUN = (
     "instruction", "chat_template", "max_new_tokens", "min_new_tokens", "engine", "base_url",
-    "served_model", "serve", "max_model_len", "tensor_parallel_size", "gpu_memory_utilization",
+    "served_model", "serve", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size",
+    "data_parallel_size", "executor", "gpu_memory_utilization",
     "cpu_kv_cache_gib", "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens",
     "enforce_eager", "kv_cache_dtype", "quantization", "load_format",
     "enable_prefix_caching", "engine_options", "seed",
@@ -84,8 +86,8 @@ class LiveRun:
         model = models.describe(params.model, path, params.dtype, params.model_revision)
         _check_length(params, model)
         data.check_ids(samples, model.vocab_size, params.dataset)
-        here = environment(params.tensor_parallel_size)
-        _check_memory(params, here)
+        here = environment(params.devices)
+        check_devices(params, here)
         with writing(folder):
             _check_same(folder, model, samples.facts, params, here)
             write_text(folder / "params.yaml", recorded(params).to_yaml())
@@ -465,18 +467,6 @@ def _as_set(value: object) -> object:
 def _refuse_to_mix(folder: Path, what: str) -> NoReturn:
     problem = f"this run's tests are of {what}"
     raise ParameterError("run_name", folder.name, problem, "give another run_name")
-
-
-def _check_memory(params: RunParams, here: Environment) -> None:
-    """Refuse a KV cache that no CPU here holds: where memory is overcommitted it would load, and
-    the machine would fail as it fills."""
-    if params.engine == "vllm" and not here.gpus and params.cpu_kv_cache_gib > here.cpu.memory_gib:
-        raise ParameterError(
-            "cpu_kv_cache_gib",
-            params.cpu_kv_cache_gib,
-            f"this machine has {here.cpu.memory_gib:.0f} GiB of memory",
-            "lower it",
-        )
 
 
 def _check_length(params: RunParams, model: Model) -> None:

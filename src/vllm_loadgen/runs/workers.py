@@ -47,7 +47,7 @@ class Workers:
 
 def devices(params: RunParams) -> int:
     """GPUs of one engine of a run; 0 of one that needs none."""
-    return 0 if params.engine == "echo" else params.tensor_parallel_size
+    return 0 if params.engine == "echo" else params.devices
 
 
 def check(params: RunParams) -> None:
@@ -166,7 +166,7 @@ def at_once(params: RunParams, gpus: Sequence[int], cpus: int | None) -> int:
         _refuse(params, problem, "leave it out; it takes GPUs, or the echo engine")
     if max(gpus) < most:
         problem = f"an engine takes {most} GPUs, and a machine has {max(gpus)}"
-        _refuse(params, problem, "lower tensor_parallel_size")
+        _refuse(params, problem, "lower tensor_parallel_size or its like")
     room = sum(each // devices(params) for each in gpus)
     if wanted is not None and wanted > room:
         problem = f"there is room for {room} on {sum(gpus)} GPUs, {devices(params)} each"

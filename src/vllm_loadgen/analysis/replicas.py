@@ -1,0 +1,124 @@
+"""Engines that share the queries: what each had to do, and all of them as one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+# One that is at work this much of the test longer than all others was left alone.
+LATE_SHARE = 0.1
+# One whose queue is this many times the next longest had more than it could do.
+LONGER_QUEUE = 2.0
+
+
+def together(steps: pd.DataFrame) -> pd.DataFrame:
+    """The steps of several engines as those of one.
+
+    Args:
+        steps: of ``telemetry.steps_frame``; may be empty, or of one engine.
+
+    Returns:
+        The same rows; running and waiting are the sum over the engines, of what each said last, and
+        kv_cache_share is that of the fullest.
+    """
+    if not _several(steps):
+        return steps
+    known = {name: _last_said(steps, name) for name in ("running", "waiting", "kv_cache_share")}
+    return steps.assign(
+        running=known["running"].sum(axis=1).astype(int),
+        waiting=known["waiting"].sum(axis=1).astype(int),
+        kv_cache_share=known["kv_cache_share"].max(axis=1),
+    )
+
+
+def _several(steps: pd.DataFrame) -> bool:
+    return "replica" in steps and steps["replica"].nunique() > 1
+
+
+def _last_said(steps: pd.DataFrame, name: str) -> pd.DataFrame:
+    """(steps, engines): a figure as each engine had it at its last step until then; 0 before."""
+    each = {
+        replica: steps[name].where(steps["replica"] == replica).ffill().fillna(0)
+        for replica in sorted(steps["replica"].unique())
+    }
+    return pd.DataFrame(each)
+
+
+def loads(steps: pd.DataFrame) -> pd.DataFrame:
+    """What each of several engines had to do.
+
+    Args:
+        steps: of ``telemetry.steps_frame``.
+
+    Returns:
+        index replica; queries (with a first token), input_tokens, output_tokens (computed), steps,
+        mean_running and mean_waiting (queries, from the test's start to the last step of all),
+        begin_s and end_s of its work. Empty of one engine, and where the steps tell no tokens.
+    """
+    if not _several(steps) or "first_tokens" not in steps:
+        return pd.DataFrame()
+    end_s = float(steps["time_s"].max())
+    rows = {replica: _load(own, end_s) for replica, own in steps.groupby("replica")}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("replica")
+
+
+def _load(own: pd.DataFrame, end_s: float) -> dict[str, float]:
+    worked = own[own["prefill_tokens"] + own["decode_tokens"] > 0]
+    lasted_s = np.diff(own["time_s"], append=end_s)
+    return {
+        "queries": int(own["first_tokens"].sum()),
+        "input_tokens": int(own["prefill_tokens"].sum()),
+        "output_tokens": int((own["first_tokens"] + own["decode_tokens"]).sum()),
+        "steps": len(worked),
+        "mean_running": float((own["running"] * lasted_s).sum()) / end_s,
+        "mean_waiting": float((own["waiting"] * lasted_s).sum()) / end_s,
+        "begin_s": float(worked["time_s"].min()),
+        "end_s": float(worked["time_s"].max()),
+    }
+
+
+@dataclass(frozen=True)
+class Straggler:
+    """The one engine that the others had to wait for, or that had a queue when they had none.
+
+    Attributes:
+        replica: its number. late_s: how long it worked after all others had ended.
+        waiting, others_waiting: mean queue of it, and the longest of the others.
+        tokens_share: its output tokens over the mean of the others.
+    """
+
+    replica: int
+    late_s: float
+    waiting: float
+    others_waiting: float
+    tokens_share: float
+
+
+def straggler(loads: pd.DataFrame, whole_s: float) -> Straggler | None:
+    """The engine that held the others back; None if none did.
+
+    Args:
+        loads: of ``loads``. whole_s: the test's duration.
+    """
+    if loads.empty:
+        return None
+    queued = loads["mean_waiting"].sort_values()
+    longest, next_longest = float(queued.iloc[-1]), float(queued.iloc[-2])
+    if longest >= 1 and longest > LONGER_QUEUE * next_longest:
+        return _described(loads, int(queued.index[-1]))
+    ends = loads["end_s"].sort_values()
+    if ends.iloc[-1] - ends.iloc[-2] > LATE_SHARE * whole_s:
+        return _described(loads, int(ends.index[-1]))
+    return None
+
+
+def _described(loads: pd.DataFrame, replica: int) -> Straggler:
+    own, others = loads.loc[replica], loads.drop(index=replica)
+    tokens = float(others["output_tokens"].mean())
+    return Straggler(
+        replica=replica,
+        late_s=float(own["end_s"] - others["end_s"].max()),
+        waiting=float(own["mean_waiting"]),
+        others_waiting=float(others["mean_waiting"].max()),
+        tokens_share=float(own["output_tokens"]) / tokens if tokens else float("inf"),
+    )

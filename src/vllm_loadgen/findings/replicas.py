@@ -1,0 +1,30 @@
+"""Which of several engines held the others back."""
+
+from vllm_loadgen.analysis.replicas import straggler
+from vllm_loadgen.findings.finding import Finding
+from vllm_loadgen.results.test import Test
+
+# From here on it is the share of the work, and not the device, that made an engine late.
+MORE_TOKENS = 1.1
+
+
+def straggler_finding(test: Test) -> Finding | None:
+    """The one replica that had a queue when the others had none, or that ended long after them."""
+    found = straggler(test.replicas, test.metrics.duration_s)
+    if found is None:
+        return None
+    told = [f"it made {found.tokens_share:.2f} times the mean output tokens of the others"]
+    if found.waiting >= 1:
+        told.append(
+            f"{found.waiting:.1f} queries waited there on average, and {found.others_waiting:.1f} "
+            "at the next"
+        )
+    if found.late_s > 0:
+        told.append(f"it was at work for {found.late_s:.1f} s after all others")
+    if found.tokens_share > MORE_TOKENS:
+        action = "It was given more work: more queries even that out."
+    else:
+        action = "It is slower: look at its device (clocks, temperature, what else uses it)."
+    return Finding(
+        "problem", f"Replica {found.replica} held the others back", "; ".join(told), action
+    )
