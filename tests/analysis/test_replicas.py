@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from vllm_loadgen.analysis.replicas import loads, straggler, together
+from vllm_loadgen.analysis.replicas import loads, servers, slower_server, straggler, together
 
 
 def steps(*rows):
@@ -62,3 +62,32 @@ def test_one_with_a_queue_when_the_others_have_none_is_the_straggler():
     assert found.waiting == pytest.approx(8 * 8 / 9)
     both = queue.assign(mean_waiting=[8.0, 5.0])
     assert straggler(both, 10.0) is None
+
+
+def asked(*tpot_ms, each=20):
+    """``each`` queries of each server, with these mean TPOT."""
+    rows = [
+        {"replica": number, "input_tokens": 10, "output_tokens": 5, "ttft_ms": 100.0,
+         "tpot_ms": mean_ms + place % 5}
+        for number, mean_ms in enumerate(tpot_ms) for place in range(each)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_what_each_server_was_asked_for():
+    frame = asked(10.0, 20.0)
+    frame.loc[0, ["output_tokens", "tpot_ms"]] = 0, float("nan")
+    found = servers(frame)
+    assert found["queries"].tolist() == [20, 20]
+    assert found["unanswered"].tolist() == [1, 0]
+    assert found["output_tokens"].tolist() == [95, 100]
+    assert found["tpot_ms"].tolist() == pytest.approx([232 / 19 - 0, 22.0], rel=0.01)
+    assert servers(frame.drop(columns="replica")).empty
+
+
+def test_a_server_is_slower_beyond_chance_or_is_not_named():
+    assert slower_server(asked(10.0, 10.0, 20.0)) == 2
+    assert slower_server(asked(10.0, 11.0)) is None  # by less than a fifth
+    assert slower_server(asked(10.0, 20.0, each=2)) is None  # by chance of a sixth
+    assert slower_server(asked(10.0)) is None
+    assert slower_server(asked(10.0, 20.0).drop(columns="replica")) is None

@@ -62,6 +62,8 @@ def test_a_run_against_two_replicas(tmp_path, monkeypatch):
     assert test.result.refused == 0
     assert (test.latencies["output_tokens"] == 8).all()
     assert test.records["started_ns"].isna().all()
+    assert test.servers["queries"].sum() == test.result.queries
+    assert test.servers["queries"].min() > 10
     read = run.read()
     assert read.engine.route == "vLLM's tokens in, tokens out"
     kept = b"".join(path.read_bytes() for path in run.folder.rglob("*") if path.is_file())

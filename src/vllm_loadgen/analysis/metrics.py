@@ -26,13 +26,14 @@ def latencies(records: pd.DataFrame) -> pd.DataFrame:
     Returns:
         (queries,) sample_index, input_tokens, output_tokens, ttft_ms, tpot_ms, latency_ms,
         schedule_delay_ms, queue_ms, prefill_ms, decode_ms; scheduled_s, issued_s, started_s,
-        first_token_s, done_s since the run's start.
+        first_token_s, done_s since the run's start; replica, where it was chosen by the harness.
     """
     names = ("scheduled", "issued", "started", "first_token", "done")
     # Whole ns, exact in float64: a query at its limit is not over it, as in LoadGen.
     at_ns = {name: records[f"{name}_ns"].astype("Float64").to_numpy(float, na_value=np.nan)
              for name in names}  # fmt: skip
-    frame = records[["sample_index", "input_tokens", "output_tokens"]].copy()
+    kept = records.columns.isin(["sample_index", "input_tokens", "output_tokens", "replica"])
+    frame = records.loc[:, kept].copy()
     frame["ttft_ms"] = (at_ns["first_token"] - at_ns["scheduled"]) / 1e6
     frame["latency_ms"] = (at_ns["done"] - at_ns["scheduled"]) / 1e6
     frame["decode_ms"] = (at_ns["done"] - at_ns["first_token"]) / 1e6

@@ -7,6 +7,9 @@ import pandas as pd
 
 # One that is at work this much of the test longer than all others was left alone.
 LATE_SHARE = 0.1
+# One whose tokens take this many times as long as the slowest of the others' is slower, if of the
+# same queries, dealt out anew, so few show as large a difference.
+SLOWER, CHANCE, DEALS = 1.2, 0.01, 2000
 # One whose queue is this many times the next longest had more than it could do.
 LONGER_QUEUE = 2.0
 
@@ -122,3 +125,47 @@ def _described(loads: pd.DataFrame, replica: int) -> Straggler:
         others_waiting=float(others["mean_waiting"].max()),
         tokens_share=float(own["output_tokens"]) / tokens if tokens else float("inf"),
     )
+
+
+def servers(frame: pd.DataFrame) -> pd.DataFrame:
+    """What each of several servers was asked for and gave.
+
+    Args:
+        frame: of ``metrics.latencies``.
+
+    Returns:
+        index replica (the place of its URL in ``base_url``, from 0); queries, unanswered,
+        input_tokens, output_tokens, ttft_ms and tpot_ms (means). Empty of one server.
+    """
+    if "replica" not in frame:
+        return pd.DataFrame()
+    given = frame[frame["replica"] >= 0]
+    each = given.groupby("replica")
+    return pd.DataFrame({
+        "queries": each.size(),
+        "unanswered": (given["output_tokens"] == 0).groupby(given["replica"]).sum(),
+        "input_tokens": each["input_tokens"].sum(),
+        "output_tokens": each["output_tokens"].sum(),
+        "ttft_ms": each["ttft_ms"].mean(),
+        "tpot_ms": each["tpot_ms"].mean(),
+    })  # fmt: skip
+
+
+def slower_server(frame: pd.DataFrame) -> int | None:
+    """The server whose tokens take longer than all others', beyond chance; None without one.
+
+    A permutation test: which server a query went to is dealt out anew ``DEALS`` times.
+
+    Args:
+        frame: of ``metrics.latencies``.
+    """
+    means = servers(frame).get("tpot_ms", pd.Series(dtype=float)).dropna().sort_values()
+    if len(means) < 2 or means.iloc[-1] < SLOWER * means.iloc[-2]:
+        return None
+    slowest = int(means.index[-1])
+    known = frame.dropna(subset=["tpot_ms"])
+    own = (known["replica"] == slowest).to_numpy()
+    tpot_ms = known["tpot_ms"].to_numpy(float)
+    dealt = np.random.default_rng(0).permuted(np.tile(own, (DEALS, 1)), axis=1)
+    as_slow = dealt @ tpot_ms / own.sum() >= tpot_ms[own].mean()
+    return slowest if as_slow.mean() <= CHANCE else None

@@ -60,6 +60,15 @@ class Engine(ABC):
         """
         return {}
 
+    def went(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Which of several replicas each query since the last call was given to.
+
+        Returns:
+            the rows of ``submit``, and the number of the replica of each; nothing where there is
+            one, or where the engine does not tell.
+        """
+        return (), ()
+
     async def score(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores | None:
         """How likely each token of an answer is after the prompt; None: this engine does not tell.
 

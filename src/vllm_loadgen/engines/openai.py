@@ -4,6 +4,7 @@ import asyncio
 import json
 import resource
 import time
+from array import array
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
@@ -37,9 +38,10 @@ CURE = "Give the address of a server that speaks OpenAI's protocol, as in http:/
 
 
 class Server:
-    """One URL with the queries that it owes."""
+    """One URL, by its number among those that were given, with the queries that it owes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, number: int, url: str) -> None:
+        self.number = number
         self.url = url
         self.name = url.split("//")[-1].split("/")[0]
         self.outstanding = 0
@@ -71,13 +73,14 @@ class OpenAIEngine(Engine):
         routes: Sequence[Route] = ROUTES,
     ) -> None:
         self._params = params
-        self._servers = [Server(url) for url in urls]
+        self._servers = [Server(number, url) for number, url in enumerate(urls)]
         self._key = key
         self._vocab_size = vocab_size
         self._load_tokenizer = load_tokenizer
         self._tokenizer: Any = None
         self._routes = routes
         self._tasks: set[asyncio.Task[None]] = set()
+        self.went()
         self._http: aiohttp.ClientSession | None = None
 
     # Before the test ------------------------------------------------------------------------
@@ -215,9 +218,17 @@ class OpenAIEngine(Engine):
         server = self._least_busy()
         server.outstanding += 1
         server.sent += 1
+        if len(self._servers) > 1:
+            self._rows.append(row)
+            self._numbers.append(server.number)
         task = asyncio.get_running_loop().create_task(self._ask(server, row, prompt, sink, most))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def went(self) -> tuple[Sequence[int], Sequence[int]]:
+        taken = getattr(self, "_rows", ()), getattr(self, "_numbers", ())
+        self._rows, self._numbers = array("q"), array("i")
+        return taken
 
     def _least_busy(self) -> Server:
         """The server that owes least; one that could not be reached just now comes last.

@@ -1,6 +1,7 @@
-"""Which of several engines held the others back."""
+"""Which of several engines, or servers, held the others back."""
 
-from vllm_loadgen.analysis.replicas import straggler
+from vllm_loadgen.analysis.replicas import slower_server, straggler
+from vllm_loadgen.analysis.words import say_ms
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.results.test import Test
 
@@ -12,7 +13,7 @@ def straggler_finding(test: Test) -> Finding | None:
     """The one replica that had a queue when the others had none, or that ended long after them."""
     found = straggler(test.replicas, test.metrics.duration_s)
     if found is None:
-        return None
+        return _slower_server(test)
     told = [f"it made {found.tokens_share:.2f} times the mean output tokens of the others"]
     if found.waiting >= 1:
         told.append(
@@ -27,4 +28,20 @@ def straggler_finding(test: Test) -> Finding | None:
         action = "It is slower: look at its device (clocks, temperature, what else uses it)."
     return Finding(
         "problem", f"Replica {found.replica} held the others back", "; ".join(told), action
+    )
+
+
+def _slower_server(test: Test) -> Finding | None:
+    """The one server whose tokens take longer than those of all others."""
+    if (slowest := slower_server(test.latencies)) is None:
+        return None
+    told = test.servers
+    others_ms = told["tpot_ms"].drop(index=slowest).max()
+    return Finding(
+        "problem",
+        f"Server {slowest} is slower than the others",
+        f"a token after the first took {say_ms(told['tpot_ms'][slowest])} there on average and "
+        f"{say_ms(others_ms)} at the next; it was given {told['queries'][slowest]} of "
+        f"{told['queries'].sum()} queries (servers are counted from 0, in the order of base_url)",
+        "Look at its machine and its options: all should be alike.",
     )

@@ -123,6 +123,7 @@ class Worker:
         seed = settings.schedule_rng_seed
         test = partial(loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config)
         engine.steps()  # those of the warm-up are nobody's
+        engine.went()
         log_begin = position(self._log)
         with (
             Telemetry(params.devices) as telemetry,
@@ -137,7 +138,7 @@ class Worker:
         start_ns = sut.records.start_ns(due)
         write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
         write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
-        write_frame(folder / "records.parquet", _records(sut, due, command.numbers))
+        write_frame(folder / "records.parquet", _records(sut, due, command.numbers, engine))
         if ended.status == "complete" and begun.warmup is not None:
             # A whole test warms better than any rounds.
             self._warm_to = max(self._warm_to, begun.warmup.batch)
@@ -249,9 +250,15 @@ def _note_failure(sut: Sut, loop: asyncio.AbstractEventLoop, context: dict[str, 
     sut.failed(context.get("exception") or RuntimeError(context["message"]))
 
 
-def _records(sut: Sut, due_ns: np.ndarray | None, numbers: Sequence[int] | None) -> pd.DataFrame:
-    """The records, with samples by their number in the whole dataset."""
+def _records(
+    sut: Sut, due_ns: np.ndarray | None, numbers: Sequence[int] | None, engine: Engine
+) -> pd.DataFrame:
+    """The records, with samples by their number in the whole dataset, and with the replica that
+    each query was given to, where the engine chose one."""
     records = sut.records.frame(due_ns)
+    rows, replicas = engine.went()
+    if len(rows):
+        records["replica"] = pd.Series(replicas, index=rows).reindex(records.index, fill_value=-1)
     if numbers is not None:
         records["sample_index"] = np.array(numbers, np.int64)[records["sample_index"]]
     return records

@@ -142,7 +142,7 @@ def steady_table(test: Test) -> pd.DataFrame:
 def replicas_table(test: Test) -> pd.DataFrame:
     """What each of several engines that share the queries had to do; empty of one."""
     if (found := test.replicas).empty:
-        return found
+        return _servers_table(test)
     shown = {
         "queries": found["queries"],
         "input tokens": found["input_tokens"],
@@ -155,6 +155,17 @@ def replicas_table(test: Test) -> pd.DataFrame:
         ],
     }
     return pd.DataFrame(shown, index=found.index).rename_axis("Replica")
+
+
+def _servers_table(test: Test) -> pd.DataFrame:
+    """What each of several servers was asked for and gave; empty of one."""
+    found = test.servers.copy()
+    for name in ("ttft_ms", "tpot_ms"):
+        if name in found:
+            found[name] = found[name].map("{:.1f}".format)
+    names = {"ttft_ms": "mean TTFT, ms", "tpot_ms": "mean TPOT, ms"}
+    frame = found.rename(columns=lambda name: names.get(name, name.replace("_", " ")))
+    return frame.rename_axis("Server")
 
 
 def accuracy_table(run: Run) -> pd.DataFrame:

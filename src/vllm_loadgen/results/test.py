@@ -106,6 +106,11 @@ class Test:
         return replicas.loads(self.replica_steps)
 
     @cached_property
+    def servers(self) -> pd.DataFrame:
+        """What each of several servers was asked for (see ``analysis.replicas``)."""
+        return replicas.servers(self.latencies)
+
+    @cached_property
     def latencies(self) -> pd.DataFrame:
         """What a reader asks of each query (see ``analysis.metrics.latencies``)."""
         return latencies(self.records)
