@@ -49,6 +49,8 @@ def devices(run: Run) -> str:
     found = f"{count(machine.cpu.cores, 'core')} of {machine.cpu.model}"
     if machine.gpus:
         found = f"{len(machine.gpus)} x {machine.gpus[0].name}"
+        if (elsewhere := run.devices - len(machine.gpus)) > 0:
+            found += f" and {count(elsewhere, 'GPU')} of other machines"
     if run.params.engine != "openai":
         return found
     asked = f"{count(len(run.params.base_url), 'server')}, asked from {found}"
@@ -340,7 +342,8 @@ def engine_text(run: Run) -> str:
         return rules
     compiled = f", {engine.compile_s:.0f} s of it compiling" if engine.compile_s else ""
     cache = engine.kv_cache_tokens
-    room = f" Its KV cache has room for {cache:,} tokens." if cache else ""
+    of = "Each replica's" if run.params.data_parallel_size > 1 else "Its"
+    room = f" {of} KV cache has room for {cache:,} tokens." if cache else ""
     return f"{rules} The engine took {engine.load_s:.0f} s to load{compiled}.{room}"
 
 

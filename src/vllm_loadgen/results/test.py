@@ -153,8 +153,11 @@ class Test:
 
     @cached_property
     def energy(self) -> Energy | None:
-        """Power and energy of this machine; None if not measured, or if another one answered."""
-        return energy_of(self.telemetry, self.metrics.tokens_per_s) if self.params.here else None
+        """Power and energy of this machine; None if not measured, or if others answered."""
+        gpus = self.environment.gpus if self.environment else ()
+        if not self.params.here or (gpus and self.params.devices > len(gpus)):
+            return None
+        return energy_of(self.telemetry, self.metrics.tokens_per_s)
 
     def price(self, per_hour: float | None) -> Price | None:
         """What its rate costs at this price of an hour; None without."""
