@@ -64,6 +64,15 @@ def test_a_model_that_nobody_gives():
     assert (found.status, "HF_TOKEN" in found.cure) == ("no", True)
 
 
+def test_weights_of_a_server_need_no_room_here():
+    looked_at = {found.what for found in doctor.examine(RunParams())}
+    assert {"type", "memory"} <= looked_at
+    served = RunParams(engine="openai", base_url=["http://127.0.0.1:1"])
+    assert looked_at - {found.what for found in doctor.examine(served)} == {
+        "vLLM", "type", "memory",
+    }  # fmt: skip
+
+
 def test_a_finding_is_a_line():
     ok, bad = Finding("disk", "ok", "9 GiB free"), Finding("disk", "no", "is full", "Make room")
     assert str(ok) == "ok   disk        9 GiB free"

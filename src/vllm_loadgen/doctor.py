@@ -61,7 +61,7 @@ def examine(params: RunParams) -> list[Finding]:
     here = environment(params.devices)
     model, described = _model(params)
     findings = [*_software(params, here), *described, *_devices(params, here)]
-    if model is not None:
+    if model is not None and params.engine != "openai":  # a server's weights are not here
         findings += [_type(params, model, here), _memory(params, model, here)]
     return [*findings, _disk(params), *_quiet(here)]
 
@@ -86,9 +86,10 @@ def _software(params: RunParams, here: Environment) -> Iterator[Finding]:
 def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
     """The model, if it is on this machine, and what there is to say of it."""
     name = find_file(params.model)
+    weights = params.engine != "openai"
     if name.count("/") == 1 and not Path(name).exists() and not _cached(name, params):
-        return None, [_on_hub(name, params.model_revision)]
-    path = models.resolve(name, params.model_revision)
+        return None, [_on_hub(name, params.model_revision, weights)]
+    path = models.resolve(name, params.model_revision, weights)
     dtype = models.resolve_dtype(params.dtype, path)
     model = models.describe(params.model, path, dtype, params.model_revision)
     found = f"{model.name}: {model.parameters / 1e9:.3g} billion parameters in {dtype}"
@@ -107,8 +108,8 @@ def _cached(name: str, params: RunParams) -> bool:
     )
 
 
-def _on_hub(name: str, revision: str | None) -> Finding:
-    """A model that is not here yet."""
+def _on_hub(name: str, revision: str | None, weights: bool = True) -> Finding:
+    """A model that is not here yet; without ``weights`` a server has them."""
     from huggingface_hub import HfApi
 
     try:
@@ -119,6 +120,8 @@ def _on_hub(name: str, revision: str | None) -> Finding:
         problem = f"{name} is not here, and the hub did not tell of it ({type(error).__name__})"
         cure = "Set HF_TOKEN if it is gated, or give the folder of a download as model"
         return Finding("model", "no", problem, cure)
+    if not weights:
+        return Finding("model", "ok", f"{name} is on the hub: its tokenizer is fetched")
     size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith("tensors"))
     found = f"{name} is on the hub: {size / GIB:.1f} GiB are downloaded at the first run"
     return Finding("model", "look", found, "Run setup.ipynb first")

@@ -66,6 +66,9 @@ def main(shape: str, *files: str) -> None:
                 "max_num_seqs": config.scheduler_config.max_num_seqs,
                 "prefix_caching": config.cache_config.enable_prefix_caching,
                 "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+                "pipeline_parallel_size": config.parallel_config.pipeline_parallel_size,
+                "data_parallel_size": config.parallel_config.data_parallel_size,
+                "executor": config.parallel_config.distributed_executor_backend,
             }
         print(json.dumps(found))
 

@@ -10,7 +10,7 @@ from helpers import ROOT
 
 from vllm_loadgen.params import RunParams
 
-pytestmark = pytest.mark.engine
+pytestmark = pytest.mark.process
 STAND_IN = Path(__file__).with_name("stand_in.py")
 # meta-llama/Llama-3.1-8B-Instruct's public config.json.
 SHAPE = {
@@ -19,6 +19,9 @@ SHAPE = {
     "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256, "rms_norm_eps": 1e-5,
     "max_position_embeddings": 131072, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
 }  # fmt: skip
+
+
+PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
 def seen_by_vllm(folder, *files):
@@ -32,7 +35,9 @@ def seen_by_vllm(folder, *files):
 
 
 def test_vllm_takes_every_file_for_a_gpu(tmp_path):
-    files = [path for path in sorted((ROOT / "params").glob("*.yaml")) if path.stem != "cpu"]
+    # A server has its own options; those of kubernetes.yaml are tests/test_clusters.py's.
+    others = ("cpu", "kubernetes")
+    files = [path for path in sorted((ROOT / "params").glob("*.yaml")) if path.stem not in others]
     # Weights in fp8 would have vLLM ask its compiled kernels, which a CPU build has not.
     fp8 = tmp_path / "fp8.yaml"
     changes = {"dtype": "bfloat16", "kv_cache_dtype": "fp8", "tensor_parallel_size": 2}
@@ -48,6 +53,9 @@ def test_vllm_takes_every_file_for_a_gpu(tmp_path):
             assert taken["dtype"] == params.dtype
         if params.max_num_seqs:
             assert taken["max_num_seqs"] == params.max_num_seqs
+        assert [taken[name] for name in PARALLEL] == [getattr(params, name) for name in PARALLEL]
+        if params.executor:
+            assert taken["executor"] == params.executor
     taken = found["fp8.yaml"]
     assert (taken["kv_cache_dtype"], taken["tensor_parallel_size"]) == ("fp8", 2)
     # What vLLM no longer has is seen here, not on the GPU.
