@@ -54,7 +54,7 @@ def workload(params: RunParams, count: int) -> tuple[str, list[list[int]]]:
     """Folder of the model, and the token ids of ``count`` prompts (fewer if the data has fewer)."""
     path = models.resolve(params.model)
     tokenizer = models.load_tokenizer(path, params.load_format)
-    return str(path), data.load_samples(params, tokenizer).prompts[:count]
+    return str(path), list(map(list, data.load_samples(params, tokenizer).prompts[:count]))
 
 
 def write_shape(name: str, folder: Path) -> Path:

@@ -292,7 +292,7 @@ class OpenAIEngine(Engine):
             return list(ids)
         # The server puts its own begin before a text.
         begin = 1 if ids and ids[0] == self._tokenizer.bos_token_id else 0
-        return self._tokenizer.decode(ids[begin:], skip_special_tokens=False)
+        return self._tokenizer.decode(list(ids[begin:]), skip_special_tokens=False)
 
     def _encode(self) -> "Encode | None":
         if self._route.ids_out:

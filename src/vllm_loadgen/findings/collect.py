@@ -1,14 +1,18 @@
 """All findings of a run."""
 
+from dataclasses import replace
+
 from vllm_loadgen.findings.answers import answers
 from vllm_loadgen.findings.finding import Finding, by_severity
 from vllm_loadgen.findings.queries import query_findings
 from vllm_loadgen.findings.replicas import straggler_finding
 from vllm_loadgen.findings.steadiness import steadiness_findings
-from vllm_loadgen.findings.steps import step_findings
+from vllm_loadgen.findings.steps import SMALLER_BATCH, step_findings
 from vllm_loadgen.findings.system import NEIGHBOUR, client_finding, system_findings
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
+
+LARGER_BATCH = "raise max_num_seqs"
 
 
 def findings_of(run: Run) -> list[Finding]:
@@ -31,4 +35,12 @@ def _of_performance(run: Run, test: Test) -> list[Finding]:
     of_steps = step_findings(test, run.engine)
     if of_replica := straggler_finding(test):
         of_system.append(of_replica)
-    return [*query_findings(test, run.impossible), *of_system, *of_pace, *of_steps]
+    of_queries = query_findings(test, run.impossible)
+    return agreeing([*of_queries, *of_system, *of_pace, *of_steps])
+
+
+def agreeing(found: list[Finding]) -> list[Finding]:
+    """Where fewer queries at once are asked for, the others do not ask for more."""
+    if all(one.title != SMALLER_BATCH for one in found):
+        return found
+    return [replace(one, action="") if LARGER_BATCH in one.action.lower() else one for one in found]

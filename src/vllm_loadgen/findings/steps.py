@@ -1,4 +1,5 @@
-"""The engine's steps that made the slowest first tokens and the slowest answers."""
+"""The engine's steps that made the slowest first tokens and the slowest answers, and the batch that
+would keep the limit of these."""
 
 import math
 
@@ -6,9 +7,12 @@ import numpy as np
 import pandas as pd
 
 from vllm_loadgen.analysis.anatomy import NoAnatomy, Placed
+from vllm_loadgen.analysis.early_stopping import judged
 from vllm_loadgen.analysis.percentiles import PERCENTILES, percentile, tail
+from vllm_loadgen.analysis.step_time import step_time
 from vllm_loadgen.analysis.words import count, say_ms
 from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.findings import validity
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.findings.overload import overloaded
 from vllm_loadgen.results.test import Test
@@ -19,6 +23,7 @@ CAUSE_SHARE, GAIN_SHARE = 0.25, 0.1
 LEAST_TOKENS = 64
 FULL_CACHE = 0.9
 SLOWEST = {"p90": "tenth", "p99": "hundredth"}
+SMALLER_BATCH = "TPOT would keep its limit with fewer queries at once"
 
 
 def step_findings(test: Test, engine: EngineFacts | None) -> list[Finding]:
@@ -31,7 +36,7 @@ def step_findings(test: Test, engine: EngineFacts | None) -> list[Finding]:
     if isinstance(where, NoAnatomy) or engine is None or test.result.scenario == "Offline":
         return []
     found = [_shared_prefill(test, where, engine), _no_place(test, where, engine),
-             _between_tokens(where)]  # fmt: skip
+             _between_tokens(where), _smaller_batch(test, where)]  # fmt: skip
     return [finding for finding in found if finding]
 
 
@@ -154,4 +159,38 @@ def _between_tokens(where: Placed) -> Finding | None:
         f"{share:.0%} of the time of these answers",
         "Lower target_qps: a smaller max_num_batched_tokens would spread the same work over more "
         "steps.",
+    )
+
+
+def _smaller_batch(test: Test, where: Placed) -> Finding | None:
+    """A limit on the time per output token that is exceeded in a batch larger than the load needs.
+
+    With fewer places a query waits before its first token. So it is said where that one would keep
+    its limit still, where what arrives would be served, and where answers of this test had a batch
+    as small.
+    """
+    limit_ms, share = judged(test.result, "tpot")
+    over = validity.limit(test, "tpot")
+    if over is None or over.severity != "problem" or overloaded(test):
+        return None
+    if (line := step_time(where)) is None:
+        return None
+    most, had = line.most(limit_ms, share), int(where.steps["decode_tokens"].max())
+    if not max(line.answers["batch"].min(), 1) <= most < had:
+        return None
+    queries = where.queries.sort_values("issued_s")
+    late_ms = percentile(queries["ttft_ms"] + line.waits_ms(queries, most), share)
+    late_limit_ms, _ = judged(test.result, "ttft")
+    if line.served_per_s(most) < test.load.arrivals_per_s or late_ms > (late_limit_ms or math.inf):
+        return None
+    at = f"p{share * 100:g}"
+    return Finding(
+        "note",
+        SMALLER_BATCH,
+        f"a step took {say_ms(line.fixed_ms)} and {say_ms(line.query_ms)} for each query in it, "
+        f"with the prompts read meanwhile, and up to {had} were in it; with {most} {at} of TPOT is "
+        f"about {say_ms(line.tpot_ms(most, share))} (limit {say_ms(limit_ms)}), and {at} of TTFT, "
+        f"with the wait for a place, about {say_ms(late_ms)}"
+        + (f" (limit {say_ms(late_limit_ms)})" if late_limit_ms else ""),
+        f"Lower max_num_seqs to {most}.",
     )

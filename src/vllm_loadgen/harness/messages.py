@@ -1,13 +1,13 @@
 """What goes over the pipe between ``session.py`` and ``worker.py``: commands in, events out."""
 
 import math
-from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.results import Mode, Status
 from vllm_loadgen.facts.scores import TokenScores
+from vllm_loadgen.inputs.prompts import Prompts
 from vllm_loadgen.params import RunParams
 
 
@@ -32,7 +32,7 @@ class RunTest:
     """Make one LoadGen test; answered by ``Progress`` now and then, and ``Ended`` or ``Refused``.
 
     Attributes:
-        prompts: token ids of each sample, by QSL index; 4 bytes a token, a list takes 36.
+        prompts: token ids of each sample, by QSL index.
         folder: for logs, records and result.json.
         audit_config: LoadGen's audit.config, for a compliance test.
         numbers: which samples of the dataset the prompts are, when an earlier test has answered
@@ -40,7 +40,7 @@ class RunTest:
     """
 
     params: RunParams
-    prompts: "list[array[int]]" = field(repr=False)
+    prompts: Prompts = field(repr=False)
     mode: Mode
     folder: Path
     audit_config: Path | None = None
@@ -58,7 +58,7 @@ class ScoreTokens:
         most_s: no more are asked for if they would probably end later than this.
     """
 
-    prompts: list[list[int]] = field(repr=False)
+    prompts: Prompts = field(repr=False)
     answers: list[list[int]] = field(repr=False)
     limit_s: float
     most_s: float = math.inf

@@ -6,8 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
@@ -35,6 +34,7 @@ from vllm_loadgen.harness.messages import (
     Stop,
 )
 from vllm_loadgen.harness.processes import end_session
+from vllm_loadgen.inputs.prompts import Prompts
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import environment_without_secrets
 
@@ -91,7 +91,7 @@ class Session:
     def run(
         self,
         params: RunParams,
-        prompts: list[list[int]],
+        prompts: Sequence[Sequence[int]],
         mode: Mode,
         folder: Path,
         audit_config: Path | None = None,
@@ -113,8 +113,8 @@ class Session:
             KeyboardInterrupt: after an interrupt; likewise.
         """
         audit = audit_config.resolve() if audit_config else None
-        packed = [array("i", prompt) for prompt in prompts]
-        test = RunTest(params, packed, mode, folder.resolve(), audit, numbers, resumed_samples)
+        asked = Prompts.of(prompts)
+        test = RunTest(params, asked, mode, folder.resolve(), audit, numbers, resumed_samples)
         try:
             self._send(test)
             expected = expected_queries(params, len(prompts), mode)
@@ -128,7 +128,7 @@ class Session:
 
     def score(
         self,
-        prompts: list[list[int]],
+        prompts: Sequence[Sequence[int]],
         answers: list[list[int]],
         stall_s: float,
         most_s: float = math.inf,
@@ -143,7 +143,7 @@ class Session:
             KeyboardInterrupt: after an interrupt, which ends the engine.
         """
         try:
-            self._send(ScoreTokens(prompts, answers, stall_s, most_s))
+            self._send(ScoreTokens(Prompts.of(prompts), answers, stall_s, most_s))
             event = self._follow("Scoring the reference's answers", len(answers), stall_s)
         except KeyboardInterrupt:
             self._end(Abort(), ABORT_S)

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from vllm_loadgen.facts.inputs import (
     TokenLengths,
 )
 from vllm_loadgen.files import sha256
+from vllm_loadgen.inputs.prompts import MOST_ID, Prompts
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.folders import NAME_ALONE, existing_file
 
@@ -43,7 +45,7 @@ class Samples:
         facts: dataset.json.
     """
 
-    prompts: list[list[int]]
+    prompts: Prompts
     references: list[str]
     articles: list[str]
     facts: Dataset
@@ -68,14 +70,14 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
     rows = rows.select(range(params.num_samples or total))
     tokenized = set(TOKENIZED_COLUMNS) <= set(rows.column_names)
     if tokenized:
-        prompts = list(rows["tok_input"])
+        prompts = Prompts.of(rows["tok_input"])
         articles = list(rows["input"]) if "input" in rows.column_names else [""] * len(rows)
         references = list(rows["output"])
     else:
         articles, references = list(rows["article"]), list(rows["highlights"])
         prompts = tokenize(articles, params, tokenizer)
     _check_lengths(prompts, params)
-    lengths = [len(prompt) for prompt in prompts]
+    lengths = prompts.lengths
     facts = Dataset(
         name=params.dataset if params.dataset in (EMBEDDED, *HUB_DATASETS) else source,
         source=source,
@@ -86,13 +88,15 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         instruction=None if tokenized else params.instruction,
         chat_template=not tokenized and params.chat_template,
         input_tokens=TokenLengths(
-            min=min(lengths), mean=round(sum(lengths) / len(lengths), 1), max=max(lengths)
+            min=int(lengths.min()),
+            mean=round(len(prompts.ids) / len(prompts), 1),
+            max=int(lengths.max()),
         ),
     )
     return Samples(prompts, references, articles, facts)
 
 
-def tokenize(articles: list[str], params: RunParams, tokenizer: Any) -> list[list[int]]:
+def tokenize(articles: list[str], params: RunParams, tokenizer: Any) -> Prompts:
     """Each article in the instruction, as the model's chat turn if asked for, as token ids.
 
     Raises:
@@ -109,35 +113,39 @@ def tokenize(articles: list[str], params: RunParams, tokenizer: Any) -> list[lis
         raise ParameterError(
             "chat_template", True, "the model has no chat template", "give chat_template False"
         )
-    prompts = []
     with progress.bar(len(articles), "Tokenizing", unit="article", delay=2.0) as shown:
-        for article in articles:
-            text = params.instruction.replace("{input}", article)
-            if params.chat_template:
-                turns = [{"role": "user", "content": text}]
-                text = tokenizer.apply_chat_template(
-                    turns, tokenize=False, add_generation_prompt=True
-                )
-            # The template writes the special tokens itself; without it the tokenizer must.
-            special = not params.chat_template
-            prompts.append(tokenizer.encode(text, add_special_tokens=special))
-            shown.update()
-    return prompts
+        return Prompts.of(_tokenized(articles, params, tokenizer, shown.update))
 
 
-def _check_lengths(prompts: list[list[int]], params: RunParams) -> None:
-    longest = max(range(len(prompts)), key=lambda index: len(prompts[index]))
-    needed = len(prompts[longest]) + params.max_new_tokens
+def _tokenized(
+    articles: list[str], params: RunParams, tokenizer: Any, told: Callable[[], object]
+) -> Iterator[list[int]]:
+    """See ``tokenize``; ``told`` is called after each article."""
+    for article in articles:
+        text = params.instruction.replace("{input}", article)
+        if params.chat_template:
+            turns = [{"role": "user", "content": text}]
+            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        # The template writes the special tokens itself; without it the tokenizer must.
+        special = not params.chat_template
+        yield tokenizer.encode(text, add_special_tokens=special)
+        told()
+
+
+def _check_lengths(prompts: Prompts, params: RunParams) -> None:
+    lengths = prompts.lengths
+    longest = int(lengths.argmax())
+    needed = int(lengths[longest]) + params.max_new_tokens
     if needed > params.max_model_len:
         raise ParameterError(
             "max_model_len",
             params.max_model_len,
-            f"sample {longest} needs {needed} tokens ({len(prompts[longest])} of prompt and "
+            f"sample {longest} needs {needed} tokens ({lengths[longest]} of prompt and "
             f"max_new_tokens = {params.max_new_tokens})",
             f"give max_model_len {needed} or more, or another dataset",
         )
-    if not all(prompts):
-        index = prompts.index([])
+    if not lengths.all():
+        index = int(lengths.argmin())
         raise ParameterError(
             "dataset", params.dataset, f"the prompt of sample {index} is empty", DATASET_CURE
         )
@@ -232,8 +240,10 @@ def _is_text(value: object) -> bool:
 
 
 def _is_ids(value: object) -> bool:
-    """Whole numbers from 0 on; whether the model knows them is for ``check_ids``."""
-    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
+    """Whole numbers of 32 bits, from 0 on; whether the model knows them is for ``check_ids``."""
+    return isinstance(value, list) and all(
+        type(one) is int and 0 <= one <= MOST_ID for one in value
+    )
 
 
 def check_ids(samples: Samples, vocab_size: int, dataset: str) -> None:

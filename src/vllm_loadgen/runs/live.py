@@ -21,6 +21,7 @@ from vllm_loadgen.harness.session import Session
 from vllm_loadgen.inputs import data, machine, models
 from vllm_loadgen.inputs.devices import check_devices
 from vllm_loadgen.inputs.environment import environment
+from vllm_loadgen.inputs.prompts import Prompts
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
 from vllm_loadgen.results.folders import find_file, portable, portable_path
@@ -216,7 +217,7 @@ class LiveRun:
         left = resume.left_over(answered, len(self.samples))
         done = len(self.samples) - len(left)
         print(f"{folder.name}: {done:,} of {len(self.samples):,} samples were answered before")
-        prompts = [self.samples.prompts[number] for number in left]
+        prompts = Prompts.of(self.samples.prompts[number] for number in left)
         self.session().run(params, prompts, "accuracy", folder, numbers=left, resumed_samples=done)
 
     def once(self, name: str, mode: Mode = "performance", **changes: object) -> Test:

@@ -133,8 +133,8 @@ def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> st
     drawn = changes.get("performance_samples")
     few = ""
     if isinstance(drawn, int):
-        lengths = [len(prompt) for prompt in run.samples.prompts]
-        mean = sum(lengths[:drawn]) / drawn / (sum(lengths) / len(lengths))
+        lengths = run.samples.prompts.lengths
+        mean = lengths[:drawn].mean() / lengths.mean()
         few = f" of the first {drawn:,} samples (length of prompts {mean - 1:+.1%})"
     kind = "the full test" if full else "a probe"
     took = say_duration(seconds)
