@@ -104,12 +104,25 @@ def test_all_panels_share_the_axis_that_is_dragged(tables):
 
 @pytest.mark.parametrize("kind", ["rate", "concurrency", "both"])
 def test_a_point_of_a_sweep_tells_its_test(kind):
-    points = SWEEP.assign(verdict="VALID", tpot_mean_ms=9.0).rename_axis("test")
+    points = SWEEP.assign(tpot_mean_ms=9.0).rename_axis("test")
     points = points if kind == "both" else points[points["kind"] == kind]
     chart = carried(charts_runs.sweep(points, LIMITS))
-    shown = chart["concat"][0]["layer"][0]["layer"][0]["encoding"]["tooltip"]
-    assert {"test", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
+    shown = chart["concat"][0]["layer"][0]["encoding"]["tooltip"]
+    assert {"test", "series", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
     assert len(table(chart, "sweep")) == len(points)
+
+
+def test_the_search_and_the_main_test_stand_in_the_sweeps_chart():
+    main = SWEEP.iloc[[0]].assign(part="main test", offered=0.5)
+    points = pd.concat([SWEEP, main.assign(part="search"), main], ignore_index=True)
+    chart = carried(charts_runs.sweep(points.rename_axis("test"), LIMITS))
+    names = ["sweep", "sweep, queries at once", "search", "main test"]
+    for place, panel in enumerate(chart["concat"]):
+        marks = [one for one in panel["layer"] if one["mark"]["type"] == "point"]
+        domain = marks[0]["encoding"]["color"]["scale"]["domain"]
+        assert domain == [name for name in names if place == 1 or "at once" not in name]
+        assert len({one["mark"]["shape"] for one in marks}) == len(domain)
+    assert table(chart, "sweep")["series"].tolist()[-2:] == ["search", "main test"]
 
 
 def shown_notebook(*figures):

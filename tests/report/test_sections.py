@@ -110,6 +110,17 @@ def test_committed_examples_are_read_to_their_end(monkeypatch, name):
     assert run.summary.tests["accuracy"].verdict in ("PASS", "FAIL", "NO BASELINE")
 
 
+def test_a_sweep_is_read_with_the_search_and_the_main_test_of_its_run():
+    parts = Report(Run.open(ROOT / "outputs" / "example-explore")).extra_tests().parts
+    (place,) = [place for place, part in enumerate(parts) if getattr(part, "chart", None)]
+    read, figure, caption = parts[place - 1 : place + 2]
+    assert "the 6 probes of the search and the main test of this report at 1.313 queries/s" in read
+    assert "main test" in figure.chart["datasets"]["sweep"]
+    # The sweep's own best, at 1 query/s, has 0.815 queries/s within the limits.
+    assert "goodput is highest, 1.12 queries/s within the limits, with 1.347 queries/s" in caption
+    assert "the highest rate that kept them is 1.313 queries/s offered (main test)" in caption
+
+
 def test_the_full_dataset_is_that_of_the_benchmark(tmp_path):
     edge = RunParams(benchmark="llama3_1-8b-edge", scenario="Offline")
     folder = write_facts(tmp_path / "run", edge)

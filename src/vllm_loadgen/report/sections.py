@@ -45,7 +45,7 @@ from vllm_loadgen.runs.quality import compared
 from vllm_loadgen.runs.quality import tuned as tuned_answers
 from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.served import served_table
-from vllm_loadgen.runs.sweep import sweep_table
+from vllm_loadgen.runs.sweep import points_table, sweep_table
 from vllm_loadgen.runs.tuning import tune_table
 
 PICTURE = "benchmark_results_visualization.png"
@@ -224,11 +224,12 @@ class Report:
         if sweep.empty:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
+        points = points_table(self.run)
         curves = with_chart(
-            plots_sweep.sweep_curves(sweep, limits_ms), charts_runs.sweep(sweep, limits_ms)
+            plots_sweep.sweep_curves(points, limits_ms), charts_runs.sweep(points, limits_ms)
         )
-        read = text_extra.sweep_text(self.run, sweep)
-        caption = plots_sweep.sweep_caption(sweep, limits_ms)
+        read = text_extra.sweep_text(points)
+        caption = plots_sweep.sweep_caption(points, limits_ms)
         against_limits = sweep_limits.limits_parts(self.run, sweep)
         return [read, curves, caption, *_by_kind(sweep), *against_limits]
 
