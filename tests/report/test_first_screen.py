@@ -84,6 +84,33 @@ def test_a_load_is_not_said_to_be_the_machines_speed(made):
     assert "an hour" not in Report(made()).throughput().parts[0]
 
 
+@pytest.mark.parametrize(
+    ("scenario", "drawn"),
+    [("Server", ["Time to first token", "Time per output token"]),
+     ("SingleStream", ["Latency of a query"]), ("Offline", [])],
+)  # fmt: skip
+def test_the_answers_have_a_picture_of_what_is_judged(made, scenario, drawn):
+    run = made(result=VALID | {"scenario": scenario}, params=RunParams(scenario=scenario))
+    report = Report(run)
+    _, *picture = report.summary().parts
+    if not drawn:
+        assert picture == []
+        return
+    figure, caption = picture
+    assert [axis.get_title() for axis in figure.axes] == drawn
+    assert figure.chart
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert all(name in caption for name in drawn)
+    below = [axis.get_title() for axis in report.performance().parts[1].axes]
+    assert not set(below) & set(drawn)
+
+
+def test_nothing_measured_has_no_picture(made):
+    result = {"scenario": "Server", "status": "failed"}
+    run = made(make_records(KEEPS_UP).iloc[:0], result)
+    assert len(Report(run).summary().parts) == 1
+
+
 def test_a_search_stands_first_with_the_offline_rate_beside_it(made):
     run = made(peak=PEAK, params=RunParams(target_qps="auto"))
     _, said = screen(run)

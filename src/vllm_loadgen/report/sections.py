@@ -95,7 +95,16 @@ class Report:
 
     def summary(self) -> Section:
         """How fast, how good, how far from the limit, whether to trust it, what next."""
-        return Section(first_screen.answers(self.run, self.rules, self.findings))
+        answers = first_screen.answers(self.run, self.rules, self.findings)
+        test = self._test
+        if test is None or test.latencies.empty or not plots_queries.judged_by(test):
+            return Section(answers)
+        names = plots_queries.judged_by(test)
+        return Section(
+            answers,
+            with_chart(plots_queries.judged_figure(test), charts_queries.judged_chart(test)),
+            " ".join(plots_queries.distribution_caption(test, name) for name in names),
+        )
 
     def what_the_data_say(self) -> Section:
         """Findings, and what to do."""
@@ -122,18 +131,19 @@ class Report:
         return quality.accuracy(self.run)
 
     def performance(self) -> Section:
-        """The figures, and the test on one page, which is kept as a picture as well."""
+        """The figures and the queries; the whole test on one page is kept as a picture."""
         test = self._test
         if test is None:
             return Section("There is no performance test in this run; perf.ipynb makes one.")
         title = f"{self.run.model.name}, {test.result.scenario}: {test.result.verdict}"
         overview = plots_queries.overview(test, visible(title))
         overview.savefig(self.run.folder / PICTURE, dpi=110)
-        with_chart(overview, charts_queries.overview(test))
-        captions = [plots_queries.distribution_caption(test, name) for name in ("ttft", "tpot")]
+        drawn = with_chart(plots_queries.queries_figure(test), charts_queries.queries_chart(test))
+        others = plots_queries.not_judged(test)
+        captions = [plots_queries.distribution_caption(test, name) for name in others]
         captions += [plots_queries.timeline_caption(test), text.BOUNDS]
         captions += filter(None, [charts_queries.thinned(test)])
-        return Section(metrics_table(test.metrics), overview, " ".join(captions))
+        return Section(metrics_table(test.metrics), drawn, " ".join(captions))
 
     def throughput(self) -> Section:
         """Rates, whether a queue grew, and the test between its ramp and its drain."""
