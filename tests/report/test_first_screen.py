@@ -251,6 +251,32 @@ def test_every_command_is_one_that_the_program_takes(made, peak):
             assert asked.target_qps == (1.3 if peak else asked.target_qps)
 
 
+def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path, monkeypatch):
+    from vllm_loadgen.results.folders import project_root
+    from vllm_loadgen.runs.bundle import bundle
+
+    monkeypatch.chdir(tmp_path)  # which is the project then
+    assert project_root() == tmp_path
+    asked = RunParams(target_qps="auto", sweep_qps=[0.5], min_query_count=321)
+    bundle(made(peak=PEAK, params=asked), tmp_path / "sent to me.zip")
+    run = Run.open("sent to me.zip")
+    assert run.named("tuned.yaml") == "sent to me.zip/tuned.yaml"
+    report = Report(run)
+    sections = (report.summary(), report.further_questions(), report.provenance())
+    said = " ".join(part for one in sections for part in one.parts if isinstance(part, str))
+    assert "make report PARAMS='sent to me.zip/params.yaml'" in said
+    assert str(run.folder) not in said
+    assert "vllm-loadgen-" not in said  # the temporary folder
+    for step in next_steps.steps(run):
+        words = shlex.split(step.command)
+        if words[0] == "papermill":
+            assert words[-1] == "[sent to me.zip, OTHER]"
+            continue
+        options = cli._parser().parse_args(words[1:])
+        assert options.params == "sent to me.zip/params.yaml"
+        assert RunParams.from_dict(cli._given(options)).min_query_count == 321
+
+
 def test_an_accuracy_test_that_asked_for_all_at_once_tells_what_the_machine_can_do(made):
     run = made()
     at_once = make_records([(0, 0, 0, 1, 2 + i, 9, 5) for i in range(4)])
