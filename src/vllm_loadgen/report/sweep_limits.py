@@ -24,10 +24,10 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     """Each test of a sweep at its batch: what decode reaches of the limit there.
 
     Returns:
-        index test; batch (served at once, mean), decode_tokens_per_s (the batch at the mean TPOT),
-        limit_tokens_per_s (of the nearer of bandwidth and matrix rate), share of it, 0 to 1, and
-        bound ("reading" or "computing"); of several runs the median. Tests without a TPOT are left
-        out; empty where no limit was measured.
+        index test; served_at_once (queries, mean), decode_tokens_per_s (they at the mean TPOT),
+        limit_tokens_per_s (of the nearer of bandwidth and matrix rate), limit_share of it, 0 to 1,
+        and bound_by, the nearer of the two; of several runs the median. Tests without a TPOT are
+        left out; empty where no limit was measured.
     """
     rows = {}
     for name in sweep.index:
@@ -38,11 +38,11 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
         reading = found.decode_limit_ms >= found.decode_computing_ms
         rows[name] = {
-            "batch": found.batch,
+            "served_at_once": found.batch,
             "decode_tokens_per_s": found.batch / tpot_ms * 1e3,
             "limit_tokens_per_s": found.batch / least_ms * 1e3,
-            "share": least_ms / tpot_ms,
-            "bound": "reading" if reading else "computing",
+            "limit_share": least_ms / tpot_ms,
+            "bound_by": "memory bandwidth" if reading else "matrix rate",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
 
@@ -50,11 +50,15 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
 def limits_figure(table: pd.DataFrame) -> Figure:
     """Decode tokens/s of each test beside the limit at its batch."""
     fig, axes = figure(height=3.6)
-    axis, points = axes[0, 0], table.sort_values("batch")
-    axis.plot(points["batch"], points["limit_tokens_per_s"], "--", color=ORANGE, label="limit")
-    axis.plot(points["batch"], points["decode_tokens_per_s"], "o-", color=BLUE, label="decode")
+    axis, points = axes[0, 0], table.sort_values("served_at_once")
+    axis.plot(
+        points["served_at_once"], points["limit_tokens_per_s"], "--", color=ORANGE, label="limit"
+    )
+    axis.plot(
+        points["served_at_once"], points["decode_tokens_per_s"], "o-", color=BLUE, label="decode"
+    )
     for name, row in points.iterrows():
-        at = row["batch"], row["decode_tokens_per_s"]
+        at = row["served_at_once"], row["decode_tokens_per_s"]
         axis.annotate(str(name), at, (4, 5), textcoords="offset points", fontsize=8)
     axis.set(xscale="log", yscale="log", xlabel="queries served at once", ylabel="tokens/s")
     axis.set_title("The sweep against the machine's limit", fontsize=10)
@@ -63,10 +67,10 @@ def limits_figure(table: pd.DataFrame) -> Figure:
 
 
 def _near_text(table: pd.DataFrame) -> str:
-    low, high = table["share"].min(), table["share"].max()
+    low, high = table["limit_share"].min(), table["limit_share"].max()
     return (
         f"At their batches the tests reach {low:.0%} to {high:.0%} of what the machine's limits "
-        f"allow in decode, the most with {table['share'].idxmax()}."
+        f"allow in decode, the most with {table['limit_share'].idxmax()}."
     )
 
 
