@@ -128,6 +128,17 @@ def test_a_search_stands_first_with_the_offline_rate_beside_it(made):
     assert "an hour" in throughput
 
 
+def test_one_of_a_thing_is_said_as_one(made):
+    one = PEAK.model_copy(update={"highest_valid_qps": 1.0})
+    sample = {"samples": 1, "total_samples": 1}
+    run = made(peak=one, params=RunParams(target_qps=1.0), dataset=sample)
+    head, said = screen(run)
+    assert " 1 built-in news article, in" in head
+    assert "**Highest VALID rate: 1 query/s**" in said
+    assert "Load: 1 query/s asked for" in said
+    assert "is 1 query/s, confirmed" in Report(run).extra_tests().parts[0]
+
+
 def test_a_search_without_a_valid_rate_says_so(made):
     none = PEAK.model_copy(update={"highest_valid_qps": 0.0, "confirmed": False})
     _, said = screen(made(peak=none, params=RunParams(target_qps="auto")))

@@ -7,7 +7,7 @@ from helpers import MODEL, RESULT, draws, make_records, write_facts, write_test
 from vllm_loadgen import Run, RunParams
 from vllm_loadgen.facts.inputs import MachineLimits
 from vllm_loadgen.report.display import table as shown
-from vllm_loadgen.report.sweep_limits import limits_parts
+from vllm_loadgen.report.sweep_limits import _knee_text, limits_parts
 from vllm_loadgen.runs.sweep import sweep_table
 
 
@@ -64,3 +64,15 @@ def test_of_several_runs_the_median_is_held_against_it_and_one_without_tpot_not(
     # Of two runs the slower one is taken: ten tokens in 2 s.
     tpot_ms = table.loc["2-qps", "served_at_once"] / table.loc["2-qps", "decode_tokens_per_s"] * 1e3
     assert tpot_ms == pytest.approx(200)
+
+
+def test_a_knee_at_one_query_is_said_as_one():
+    def told(kind, most):
+        offered = [0.25, 1, 2, 4] if kind == "rate" else [1, 2, 3, 4]
+        rows = pd.DataFrame({"offered": offered, "tokens_per_s": [10.0, *most]})
+        return _knee_text(kind, rows)
+
+    assert "The knee lies near 1 query/s (Kneedle's rule); from 1 query/s on more" in told(
+        "rate", [100.0, 101.0, 102.0]
+    )
+    assert "near 2 queries at once" in told("concurrency", [100.0, 101.0, 102.0])

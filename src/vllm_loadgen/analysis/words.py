@@ -11,8 +11,8 @@ def count(number: int, noun: str) -> str:
 
 
 def per_s(rate: float, digits: int = 3) -> str:
-    """A rate of queries: "1 query/s", "0.46 queries/s"."""
-    said = f"{rate:.{digits}g}"
+    """A rate of queries: "1 query/s", "0.46 queries/s", "1,310 queries/s"."""
+    said = f"{rate:,.0f}" if rate >= 10**digits else f"{rate:.{digits}g}"
     return f"{said} {'query' if said == '1' else 'queries'}/s"
 
 

@@ -3,7 +3,7 @@
 import re
 
 NAMES = {
-    "kind": "offered as", "user_tokens_per_s": "one user's tokens/s",
+    "user_tokens_per_s": "one user's tokens/s",
     "samples_per_s": "completed, queries/s", "goodput_per_s": "goodput, queries/s",
     "tpot_mean_ms": "mean TPOT, ms", "ttft_mean_ms": "mean TTFT, ms",
     "latency_mean_ms": "mean latency, ms", "ttft_max_ms": "longest TTFT, ms",

@@ -359,5 +359,6 @@ def lengths_caption(test: Test) -> str:
     longest = int((answers == answers.max()).sum())
     return (
         f"{text}, answers {answers.min()} to {answers.max()} (mean {answers.mean():.0f}); "
-        f"{longest} of {len(answers):,} answers have the greatest length."
+        f"{longest:,} of {count(len(answers), 'answer')} {'has' if longest == 1 else 'have'} the "
+        "greatest length."
     )

@@ -56,11 +56,18 @@ def _by_kind(sweep: pd.DataFrame) -> list[pd.DataFrame]:
 
     Those have no limits and are all due at 0 s: their verdict, goodput and TTFT say nothing.
     """
-    at_once = sweep[sweep["kind"] == "concurrency"].dropna(axis=1, how="all")
+    kinds = {
+        kind: sweep[sweep["kind"] == kind]
+        .dropna(axis=1, how="all")
+        .drop(columns="kind")
+        .rename(columns={"offered": title})
+        for kind, title in (("rate", "offered, queries/s"), ("concurrency", "queries at once"))
+    }
+    at_once = kinds["concurrency"]
     says_nothing = [name for name in at_once if name.startswith(("ttft", "latency"))]
-    at_once = at_once.drop(columns=["verdict", "goodput_per_s", *says_nothing])
-    rates = sweep[sweep["kind"] == "rate"].dropna(axis=1, how="all")
-    return [kind for kind in (rates, at_once) if len(kind)]
+    lacking = ["verdict", "goodput_per_s", *says_nothing]
+    kinds["concurrency"] = at_once.drop(columns=lacking, errors="ignore")
+    return [table for table in kinds.values() if len(table)]
 
 
 class Report:

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from vllm_loadgen.analysis.knee import Knee, knee
+from vllm_loadgen.analysis.words import count, per_s
 from vllm_loadgen.report.style import BLUE, ORANGE, Figure, figure, legend_above
 from vllm_loadgen.results.run import Run, median_run
 
@@ -78,7 +79,13 @@ def _knee_text(kind: object, rows: pd.DataFrame) -> str:
     unit, found = UNITS[str(kind)], knee(rows)
     if not isinstance(found, Knee):
         return f"By {unit} no knee is named: {found.reason}."
-    text = f"The knee lies near {found.offered:g} {unit} (Kneedle's rule)"
+    text = f"The knee lies near {_offer(kind, found.offered)} (Kneedle's rule)"
     if found.enough is None:
         return f"{text}; tokens/s still grew to the end of the sweep."
-    return f"{text}; from {found.enough:g} {unit} on more load bought less than 5 % more tokens/s."
+    enough = _offer(kind, found.enough)
+    return f"{text}; from {enough} on more load bought less than 5 % more tokens/s."
+
+
+def _offer(kind: object, offered: float) -> str:
+    """What was offered: "1 query/s", "8 queries at once"."""
+    return per_s(offered, 4) if kind == "rate" else f"{count(int(offered), 'query')} at once"

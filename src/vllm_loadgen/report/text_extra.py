@@ -22,7 +22,7 @@ def peak_text(run: Run) -> str:
     held = "confirmed by a full test" if peak.confirmed else "not confirmed by a full test"
     fails = f", and {peak.lowest_invalid_qps:.4g} is not" if peak.lowest_invalid_qps else ""
     return (
-        f"The highest rate that is VALID is {peak.highest_valid_qps:.4g} queries/s, {held}{fails}. "
+        f"The highest rate that is VALID is {per_s(peak.highest_valid_qps, 4)}, {held}{fails}. "
         f"The search began with all queries at once (Offline), of which "
         f"{peak.offline_samples_per_s:.3g} a second were answered. {limit}"
     ).rstrip()
@@ -60,11 +60,11 @@ def predictions_text(found: Predictions | None) -> str:
     said = [
         f"The {found.tests} tests fit a server that divides its speed among its queries: "
         f"{say_ms(found.queue.idle_ms)} for a query alone, and no end of it at "
-        f"{found.queue.capacity_per_s:.3g} queries/s."
+        f"{per_s(found.queue.capacity_per_s)}."
     ]
     if found.expected_ms is not None:
         said.append(
-            f"At {found.rate_per_s:.3g} queries/s, which was not measured, a query would take "
+            f"At {per_s(found.rate_per_s)}, which was not measured, a query would take "
             f"{say_ms(found.expected_ms)} on average."
         )
     if main := found.main:
