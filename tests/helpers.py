@@ -78,7 +78,9 @@ GPU = MACHINE.assign(
 )  # fmt: skip
 SWEEP = pd.DataFrame(
     {
+        "part": "sweep",
         "kind": ["rate", "rate", "concurrency"],
+        "verdict": ["VALID", "INVALID", "VALID"],
         "offered": [0.3, 0.6, 4],
         "samples_per_s": [0.3, 0.5, 0.6],
         "tokens_per_s": [30.0, 50.0, 60.0],

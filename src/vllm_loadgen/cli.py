@@ -12,7 +12,7 @@ from vllm_loadgen import params as parameters
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams, read_yaml
 from vllm_loadgen.redact import scrub
-from vllm_loadgen.results.bundles import SUFFIX
+from vllm_loadgen.results.bundles import SUFFIX, find_within
 from vllm_loadgen.results.folders import find_file
 from vllm_loadgen.results.run import Run
 
@@ -92,7 +92,7 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 
 def _given(options: argparse.Namespace) -> dict[str, object]:
     """The parameters of a command line, as given."""
-    given = read_yaml(find_file(options.params))
+    given = read_yaml(find_within(options.params))
     return given | {name: _value(name, text) for name, text in options.p}
 
 

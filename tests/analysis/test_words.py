@@ -1,6 +1,6 @@
 import pytest
 
-from vllm_loadgen.analysis.words import say_duration, say_ms
+from vllm_loadgen.analysis.words import per_s, say_duration, say_ms
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,12 @@ def test_times_are_said_with_few_digits(value_ms, said):
 )
 def test_plans_are_said_with_fewer(seconds, said):
     assert say_duration(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("rate", "digits", "said"),
+    [(1.0, 3, "1 query/s"), (1.313, 3, "1.31 queries/s"), (1.313, 4, "1.313 queries/s"),
+     (0.9999, 3, "1 query/s"), (12_345.6, 4, "12,346 queries/s")],
+)  # fmt: skip
+def test_a_rate_is_said_with_its_unit(rate, digits, said):
+    assert per_s(rate, digits) == said

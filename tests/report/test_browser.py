@@ -268,7 +268,7 @@ def drawn(page, place):
 
 
 def test_a_query_answers_a_hover_with_its_stamps(page):
-    point = drawn(page, 0).locator(".mark-symbol path").first
+    point = drawn(page, 1).locator(".mark-symbol path").first
     point.hover(force=True)
     said = page.locator("#vg-tooltip-element.visible")
     said.wait_for()
@@ -324,7 +324,7 @@ def test_a_table_is_sorted_filtered_and_saved(page):
 
 
 def test_a_figure_gives_its_data_and_the_report_its_records(page):
-    drawn(page, 0)
+    drawn(page, 1)
     with page.expect_download() as saved:
         page.get_by_role("button", name="queries.csv").first.click()
     test = Run.open(ROOT / "outputs" / "example").performance

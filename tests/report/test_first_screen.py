@@ -84,6 +84,33 @@ def test_a_load_is_not_said_to_be_the_machines_speed(made):
     assert "an hour" not in Report(made()).throughput().parts[0]
 
 
+@pytest.mark.parametrize(
+    ("scenario", "drawn"),
+    [("Server", ["Time to first token", "Time per output token"]),
+     ("SingleStream", ["Latency of a query"]), ("Offline", [])],
+)  # fmt: skip
+def test_the_answers_have_a_picture_of_what_is_judged(made, scenario, drawn):
+    run = made(result=VALID | {"scenario": scenario}, params=RunParams(scenario=scenario))
+    report = Report(run)
+    _, *picture = report.summary().parts
+    if not drawn:
+        assert picture == []
+        return
+    figure, caption = picture
+    assert [axis.get_title() for axis in figure.axes] == drawn
+    assert figure.chart
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    assert all(name in caption for name in drawn)
+    below = [axis.get_title() for axis in report.performance().parts[1].axes]
+    assert not set(below) & set(drawn)
+
+
+def test_nothing_measured_has_no_picture(made):
+    result = {"scenario": "Server", "status": "failed"}
+    run = made(make_records(KEEPS_UP).iloc[:0], result)
+    assert len(Report(run).summary().parts) == 1
+
+
 def test_a_search_stands_first_with_the_offline_rate_beside_it(made):
     run = made(peak=PEAK, params=RunParams(target_qps="auto"))
     _, said = screen(run)
@@ -99,6 +126,17 @@ def test_a_search_stands_first_with_the_offline_rate_beside_it(made):
     assert "This is the highest rate that kept the limits" in throughput
     assert "may do more" not in throughput
     assert "an hour" in throughput
+
+
+def test_one_of_a_thing_is_said_as_one(made):
+    one = PEAK.model_copy(update={"highest_valid_qps": 1.0})
+    sample = {"samples": 1, "total_samples": 1}
+    run = made(peak=one, params=RunParams(target_qps=1.0), dataset=sample)
+    head, said = screen(run)
+    assert " 1 built-in news article, in" in head
+    assert "**Highest VALID rate: 1 query/s**" in said
+    assert "Load: 1 query/s asked for" in said
+    assert "is 1 query/s, confirmed" in Report(run).extra_tests().parts[0]
 
 
 def test_a_search_without_a_valid_rate_says_so(made):
@@ -222,6 +260,32 @@ def test_every_command_is_one_that_the_program_takes(made, peak):
         if asked.run_name != "mine":  # the extra tests of this run are not made again
             assert asked.sweep_qps == ([0.52, 0.91, 1.3] if "sweep" in asked.run_name else [])
             assert asked.target_qps == (1.3 if peak else asked.target_qps)
+
+
+def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path, monkeypatch):
+    from vllm_loadgen.results.folders import project_root
+    from vllm_loadgen.runs.bundle import bundle
+
+    monkeypatch.chdir(tmp_path)  # which is the project then
+    assert project_root() == tmp_path
+    asked = RunParams(target_qps="auto", sweep_qps=[0.5], min_query_count=321)
+    bundle(made(peak=PEAK, params=asked), tmp_path / "sent to me.zip")
+    run = Run.open("sent to me.zip")
+    assert run.named("tuned.yaml") == "sent to me.zip/tuned.yaml"
+    report = Report(run)
+    sections = (report.summary(), report.further_questions(), report.provenance())
+    said = " ".join(part for one in sections for part in one.parts if isinstance(part, str))
+    assert "make report PARAMS='sent to me.zip/params.yaml'" in said
+    assert str(run.folder) not in said
+    assert "vllm-loadgen-" not in said  # the temporary folder
+    for step in next_steps.steps(run):
+        words = shlex.split(step.command)
+        if words[0] == "papermill":
+            assert words[-1] == "[sent to me.zip, OTHER]"
+            continue
+        options = cli._parser().parse_args(words[1:])
+        assert options.params == "sent to me.zip/params.yaml"
+        assert RunParams.from_dict(cli._given(options)).min_query_count == 321
 
 
 def test_an_accuracy_test_that_asked_for_all_at_once_tells_what_the_machine_can_do(made):

@@ -41,15 +41,18 @@ def table(chart, name):
 
 @pytest.mark.parametrize("records", [seed_records(), seed_records(told=False), UNFINISHED],
                          ids=["seed", "untold", "unfinished"])  # fmt: skip
-@pytest.mark.parametrize("scenario", ["Server", "Offline"])
+@pytest.mark.parametrize("scenario", ["Server", "Offline", "SingleStream"])
 def test_every_chart_of_queries_compiles(records, scenario):
     test = imitated(records, {**RESULT, "scenario": scenario})
-    for drawn in (charts_queries.overview, charts_queries.arrivals, charts_queries.lengths):
+    kinds = [charts_queries.queries_chart, charts_queries.arrivals, charts_queries.lengths]
+    if scenario != "Offline":
+        kinds.append(charts_queries.judged_chart)
+    for drawn in kinds:
         assert carried(drawn(test))["usermeta"]["embedOptions"]["actions"]["editor"] is False
 
 
 def test_a_query_tells_its_stamps_and_its_article():
-    chart = carried(charts_queries.overview(imitated(seed_records())))
+    chart = carried(charts_queries.queries_chart(imitated(seed_records())))
     last = table(chart, "queries").iloc[-1]
     assert last[["due_s", "answer_tokens", "over"]].tolist() == [38.0, 129, "TTFT"]
     # Its wait of 0.941 * 19 s, and 0.13 s of prefill.
@@ -68,9 +71,26 @@ def test_a_large_run_is_thinned_to_what_matters_and_says_so():
     assert charts_queries.queries(test).equals(drawn)
     assert "draw 2,000 of 26,736 queries" in charts_queries.thinned(test)
     assert charts_queries.thinned(imitated(seed_records())) == ""
-    chart = carried(charts_queries.overview(test))
-    assert table(chart, "latencies").query("of == 'ttft'")["queries"].sum() == 26_736
-    assert len(json.dumps(chart)) < 400_000
+    assert len(json.dumps(carried(charts_queries.queries_chart(test)))) < 400_000
+    bars = table(carried(charts_queries.judged_chart(test)), "latencies")
+    assert bars.query("of == 'ttft'")["queries"].sum() == 26_736
+
+
+@pytest.mark.parametrize(
+    ("scenario", "judged", "others"),
+    [("Server", ["ttft", "tpot"], []), ("SingleStream", ["latency"], ["ttft", "tpot"]),
+     ("Offline", [], ["ttft", "tpot"])],
+)  # fmt: skip
+def test_no_distribution_is_drawn_twice(scenario, judged, others):
+    test = imitated(seed_records(), {**RESULT, "scenario": scenario})
+    chart = carried(charts_queries.queries_chart(test))
+    below = table(chart, "latencies")["of"].unique().tolist() if others else []
+    assert below == others
+    assert ("latencies" in chart["datasets"]) == bool(others)
+    assert list(plots_queries.judged_by(test)) == judged
+    if judged:
+        above = carried(charts_queries.judged_chart(test))
+        assert table(above, "latencies")["of"].unique().tolist() == judged
 
 
 def test_thinning_keeps_its_bounds():
@@ -104,12 +124,25 @@ def test_all_panels_share_the_axis_that_is_dragged(tables):
 
 @pytest.mark.parametrize("kind", ["rate", "concurrency", "both"])
 def test_a_point_of_a_sweep_tells_its_test(kind):
-    points = SWEEP.assign(verdict="VALID", tpot_mean_ms=9.0).rename_axis("test")
+    points = SWEEP.assign(tpot_mean_ms=9.0).rename_axis("test")
     points = points if kind == "both" else points[points["kind"] == kind]
     chart = carried(charts_runs.sweep(points, LIMITS))
-    shown = chart["concat"][0]["layer"][0]["layer"][0]["encoding"]["tooltip"]
-    assert {"test", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
+    shown = chart["concat"][0]["layer"][0]["encoding"]["tooltip"]
+    assert {"test", "series", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
     assert len(table(chart, "sweep")) == len(points)
+
+
+def test_the_search_and_the_main_test_stand_in_the_sweeps_chart():
+    main = SWEEP.iloc[[0]].assign(part="main test", offered=0.5)
+    points = pd.concat([SWEEP, main.assign(part="search"), main], ignore_index=True)
+    chart = carried(charts_runs.sweep(points.rename_axis("test"), LIMITS))
+    names = ["sweep", "sweep, queries at once", "search", "main test"]
+    for place, panel in enumerate(chart["concat"]):
+        marks = [one for one in panel["layer"] if one["mark"]["type"] == "point"]
+        domain = marks[0]["encoding"]["color"]["scale"]["domain"]
+        assert domain == [name for name in names if place == 1 or "at once" not in name]
+        assert len({one["mark"]["shape"] for one in marks}) == len(domain)
+    assert table(chart, "sweep")["series"].tolist()[-2:] == ["search", "main test"]
 
 
 def shown_notebook(*figures):

@@ -47,6 +47,14 @@ def test_the_questions_of_the_summary_are_cards_with_their_answers(page):
     assert page.title.get_text() == "It & that"
 
 
+def test_the_picture_of_the_summary_stands_under_its_cards():
+    drawn = '<p>good</p></div><div class="output_png"><img alt="TTFT"></div><h2>Performance</h2>'
+    body = HEADINGS.replace("<p>good</p></div>\n<h2>Performance</h2>", drawn, 1)
+    summary = BeautifulSoup(page_of(body), "html.parser").select_one("main > section")
+    assert [part.name for part in summary.select(".card, img")] == ["div", "div", "img"]
+    assert not summary.select(".card img")
+
+
 @pytest.mark.parametrize("rows", [FOLDED_ROWS, FOLDED_ROWS + 1])
 def test_a_long_table_is_folded_under_its_heading(rows):
     page = BeautifulSoup(page_of(f"<h2>Rules</h2>{table(rows)}"), "html.parser")

@@ -21,11 +21,14 @@ def labels(axis):
 
 @pytest.mark.parametrize("records", [seed_records(), MANY, ONE, UNFINISHED],
                          ids=["seed", "many", "one", "unfinished"])  # fmt: skip
-@pytest.mark.parametrize("scenario", ["Server", "Offline"])
+@pytest.mark.parametrize("scenario", ["Server", "Offline", "SingleStream"])
 def test_every_figure_draws_every_kind_of_run(records, scenario):
     test = imitated(records, {**RESULT, "scenario": scenario})
-    for figure in (plots.overview(test, "title"), plots.arrivals(test), plots.lengths(test)):
-        assert draws(figure)
+    figures = [plots.overview(test, "title"), plots.queries_figure(test), plots.arrivals(test),
+               plots.lengths(test)]  # fmt: skip
+    if scenario != "Offline":
+        figures.append(plots.judged_figure(test))
+    assert all(map(draws, figures))
 
 
 def test_the_limit_is_drawn_where_there_is_one():
@@ -34,6 +37,47 @@ def test_the_limit_is_drawn_where_there_is_one():
 
     assert "limit 2,000" in of("Server")
     assert "limit 2,000" not in of("Offline")
+
+
+def judged_at(share, scenario="Server", queries=64):
+    """A test of so many queries, their TTFT 200 ms and up, judged at this percentile."""
+    rows = [(i, i, i, i + 0.2 + i / 1e3, i + 2, 9, 11) for i in range(queries)]
+    settings = RESULT["effective_settings"] | {"target_latency_percentile": share}
+    changes = {"scenario": scenario, "effective_settings": settings}
+    return imitated(make_records(rows), RESULT | changes)
+
+
+def test_the_percentile_that_is_judged_is_marked_beside_the_limit():
+    test = judged_at(0.8)
+    (mark,) = [mark for mark in plots.marks(test, "ttft") if mark.judged]
+    # The 52nd of 64, as LoadGen counts.
+    assert (mark.label, mark.at_ms) == ("p80", 251)
+    assert mark.at_ms < mark.upper_ms <= 263
+    ttft, tpot = plots.judged_figure(test).axes
+    assert labels(ttft) == ["p50 232 (at most 241)", f"p80 251 (at most {mark.upper_ms:.0f})",
+                            "limit 2,000, off to the right"]  # fmt: skip
+    assert tpot.get_xlabel() == "TPOT, ms"
+    caption = plots.distribution_caption(test, "ttft")
+    assert "0 of 64 are over the limit of 2,000 ms, which is judged at p80." in caption
+
+
+def test_a_percentile_that_lacks_queries_is_not_marked():
+    test = judged_at(0.99)
+    assert [mark.label for mark in plots.marks(test, "ttft")] == ["p50", "max"]
+    assert "p99" not in "".join(labels(plots.judged_figure(test).axes[0]))
+
+
+def test_single_stream_is_judged_by_the_latency_of_a_query():
+    test = judged_at(0.9, "SingleStream")
+    (axis,) = plots.judged_figure(test).axes
+    assert (axis.get_title(), axis.get_xlabel()) == ("Latency of a query", "latency, ms")
+    assert "p90" in labels(axis)[1]
+    caption = plots.distribution_caption(test, "latency")
+    assert caption.endswith("; judged at p90, without a limit.")
+    assert plots.distribution_caption(test, "ttft").endswith("; no limit applies.")
+    assert not any(mark.judged for mark in plots.marks(test, "ttft"))
+    titles = [axis.get_title() for axis in plots.queries_figure(test).axes]
+    assert titles[:2] == ["Time to first token", "Time per output token"]
 
 
 def test_the_timeline_parts_add_up_to_the_latency():

@@ -22,9 +22,59 @@ def test_goodput_has_axes_of_its_own_and_labels_keep_apart():
     figure = plots_sweep.sweep_curves(near, LIMITS)
     assert len({axis.get_position().bounds for axis in figure.axes}) == len(figure.axes) == 3
     latency, _, goodput = figure.axes
-    assert goodput.get_ylabel() == "queries/s"
+    assert goodput.get_ylabel() == "within the limits, queries/s"
     # Two tests that completed alike stand on one another: one of them is labelled.
     assert sorted(text.get_text() for text in latency.texts) == ["0.3", "0.6"]
+
+
+BESIDE = pd.concat([
+    SWEEP,
+    SWEEP.iloc[[0]].assign(part="search", offered=0.4, samples_per_s=0.38, goodput_per_s=0.38),
+    SWEEP.iloc[[1]].assign(part="search", offered=0.55, samples_per_s=0.46, goodput_per_s=0.3),
+    SWEEP.iloc[[0]].assign(part="main test", offered=0.45678, samples_per_s=0.43,
+                           goodput_per_s=0.42, tokens_per_s=70.0),
+], ignore_index=True)  # fmt: skip
+
+
+def test_the_search_and_the_main_test_have_marks_of_their_own_in_every_panel():
+    figure = plots_sweep.sweep_curves(BESIDE, LIMITS)
+    (legend,) = figure.legends
+    names = ["sweep", "sweep, queries at once", "search", "main test"]
+    assert [text.get_text() for text in legend.get_texts()] == names
+    latency, pareto, goodput = figure.axes
+    for axis, drawn in ((latency, 3), (pareto, 4), (goodput, 3)):
+        lines = {line.get_label(): line for line in axis.get_lines() if line.get_gid()}
+        assert list(lines) == [name for name in names if drawn == 4 or "at once" not in name]
+        assert len({line.get_marker() for line in lines.values()}) == drawn
+        # No curve joins tests that were made for something else.
+        assert lines["search"].get_linestyle() == lines["main test"].get_linestyle() == "None"
+    assert goodput.get_lines()[-1].get_xydata().tolist() == [[0.45678, 0.42]]
+    assert "0.4568" in [text.get_text() for text in goodput.texts]
+    assert draws(figure)
+
+
+def test_the_best_is_the_best_of_all_tests_in_the_chart():
+    caption = plots_sweep.sweep_caption(BESIDE, LIMITS)
+    assert "The most tokens/s, 70, came with 0.4568 queries/s offered (main test)" in caption
+    assert (
+        "0.42 queries/s within the limits, with 0.4568 queries/s offered (main test); the sh"
+        in (caption)
+    )
+
+
+def test_a_higher_rate_that_kept_the_limits_is_named_beside_the_best_goodput():
+    # Short tests: the main test offered more and completed less.
+    less = BESIDE.assign(goodput_per_s=[0.3, 0.2, 0.6, 0.38, 0.3, 0.36])
+    caption = plots_sweep.sweep_caption(less, LIMITS)
+    assert "0.38 queries/s within the limits, with 0.4 queries/s offered (search); " in caption
+    assert "the highest rate that kept them is 0.4568 queries/s offered (main test)" in caption
+    # And a rate that breaks them may complete the most within them.
+    broken = BESIDE.assign(goodput_per_s=[0.3, 0.2, 0.6, 0.38, 0.45, 0.42])
+    caption = plots_sweep.sweep_caption(broken, LIMITS)
+    assert "with 0.55 queries/s offered (search); the highest rate that kept them is 0.4568" in (
+        caption
+    )
+    assert "highest rate" not in plots_sweep.sweep_caption(broken, {"ttft": 0, "tpot": 0})
 
 
 def test_one_query_is_said_as_one():

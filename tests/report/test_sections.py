@@ -10,6 +10,7 @@ from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write
 from vllm_loadgen import Run, RunParams
 from vllm_loadgen.report import first_screen
 from vllm_loadgen.report.display import Section
+from vllm_loadgen.report.display import table as shown
 from vllm_loadgen.report.sections import PICTURE, Report
 from vllm_loadgen.results import test as results_test
 from vllm_loadgen.rules.rule import IDENTITY, Rule
@@ -99,6 +100,28 @@ def test_an_unfinished_test_has_a_report_that_says_so(tmp_path, status):
     assert "The run did not finish" in sections["what_the_data_say"].parts[0]["Finding"].tolist()
 
 
+def test_no_table_shows_a_column_as_python_calls_it():
+    report = Report(Run.open(ROOT / "outputs" / "example-explore"))
+    tables = {
+        name: [part for part in getattr(report, name)().parts if isinstance(part, pd.DataFrame)]
+        for name in ("tests", "throughput", "extra_tests", "published", "conformance")
+    }
+    heads = {
+        name: [re.findall(r"<th>(.*?)</th>", shown(frame).data) for frame in frames]
+        for name, frames in tables.items()
+    }
+    every = [head for frames in heads.values() for frame in frames for head in frame]
+    assert not [head for head in every if "_" in head]
+    # A kind of accelerator is not what a sweep offers.
+    assert heads["published"][0][:3] == ["accelerator", "kind", "devices"]
+    probes, rates, at_once, limits = heads["extra_tests"]
+    assert probes == ["Probe", "queries/s", "verdict", "duration, s"]
+    assert rates[:3] == ["test", "offered, queries/s", "verdict"]
+    assert at_once[:3] == ["test", "queries at once", "completed, queries/s"]
+    assert "verdict" not in at_once
+    assert "served at once, queries" in limits
+
+
 @pytest.mark.parametrize("name", ["example", "example-explore"])
 def test_committed_examples_are_read_to_their_end(monkeypatch, name):
     run = Run.open(ROOT / "outputs" / name)
@@ -108,6 +131,17 @@ def test_committed_examples_are_read_to_their_end(monkeypatch, name):
     assert "VALID" in sections["headline"].parts[0]
     assert run.summary.tests["accuracy"].status == "complete"
     assert run.summary.tests["accuracy"].verdict in ("PASS", "FAIL", "NO BASELINE")
+
+
+def test_a_sweep_is_read_with_the_search_and_the_main_test_of_its_run():
+    parts = Report(Run.open(ROOT / "outputs" / "example-explore")).extra_tests().parts
+    (place,) = [place for place, part in enumerate(parts) if getattr(part, "chart", None)]
+    read, figure, caption = parts[place - 1 : place + 2]
+    assert "the 6 probes of the search and the main test of this report at 1.313 queries/s" in read
+    assert "main test" in figure.chart["datasets"]["sweep"]
+    # The sweep's own best, at 1 query/s, has 0.815 queries/s within the limits.
+    assert "goodput is highest, 1.12 queries/s within the limits, with 1.347 queries/s" in caption
+    assert "the highest rate that kept them is 1.313 queries/s offered (main test)" in caption
 
 
 def test_the_full_dataset_is_that_of_the_benchmark(tmp_path):

@@ -1,6 +1,7 @@
 """A run in one zip: nothing in it that tells whose it was, and read as its folder is."""
 
 import zipfile
+from pathlib import Path
 
 import pytest
 from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write_test
@@ -30,6 +31,27 @@ def test_a_bundle_is_read_as_its_folder_is(run):
     assert found.performance.records.equals(run.performance.records)
     assert read_digest(str(file)) == digest(run).model_copy(update={"folder": found.folder})
     assert Run.open(file).folder == found.folder  # unpacked once
+
+
+def test_a_file_within_a_zip_is_found(run, tmp_path):
+    file, _ = bundle(run)
+    found = Path(bundles.find_within(f"{file}/params.yaml"))
+    assert found.read_text() == (run.folder / "params.yaml").read_text()
+    assert bundles.find_within("params/cpu.yaml") == "params/cpu.yaml"
+    (tmp_path / "is.zip").mkdir()  # a folder of that name is none
+    inside = str(tmp_path / "is.zip" / "a.yaml")
+    assert bundles.find_within(inside) == inside
+    assert cli.main(["doctor", "--params", f"{file}/other.yaml"]) == 1  # one line
+
+
+def test_a_run_is_named_as_its_reader_has_it(run):
+    file, _ = bundle(run)
+    assert Run.open(file).named() == str(file)
+    assert Run.open(run.folder).named("params.yaml") == f"{run.folder}/params.yaml"
+    assert Run.open(ROOT / "outputs" / "example").named() == "outputs/example"
+    empty = Run.open(bundle(Run.open(write_facts(run.folder.parent / "bare", RunParams())))[0])
+    with pytest.raises(ParameterError, match=r"runs = .*/bare\.zip'?: has no performance test"):
+        digest(empty)
 
 
 def test_what_would_be_given_away_is_taken_out_of_the_bundle_alone(run):

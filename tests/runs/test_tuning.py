@@ -101,7 +101,7 @@ def test_what_helped_is_measured_together_and_kept_as_a_parameters_file(params, 
     kept = RunParams.recorded(run.folder / TUNED)
     assert (kept.concurrency, kept.tune) == (4, {})
     assert kept.engine_options == changes["engine_options"][0]
-    assert "make report PARAMS=outputs/r/tuned.yaml" in tuned_text(found, table)
+    assert f"make report PARAMS={run.folder / TUNED}`" in tuned_text(found, table)
 
 
 def test_a_tuning_in_which_nothing_helped_ends_without_another_test(params):

@@ -75,7 +75,12 @@ def say(known: Distribution, label: str) -> str:
     value, upper = getattr(known, label), getattr(known, f"{label}_upper")
     if math.isnan(value):
         return lacking(known.queries, PERCENTILES[label])
-    return f"{label} {say_ms(value)} (at most {say_ms(upper)})"
+    return say_bounded(label, value, upper)
+
+
+def say_bounded(label: str, value_ms: float, upper_ms: float) -> str:
+    """A percentile in ms with its bound, "p90 545 ms (at most 1,017 ms)"."""
+    return f"{label} {say_ms(value_ms)} (at most {say_ms(upper_ms)})"
 
 
 def say_tail(known: Distribution) -> str:

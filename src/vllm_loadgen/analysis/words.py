@@ -10,9 +10,10 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun if number == 1 else plural}"
 
 
-def per_s(rate: float) -> str:
-    """A rate of queries: "1 query/s", "0.46 queries/s"."""
-    return f"{rate:.3g} {'query' if f'{rate:.3g}' == '1' else 'queries'}/s"
+def per_s(rate: float, digits: int = 3) -> str:
+    """A rate of queries: "1 query/s", "0.46 queries/s", "1,310 queries/s"."""
+    said = f"{rate:,.0f}" if rate >= 10**digits else f"{rate:.{digits}g}"
+    return f"{said} {'query' if said == '1' else 'queries'}/s"
 
 
 def say_ms(value_ms: float) -> str:

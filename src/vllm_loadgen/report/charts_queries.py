@@ -1,6 +1,7 @@
 """Interactive figures of a test's queries: each answers a hover with the query's stamps."""
 
 import json
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -8,9 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.analysis.early_stopping import judged
 from vllm_loadgen.analysis.metrics import answered
-from vllm_loadgen.analysis.percentiles import say
 from vllm_loadgen.analysis.words import count, say_ms, visible
 from vllm_loadgen.inputs.data import EMBEDDED
 from vllm_loadgen.report.interactive import (
@@ -32,10 +31,13 @@ from vllm_loadgen.report.plots_queries import (
     NAMES,
     PARTS,
     bins,
+    judged_by,
     known,
-    lines,
+    limit_of,
+    marks,
+    not_judged,
+    short,
     stretch,
-    with_bound,
 )
 from vllm_loadgen.report.style import BLUE, ORANGE, RED
 from vllm_loadgen.results.test import Test
@@ -122,55 +124,63 @@ def thinned(test: Test) -> str:
 
 
 # The figures ------------------------------------------------------------------------------------
-def overview(test: Test) -> Drawn:
-    """Distributions, latency over time, and the timeline of the stretch that is brushed there."""
+def judged_chart(test: Test) -> Drawn:
+    """What the queries are judged by, against its limits; for a test with a ``judged_by``."""
+    counted = _counted(test, judged_by(test))
+    panels = [_distribution(test, name, counted) for name in judged_by(test)]
+    return alt.hconcat(*panels), {"latencies": counted}
+
+
+def _counted(test: Test, names: Sequence[str]) -> pd.DataFrame:
+    """The bars of these distributions."""
+    values = {name: test.latencies[f"{name}_ms"].dropna() for name in names}
+    return bins_of({name: (of, bins(of, 24)) for name, of in values.items() if len(of)})
+
+
+def queries_chart(test: Test) -> Drawn:
+    """Latency over time, and the timeline of the stretch that is brushed there; above them the
+    distributions that are not judged.
+    """
     drawn = queries(test)
     across = "due_s" if drawn["due_s"].nunique() > 1 else "query"
     begin, end = stretch(len(test.latencies))
     inside = drawn[drawn["query"].between(begin, end)]
     brushed = [float(inside[across].min()), float(inside[across].max())] if len(inside) else None
     brush = stretch_of_time("stretch", brushed)
-    values = {name: test.latencies[f"{name}_ms"].dropna() for name in NAMES}
-    counted = bins_of({name: (of, bins(of, 24)) for name, of in values.items() if len(of)})
-    chart = alt.vconcat(
-        alt.hconcat(*[_distribution(test, name, counted) for name in NAMES]),
-        _latency(drawn, across),
-        _chooser(drawn, across, brush),
-        _timeline(drawn, brush),
-    ).resolve_scale(color="independent", x="independent")
-    return chart, {"queries": drawn, "latencies": counted}
+    below = (_latency(drawn, across), _chooser(drawn, across, brush), _timeline(drawn, brush))
+    above, tables = [], {"queries": drawn}
+    if others := not_judged(test):
+        tables["latencies"] = counted = _counted(test, others)
+        above.append(alt.hconcat(*[_distribution(test, name, counted) for name in others]))
+    chart = alt.vconcat(*above, *below).resolve_scale(color="independent", x="independent")
+    return chart, tables
 
 
 def _distribution(test: Test, name: str, counted: pd.DataFrame) -> alt.LayerChart:
-    """Histogram of TTFT or TPOT with its percentiles and its limit, if that is near the data."""
+    """Histogram of one of ``NAMES`` with its marks and its limit, if that is near the data."""
     found = known(test, name)
-    marks: list[dict[str, Any]] = [
-        {"at": with_bound(test, name, label)[0], "says": _mark(test, name, label)}
-        for label in (lines(test, name) if found.queries else [])
+    marked: list[dict[str, Any]] = [
+        {"at": mark.at_ms, "says": f"{mark.says}{', judged' if mark.judged else ''}"}
+        for mark in marks(test, name)
     ]
-    limit_ms, _ = judged(test.result, name)
+    limit_ms, _ = limit_of(test, name)
     far = found.queries == 0 or limit_ms > FAR_LIMIT * found.max
     limits: list[dict[str, Any]] = (
         [{"at": limit_ms, "says": f"limit {say_ms(limit_ms)}"}] if limit_ms else []
     )
-    said = [str(mark["says"]) for mark in marks + limits]
+    said = [str(mark["says"]) for mark in marked + limits]
     if limits and far:
         said[-1] += ", off to the right"
     rules = [
         alt.Chart(alt.InlineData(rows)).mark_rule(color=color, strokeWidth=2, strokeDash=dash)
         .encode(x="at:Q", tooltip=tooltip(says="line"))
-        for rows, color, dash in ((marks, GREY, [1, 0]), ([] if far else limits, RED, [3, 3]))
+        for rows, color, dash in ((marked, GREY, [1, 0]), ([] if far else limits, RED, [3, 3]))
         if rows
     ]  # fmt: skip
-    bars = histogram(source("latencies", counted), name, f"{name.upper()}, ms")
+    bars = histogram(source("latencies", counted), name, f"{short(name)}, ms")
     return alt.layer(bars, *rules).properties(
         title=alt.Title(NAMES[name], subtitle=said or "no query has one")
     )
-
-
-def _mark(test: Test, name: str, label: str) -> str:
-    return f"maximum {say_ms(known(test, name).max)}" if label == "max" else say(
-        known(test, name), label)  # fmt: skip
 
 
 def _hover(drawn: pd.DataFrame) -> list[alt.Tooltip]:

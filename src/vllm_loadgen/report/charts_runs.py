@@ -7,15 +7,17 @@ import pandas as pd
 from vllm_loadgen.analysis.words import visible
 from vllm_loadgen.report.interactive import NARROW, SLIM, Drawn, called, source, tooltip
 from vllm_loadgen.report.plots_compare import TITLES, WIDE_APART, medians
-from vllm_loadgen.report.plots_sweep import tail_of
-from vllm_loadgen.report.style import BLUE, GREEN, ORANGE
+from vllm_loadgen.report.plots_sweep import AT_ONCE, SERIES, series_of, tail_of
+from vllm_loadgen.report.style import GREEN
 from vllm_loadgen.runs.compare import LATENCIES, Digest
 
-COLORS = {"queries/s": BLUE, "queries at once": ORANGE}
-UNITS = {"rate": "queries/s", "concurrency": "queries at once"}
 LIMIT = {"color": GREEN, "strokeDash": [3, 3], "strokeWidth": 2}
+STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z"
+MARKS = {"sweep": "circle", AT_ONCE: "square", "search": "diamond", "main test": STAR}
+UNITS = {"rate": "queries/s", "concurrency": "queries at once"}
 SHOWN = {
-    "test": "test", "offered": "offered", "unit": "unit", "verdict": "verdict",
+    "test": "test", "series": "part of", "offered": "offered", "unit": "unit",
+    "verdict": "verdict",
     "samples_per_s": "completed, queries/s", "goodput_per_s": "within the limits, queries/s",
     "tokens_per_s": "system, tokens/s", "user_tokens_per_s": "one user, tokens/s",
     "ttft": "TTFT, ms", "tpot_mean_ms": "mean TPOT, ms", "queries": "queries",
@@ -23,57 +25,66 @@ SHOWN = {
 
 
 def sweep(table: pd.DataFrame, limits_ms: dict[str, float]) -> Drawn:
-    """A sweep's points, each with its test: latency, speed and goodput.
+    """A sweep's points and those beside them, each with its test: latency, speed and goodput.
 
     Args:
         table, limits_ms: as in ``plots_sweep.sweep_curves``.
     """
     label = tail_of(table)
-    plain = table.reset_index().rename(columns={f"ttft_{label}_ms": "ttft", "index": "test"})
-    plain["unit"] = plain["kind"].map(UNITS)
-    kept = [name for name in SHOWN if name in plain]
-    points = plain[kept].round({"ttft": 1, "tpot_mean_ms": 2, "tokens_per_s": 2,
-                                "user_tokens_per_s": 2, "samples_per_s": 4,
-                                "goodput_per_s": 4, "offered": 4})  # fmt: skip
-    data = source("sweep", points)
-    named = "maximum" if label == "max" else label
-    shown = tooltip(**{name: SHOWN[name] for name in kept} | {"ttft": f"{named} TTFT, ms"})
-
-    def curves(across: str, up: str, axes: tuple[str, str], units: list[str]) -> alt.LayerChart:
-        layers = []
-        for unit in units:
-            base = alt.Chart(data, width=NARROW, height=220).transform_filter(
-                alt.datum.unit == unit
-            )
-            base = called(base, unit, {name: COLORS[name] for name in units}).encode(
-                x=alt.X(f"{across}:Q", title=axes[0], scale=alt.Scale(zero=False, padding=12)),
-                y=alt.Y(f"{up}:Q", title=axes[1]),
-                tooltip=shown,
-            )
-            line = base.mark_line(strokeDash=[1, 0] if unit == "queries/s" else [6, 3])
-            layers += [line.encode(order="offered:Q"), base.mark_point(size=70, filled=True)]
-        return alt.layer(*layers)
-
-    units = [name for name in COLORS if name in set(points["unit"])]
+    points = _points(table, f"ttft_{label}_ms")
+    named = f"{'maximum' if label == 'max' else label} TTFT, ms"
+    drawn = [name for name in SERIES if name in set(points["series"])]
+    rated = [name for name in drawn if name != AT_ONCE]
     # Of queries that are all there at the start the TTFT is the length of the test.
-    of_rates = units[:1]
-    limit = _rule(limits_ms["ttft"], "y") if "queries/s" in units else []
+    latency = _curves(points, "samples_per_s", "ttft", ("completed, queries/s", named),
+                      rated or drawn)  # fmt: skip
+    speed = _curves(points, "user_tokens_per_s", "tokens_per_s",
+                    ("tokens/s that one user sees", "tokens/s of the system"), drawn)  # fmt: skip
+    limit = _rule(limits_ms["ttft"], "y") if rated else []
     least = _rule(1e3 / limits_ms["tpot"] if limits_ms["tpot"] else 0.0, "x")
-    latency = curves("samples_per_s", "ttft", ("completed, queries/s", f"{named} TTFT, ms"),
-                     of_rates)  # fmt: skip
-    speed = curves("user_tokens_per_s", "tokens_per_s",
-                   ("tokens/s that one user sees", "tokens/s of the system"), units)  # fmt: skip
     panels = [
-        alt.layer(latency, *limit).properties(title="Latency against throughput"),
-        alt.layer(speed, *least).properties(title="The system's speed against a user's"),
+        alt.layer(*latency, *limit).properties(title="Latency against throughput"),
+        alt.layer(*speed, *least).properties(title="The system's speed against a user's"),
     ]
-    if "queries/s" in units:
-        kept_limits = curves("offered", "goodput_per_s",
-                             ("offered, queries/s", "within the limits, queries/s"),
-                             of_rates)  # fmt: skip
-        panels.append(kept_limits.properties(title="Goodput against the rate that was offered"))
-    chart = alt.concat(*panels, columns=2).resolve_scale(color="independent")
-    return chart, {"sweep": points}
+    if rated:
+        kept = _curves(points, "offered", "goodput_per_s",
+                       ("offered, queries/s", "within the limits, queries/s"), rated)  # fmt: skip
+        title = "Goodput against the rate that was offered"
+        panels.append(alt.layer(*kept).properties(title=title))
+    return alt.concat(*panels, columns=2).resolve_scale(color="independent"), {"sweep": points}
+
+
+def _points(table: pd.DataFrame, ttft: str) -> pd.DataFrame:
+    """The columns of ``SHOWN`` that are known."""
+    plain = table.assign(series=series_of(table), unit=table["kind"].map(UNITS))
+    plain = plain.reset_index().rename(columns={ttft: "ttft", "index": "test"})
+    return plain[[name for name in SHOWN if name in plain]].round(
+        {"ttft": 1, "tpot_mean_ms": 2, "tokens_per_s": 2, "user_tokens_per_s": 2,
+         "samples_per_s": 4, "goodput_per_s": 4, "offered": 4}
+    )  # fmt: skip
+
+
+def _curves(
+    points: pd.DataFrame, across: str, up: str, axes: tuple[str, str], drawn: list[str]
+) -> list[alt.Chart]:
+    """The marks of each series, and a sweep's lines beneath them."""
+    colors = {name: SERIES[name][0] for name in drawn}
+    layers = []
+    for name in drawn:
+        base = alt.Chart(source("sweep", points), width=NARROW, height=220).transform_filter(
+            alt.datum.series == name
+        )
+        base = called(base, name, colors).encode(
+            x=alt.X(f"{across}:Q", title=axes[0], scale=alt.Scale(zero=False, padding=12)),
+            y=alt.Y(f"{up}:Q", title=axes[1]),
+            tooltip=tooltip(**{known: SHOWN[known] for known in points}),
+        )
+        _, _, line, size = SERIES[name]
+        if line:
+            dash = [1, 0] if line == "-" else [6, 3]
+            layers.append(base.mark_line(strokeDash=dash).encode(order="offered:Q"))
+        layers.append(base.mark_point(shape=MARKS[name], size=14 * size, filled=True, opacity=0.9))
+    return layers
 
 
 def _rule(at: float, axis: str) -> list[alt.Chart]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from vllm_loadgen.analysis.early_stopping import judged
 from vllm_loadgen.analysis.metrics import metrics
 from vllm_loadgen.analysis.percentiles import lacking, percentile, say_tail, upper_bound
-from vllm_loadgen.analysis.words import count, say_ms
+from vllm_loadgen.analysis.words import count, per_s, say_ms
 from vllm_loadgen.findings.answers import said
 from vllm_loadgen.findings.finding import Finding, doubts
 from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
@@ -92,9 +92,7 @@ def _peak(run: Run) -> list[str]:
         return [f"**No rate was VALID** in the search. {at_once}"]
     fails = f" ({peak.lowest_invalid_qps:.4g} fails)" if peak.lowest_invalid_qps else ""
     held = "confirmed by the full test" if peak.confirmed else "not confirmed by a full test yet"
-    return [
-        f"**Highest VALID rate: {peak.highest_valid_qps:.4g} queries/s**{fails}, {held}. {at_once}"
-    ]
+    return [f"**Highest VALID rate: {per_s(peak.highest_valid_qps, 4)}**{fails}, {held}. {at_once}"]
 
 
 def _load(test: Test) -> str:
@@ -106,10 +104,10 @@ def _load(test: Test) -> str:
     match test.result.scenario:
         case "Server":
             asked = test.params.target_qps
-            rate = f"{asked:.4g} queries/s asked for, " if asked != "auto" else ""
+            rate = f"{per_s(asked, 4)} asked for, " if asked != "auto" else ""
             return f"Load: {rate}{load.arrivals_per_s:.3g} arrived, {done}: {tokens}."
         case "Offline":
-            return f"**{m.samples_per_s:.3g} queries/s**, all due at once; {done}: {tokens}."
+            return f"**{per_s(m.samples_per_s)}**, all due at once; {done}: {tokens}."
     return f"One query at a time, {m.samples_per_s:.3g} a second; {done}: {tokens}."
 
 
@@ -139,12 +137,10 @@ def _most(test: Test) -> list[str]:
     if test.result.scenario != "Server" or not test.result.complete:
         return []
     if not offered(test):
-        return [
-            f"{rate} not known; the harness itself reached {issued_per_s(test):,.4g} queries/s."
-        ]
+        return [f"{rate} not known; the harness itself reached {per_s(issued_per_s(test), 4)}."]
     if overloaded(test):
         return [
-            f"{rate} {test.load.served_per_s:.3g} queries/s, which is less than arrived: a queue "
+            f"{rate} {per_s(test.load.served_per_s)}, which is less than arrived: a queue "
             "grew, and latencies grow with the length of the test."
         ]
     if text.broken_limits(test):
@@ -165,7 +161,7 @@ def _all_at_once(run: Run) -> list[str]:
     found = metrics(frame, "Offline")
     return [
         f"All {count(len(frame), 'sample')} at once (the accuracy test, whatever the latency): "
-        f"{found.samples_per_s:.3g} queries/s, {found.tokens_per_s:,.3g} output tokens/s."
+        f"{per_s(found.samples_per_s)}, {found.tokens_per_s:,.3g} output tokens/s."
     ]
 
 

@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from vllm_loadgen.findings.overload import overloaded
 from vllm_loadgen.report.text import broken_limits
-from vllm_loadgen.results.folders import shown
 from vllm_loadgen.results.run import Run
 
 FIRST = 3  # on the first screen
@@ -48,7 +48,7 @@ def repeated_by(run: Run) -> str:
 
 
 def _file(run: Run) -> str:
-    return shlex.quote(f"{shown(run.folder)}/params.yaml")
+    return shlex.quote(run.named("params.yaml"))
 
 
 def _report(run: Run, suffix: str, *changes: str) -> str:
@@ -126,7 +126,8 @@ def _beside(run: Run) -> list[Step]:
     """A tuning, and this run beside another."""
     if run.performance is None:
         return []
-    here, other = shown(run.folder), f"{shown(run.folder.parent)}/OTHER"
+    here = run.named()
+    other = Path(here).parent / "OTHER"
     runs = shlex.quote(f"[{here}, {other}]")
     found = [Step("How does it compare with another run?",
                   f"papermill notebooks/analysis.ipynb both.ipynb -p runs {runs}")]  # fmt: skip

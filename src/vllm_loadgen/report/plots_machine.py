@@ -59,14 +59,14 @@ def _draw_cache(axis: Axes, steps: pd.DataFrame) -> None:
 
 
 def occupancy_caption(steps: pd.DataFrame) -> str:
-    """The sentence under ``occupancy``."""
+    """The sentence under ``over_time`` on batch and cache."""
     if steps.empty:
         return "The engine tells nothing of its steps."
     busy = steps[steps["running"] > 0]
     evicted = int(steps["preempted"].sum())
     lost = f"{count(evicted, 'query')} evicted from it" if evicted else "no query evicted from it"
     return (
-        f"In {len(busy):,} steps {busy['running'].mean():.1f} queries ran on average and "
+        f"In {count(len(busy), 'step')} {busy['running'].mean():.1f} queries ran on average and "
         f"{busy['running'].max()} at most; the KV cache was {steps['kv_cache_share'].max():.1%} "
         f"full at most, and {lost}."
     )
@@ -103,7 +103,7 @@ def _draw_samples(
 
 
 def machine_caption(telemetry: pd.DataFrame) -> str:
-    """The sentence under ``machine_load``."""
+    """The sentence under ``over_time`` on the machine."""
     if telemetry.empty:
         return "The test was too short for a sample of the machine."
     mean = telemetry.mean()

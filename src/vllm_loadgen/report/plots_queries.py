@@ -1,5 +1,7 @@
 """Figures of a test's queries, each with the sentence that says what is to be seen in it."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -7,7 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from vllm_loadgen.analysis.early_stopping import judged
-from vllm_loadgen.analysis.percentiles import say, tail
+from vllm_loadgen.analysis.percentiles import (
+    lacking,
+    percentile,
+    say_bounded,
+    tail,
+    upper_bound,
+)
 from vllm_loadgen.analysis.words import count, say_ms
 from vllm_loadgen.facts.results import Distribution
 from vllm_loadgen.report.style import (
@@ -27,7 +35,33 @@ PARTS = {"queue": "#d4d4d4", "queue + prefill": "#d4d4d4", "prefill": ORANGE, "d
 # A limit farther off than this multiple of the largest value would squeeze the data.
 FAR_LIMIT = 3
 TIMELINE_QUERIES = 60
-NAMES = {"ttft": "Time to first token", "tpot": "Time per output token"}
+NAMES = {"ttft": "Time to first token", "tpot": "Time per output token",
+         "latency": "Latency of a query"}  # fmt: skip
+# What of each query LoadGen judges a test by: it stands on the first screen. Offline is judged by
+# its rate alone, which no query has; how its queries were completed stands under Throughput.
+JUDGED = {"Server": ("ttft", "tpot"), "SingleStream": ("latency",)}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is marked of a distribution, ms.
+
+    Attributes:
+        upper_ms: its bound; None of a maximum, which needs none.
+        judged: whether LoadGen judges the test by it.
+    """
+
+    label: str
+    at_ms: float
+    upper_ms: float | None = None
+    judged: bool = False
+
+    @property
+    def says(self) -> str:
+        """The mark as a reader would say it: "p90 545 ms (at most 1,017 ms)"."""
+        if self.upper_ms is None:
+            return f"maximum {say_ms(self.at_ms)}"
+        return say_bounded(self.label, self.at_ms, self.upper_ms)
 
 
 def overview(test: Test, title: str) -> Figure:
@@ -40,6 +74,36 @@ def overview(test: Test, title: str) -> Figure:
     draw_load(axes[1, 1], test)
     _draw_timeline(axes[2, 0], test)
     draw_throughput(axes[2, 1], test)
+    return fig
+
+
+def judged_by(test: Test) -> tuple[str, ...]:
+    """Of ``NAMES`` what LoadGen judges a test by; empty where it looks at no query's time."""
+    return JUDGED.get(test.result.scenario, ())
+
+
+def not_judged(test: Test) -> list[str]:
+    """What a reader asks of a test's queries beside what they are judged by."""
+    return [name for name in ("ttft", "tpot") if name not in judged_by(test)]
+
+
+def judged_figure(test: Test) -> Figure:
+    """What the queries are judged by, against its limits; for a test with a ``judged_by``."""
+    names = judged_by(test)
+    fig, axes = figure(1, len(names), height=2.6)
+    for axis, name in zip(axes[0], names, strict=True):
+        _draw_distribution(axis, test, name)
+    return fig
+
+
+def queries_figure(test: Test) -> Figure:
+    """Each query over the test, and where its time went; the distributions that are not judged."""
+    others = not_judged(test)
+    fig, axes = figure(2 if others else 1, 2, height=3.2)
+    for axis, name in zip(axes.flat, others, strict=False):
+        _draw_distribution(axis, test, name)
+    _draw_latency_over_time(axes[-1, 0], test)
+    _draw_timeline(axes[-1, 1], test)
     return fig
 
 
@@ -64,9 +128,9 @@ def lengths(test: Test) -> Figure:
 
 
 def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
-    """Histogram of TTFT or TPOT, its p50 and tail, and the limit if it is near the data."""
+    """Histogram of one of ``NAMES``, its ``marks``, and the limit if it is near the data."""
     values = test.latencies[f"{name}_ms"].dropna()
-    axis.set(xlabel=f"{name.upper()}, ms", ylabel="queries")
+    axis.set(xlabel=f"{short(name)}, ms", ylabel="queries")
     axis.set_title(NAMES[name], fontsize=10)
     if values.empty:
         return
@@ -79,11 +143,13 @@ def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
         edgecolor="white",
         linewidth=0.5,
     )
-    for label, style in zip(lines(test, name), ("-", "--"), strict=False):
-        at, upper = with_bound(test, name, label)
-        said = f"{label} {at:,.0f}" + (f" (at most {upper:,.0f})" if upper else "")
-        axis.axvline(at, color="black", linestyle=style, linewidth=1.2, label=said)
-    limit_ms, _ = judged(test.result, name)
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for mark in marks(test, name):
+        said = f"{mark.label} {mark.at_ms:,.0f}"
+        said += f" (at most {mark.upper_ms:,.0f})" if mark.upper_ms is not None else ""
+        style, width = ("-", 1.2) if mark.label == "p50" else ("--", 2 if mark.judged else 1.2)
+        axis.axvline(mark.at_ms, color="black", linestyle=style, linewidth=width, label=said)
+    limit_ms, _ = limit_of(test, name)
     if limit_ms > FAR_LIMIT * values.max():
         axis.plot(
             [], [], color=RED, linestyle=":", label=f"limit {limit_ms:,.0f}, off to the right"
@@ -95,23 +161,45 @@ def _draw_distribution(axis: Axes, test: Test, name: str) -> None:
     legend_above(axis)
 
 
-def lines(test: Test, name: str) -> list[str]:
-    """What is marked of a distribution: p50 and the highest percentile that has a bound."""
-    highest = tail(known(test, name).queries)
-    if highest is None:
-        return ["max"]
-    return ["p50", "max" if highest == "p50" else highest]
+def short(name: str) -> str:
+    """What an axis calls one of ``NAMES``: "TTFT", "TPOT", "latency"."""
+    return name if name == "latency" else name.upper()
 
 
-def with_bound(test: Test, name: str, label: str) -> tuple[float, float | None]:
-    """A value of ``lines`` in ms, and its bound; the maximum needs none."""
-    found = known(test, name)
-    return getattr(found, label), getattr(found, f"{label}_upper", None)
+def limit_of(test: Test, name: str) -> tuple[float, float | None]:
+    """The limit on one of ``NAMES``, ms, and the percentile that is judged.
+
+    0 where there is no limit, None where LoadGen does not judge by it.
+    """
+    limit_ms, share = judged(test.result, "tpot" if name == "tpot" else "ttft")
+    if name not in judged_by(test) or (name != "latency" and not limit_ms):
+        return 0.0, None
+    return (0.0 if name == "latency" else limit_ms), share
+
+
+def marks(test: Test, name: str) -> list[Mark]:
+    """What is marked of a distribution: p50, and the percentile that is judged.
+
+    Where none is judged, the highest that has a bound; of too few queries for it the maximum.
+    """
+    found, values = known(test, name), test.latencies[f"{name}_ms"]
+    if not found.queries:
+        return []
+    (_, share), highest = limit_of(test, name), tail(found.queries)
+    middle = [Mark("p50", found.p50, found.p50_upper)] if highest else []
+    if share is not None and not lacking(found.queries, share):
+        at, upper = percentile(values, share), upper_bound(values, share)
+        return [*middle, Mark(f"p{share * 100:g}", at, upper, judged=True)]
+    if share is None and highest not in (None, "p50"):
+        at, upper = getattr(found, highest), getattr(found, f"{highest}_upper")
+        return [*middle, Mark(highest, at, upper)]
+    return [*middle, Mark("max", found.max)]
 
 
 def known(test: Test, name: str) -> Distribution:
-    """The distribution of "ttft" or "tpot"."""
-    return test.metrics.ttft_ms if name == "ttft" else test.metrics.tpot_ms
+    """The distribution of one of ``NAMES``."""
+    found: Distribution = getattr(test.metrics, f"{name}_ms")
+    return found
 
 
 def bins(values: pd.Series, most: int) -> np.ndarray:
@@ -217,18 +305,21 @@ def draw_throughput(axis: Axes, test: Test) -> None:
 
 
 def distribution_caption(test: Test, name: str) -> str:
-    """What the distribution of "ttft" or "tpot" shows."""
+    """What the distribution of one of ``NAMES`` shows, and by what it is judged."""
     values = test.latencies[f"{name}_ms"].dropna()
     if values.empty:
         return f"No query of this run has a {NAMES[name].lower()}."
-    limit_ms, _ = judged(test.result, name)
-    found = known(test, name)
-    said = [say(found, label) for label in lines(test, name) if label != "max"]
-    text = f"{NAMES[name]}: {', '.join([*said, f'maximum {say_ms(found.max)}'])}"
+    limit_ms, share = limit_of(test, name)
+    said = [mark.says for mark in marks(test, name) if mark.label != "max"]
+    most = f"maximum {say_ms(known(test, name).max)}"
+    text = f"{NAMES[name]}: {', '.join([*said, most])}"
+    judged_at = "" if share is None else f"judged at p{share * 100:g}"
     if not limit_ms:
-        return f"{text}; no limit applies."
+        return f"{text}; {f'{judged_at}, without a limit' if judged_at else 'no limit applies'}."
     over = int((values > limit_ms).sum())
-    return f"{text}; {over} of {len(values):,} are over the limit of {say_ms(limit_ms)}."
+    are = "is" if over == 1 else "are"
+    limit = f"the limit of {say_ms(limit_ms)}, which is {judged_at}"
+    return f"{text}; {over:,} of {len(values):,} {are} over {limit}."
 
 
 def load_caption(test: Test) -> str:
@@ -268,5 +359,6 @@ def lengths_caption(test: Test) -> str:
     longest = int((answers == answers.max()).sum())
     return (
         f"{text}, answers {answers.min()} to {answers.max()} (mean {answers.mean():.0f}); "
-        f"{longest} of {len(answers):,} answers have the greatest length."
+        f"{longest:,} of {count(len(answers), 'answer')} {'has' if longest == 1 else 'have'} the "
+        "greatest length."
     )

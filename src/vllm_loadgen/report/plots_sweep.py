@@ -6,10 +6,14 @@ from matplotlib.axes import Axes
 
 from vllm_loadgen.analysis.percentiles import PERCENTILES, lacking
 from vllm_loadgen.analysis.words import count, per_s, say_ms
-from vllm_loadgen.report.style import BLUE, GREEN, ORANGE, Figure, figure, legend_above
+from vllm_loadgen.report.style import BLUE, GREEN, ORANGE, PINK, RED, Figure, figure
 
 # Labels nearer than this, in points, would lie over each other.
 LABEL_POINTS = 14
+# What the legend names: colour, mark and line, and its mark's size. Only a sweep is a curve.
+AT_ONCE = "sweep, queries at once"
+SERIES = {"sweep": (BLUE, "o", "-", 6), AT_ONCE: (ORANGE, "s", "--", 6),
+          "search": (PINK, "D", "", 6), "main test": (RED, "*", "", 13)}  # fmt: skip
 
 
 def sweep_curves(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
@@ -17,28 +21,25 @@ def sweep_curves(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
 
     The second is the curve of MLPerf Endpoints: tokens/s of the system over tokens/s that one
     user sees; no point of it can be improved in one without loss in the other. A third has the
-    goodput at each rate.
+    goodput at each rate. The tests of a search and the main test stand beside the sweep's.
 
     Args:
-        table: of ``runs.sweep.sweep_table``.
+        table: of ``runs.sweep.points_table``.
         limits_ms: {"ttft": ..., "tpot": ...}; 0 where there is none.
     """
-    fig, axes = figure(1, 3 if "rate" in set(table["kind"]) else 2, height=3.4)
+    rates = table["kind"] == "rate"
+    fig, axes = figure(1, 3 if rates.any() else 2, height=3.4)
     latency, pareto = axes[0][:2]
     shown = tail_of(table)
-    kinds = (("rate", BLUE, "o-", "queries/s"), ("concurrency", ORANGE, "s--", "queries at once"))
-    for kind, color, style, unit in kinds:
-        points = table[table["kind"] == kind].sort_values("offered")
-        if len(points):
-            label = unit
-            # Of queries that are all there at the start the TTFT is the length of the test.
-            if kind == "rate" or set(table["kind"]) == {"concurrency"}:
-                up = f"ttft_{shown}_ms"
-                _draw_points(latency, points, "samples_per_s", up, style, color, label)
-                _draw_bounds(latency, points, shown, color)
-            _draw_points(pareto, points, "user_tokens_per_s", "tokens_per_s", style, color, label)
+    # Of queries that are all there at the start the TTFT is the length of the test.
+    limited = table[rates] if rates.any() else table
+    _draw_points(latency, limited, "samples_per_s", f"ttft_{shown}_ms")
+    _draw_bounds(latency, limited, shown)
+    _draw_points(pareto, table, "user_tokens_per_s", "tokens_per_s")
     for axis in axes[0][2:]:
-        _draw_goodput(axis, table[table["kind"] == "rate"].sort_values("offered"))
+        _draw_points(axis, limited, "offered", "goodput_per_s")
+        axis.set(xlabel="offered, queries/s", ylabel="within the limits, queries/s")
+        axis.set_title("Goodput", fontsize=10)
     _shade_limits(latency, pareto, table, limits_ms)
     latency.set(xlabel="completed, queries/s", ylabel=_says(shown))
     latency.set_title("Latency against throughput", fontsize=10)
@@ -47,23 +48,34 @@ def sweep_curves(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
     for axis in axes[0]:
         axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
         axis.margins(x=0.12)
-        legend_above(axis)
         _label_points(axis)
+    handles, names = pareto.get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     return fig
 
 
-def _draw_points(
-    axis: Axes, points: pd.DataFrame, across: str, up: str, style: str, color: str, label: str
-) -> None:
-    """One curve; ``_label_points`` writes beside each point what was offered there."""
-    (line,) = axis.plot(points[across], points[up], style, color=color, label=label)
-    line.set_gid(" ".join(f"{offered:g}" for offered in points["offered"]))
+def series_of(table: pd.DataFrame) -> "pd.Series[str]":
+    """Which of ``SERIES`` each test of a ``points_table`` belongs to."""
+    return table["part"].where(table["kind"] == "rate", AT_ONCE)
+
+
+def _draw_points(axis: Axes, table: pd.DataFrame, across: str, up: str) -> None:
+    """The series of a table; ``_label_points`` writes beside each point what was offered there."""
+    belongs = series_of(table)
+    for place, (name, (color, mark, line, size)) in enumerate(SERIES.items()):
+        points = table[belongs == name].sort_values("offered")
+        if len(points):
+            (drawn,) = axis.plot(
+                points[across], points[up], color=color, marker=mark, linestyle=line,
+                markersize=size, label=name, zorder=2 + place / 10,
+            )  # fmt: skip
+            drawn.set_gid(" ".join(f"{offered:.4g}" for offered in points["offered"]))
 
 
 def _label_points(axis: Axes) -> None:
-    """What was offered at each point of ``_draw_points``; of points that touch, the first's."""
+    """What was offered at each point of ``_draw_points``; of points that touch, the uppermost's."""
     taken: list[np.ndarray] = []
-    for line in axis.get_lines():
+    for line in reversed(axis.get_lines()):
         for at, offered in zip(
             np.asarray(line.get_xydata()), (line.get_gid() or "").split(), strict=False
         ):
@@ -85,20 +97,14 @@ def _says(shown: str) -> str:
     return "maximum TTFT, ms" if shown == "max" else f"{shown} TTFT, and its bound, ms"
 
 
-def _draw_bounds(axis: Axes, points: pd.DataFrame, shown: str, color: str) -> None:
+def _draw_bounds(axis: Axes, table: pd.DataFrame, shown: str) -> None:
     """From each percentile up to what it stays under at 99 % confidence."""
     if shown == "max":
         return
-    at, upper = points[f"ttft_{shown}_ms"], points[f"ttft_{shown}_upper_ms"]
-    across, bars = points["samples_per_s"], [0 * at, upper - at]
-    axis.errorbar(across, at, bars, fmt="none", ecolor=color, capsize=3)
-
-
-def _draw_goodput(axis: Axes, rates: pd.DataFrame) -> None:
-    """Queries/s within the limits at each rate."""
-    _draw_points(axis, rates, "offered", "goodput_per_s", "^-", GREEN, "within both limits")
-    axis.set(xlabel="offered, queries/s", ylabel="queries/s")
-    axis.set_title("Goodput", fontsize=10)
+    for name, points in table.groupby(series_of(table)):
+        at, upper = points[f"ttft_{shown}_ms"], points[f"ttft_{shown}_upper_ms"]
+        across, bars, color = points["samples_per_s"], [0 * at, upper - at], SERIES[str(name)][0]
+        axis.errorbar(across, at, bars, fmt="none", ecolor=color, capsize=3)
 
 
 def _shade_limits(
@@ -114,7 +120,7 @@ def _shade_limits(
 
 
 def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
-    """The sentence under ``sweep_curves``."""
+    """The sentence under ``sweep_curves``: the best of all tests in it, whatever they were for."""
     fastest = table.loc[table["tokens_per_s"].idxmax()]
     text = (
         f"The most tokens/s, {fastest['tokens_per_s']:,.0f}, came with {_offer(fastest)}, where "
@@ -126,11 +132,28 @@ def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
     if rates.empty:
         return f"{text}."
     best = rates.loc[rates["goodput_per_s"].idxmax()]
-    shaded = "; the shaded regions keep the limits" if any(limits_ms.values()) else ""
-    return (
-        f"{text}; of the rates goodput is highest, {per_s(best['goodput_per_s'])} within the "
-        f"limits, with {_offer(best)}{shaded}."
+    text += (
+        f"; of the rates goodput is highest, {per_s(best['goodput_per_s'])} within the limits, "
+        f"with {_offer(best)}"
     )
+    if not any(limits_ms.values()):
+        return f"{text}."
+    return f"{text}{_highest_held(rates, best)}; the shaded regions keep the limits."
+
+
+def _highest_held(rates: pd.DataFrame, best: pd.Series) -> str:
+    """The highest rate that kept the limits, if it is not the one of the best goodput.
+
+    A rate may break them and complete more within them than a lower one that keeps them; and of
+    short tests a higher rate may complete less.
+    """
+    held = (rates["verdict"] == "VALID") | (rates["goodput_per_s"] >= rates["samples_per_s"])
+    if not held.any():
+        return ""
+    highest = rates.loc[rates.loc[held, "offered"].idxmax()]
+    if highest["offered"] == best["offered"]:
+        return ""
+    return f"; the highest rate that kept them is {_offer(highest)}"
 
 
 def _ttft(point: pd.Series) -> str:
@@ -146,6 +169,8 @@ def _ttft(point: pd.Series) -> str:
 
 
 def _offer(point: pd.Series) -> str:
+    """What was offered, and in which test if that was none of the sweep's."""
     if point["kind"] == "concurrency":
         return f"{count(int(point['offered']), 'query')} at once"
-    return f"{per_s(point['offered'])} offered"
+    part = "" if point["part"] == "sweep" else f" ({point['part']})"
+    return f"{per_s(point['offered'], 4)} offered{part}"

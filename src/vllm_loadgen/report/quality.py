@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vllm_loadgen.analysis.words import count
 from vllm_loadgen.facts.scores import Estimate, Fidelity
 from vllm_loadgen.report import tables, text
 from vllm_loadgen.report.display import Section
@@ -75,7 +76,7 @@ def fidelity_text(run: Run) -> str:
 def _forced(found: Fidelity) -> str:
     """How many of the reference's answers the engine was given."""
     if found.forced_answers in (None, found.answers):
-        return f"the {found.answers} answers"
+        return f"the {count(found.answers, 'answer')}"
     return f"{found.forced_answers} of the {found.answers} answers (there was no time for more)"
 
 

@@ -45,7 +45,7 @@ from vllm_loadgen.runs.quality import compared
 from vllm_loadgen.runs.quality import tuned as tuned_answers
 from vllm_loadgen.runs.repeats import repeats_table
 from vllm_loadgen.runs.served import served_table
-from vllm_loadgen.runs.sweep import sweep_table
+from vllm_loadgen.runs.sweep import points_table, sweep_table
 from vllm_loadgen.runs.tuning import tune_table
 
 PICTURE = "benchmark_results_visualization.png"
@@ -56,11 +56,18 @@ def _by_kind(sweep: pd.DataFrame) -> list[pd.DataFrame]:
 
     Those have no limits and are all due at 0 s: their verdict, goodput and TTFT say nothing.
     """
-    at_once = sweep[sweep["kind"] == "concurrency"].dropna(axis=1, how="all")
+    kinds = {
+        kind: sweep[sweep["kind"] == kind]
+        .dropna(axis=1, how="all")
+        .drop(columns="kind")
+        .rename(columns={"offered": title})
+        for kind, title in (("rate", "offered, queries/s"), ("concurrency", "queries at once"))
+    }
+    at_once = kinds["concurrency"]
     says_nothing = [name for name in at_once if name.startswith(("ttft", "latency"))]
-    at_once = at_once.drop(columns=["verdict", "goodput_per_s", *says_nothing])
-    rates = sweep[sweep["kind"] == "rate"].dropna(axis=1, how="all")
-    return [kind for kind in (rates, at_once) if len(kind)]
+    lacking = ["verdict", "goodput_per_s", *says_nothing]
+    kinds["concurrency"] = at_once.drop(columns=lacking, errors="ignore")
+    return [table for table in kinds.values() if len(table)]
 
 
 class Report:
@@ -95,7 +102,16 @@ class Report:
 
     def summary(self) -> Section:
         """How fast, how good, how far from the limit, whether to trust it, what next."""
-        return Section(first_screen.answers(self.run, self.rules, self.findings))
+        answers = first_screen.answers(self.run, self.rules, self.findings)
+        test = self._test
+        if test is None or test.latencies.empty or not plots_queries.judged_by(test):
+            return Section(answers)
+        names = plots_queries.judged_by(test)
+        return Section(
+            answers,
+            with_chart(plots_queries.judged_figure(test), charts_queries.judged_chart(test)),
+            " ".join(plots_queries.distribution_caption(test, name) for name in names),
+        )
 
     def what_the_data_say(self) -> Section:
         """Findings, and what to do."""
@@ -122,18 +138,19 @@ class Report:
         return quality.accuracy(self.run)
 
     def performance(self) -> Section:
-        """The figures, and the test on one page, which is kept as a picture as well."""
+        """The figures and the queries; the whole test on one page is kept as a picture."""
         test = self._test
         if test is None:
             return Section("There is no performance test in this run; perf.ipynb makes one.")
         title = f"{self.run.model.name}, {test.result.scenario}: {test.result.verdict}"
         overview = plots_queries.overview(test, visible(title))
         overview.savefig(self.run.folder / PICTURE, dpi=110)
-        with_chart(overview, charts_queries.overview(test))
-        captions = [plots_queries.distribution_caption(test, name) for name in ("ttft", "tpot")]
+        drawn = with_chart(plots_queries.queries_figure(test), charts_queries.queries_chart(test))
+        others = plots_queries.not_judged(test)
+        captions = [plots_queries.distribution_caption(test, name) for name in others]
         captions += [plots_queries.timeline_caption(test), text.BOUNDS]
         captions += filter(None, [charts_queries.thinned(test)])
-        return Section(metrics_table(test.metrics), overview, " ".join(captions))
+        return Section(metrics_table(test.metrics), drawn, " ".join(captions))
 
     def throughput(self) -> Section:
         """Rates, whether a queue grew, and the test between its ramp and its drain."""
@@ -225,11 +242,12 @@ class Report:
         if sweep.empty:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
+        points = points_table(self.run)
         curves = with_chart(
-            plots_sweep.sweep_curves(sweep, limits_ms), charts_runs.sweep(sweep, limits_ms)
+            plots_sweep.sweep_curves(points, limits_ms), charts_runs.sweep(points, limits_ms)
         )
-        read = text_extra.sweep_text(self.run, sweep)
-        caption = plots_sweep.sweep_caption(sweep, limits_ms)
+        read = text_extra.sweep_text(points)
+        caption = plots_sweep.sweep_caption(points, limits_ms)
         against_limits = sweep_limits.limits_parts(self.run, sweep)
         return [read, curves, caption, *_by_kind(sweep), *against_limits]
 

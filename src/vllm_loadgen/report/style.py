@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib import figure as mpl_figure
 from matplotlib.axes import Axes
 
-BLUE, ORANGE, GREEN, RED = "#0173b2", "#de8f05", "#029e73", "#b2182b"
+BLUE, ORANGE, GREEN, PINK, RED = "#0173b2", "#de8f05", "#029e73", "#cc78bc", "#b2182b"
 TITLE_PAD = 20  # points: room for the legend
 
 

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from vllm_loadgen.analysis.knee import Knee, knee
+from vllm_loadgen.analysis.words import count, per_s
 from vllm_loadgen.report.style import BLUE, ORANGE, Figure, figure, legend_above
 from vllm_loadgen.results.run import Run, median_run
 
@@ -24,11 +25,10 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     """Each test of a sweep at its batch: what decode reaches of the limit there.
 
     Returns:
-        index test; batch (served at once, mean, of each replica), decode_tokens_per_s (of all, at
-        the mean TPOT),
-        limit_tokens_per_s (of the nearer of bandwidth and matrix rate), share of it, 0 to 1, and
-        bound ("reading" or "computing"); of several runs the median. Tests without a TPOT are left
-        out; empty where no limit was measured.
+        index test; served_at_once (queries, mean), decode_tokens_per_s (they at the mean TPOT),
+        limit_tokens_per_s (of the nearer of bandwidth and matrix rate), limit_share of it, 0 to 1,
+        and bound_by, the nearer of the two; of several runs the median. Tests without a TPOT are
+        left out; empty where no limit was measured.
     """
     rows = {}
     for name in sweep.index:
@@ -39,11 +39,19 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
         reading = found.decode_limit_ms >= found.decode_computing_ms
         rows[name] = {
+<<<<<<< HEAD
             "batch": found.batch,
             "decode_tokens_per_s": found.steps_at_once * found.batch / tpot_ms * 1e3,
             "limit_tokens_per_s": found.steps_at_once * found.batch / least_ms * 1e3,
             "share": least_ms / tpot_ms,
             "bound": "reading" if reading else "computing",
+=======
+            "served_at_once": found.batch,
+            "decode_tokens_per_s": found.batch / tpot_ms * 1e3,
+            "limit_tokens_per_s": found.batch / least_ms * 1e3,
+            "limit_share": least_ms / tpot_ms,
+            "bound_by": "memory bandwidth" if reading else "matrix rate",
+>>>>>>> pages13
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
 
@@ -51,11 +59,15 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
 def limits_figure(table: pd.DataFrame) -> Figure:
     """Decode tokens/s of each test beside the limit at its batch."""
     fig, axes = figure(height=3.6)
-    axis, points = axes[0, 0], table.sort_values("batch")
-    axis.plot(points["batch"], points["limit_tokens_per_s"], "--", color=ORANGE, label="limit")
-    axis.plot(points["batch"], points["decode_tokens_per_s"], "o-", color=BLUE, label="decode")
+    axis, points = axes[0, 0], table.sort_values("served_at_once")
+    axis.plot(
+        points["served_at_once"], points["limit_tokens_per_s"], "--", color=ORANGE, label="limit"
+    )
+    axis.plot(
+        points["served_at_once"], points["decode_tokens_per_s"], "o-", color=BLUE, label="decode"
+    )
     for name, row in points.iterrows():
-        at = row["batch"], row["decode_tokens_per_s"]
+        at = row["served_at_once"], row["decode_tokens_per_s"]
         axis.annotate(str(name), at, (4, 5), textcoords="offset points", fontsize=8)
     axis.set(xscale="log", yscale="log", xlabel="queries served at once", ylabel="tokens/s")
     axis.set_title("The sweep against the machine's limit", fontsize=10)
@@ -64,10 +76,10 @@ def limits_figure(table: pd.DataFrame) -> Figure:
 
 
 def _near_text(table: pd.DataFrame) -> str:
-    low, high = table["share"].min(), table["share"].max()
+    low, high = table["limit_share"].min(), table["limit_share"].max()
     return (
         f"At their batches the tests reach {low:.0%} to {high:.0%} of what the machine's limits "
-        f"allow in decode, the most with {table['share'].idxmax()}."
+        f"allow in decode, the most with {table['limit_share'].idxmax()}."
     )
 
 
@@ -75,7 +87,13 @@ def _knee_text(kind: object, rows: pd.DataFrame) -> str:
     unit, found = UNITS[str(kind)], knee(rows)
     if not isinstance(found, Knee):
         return f"By {unit} no knee is named: {found.reason}."
-    text = f"The knee lies near {found.offered:g} {unit} (Kneedle's rule)"
+    text = f"The knee lies near {_offer(kind, found.offered)} (Kneedle's rule)"
     if found.enough is None:
         return f"{text}; tokens/s still grew to the end of the sweep."
-    return f"{text}; from {found.enough:g} {unit} on more load bought less than 5 % more tokens/s."
+    enough = _offer(kind, found.enough)
+    return f"{text}; from {enough} on more load bought less than 5 % more tokens/s."
+
+
+def _offer(kind: object, offered: float) -> str:
+    """What was offered: "1 query/s", "8 queries at once"."""
+    return per_s(offered, 4) if kind == "rate" else f"{count(int(offered), 'query')} at once"

@@ -60,10 +60,11 @@ def devices(run: Run) -> str:
 def measured(run: Run) -> str:
     """What was asked of which model, in a sentence."""
     model, data, test = run.model, run.dataset, run.performance
-    some = f"{data.samples:,}" if data.samples == data.total_samples else (
-        f"{data.samples:,} of the {data.total_samples:,}")  # fmt: skip
-    what = f"{some} built-in news articles" if data.name == "embedded" else (
-        f"{some} samples of {plain(data.name)}")  # fmt: skip
+    built_in = data.name == "embedded"
+    what = count(data.total_samples, "built-in news article" if built_in else "sample")
+    if data.samples != data.total_samples:
+        what = f"{data.samples:,} of the {what}"
+    what += "" if built_in else f" of {plain(data.name)}"
     did = "summarizes" if data.instruction == REFERENCE_INSTRUCTION else "answers"
     how = f", in LoadGen's {plain(test.result.scenario)} scenario" if test else ""
     return (

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from vllm_loadgen.analysis.words import say_ms
+from vllm_loadgen.analysis.words import count, per_s, say_ms
 from vllm_loadgen.report.text import plain
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.runs.compare import Digest, reservations
@@ -22,24 +22,30 @@ def peak_text(run: Run) -> str:
     held = "confirmed by a full test" if peak.confirmed else "not confirmed by a full test"
     fails = f", and {peak.lowest_invalid_qps:.4g} is not" if peak.lowest_invalid_qps else ""
     return (
-        f"The highest rate that is VALID is {peak.highest_valid_qps:.4g} queries/s, {held}{fails}. "
+        f"The highest rate that is VALID is {per_s(peak.highest_valid_qps, 4)}, {held}{fails}. "
         f"The search began with all queries at once (Offline), of which "
         f"{peak.offline_samples_per_s:.3g} a second were answered. {limit}"
     ).rstrip()
 
 
-def sweep_text(run: Run, sweep: pd.DataFrame) -> str:
-    """How to read a sweep beside the main test, and what its two kinds of tests have in common."""
-    text = []
-    test, kinds = run.performance, set(sweep["kind"])
-    if test is not None and "rate" in kinds and test.result.scenario == "Server":
-        kept = test.metrics.samples_per_s * test.kept_share
-        rate = f" at {test.params.rate:.4g} queries/s" if test.params.target_qps != "auto" else ""
-        text.append(
-            f"Beside the rates of the sweep stands the main test of this report{rate}: "
-            f"{test.metrics.tokens_per_s:,.0f} tokens/s, {kept:.3g} queries/s within the limits."
+def sweep_text(points: pd.DataFrame) -> str:
+    """What stands beside a sweep in its chart, and what its tests at once leave out.
+
+    Args:
+        points: of ``runs.sweep.points_table``.
+    """
+    text, beside = [], []
+    if probes := int((points["part"] == "search").sum()):
+        beside.append(f"the {count(probes, 'probe')} of the search")
+    for _, main in points[points["part"] == "main test"].iterrows():
+        beside.append(
+            f"the main test of this report at {per_s(main['offered'], 4)} "
+            f"({main['tokens_per_s']:,.0f} tokens/s, {per_s(main['goodput_per_s'])} within the "
+            "limits)"
         )
-    if "concurrency" in kinds:
+    if beside:
+        text.append(f"The chart has beside the sweep {' and '.join(beside)}.")
+    if (points["kind"] == "concurrency").any():
         text.append(
             "With so many queries at once (Offline) all are due at 0 s and nothing is limited: "
             "time to the first token, verdict and goodput would say nothing, and are left out."
@@ -54,11 +60,11 @@ def predictions_text(found: Predictions | None) -> str:
     said = [
         f"The {found.tests} tests fit a server that divides its speed among its queries: "
         f"{say_ms(found.queue.idle_ms)} for a query alone, and no end of it at "
-        f"{found.queue.capacity_per_s:.3g} queries/s."
+        f"{per_s(found.queue.capacity_per_s)}."
     ]
     if found.expected_ms is not None:
         said.append(
-            f"At {found.rate_per_s:.3g} queries/s, which was not measured, a query would take "
+            f"At {per_s(found.rate_per_s)}, which was not measured, a query would take "
             f"{say_ms(found.expected_ms)} on average."
         )
     if main := found.main:

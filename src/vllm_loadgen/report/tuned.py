@@ -1,5 +1,7 @@
 """The report's sentences on what a tuning comes to."""
 
+import shlex
+
 import pandas as pd
 
 from vllm_loadgen.report.text import plain
@@ -16,7 +18,7 @@ def tuned_text(run: Run, tuning: pd.DataFrame) -> str:
         return f"**Nothing that was tried helped beyond noise**, so nothing is combined. {_noise()}"
     command = ""
     if (run.folder / TUNED).is_file():
-        command = f" To run with it: `make report PARAMS=outputs/{run.folder.name}/{TUNED}`."
+        command = f" To run with it: `make report PARAMS={shlex.quote(run.named(TUNED))}`."
     return f"{_gains(found, tuning)} {_noise()}{command}"
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.results.folders import existing_file, find_file
 
 SUFFIX = ".zip"
 # A file that says it unpacks into more than this was not made of a run.
@@ -23,6 +24,18 @@ def unpacked(path: Path) -> Path:
     """
     stat = path.stat()
     return _unpacked(path.resolve(), stat.st_mtime_ns, stat.st_size)
+
+
+def find_within(name: str) -> str:
+    """As ``find_file``, and of a file named within a zip, as in peak.zip/params.yaml, unpacked.
+
+    Raises:
+        ParameterError: as ``unpacked``.
+    """
+    for parent in Path(name).parents:
+        if parent.suffix == SUFFIX and (path := existing_file(find_file(str(parent)))):
+            return str(unpacked(path) / Path(name).relative_to(parent))
+    return find_file(name)
 
 
 @cache

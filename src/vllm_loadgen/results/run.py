@@ -18,7 +18,7 @@ from vllm_loadgen.facts.results import Summary
 from vllm_loadgen.facts.scores import Accuracy, Compliance, Peak
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.bundles import SUFFIX, unpacked
-from vllm_loadgen.results.folders import find_file, project_root
+from vllm_loadgen.results.folders import find_file, project_root, shown
 from vllm_loadgen.results.identity import NO_MATTER
 from vllm_loadgen.results.test import Test
 
@@ -56,10 +56,12 @@ class Run:
 
     Attributes:
         folder: where it lies. params: what was asked.
+        bundle: the zip that it came in, as it was named; empty of a folder.
     """
 
     folder: Path
     params: RunParams
+    bundle: str = ""
     _tests: dict[str, Test] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -72,13 +74,13 @@ class Run:
         Raises:
             ParameterError: if there is none.
         """
-        path = Path(find_file(str(folder)))
+        path, bundle = Path(find_file(str(folder))), ""
         if path.suffix == SUFFIX and path.is_file():
-            path = unpacked(path)
+            path, bundle = unpacked(path), str(folder)
         if not (path / "params.yaml").is_file():
             cure = "give the folder of a run, as in outputs/NAME, or a zip of one"
             raise ParameterError("run", str(folder), "holds no params.yaml", cure)
-        return cls(path, RunParams.recorded(path / "params.yaml"))
+        return cls(path, RunParams.recorded(path / "params.yaml"), bundle)
 
     @classmethod
     def newest(cls, outputs: str = "outputs") -> "Run":
@@ -93,6 +95,13 @@ class Run:
         if not runs:
             raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
         return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
+
+    def named(self, file: str = "") -> str:
+        """The run, or a file of it, as its reader has it: in its folder, or in the zip it came in.
+
+        The program takes it where it takes a run or a file of parameters.
+        """
+        return shown(Path(self.bundle or self.folder) / file)
 
     def _repr_html_(self) -> str:
         rows = {

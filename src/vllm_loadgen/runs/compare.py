@@ -95,7 +95,7 @@ def digest(run: Run) -> Digest:
     test = run.performance
     if test is None:
         cure = "give runs that perf.ipynb was run into"
-        raise ParameterError("runs", str(run.folder), "has no performance test", cure)
+        raise ParameterError("runs", run.named(), "has no performance test", cure)
     runs = list(run.repeats("performance").values())
     return Digest(
         name=run.folder.name,

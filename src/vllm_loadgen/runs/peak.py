@@ -233,7 +233,7 @@ def peak_table(run: Run) -> pd.DataFrame:
     if run.peak is None:
         return pd.DataFrame()
     rows = [
-        {"queries/s": probe.qps, "verdict": _verdict(probe), "s": probe.duration_s}
+        {"queries/s": probe.qps, "verdict": _verdict(probe), "duration, s": probe.duration_s}
         for probe in run.peak.probes
     ]
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="Probe"))

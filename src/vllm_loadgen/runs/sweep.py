@@ -4,7 +4,7 @@ With ``repeats`` each of them several times, in mixed order. A sweep resumes: wh
 under the same ``run_name`` is not made again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -14,10 +14,13 @@ from vllm_loadgen.facts.results import Distribution
 from vllm_loadgen.results.run import Run, median_run, repeat_name, repeated_name
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.runs.live import LiveRun
+from vllm_loadgen.runs.peak import PROBES
 from vllm_loadgen.runs.repeats import mixed_order, verdicts
 from vllm_loadgen.runs.side_by_side import make_tests
 
 SPREAD = ["runs", "tokens_per_s_cv", "tokens_per_s_low", "tokens_per_s_high"]
+# What of a run is measured at a rate, and where its tests lie.
+PARTS = {"main test": "performance", "sweep": "sweep/*", "search": PROBES}
 
 
 def sweep(run: LiveRun) -> pd.DataFrame:
@@ -51,11 +54,42 @@ def sweep_table(run: Run) -> pd.DataFrame:
         more than once also runs, tokens_per_s_cv (a share; NaN of one run), tokens_per_s_low and
         tokens_per_s_high (95 %, between runs; NaN below three).
     """
-    names = dict.fromkeys(map(repeated_name, run.finished_tests("sweep/*")))
-    rows = {}
-    for name in names:
-        if runs := list(run.repeats(name).values()):
-            rows[name.removeprefix("sweep/")] = _row(runs)
+    return _frame(_rows(run, "sweep"))
+
+
+def points_table(run: Run) -> pd.DataFrame:
+    """A run's sweep, with what else the run measured at a rate beside it; empty without a sweep.
+
+    Returns:
+        as ``sweep_table``, the search's tests by names such as "peak/01" and the main test's by
+        "performance", and part, of ``PARTS``.
+    """
+    rows = {part: _rows(run, part) for part in PARTS}
+    if not rows["sweep"]:
+        return pd.DataFrame()
+    found = {
+        name: {"part": part, **row} for part, tests in rows.items() for name, row in tests.items()
+    }
+    return _frame(found)
+
+
+def _rows(run: Run, part: str) -> dict[str, dict[str, object]]:
+    """The tests of one of ``PARTS``; of a main test that offered no rate nothing."""
+    names = dict.fromkeys(map(repeated_name, run.finished_tests(PARTS[part])))
+    tests = {name: list(run.repeats(name).values()) for name in names}
+    return {
+        name.removeprefix("sweep/"): _row(runs)
+        for name, runs in tests.items()
+        if runs and (part == "sweep" or _at_a_rate(runs[0]))
+    }
+
+
+def _at_a_rate(test: Test) -> bool:
+    return test.result.scenario == "Server" and test.params.target_qps != "auto"
+
+
+def _frame(rows: Mapping[str, dict[str, object]]) -> pd.DataFrame:
+    """Rows as a table, without the columns that no test has."""
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
     if frame.empty:
         return frame
@@ -68,7 +102,9 @@ def sweep_table(run: Run) -> pd.DataFrame:
 
 def _row(runs: Sequence[Test]) -> dict[str, object]:
     test, between = median_run(runs), spread([run.metrics.tokens_per_s for run in runs])
-    m, at_once = test.metrics, test.params.concurrency
+    m = test.metrics
+    # In Server a limit on the queries at once is a property of the harness, and the rate is asked.
+    at_once = test.params.concurrency if test.result.scenario == "Offline" else None
     return {
         "kind": "rate" if at_once is None else "concurrency",
         "offered": test.params.rate if at_once is None else at_once,
