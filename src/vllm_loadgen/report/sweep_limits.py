@@ -39,19 +39,11 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
         reading = found.decode_limit_ms >= found.decode_computing_ms
         rows[name] = {
-<<<<<<< HEAD
-            "batch": found.batch,
+            "served_at_once": found.steps_at_once * found.batch,
             "decode_tokens_per_s": found.steps_at_once * found.batch / tpot_ms * 1e3,
             "limit_tokens_per_s": found.steps_at_once * found.batch / least_ms * 1e3,
-            "share": least_ms / tpot_ms,
-            "bound": "reading" if reading else "computing",
-=======
-            "served_at_once": found.batch,
-            "decode_tokens_per_s": found.batch / tpot_ms * 1e3,
-            "limit_tokens_per_s": found.batch / least_ms * 1e3,
             "limit_share": least_ms / tpot_ms,
             "bound_by": "memory bandwidth" if reading else "matrix rate",
->>>>>>> pages13
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
 
