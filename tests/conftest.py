@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,9 @@ from helpers import echo_params
 from hypothesis import HealthCheck, settings
 
 from vllm_loadgen.harness.session import Session
+
+# A shell that starts tests in the background lets them ignore interrupts, which some wait for.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The examples of properties (test_*_properties.py) are the same at every run. To look for others:
 # --hypothesis-profile explore.

@@ -22,6 +22,7 @@ def here(gpus=0, cores=8, memory_gib=32.0):
         ({"pipeline_parallel_size": 2}, here(gpus=1), "pipeline_parallel_size", "1 GPU can"),
         ({"data_parallel_size": 3}, here(cores=2), "data_parallel_size", "2 cores and no GPU"),
         ({"executor": "ray"}, here(), "executor", "no GPU here"),
+        ({"pipeline_parallel_size": 2, "enforce_eager": True}, here(), "enforce_eager", "compiled"),
         ({"cpu_kv_cache_gib": 33}, here(), "cpu_kv_cache_gib", "32 GiB of memory"),
         ({"cpu_kv_cache_gib": 17, "data_parallel_size": 2}, here(), "cpu_kv_cache_gib", "2 times"),
     ],

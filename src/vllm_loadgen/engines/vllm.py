@@ -68,7 +68,9 @@ def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
         "skip_tokenizer_init": params.load_format == "dummy",
     }
     given = {name: value for name, value in args.items() if value is not None}
-    return (ON_CPU if current_platform.is_cpu() else {}) | given | params.engine_options
+    # A pipeline's later parts get their first input as they compile: uncompiled they have none.
+    eager = current_platform.is_cpu() and params.pipeline_parallel_size == 1
+    return (ON_CPU if eager else {}) | given | params.engine_options
 
 
 def made_of(args: dict[str, Any], config: Any) -> dict[str, Any]:

@@ -47,6 +47,9 @@ def _check_cpu(params: RunParams, here: Environment) -> None:
     cores, memory_gib = here.cpu.cores, here.cpu.memory_gib
     if params.devices > cores:
         _too_many(params, f"and this machine has {cores} cores and no GPU", "nvidia-smi")
+    if params.pipeline_parallel_size > 1 and params.enforce_eager:
+        problem = "on a CPU vLLM runs a pipeline only compiled"
+        _refuse(params, "enforce_eager", problem, "give False, or pipeline_parallel_size 1")
     if params.cpu_kv_cache_gib * params.devices > memory_gib:
         times = f" {params.devices} times" if params.devices > 1 else ""
         problem = f"this machine has {memory_gib:.0f} GiB of memory, which do not hold it{times}"
