@@ -25,6 +25,11 @@ MANY = make_records(
      for i in range(26_736)]
 )  # fmt: skip
 NONE = make_records([])
+STEPS_AGAINST_LIMITS = pd.DataFrame({
+    "time_s": [1.0, 2.0, 3.0], "prefill_tokens": [100, 0, 0], "decode_tokens": [0, 2, 2],
+    "duration_ms": [1000.0, 500.0, 300.0], "least_ms": [500.0, 100.0, 400.0],
+    "computing": [True, False, False],
+})  # fmt: skip
 
 
 def carried(drawn):
@@ -49,6 +54,14 @@ def test_every_chart_of_queries_compiles(records, scenario):
         kinds.append(charts_queries.judged_chart)
     for drawn in kinds:
         assert carried(drawn(test))["usermeta"]["embedOptions"]["actions"]["editor"] is False
+
+
+def test_the_steps_of_an_anatomy_are_what_the_picture_shows():
+    chart = carried(charts_machine.steps(STEPS_AGAINST_LIMITS))
+    rows = table(chart, "steps")
+    assert rows["took_ms"].tolist() == [1000.0, 500.0, 300.0]
+    assert rows["prefill_percent"].tolist() == [100.0, 0.0, 0.0]
+    assert rows["bound_by"].tolist() == ["matrix rate", "memory bandwidth", "memory bandwidth"]
 
 
 def test_a_query_tells_its_stamps_and_its_article():

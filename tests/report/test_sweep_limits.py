@@ -36,6 +36,9 @@ def test_each_point_is_held_against_the_limit_at_its_batch(tmp_path):
     assert "no knee is named: a knee needs 4 points, and there are 2" in text
     assert set(table["bound_by"]) == {"memory bandwidth"}
     assert draws(figure)
+    drawn = figure.chart["datasets"]["limits"].splitlines()
+    assert drawn[0].split(",")[:3] == ["test", "served_at_once", "decode_tokens_per_s"]
+    assert len(drawn) == 3
 
 
 def test_the_table_has_a_readers_names(tmp_path):

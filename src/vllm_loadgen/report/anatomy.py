@@ -6,16 +6,17 @@ import seaborn as sns
 
 from vllm_loadgen.analysis.anatomy import Anatomy, NoAnatomy
 from vllm_loadgen.analysis.words import count
+from vllm_loadgen.report import charts_machine
+from vllm_loadgen.report.interactive import MOST_POINTS, with_chart
 from vllm_loadgen.report.style import Figure, figure
-
-MOST_POINTS = 4000  # more hide each other
 
 
 def parts(found: Anatomy | NoAnatomy) -> list[object]:
     """All of it, in order; without an anatomy the reason alone."""
     if isinstance(found, NoAnatomy):
         return [f"The steps of this test cannot be set against the limits: {found.reason}."]
-    return [text(found), table(found), steps(found), caption(found)]
+    drawn = with_chart(steps(found), charts_machine.steps(shown(found)))
+    return [text(found), table(found), drawn, caption(found)]
 
 
 def text(found: Anatomy) -> str:
@@ -84,7 +85,7 @@ def _row(name: str, of: pd.DataFrame, whole_s: float) -> dict[str, object]:
     return row
 
 
-def _shown(found: Anatomy) -> pd.DataFrame:
+def shown(found: Anatomy) -> pd.DataFrame:
     """The steps that are drawn: all, or as many of them evenly over the test."""
     places = np.linspace(0, len(found.steps) - 1, min(len(found.steps), MOST_POINTS))
     return found.steps.iloc[places.round().astype(int)]
@@ -92,7 +93,7 @@ def _shown(found: Anatomy) -> pd.DataFrame:
 
 def steps(found: Anatomy) -> Figure:
     """How long each step took against its least time, by the share of prefill in its tokens."""
-    drawn = _shown(found)
+    drawn = shown(found)
     share = drawn["prefill_tokens"] / (drawn["prefill_tokens"] + drawn["decode_tokens"])
     name = "prefill, share of its tokens"
     fig, axes = figure(height=3.8)
@@ -116,7 +117,7 @@ def caption(found: Anatomy) -> str:
         f"A step on the line took its least time. Memory bandwidth sets it for {1 - computing:.0%} "
         f"of the steps and the matrix rate for {computing:.0%}."
     )
-    shown = len(_shown(found))
-    if shown < len(found.steps):
-        text += f" Shown are {shown:,} of {len(found.steps):,} steps, evenly over the test."
+    drawn = len(shown(found))
+    if drawn < len(found.steps):
+        text += f" Shown are {drawn:,} of {len(found.steps):,} steps, evenly over the test."
     return text

@@ -9,6 +9,7 @@ import pandas as pd
 
 from vllm_loadgen.analysis.roofline import Roofline
 from vllm_loadgen.report.interactive import (
+    GREY,
     WIDE,
     Drawn,
     called,
@@ -183,3 +184,41 @@ def roofline(found: Roofline, tpot_ms: float) -> Drawn:
                         subtitle="The red diamond is this run.")
     )  # fmt: skip
     return chart, {"roofline": curves, "run": run}
+
+
+def steps(drawn: pd.DataFrame) -> Drawn:
+    """How long each step took against its least time, by the share of prefill in its tokens.
+
+    Args:
+        drawn: of ``anatomy.shown``.
+    """
+    tokens = drawn["prefill_tokens"] + drawn["decode_tokens"]
+    table = drawn[["time_s", "prefill_tokens", "decode_tokens"]].assign(
+        least_ms=drawn["least_ms"].round(3),
+        took_ms=drawn["duration_ms"].round(3),
+        prefill_percent=(drawn["prefill_tokens"] / tokens * 100).round(1),
+        bound_by=np.where(drawn["computing"], "matrix rate", "memory bandwidth"),
+    )
+    table["time_s"] = table["time_s"].round(3)
+    log = alt.Scale(type="log", nice=False)
+    said = {"time_s": "its end, s", "took_ms": "took, ms", "least_ms": "least, ms",
+            "bound_by": "least time set by", "prefill_tokens": "prefill tokens",
+            "decode_tokens": "decode tokens"}  # fmt: skip
+    dots = (
+        alt.Chart(source("steps", table), width=WIDE, height=280)
+        .mark_point(filled=True, size=25, opacity=0.7)
+        .encode(
+            x=alt.X("least_ms:Q", title="least time, ms", scale=log),
+            y=alt.Y("took_ms:Q", title="time taken, ms", scale=log),
+            color=alt.Color("prefill_percent:Q", title="prefill, % of its tokens",
+                            scale=alt.Scale(scheme="viridis", domain=[0, 100]),
+                            legend=alt.Legend(title="prefill, % of its tokens")),
+            tooltip=tooltip(**said),
+        )
+    )  # fmt: skip
+    ends = [drawn["least_ms"].min(), drawn["least_ms"].max()]
+    at_limit = alt.InlineData([{"at": round(float(end), 3)} for end in ends])
+    line = alt.Chart(at_limit).mark_line(color=GREY).encode(x="at:Q", y="at:Q")
+    title = alt.Title("Each step against the machine's measured limits",
+                      subtitle="A step on the line took its least time.")  # fmt: skip
+    return alt.layer(line, dots).properties(title=title), {"steps": table}

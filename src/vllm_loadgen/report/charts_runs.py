@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 
 from vllm_loadgen.analysis.words import visible
-from vllm_loadgen.report.interactive import NARROW, SLIM, Drawn, called, source, tooltip
+from vllm_loadgen.report.columns import called as called_column
+from vllm_loadgen.report.interactive import NARROW, SLIM, WIDE, Drawn, called, source, tooltip
 from vllm_loadgen.report.plots_compare import TITLES, WIDE_APART, medians
 from vllm_loadgen.report.plots_sweep import AT_ONCE, SERIES, series_of, tail_of
-from vllm_loadgen.report.style import GREEN
+from vllm_loadgen.report.style import BLUE, GREEN, ORANGE
 from vllm_loadgen.runs.compare import LATENCIES, Digest
 
 LIMIT = {"color": GREEN, "strokeDash": [3, 3], "strokeWidth": 2}
@@ -94,6 +95,31 @@ def _rule(at: float, axis: str) -> list[alt.Chart]:
     data = alt.InlineData([{"at": at, "says": f"limit {at:,.4g}"}])
     line = alt.Chart(data).mark_rule(**LIMIT)
     return [line.encode(**{axis: "at:Q"}, tooltip=tooltip(says="line"))]
+
+
+def against_limits(table: pd.DataFrame) -> Drawn:
+    """Decode tokens/s of each test of a sweep beside the limit at its batch.
+
+    Args:
+        table: of ``sweep_limits.limits_table``.
+    """
+    points = table.reset_index().round(
+        {"served_at_once": 2, "decode_tokens_per_s": 1, "limit_tokens_per_s": 1, "limit_share": 3}
+    )
+    log, colors = alt.Scale(type="log", nice=False), {"limit": ORANGE, "decode": BLUE}
+    base = alt.Chart(source("limits", points), width=WIDE, height=260).encode(
+        x=alt.X("served_at_once:Q", title="queries served at once", scale=log),
+        tooltip=tooltip(test="test", **{name: str(called_column(name)) for name in table}),
+    )
+    limit = called(base.mark_line(strokeDash=[6, 3]), "limit", colors)
+    decode = called(base.mark_line(point=alt.OverlayMarkDef(size=60)), "decode", colors)
+    layers = [
+        limit.encode(y=alt.Y("limit_tokens_per_s:Q", title="tokens/s", scale=log)),
+        decode.encode(y=alt.Y("decode_tokens_per_s:Q", scale=log)),
+    ]
+    return alt.layer(*layers).properties(title="The sweep against the machine's limit"), {
+        "limits": points
+    }
 
 
 def distributions(runs: dict[str, Digest]) -> Drawn:

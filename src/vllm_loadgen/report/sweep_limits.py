@@ -6,6 +6,8 @@ import pandas as pd
 
 from vllm_loadgen.analysis.knee import Knee, knee
 from vllm_loadgen.analysis.words import count, per_s
+from vllm_loadgen.report import charts_runs
+from vllm_loadgen.report.interactive import with_chart
 from vllm_loadgen.report.style import BLUE, ORANGE, Figure, figure, legend_above
 from vllm_loadgen.results.run import Run, median_run
 
@@ -18,7 +20,8 @@ def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
     said = " ".join(_knee_text(kind, rows) for kind, rows in sweep.groupby("kind"))
     if table.empty:
         return [said]
-    return [limits_figure(table), f"{_near_text(table)} {said}", table]
+    drawn = with_chart(limits_figure(table), charts_runs.against_limits(table))
+    return [drawn, f"{_near_text(table)} {said}", table]
 
 
 def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
