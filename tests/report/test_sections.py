@@ -135,7 +135,7 @@ def test_committed_examples_are_read_to_their_end(monkeypatch, name):
 
 def test_a_sweep_is_read_with_the_search_and_the_main_test_of_its_run():
     parts = Report(Run.open(ROOT / "outputs" / "example-explore")).extra_tests().parts
-    (place,) = [place for place, part in enumerate(parts) if getattr(part, "chart", None)]
+    place = next(place for place, part in enumerate(parts) if getattr(part, "chart", None))
     read, figure, caption = parts[place - 1 : place + 2]
     assert "the 6 probes of the search and the main test of this report at 1.313 queries/s" in read
     assert "main test" in figure.chart["datasets"]["sweep"]
