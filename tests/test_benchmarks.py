@@ -107,13 +107,37 @@ def test_a_rig_is_warm_when_all_prompts_are_answered_equally_fast_twice():
     assert asked == [4, 32, 32, 32]
 
 
+NODE = {"rate": 1300.0, "cpu_us": 60.0, "cpu_us_alone": 20.0, "delay_p99_ms": 0.25,
+        "delivered": 0.9999}  # fmt: skip
+
+
+def test_the_table_says_how_the_harness_does_on_an_engine_that_steps():
+    import bench
+
+    what, delay, rate = bench.node_rows(NODE)
+    assert what[0].startswith("Server at 1,300 queries/s, an engine that steps: CPU us a query")
+    assert what[1:4] == ("60.0", "20.0", "3.00")
+    assert (delay[1], rate[1]) == ("0.250", "0.99990")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["loadgen", "alone"])
+def test_one_measurement_of_an_engine_that_steps(kind):
+    command = [sys.executable, str(BENCHMARKS / "stepping.py"), kind, "1500", "1000"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["queries"] == 2000  # whole passes of the thousand samples
+    assert found["cpu_us"] > 0
+    assert (found.get("delay_p99_ms", -1) >= 0) == (kind == "loadgen")
+
+
 def test_the_table_says_what_the_journal_costs():
     import bench
 
     noted = {"rate": 10_000.0, "cpu_us": 22.0, "cpu_us_without": 20.0, "p99_ms": 0.3,
              "p99_ms_without": 0.6}  # fmt: skip
     harness = {"server_queries_per_s": 2.0, "empty_callback_queries_per_s": 4.0, "ratio": 0.5,
-               "journal": noted, "by_queries": []}  # fmt: skip
+               "journal": noted, "by_queries": [], "node": NODE}  # fmt: skip
     text = bench.table({"harness": harness})
     assert "CPU us a query, records on disk meanwhile, against not | 22 | 20 | 1.10 | lower" in text
     assert "p99 latency, ms, records on disk meanwhile, against not | 0.3 | 0.6 | 0.50 |" in text

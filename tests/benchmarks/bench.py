@@ -41,6 +41,8 @@ P99_MS = 1.0
 # At this rate, and for so long, that the records reach the disk several times.
 NOTED_RATE, NOTED_S = 10_000, 10
 GROWTH = (1_000, 10_000, 100_000, 1_000_000)
+# What the fastest published node answers, queries/s of 128 tokens, and for how long.
+NODE_RATE, NODE_S = 1300, 20
 
 
 def part(script: str, *arguments: str) -> dict[str, Any]:
@@ -77,6 +79,7 @@ def ceiling(repeats: int) -> dict[str, Any]:
         "empty_callback_queries_per_s": best["empty"],
         "ratio": best["Server"] / best["empty"],
         "journal": journal(repeats),
+        "node": node(repeats),
         "by_queries": growth,
     }
 
@@ -98,6 +101,26 @@ def journal(repeats: int) -> dict[str, float]:
         costs[name] = statistics.median(one[name] for one in found["journal"])
         costs[f"{name}_without"] = statistics.median(one[name] for one in found["Server"])
     return costs
+
+
+def node(repeats: int) -> dict[str, float]:
+    """The harness on an engine that steps like a node of GPUs (``stepping.py``): medians.
+
+    Returns:
+        rate, queries/s; cpu_us of a query and cpu_us_alone (of the engine without LoadGen and SUT);
+        delay_p99_ms and delivered.
+    """
+    found: dict[str, list[dict[str, float]]] = {"loadgen": [], "alone": []}
+    for repeat in range(repeats):
+        for kind in list(found)[:: 1 if repeat % 2 == 0 else -1]:
+            found[kind].append(part("stepping.py", kind, str(NODE_RATE * NODE_S), str(NODE_RATE)))
+            say(f"an engine that steps, {kind}: {found[kind][-1]}")
+
+    def median(kind: str, name: str) -> float:
+        return statistics.median(one[name] for one in found[kind])
+
+    own = {name: median("loadgen", name) for name in ("cpu_us", "delay_p99_ms", "delivered")}
+    return {"rate": float(NODE_RATE), **own, "cpu_us_alone": median("alone", "cpu_us")}
 
 
 def highest(kind: str) -> float:
@@ -212,6 +235,19 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
             yield (f"Server at {noted['rate']:,.0f} queries/s, {what}, records on disk meanwhile, "
                    "against not", f"{ours:.3g}", f"{without:.3g}", f"{ours / without:.2f}",
                    "lower; 1 is no cost")  # fmt: skip
+        yield from node_rows(harness["node"])
+
+
+def node_rows(of_node: dict[str, float]) -> Iterator[tuple[str, str, str, str, str]]:
+    """Lines of the table on an engine that steps like a node of GPUs."""
+    at = f"Server at {of_node['rate']:,.0f} queries/s, an engine that steps"
+    ours, alone = of_node["cpu_us"], of_node["cpu_us_alone"]
+    yield (f"{at}: CPU us a query, against the engine alone", f"{ours:.1f}", f"{alone:.1f}",
+           f"{ours / alone:.2f}", "lower; 1 is no cost")  # fmt: skip
+    yield (f"{at}: p99 delay of the schedule, ms", f"{of_node['delay_p99_ms']:.3f}", "", "",
+           "lower")  # fmt: skip
+    yield (f"{at}: rate delivered over the schedule's", f"{of_node['delivered']:.5f}", "", "",
+           "1 is on time")  # fmt: skip
 
 
 def said(found: dict[str, float | None]) -> str:
