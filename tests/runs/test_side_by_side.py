@@ -139,7 +139,9 @@ def test_a_lost_worker_is_tried_once_more_and_then_recorded(slow, two_workers, m
                     victims.remove(test)
                     worker.kill()
 
-    with LiveRun.start(slow.changed(sweep_concurrency=[1, 2])) as run:
+    # Seconds each, for whoever looks which test is made.
+    longer = slow.changed(min_query_count=64, sweep_concurrency=[1, 2])
+    with LiveRun.start(longer) as run:
         thread = threading.Thread(target=kill_each, daemon=True)
         thread.start()
         with pytest.raises(EngineError, match="was lost 2 times"):

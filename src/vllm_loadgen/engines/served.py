@@ -51,7 +51,7 @@ class ServedVllm(Engine):
         self._sink: Sink | None = None
 
     async def start(self) -> EngineFacts:
-        set_environment(self._params)
+        preloaded = set_environment(self._params)
         args = engine_args(self._params, self._model_path)
         command = [*self._command, *options({**args, "host": HOST, "port": self._port,
                                              "enable_scale_out": True,
@@ -67,6 +67,7 @@ class ServedVllm(Engine):
         facts = await self._client.start()
         told = {name: value for name, value in args.items() if name != "model"}
         return facts.model_copy(update={"engine": "vllm", "options": told,
+                                        "preloaded": preloaded,
                                         "served_model": None})  # fmt: skip
 
     async def _listens(self) -> bool:

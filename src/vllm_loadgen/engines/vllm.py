@@ -9,6 +9,7 @@ from typing import Any
 
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.engines.cores import cores_of_parts
+from vllm_loadgen.engines.preload import preload
 from vllm_loadgen.engines.vllm_steps import StepLog, detailed
 from vllm_loadgen.errors import EngineError, ParameterError
 from vllm_loadgen.facts.inputs import EngineFacts
@@ -106,8 +107,12 @@ def _kv_cache_tokens(cache: Any) -> int | None:
     return cache.num_gpu_blocks * cache.block_size if cache.num_gpu_blocks else None
 
 
-def set_environment(params: RunParams) -> None:
-    """What vLLM takes from the environment alone; the parameters win, since they are recorded."""
+def set_environment(params: RunParams) -> tuple[str, ...]:
+    """What vLLM takes from the environment alone; the parameters win, since they are recorded.
+
+    Returns:
+        the libraries that its processes load before all others.
+    """
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(params.cpu_kv_cache_gib)
     reserved = params.cpu_reserved_cores
     if reserved is None and len(os.sched_getaffinity(0)) < FEW_CORES:
@@ -117,6 +122,7 @@ def set_environment(params: RunParams) -> None:
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if shares := cores_of_parts(params.devices):
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", shares)
+    return preload()
 
 
 class VllmEngine(Engine):
@@ -131,7 +137,7 @@ class VllmEngine(Engine):
         self._scored = 0
 
     async def start(self) -> EngineFacts:
-        set_environment(self._params)
+        self._preloaded = set_environment(self._params)
         import vllm
         from vllm import AsyncEngineArgs, SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -176,6 +182,7 @@ class VllmEngine(Engine):
             dtype=str(config.model_config.dtype).removeprefix("torch."),
             made=made_of(args, config),
             kv_cache_tokens=_kv_cache_tokens(config.cache_config),
+            preloaded=self._preloaded,
         )
 
     def submit(

@@ -193,6 +193,7 @@ class EngineFacts(Facts):
             where it tells; a structure is left out.
         load_s: until it could be asked; compile_s: of it; None: not compiled, or not told.
         kv_cache_tokens: that its KV cache has room for, in each copy of the engine.
+        preloaded: libraries that its processes load before all others.
         route: of a server, how it was asked. served_model: what it calls the model.
         token_ids: who told the ids of an answer's tokens, in words; None: the engine itself.
     """
@@ -204,6 +205,7 @@ class EngineFacts(Facts):
     load_s: float | None = None
     compile_s: float | None = None
     kv_cache_tokens: int | None = None
+    preloaded: tuple[str, ...] = ()
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     chunked_prefill: bool | None = None

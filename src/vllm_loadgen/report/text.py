@@ -345,7 +345,8 @@ def engine_text(run: Run) -> str:
     cache = engine.kv_cache_tokens
     of = "Each replica's" if run.params.data_parallel_size > 1 else "Its"
     room = f" {of} KV cache has room for {cache:,} tokens." if cache else ""
-    return f"{rules} The engine took {engine.load_s:.0f} s to load{compiled}.{room}"
+    loaded = f" Its processes preload {', '.join(engine.preloaded)}." if engine.preloaded else ""
+    return f"{rules} The engine took {engine.load_s:.0f} s to load{compiled}.{room}{loaded}"
 
 
 def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
