@@ -63,7 +63,7 @@ def test_without_an_anatomy_there_is_one_sentence():
     assert said == "The steps of this test cannot be set against the limits: it was made before."
 
 
-@pytest.mark.parametrize("run", ["example", "example-explore", "example-invalid"])
+@pytest.mark.parametrize("run", ["example-explore", "example-invalid"])
 def test_reports_of_older_runs_say_why(run):
     from helpers import ROOT
 

@@ -122,7 +122,7 @@ def test_no_table_shows_a_column_as_python_calls_it():
     assert "served at once, queries" in limits
 
 
-@pytest.mark.parametrize("name", ["example", "example-explore"])
+@pytest.mark.parametrize("name", ["example", "example-explore", "example-served"])
 def test_committed_examples_are_read_to_their_end(monkeypatch, name):
     run = Run.open(ROOT / "outputs" / name)
     # The folder belongs to the reader: nothing is written into it here.

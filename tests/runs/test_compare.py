@@ -193,7 +193,9 @@ def test_a_digest_holds_a_distribution_and_no_names_of_the_machine(tmp_path):
     assert len(sent) < 10_000
 
 
-@pytest.mark.parametrize("name", ["example", "example-explore", "example-invalid"])
+@pytest.mark.parametrize(
+    "name", ["example", "example-explore", "example-invalid", "example-served"]
+)
 def test_the_notebooks_of_committed_examples_are_still_read(name):
     sent = compare.read_digest(str(ROOT / "outputs" / name / "notebooks" / "perf.ipynb"))
     again = compare.read_digest(str(ROOT / "outputs" / name))
