@@ -136,7 +136,9 @@ def test_loadgens_own_logs_are_told_of_and_never_changed(tmp_path, capsys):
     assert "MLPerf's evidence: they are not changed" in said
 
 
-@pytest.mark.parametrize("name", ["example", "example-invalid", "example-explore", "example-served"])
+@pytest.mark.parametrize(
+    "name", ["example", "example-invalid", "example-explore", "example-served"]
+)
 def test_the_committed_runs_give_nothing_away(name):
     assert list(map(str, share.check(ROOT / "outputs" / name))) == []
 
