@@ -205,6 +205,16 @@ def test_systems_file_has_what_the_checker_asks_for(server: Path, tmp_path: Path
     assert {field: system[field] for field in expected} == expected
 
 
+def test_machines_of_a_cluster_are_counted(server: Path, tmp_path: Path) -> None:
+    change(server / "environment.json", gpus=[{"name": "H100", "memory_gib": 80.0}] * 8)
+    recorded = server / "params.yaml"
+    both = {"tensor_parallel_size": 8, "pipeline_parallel_size": 2, "executor": "ray"}
+    recorded.write_text(RunParams.recorded(recorded).changed(**both).to_yaml())
+    root = build([server], tmp_path / "out")
+    system = json.loads((root / "systems" / "laptop-1.json").read_text())
+    assert (system["number_of_nodes"], system["accelerators_per_node"]) == ("2", "8")
+
+
 def test_measurements_have_the_five_fields(server: Path, tmp_path: Path) -> None:
     scenario = build([server], tmp_path / "out") / "results/laptop-1/llama3.1-8b/Server"
     assert json.loads((scenario / "measurements.json").read_text()) == {

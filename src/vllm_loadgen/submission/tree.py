@@ -254,7 +254,8 @@ def _describe_system(
         "status": status,
         "system_name": system_name,
         "system_type": ",".join(sorted(types)),
-        "number_of_nodes": "1",
+        # Machines alike, as far as is known: the records are of the first.
+        "number_of_nodes": str(-(-runs[0].devices // max(1, len(gpus)))),
         "host_processor_model_name": cpu.model,
         "host_processors_per_node": "1",
         "host_processor_core_count": str(cpu.cores),
