@@ -3,8 +3,9 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -13,6 +14,9 @@ import psutil
 TRACKER = "multiprocessing.resource_tracker"
 TRACKER_S = 5.0
 LOOK_S = 0.05
+# Intel's OpenMP (engines/preload.py) marks its process here, by its id and its user's. One that is
+# killed leaves its mark.
+SHARED, MARK = Path("/dev/shm"), "__KMP_REGISTERED_LIB_"
 
 
 def end_session(session_id: int, but: int | None = None) -> None:
@@ -21,16 +25,44 @@ def end_session(session_id: int, but: int | None = None) -> None:
     Args:
         but: a process that is spared: the caller, if it is of the session.
     """
-    for process in _members(session_id):
-        if process.pid != but and not _is_tracker(process):
-            _kill(process)
+    for process in _working(session_id, but):
+        _kill(process)
+    _wait(lambda: any(_working(session_id, but)))
+    _remove_marks()
     if but is not None:
         return  # the tracker waits for the caller's end, too
-    deadline = time.monotonic() + TRACKER_S
-    while any(_members(session_id)) and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
+    _wait(lambda: any(_members(session_id)))
     for process in _members(session_id):
         _kill(process)
+
+
+def _wait(there: Callable[[], bool]) -> None:
+    """Until they are gone, for a while."""
+    deadline = time.monotonic() + TRACKER_S
+    while there() and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+
+
+def _working(session_id: int, but: int | None) -> Iterator[psutil.Process]:
+    """All members but the one that is spared and the tracker."""
+    for process in _members(session_id):
+        if process.pid != but and not _is_tracker(process):
+            yield process
+
+
+def _remove_marks() -> None:
+    """Those of this user's processes that are gone."""
+    for mark in SHARED.glob(f"{MARK}*_{os.getuid()}"):
+        process_id = mark.name.removeprefix(MARK).split("_")[0]
+        if process_id.isdigit() and not _lives(int(process_id)):
+            mark.unlink(missing_ok=True)
+
+
+def _lives(process_id: int) -> bool:
+    try:
+        return bool(psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _members(session_id: int) -> Iterator[psutil.Process]:
