@@ -13,6 +13,7 @@ import psutil
 # soon as the last of them is gone. Killed with them, it would remove nothing.
 TRACKER = "multiprocessing.resource_tracker"
 TRACKER_S = 5.0
+KILL_S = 3.0
 LOOK_S = 0.05
 # Intel's OpenMP (engines/preload.py) marks its process here, by its id and its user's. One that is
 # killed leaves its mark.
@@ -25,21 +26,20 @@ def end_session(session_id: int, but: int | None = None) -> None:
     Args:
         but: a process that is spared: the caller, if it is of the session.
     """
-    for process in _working(session_id, but):
-        _kill(process)
-    _wait(lambda: any(_working(session_id, but)))
+    # Again and again: one that is just being started is in no list yet.
+    _until(lambda: not sum(_kill(one) for one in _working(session_id, but)), KILL_S)
     _remove_marks()
     if but is not None:
         return  # the tracker waits for the caller's end, too
-    _wait(lambda: any(_members(session_id)))
+    _until(lambda: not any(_members(session_id)), TRACKER_S)
     for process in _members(session_id):
         _kill(process)
+    _remove_marks()  # the tracker has one as well
 
 
-def _wait(there: Callable[[], bool]) -> None:
-    """Until they are gone, for a while."""
-    deadline = time.monotonic() + TRACKER_S
-    while there() and time.monotonic() < deadline:
+def _until(gone: Callable[[], bool], limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while not gone() and time.monotonic() < deadline:
         time.sleep(LOOK_S)
 
 
@@ -79,6 +79,9 @@ def _is_tracker(process: psutil.Process) -> bool:
     return False
 
 
-def _kill(process: psutil.Process) -> None:
+def _kill(process: psutil.Process) -> bool:
+    """True, as far as it was there."""
     with suppress(ProcessLookupError, psutil.Error):
         process.send_signal(signal.SIGKILL)
+        return True
+    return False

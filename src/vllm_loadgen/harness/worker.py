@@ -59,6 +59,7 @@ from vllm_loadgen.inputs.config import Config
 from vllm_loadgen.inputs.models import load_tokenizer
 from vllm_loadgen.params import RunParams
 
+STOP_S, LOADING_STOP_S = 10.0, 2.0
 T = TypeVar("T")
 LOOK_S = 0.5
 MOST_REASONS = 3
@@ -206,8 +207,10 @@ class Worker:
     def close(self) -> None:
         """Stop the engine; never hangs."""
         if self._engine is not None:
+            # One that is loading keeps its loop busy and listens to nobody.
+            limit_s = LOADING_STOP_S if self._facts is None else STOP_S
             try:
-                asyncio.run_coroutine_threadsafe(self._engine.stop(), self._loop).result(10)
+                asyncio.run_coroutine_threadsafe(self._engine.stop(), self._loop).result(limit_s)
             except Exception:
                 traceback.print_exc()
 
