@@ -18,12 +18,17 @@ def importable(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
+def measured(script, *arguments):
+    """The last line that a benchmark of a process of its own prints."""
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["Server", "Offline", "journal", "empty"])
 def test_one_measurement_of_the_ceiling(kind):
-    command = [sys.executable, str(BENCHMARKS / "ceiling.py"), kind, "1500", "3000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = measured("ceiling.py", kind, "1500", "3000")
     assert found["queries"] == 2000  # whole passes of the thousand samples
     assert found["samples_per_s"] > 0
     assert found["p99_ms"] >= 0
@@ -123,9 +128,7 @@ def test_the_table_says_how_the_harness_does_on_an_engine_that_steps():
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["loadgen", "alone"])
 def test_one_measurement_of_an_engine_that_steps(kind):
-    command = [sys.executable, str(BENCHMARKS / "stepping.py"), kind, "1500", "1000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = measured("stepping.py", kind, "1500", "1000")
     assert found["queries"] == 2000  # whole passes of the thousand samples
     assert found["cpu_us"] > 0
     assert (found.get("delay_p99_ms", -1) >= 0) == (kind == "loadgen")

@@ -51,6 +51,7 @@ def test_one_that_works_after_all_others_is_the_straggler():
                        (1.0, 1, 1, 0, 0, 9, 0, 1), (9.0, 1, 0, 0, 0, 0, 19, 0)))  # fmt: skip
     found = straggler(late, 10.0)
     assert (found.replica, found.late_s, found.tokens_share) == (1, 7.0, 2.0)
+    assert found.prompts_share == 1.0
     assert straggler(late, 100.0) is None  # 7 s are no tenth of it
 
 
@@ -81,7 +82,7 @@ def test_what_each_server_was_asked_for():
     assert found["queries"].tolist() == [20, 20]
     assert found["unanswered"].tolist() == [1, 0]
     assert found["output_tokens"].tolist() == [95, 100]
-    assert found["tpot_ms"].tolist() == pytest.approx([232 / 19 - 0, 22.0], rel=0.01)
+    assert found["tpot_mean_ms"].tolist() == pytest.approx([232 / 19 - 0, 22.0], rel=0.01)
     assert servers(frame.drop(columns="replica")).empty
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from vllm_loadgen.analysis.replicas import several
 from vllm_loadgen.analysis.roofline import Roofline, flops, kv_bytes_per_token
 from vllm_loadgen.facts.inputs import Model
 
@@ -80,7 +81,7 @@ def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
         return NoAnatomy("the engine tells nothing of its steps")
     if TOLD - set(steps.columns):
         return NoAnatomy("it was made before the tokens of each step were noted")
-    if "replica" in steps and steps["replica"].nunique() > 1:
+    if several(steps):
         return NoAnatomy("the steps of several engines ran beside each other")
     worked = steps[steps["prefill_tokens"] + steps["decode_tokens"] > 0].reset_index(drop=True)
     begun = frame[frame["first_token_s"].notna()].sort_values("first_token_s", kind="stable")

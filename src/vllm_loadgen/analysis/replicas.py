@@ -24,7 +24,7 @@ def together(steps: pd.DataFrame) -> pd.DataFrame:
         The same rows; running and waiting are the sum over the engines, of what each said last, and
         kv_cache_share is that of the fullest.
     """
-    if not _several(steps):
+    if not several(steps):
         return steps
     known = {name: _last_said(steps, name) for name in ("running", "waiting", "kv_cache_share")}
     return steps.assign(
@@ -34,7 +34,8 @@ def together(steps: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _several(steps: pd.DataFrame) -> bool:
+def several(steps: pd.DataFrame) -> bool:
+    """Whether these are the steps of more than one engine."""
     return "replica" in steps and steps["replica"].nunique() > 1
 
 
@@ -58,7 +59,7 @@ def loads(steps: pd.DataFrame) -> pd.DataFrame:
         mean_running and mean_waiting (queries, from the test's start to the last step of all),
         begin_s and end_s of its work. Empty of one engine, and where the steps tell no tokens.
     """
-    if not _several(steps) or "first_tokens" not in steps:
+    if not several(steps) or "first_tokens" not in steps:
         return pd.DataFrame()
     end_s = float(steps["time_s"].max())
     rows = {replica: _load(own, end_s) for replica, own in steps.groupby("replica")}
@@ -87,7 +88,7 @@ class Straggler:
     Attributes:
         replica: its number. late_s: how long it worked after all others had ended.
         waiting, others_waiting: mean queue of it, and the longest of the others.
-        tokens_share: its output tokens over the mean of the others.
+        tokens_share, prompts_share: its output tokens and its prompts' over the others' mean.
     """
 
     replica: int
@@ -95,6 +96,7 @@ class Straggler:
     waiting: float
     others_waiting: float
     tokens_share: float
+    prompts_share: float
 
 
 def straggler(loads: pd.DataFrame, whole_s: float) -> Straggler | None:
@@ -117,13 +119,18 @@ def straggler(loads: pd.DataFrame, whole_s: float) -> Straggler | None:
 
 def _described(loads: pd.DataFrame, replica: int) -> Straggler:
     own, others = loads.loc[replica], loads.drop(index=replica)
-    tokens = float(others["output_tokens"].mean())
+
+    def share(name: str) -> float:
+        mean = float(others[name].mean())
+        return float(own[name]) / mean if mean else float("inf")
+
     return Straggler(
         replica=replica,
         late_s=float(own["end_s"] - others["end_s"].max()),
         waiting=float(own["mean_waiting"]),
         others_waiting=float(others["mean_waiting"].max()),
-        tokens_share=float(own["output_tokens"]) / tokens if tokens else float("inf"),
+        tokens_share=share("output_tokens"),
+        prompts_share=share("input_tokens"),
     )
 
 
@@ -135,7 +142,7 @@ def servers(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         index replica (the place of its URL in ``base_url``, from 0); queries, unanswered,
-        input_tokens, output_tokens, ttft_ms and tpot_ms (means). Empty of one server.
+        input_tokens, output_tokens, ttft_mean_ms and tpot_mean_ms. Empty of one server.
     """
     if "replica" not in frame:
         return pd.DataFrame()
@@ -146,8 +153,8 @@ def servers(frame: pd.DataFrame) -> pd.DataFrame:
         "unanswered": (given["output_tokens"] == 0).groupby(given["replica"]).sum(),
         "input_tokens": each["input_tokens"].sum(),
         "output_tokens": each["output_tokens"].sum(),
-        "ttft_ms": each["ttft_ms"].mean(),
-        "tpot_ms": each["tpot_ms"].mean(),
+        "ttft_mean_ms": each["ttft_ms"].mean(),
+        "tpot_mean_ms": each["tpot_ms"].mean(),
     })  # fmt: skip
 
 
@@ -159,7 +166,7 @@ def slower_server(frame: pd.DataFrame) -> int | None:
     Args:
         frame: of ``metrics.latencies``.
     """
-    means = servers(frame).get("tpot_ms", pd.Series(dtype=float)).dropna().sort_values()
+    means = servers(frame).get("tpot_mean_ms", pd.Series(dtype=float)).dropna().sort_values()
     if len(means) < 2 or means.iloc[-1] < SLOWER * means.iloc[-2]:
         return None
     slowest = int(means.index[-1])

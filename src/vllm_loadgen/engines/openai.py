@@ -80,7 +80,8 @@ class OpenAIEngine(Engine):
         self._tokenizer: Any = None
         self._routes = routes
         self._tasks: set[asyncio.Task[None]] = set()
-        self.went()
+        # Of several servers: which query went to which.
+        self._rows, self._numbers = array("q"), array("i")
         self._http: aiohttp.ClientSession | None = None
 
     # Before the test ------------------------------------------------------------------------
@@ -226,7 +227,7 @@ class OpenAIEngine(Engine):
         task.add_done_callback(self._tasks.discard)
 
     def went(self) -> tuple[Sequence[int], Sequence[int]]:
-        taken = getattr(self, "_rows", ()), getattr(self, "_numbers", ())
+        taken = self._rows, self._numbers
         self._rows, self._numbers = array("q"), array("i")
         return taken
 

@@ -14,7 +14,10 @@ def straggler_finding(test: Test) -> Finding | None:
     found = straggler(test.replicas, test.metrics.duration_s)
     if found is None:
         return _slower_server(test)
-    told = [f"it made {found.tokens_share:.2f} times the mean output tokens of the others"]
+    told = [
+        f"it made {found.tokens_share:.2f} times the mean output tokens of the others and read "
+        f"{found.prompts_share:.2f} times their prompts"
+    ]
     if found.waiting >= 1:
         told.append(
             f"{found.waiting:.1f} queries waited there on average, and {found.others_waiting:.1f} "
@@ -22,7 +25,7 @@ def straggler_finding(test: Test) -> Finding | None:
         )
     if found.late_s > 0:
         told.append(f"it was at work for {found.late_s:.1f} s after all others")
-    if found.tokens_share > MORE_TOKENS:
+    if max(found.tokens_share, found.prompts_share) > MORE_TOKENS:
         action = "It was given more work: more queries even that out."
     else:
         action = "It is slower: look at its device (clocks, temperature, what else uses it)."
@@ -36,11 +39,12 @@ def _slower_server(test: Test) -> Finding | None:
     if (slowest := slower_server(test.latencies)) is None:
         return None
     told = test.servers
-    others_ms = told["tpot_ms"].drop(index=slowest).max()
+    own_ms = told["tpot_mean_ms"][slowest]
+    others_ms = told["tpot_mean_ms"].drop(index=slowest).max()
     return Finding(
         "problem",
         f"Server {slowest} is slower than the others",
-        f"a token after the first took {say_ms(told['tpot_ms'][slowest])} there on average and "
+        f"a token after the first took {say_ms(own_ms)} there on average and "
         f"{say_ms(others_ms)} at the next; it was given {told['queries'][slowest]} of "
         f"{told['queries'].sum()} queries (servers are counted from 0, in the order of base_url)",
         "Look at its machine and its options: all should be alike.",

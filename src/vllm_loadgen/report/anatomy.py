@@ -7,7 +7,7 @@ import seaborn as sns
 from vllm_loadgen.analysis.anatomy import Anatomy, NoAnatomy
 from vllm_loadgen.analysis.words import count
 from vllm_loadgen.report import charts_machine
-from vllm_loadgen.report.interactive import MOST_POINTS, with_chart
+from vllm_loadgen.report.interactive import MOST_POINTS, thin, with_chart
 from vllm_loadgen.report.style import Figure, figure
 
 
@@ -87,8 +87,7 @@ def _row(name: str, of: pd.DataFrame, whole_s: float) -> dict[str, object]:
 
 def shown(found: Anatomy) -> pd.DataFrame:
     """The steps that are drawn: all, or as many of them evenly over the test."""
-    places = np.linspace(0, len(found.steps) - 1, min(len(found.steps), MOST_POINTS))
-    return found.steps.iloc[places.round().astype(int)]
+    return thin(found.steps, pd.Series(False, found.steps.index), MOST_POINTS)
 
 
 def steps(found: Anatomy) -> Figure:

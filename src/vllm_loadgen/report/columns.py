@@ -14,6 +14,9 @@ NAMES = {
     "watts": "mean power, W", "served_at_once": "served at once, queries",
     "decode_tokens_per_s": "decode, tokens/s", "limit_tokens_per_s": "its limit, tokens/s",
     "limit_share": "share of its limit", "bound_by": "bound by",
+    "input_tokens": "input tokens", "output_tokens": "output tokens",
+    "mean_running": "running, mean", "mean_waiting": "waiting, mean",
+    "begin_s": "first step's end, s", "end_s": "last step's end, s",
 }  # fmt: skip
 # ttft_p90_ms, tpot_p99_upper_ms
 _PERCENTILE = re.compile(r"(ttft|tpot)_(p\d+)(_upper)?_ms")

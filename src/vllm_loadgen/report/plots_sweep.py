@@ -170,7 +170,13 @@ def _ttft(point: pd.Series) -> str:
 
 def _offer(point: pd.Series) -> str:
     """What was offered, and in which test if that was none of the sweep's."""
+    said = say_offer(point["kind"], point["offered"])
     if point["kind"] == "concurrency":
-        return f"{count(int(point['offered']), 'query')} at once"
+        return said
     part = "" if point["part"] == "sweep" else f" ({point['part']})"
-    return f"{per_s(point['offered'], 4)} offered{part}"
+    return f"{said} offered{part}"
+
+
+def say_offer(kind: object, offered: float) -> str:
+    """What was offered: "1 query/s", "8 queries at once"."""
+    return per_s(offered, 4) if kind == "rate" else f"{count(int(offered), 'query')} at once"

@@ -5,13 +5,11 @@ import math
 import pandas as pd
 
 from vllm_loadgen.analysis.knee import Knee, knee
-from vllm_loadgen.analysis.words import count, per_s
 from vllm_loadgen.report import charts_runs
 from vllm_loadgen.report.interactive import with_chart
+from vllm_loadgen.report.plots_sweep import say_offer
 from vllm_loadgen.report.style import BLUE, ORANGE, Figure, figure, legend_above
 from vllm_loadgen.results.run import Run, median_run
-
-UNITS = {"rate": "queries/s", "concurrency": "queries at once"}
 
 
 def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
@@ -40,11 +38,12 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         if found is None or math.isnan(tpot_ms):
             continue
         least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
+        at_once = found.steps_at_once * found.batch
         reading = found.decode_limit_ms >= found.decode_computing_ms
         rows[name] = {
-            "served_at_once": found.steps_at_once * found.batch,
-            "decode_tokens_per_s": found.steps_at_once * found.batch / tpot_ms * 1e3,
-            "limit_tokens_per_s": found.steps_at_once * found.batch / least_ms * 1e3,
+            "served_at_once": at_once,
+            "decode_tokens_per_s": at_once / tpot_ms * 1e3,
+            "limit_tokens_per_s": at_once / least_ms * 1e3,
             "limit_share": least_ms / tpot_ms,
             "bound_by": "memory bandwidth" if reading else "matrix rate",
         }
@@ -79,16 +78,11 @@ def _near_text(table: pd.DataFrame) -> str:
 
 
 def _knee_text(kind: object, rows: pd.DataFrame) -> str:
-    unit, found = UNITS[str(kind)], knee(rows)
+    found = knee(rows)
     if not isinstance(found, Knee):
-        return f"By {unit} no knee is named: {found.reason}."
-    text = f"The knee lies near {_offer(kind, found.offered)} (Kneedle's rule)"
+        return f"By {charts_runs.UNITS[str(kind)]} no knee is named: {found.reason}."
+    text = f"The knee lies near {say_offer(kind, found.offered)} (Kneedle's rule)"
     if found.enough is None:
         return f"{text}; tokens/s still grew to the end of the sweep."
-    enough = _offer(kind, found.enough)
+    enough = say_offer(kind, found.enough)
     return f"{text}; from {enough} on more load bought less than 5 % more tokens/s."
-
-
-def _offer(kind: object, offered: float) -> str:
-    """What was offered: "1 query/s", "8 queries at once"."""
-    return per_s(offered, 4) if kind == "rate" else f"{count(int(offered), 'query')} at once"

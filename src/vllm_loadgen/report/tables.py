@@ -140,32 +140,8 @@ def steady_table(test: Test) -> pd.DataFrame:
 
 
 def replicas_table(test: Test) -> pd.DataFrame:
-    """What each of several engines that share the queries had to do; empty of one."""
-    if (found := test.replicas).empty:
-        return _servers_table(test)
-    shown = {
-        "queries": found["queries"],
-        "input tokens": found["input_tokens"],
-        "output tokens": found["output_tokens"],
-        "running, mean": found["mean_running"].map("{:.1f}".format),
-        "waiting, mean": found["mean_waiting"].map("{:.1f}".format),
-        "at work, s": [
-            f"{begin_s:.1f} to {end_s:.1f}"
-            for begin_s, end_s in zip(found["begin_s"], found["end_s"], strict=True)
-        ],
-    }
-    return pd.DataFrame(shown, index=found.index).rename_axis("Replica")
-
-
-def _servers_table(test: Test) -> pd.DataFrame:
-    """What each of several servers was asked for and gave; empty of one."""
-    found = test.servers.copy()
-    for name in ("ttft_ms", "tpot_ms"):
-        if name in found:
-            found[name] = found[name].map("{:.1f}".format)
-    names = {"ttft_ms": "mean TTFT, ms", "tpot_ms": "mean TPOT, ms"}
-    frame = found.rename(columns=lambda name: names.get(name, name.replace("_", " ")))
-    return frame.rename_axis("Server")
+    """What each of several engines, or servers, had to do; empty of one."""
+    return test.servers if test.replicas.empty else test.replicas
 
 
 def accuracy_table(run: Run) -> pd.DataFrame:
