@@ -7,11 +7,13 @@ from vllm_loadgen.analysis.replicas import servers
 from vllm_loadgen.findings.replicas import straggler_finding
 
 
-def of_replicas(input_tokens, output_tokens, end_s=(2.0, 9.0)):
+def of_replicas(input_tokens, output_tokens, end_s=(2.0, 9.0), scenario="Offline"):
     loads = pd.DataFrame({"input_tokens": input_tokens, "output_tokens": output_tokens,
                           "mean_waiting": [0.0, 0.0], "end_s": end_s})  # fmt: skip
-    return SimpleNamespace(replicas=loads, metrics=SimpleNamespace(duration_s=10.0),
-                           latencies=pd.DataFrame(), servers=pd.DataFrame())  # fmt: skip
+    return SimpleNamespace(
+        replicas=loads, latencies=pd.DataFrame(), servers=pd.DataFrame(),
+        result=SimpleNamespace(scenario=scenario), metrics=SimpleNamespace(duration_s=10.0),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,8 @@ def test_a_late_replica_is_slow_only_if_it_had_no_more_to_do(prompts, answers, a
 
 def test_replicas_that_end_together_are_no_finding():
     assert straggler_finding(of_replicas((100, 200), (50, 50), end_s=(9.0, 9.5))) is None
+    # Where queries come at random the last one sets who ends last.
+    assert straggler_finding(of_replicas((100, 100), (50, 50), scenario="Server")) is None
 
 
 def test_a_slower_server_is_named_with_its_share():

@@ -99,11 +99,13 @@ class Straggler:
     prompts_share: float
 
 
-def straggler(loads: pd.DataFrame, whole_s: float) -> Straggler | None:
+def straggler(loads: pd.DataFrame, whole_s: float, at_once: bool = True) -> Straggler | None:
     """The engine that held the others back; None if none did.
 
     Args:
         loads: of ``loads``. whole_s: the test's duration.
+        at_once: whether all queries were due at its start. Else the last of them, and no engine,
+            sets who ends last.
     """
     if loads.empty:
         return None
@@ -112,7 +114,7 @@ def straggler(loads: pd.DataFrame, whole_s: float) -> Straggler | None:
     if longest >= 1 and longest > LONGER_QUEUE * next_longest:
         return _described(loads, int(queued.index[-1]))
     ends = loads["end_s"].sort_values()
-    if ends.iloc[-1] - ends.iloc[-2] > LATE_SHARE * whole_s:
+    if at_once and ends.iloc[-1] - ends.iloc[-2] > LATE_SHARE * whole_s:
         return _described(loads, int(ends.index[-1]))
     return None
 

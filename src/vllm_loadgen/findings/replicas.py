@@ -11,7 +11,8 @@ MORE_TOKENS = 1.1
 
 def straggler_finding(test: Test) -> Finding | None:
     """The one replica that had a queue when the others had none, or that ended long after them."""
-    found = straggler(test.replicas, test.metrics.duration_s)
+    at_once = test.result.scenario == "Offline"
+    found = straggler(test.replicas, test.metrics.duration_s, at_once)
     if found is None:
         return _slower_server(test)
     told = [

@@ -285,8 +285,14 @@ def limits_text(run: Run, test: Test) -> str:
     tpot_ms = test.metrics.tpot_ms.mean
     nearer, share = nearer_limit(found, tpot_ms)
     step_gb = found.decode_limit_ms * found.bandwidth_gb_s / 1e3
+    who = "This machine"
+    if found.steps_at_once > 1:
+        who = (
+            f"{found.steps_at_once} steps ran at once, of replicas or parts of a pipeline; what "
+            "follows is of each of them. Its part of this machine"
+        )
     text = [
-        f"This machine copies {found.bandwidth_gb_s:.1f} GB/s and multiplies "
+        f"{who} copies {found.bandwidth_gb_s:.1f} GB/s and multiplies "
         f"{found.rate_tflop_s:.3g} TFLOP/s in {plain(run.model.dtype)} (measured). A decode step "
         f"of {found.batch:.1f} queries must read at least {step_gb:.2f} GB, which takes "
         f"{found.decode_limit_ms:.1f} ms, and its arithmetic {found.decode_computing_ms:.1f} ms."
@@ -303,9 +309,6 @@ def limits_text(run: Run, test: Test) -> str:
             f"{found.prefill_limit_ms:.0f} ms of arithmetic; the mean prefill reaches "
             f"{found.prefill_share:.0%} of that."
         )
-    if found.steps_at_once > 1:
-        parts = f"{found.steps_at_once} steps ran at once, of replicas or parts of a pipeline"
-        text.insert(0, f"{parts}: what follows is of each of them.")
     return " ".join([*text, _where_reading_ends(found)])
 
 
