@@ -25,6 +25,11 @@ NOISE = "(EngineCore pid=7) INFO 11-25 02:44:20 [core.py:100] Initializing\n"
             "(EngineCore pid=9) ERROR 11-25 [core.py:1] KeyError: 'x'",
             "Its log says: KeyError: 'x'.",
         ),
+        (  # as beneath a notebook's kernel
+            "\x1b[0;36m(EngineCore pid=9)\x1b[0;0m \x1b[31mERROR\x1b[0m "
+            "\x1b[90m11-25 02:44:23\x1b[0m \x1b[90m[core.py:1]\x1b[0m ValueError: no room",
+            "Its log says: ValueError: no room.",
+        ),
     ],
 )
 def test_the_first_error_is_the_cause(tmp_path, line, expected):

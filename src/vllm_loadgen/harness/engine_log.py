@@ -8,6 +8,8 @@ from pathlib import Path
 from vllm_loadgen.analysis.words import count
 
 TAIL_LINES = 15
+# A notebook's kernel asks the programs that it starts for colours, and vLLM obeys.
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
 # "(EngineCore pid=7) ERROR 11-25 02:44:23 [core.py:1510] ValueError: no room"
 CAUSE = re.compile(r"\bERROR\b.*?\]\s+((?:[\w.]*(?:Error|Exception|Interrupt)): \S.*)")
 # "init engine (profile, create kv cache, warmup model) took 70.50 s (compilation: 30.25 s)"
@@ -44,11 +46,11 @@ def position(log: Path) -> int:
 
 
 def _lines(log: Path, begin: int) -> list[str]:
-    """The log since ``begin``; empty if it cannot be read."""
+    """The log since ``begin``, without colours; empty if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(begin)
-            return file.read().decode(errors="replace").splitlines()
+            return COLOUR.sub("", file.read().decode(errors="replace")).splitlines()
     except OSError:
         return []
 
