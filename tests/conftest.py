@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -18,6 +19,16 @@ NO_TIME = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same", max_examples=60, derandomize=True, **NO_TIME)
 settings.register_profile("explore", max_examples=2000, print_blob=True, **NO_TIME)
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment_as_before() -> Iterator[None]:
+    """An engine that a test starts without a worker sets vLLM's variables, and what it preloads,
+    for all processes that start from here on."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,11 @@ def end_session(session_id: int, but: int | None = None) -> None:
     """Kill the processes of a session (see ``os.setsid``) and let what they shared be removed.
 
     Args:
-        but: a process that is spared: the caller, if it is of the session.
+        but: a process that is spared: the caller, if it is of the session and ends next.
     """
     # Again and again: one that is just being started is in no list yet.
     _until(lambda: not sum(_kill(one) for one in _working(session_id, but)), KILL_S)
-    _remove_marks()
+    _remove_marks(but)
     if but is not None:
         return  # the tracker waits for the caller's end, too
     _until(lambda: not any(_members(session_id)), TRACKER_S)
@@ -50,11 +50,11 @@ def _working(session_id: int, but: int | None) -> Iterator[psutil.Process]:
             yield process
 
 
-def _remove_marks() -> None:
-    """Those of this user's processes that are gone."""
+def _remove_marks(ends: int | None = None) -> None:
+    """Those of this user's processes that are gone, and of the one that ends next."""
     for mark in SHARED.glob(f"{MARK}*_{os.getuid()}"):
         process_id = mark.name.removeprefix(MARK).split("_")[0]
-        if process_id.isdigit() and not _lives(int(process_id)):
+        if process_id.isdigit() and (int(process_id) == ends or not _lives(int(process_id))):
             mark.unlink(missing_ok=True)
 
 
