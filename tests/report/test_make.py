@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from helpers import ROOT, write_articles
+from helpers import ROOT, Leftovers, write_articles
 
 from vllm_loadgen import Run, RunParams, cli
 from vllm_loadgen.facts.inputs import EngineFacts
@@ -111,6 +111,7 @@ def test_bad_input_is_one_line_and_a_failure(tmp_path, notebook, values, words):
 @pytest.mark.engine
 @pytest.mark.notebook
 def test_the_main_job_with_a_real_model(tmp_path, capsys):
+    leftovers = Leftovers()
     values = {
         "num_samples": 4, "max_new_tokens": 8, "min_duration_ms": 1000, "min_query_count": 4,
         "target_qps": 1, "outputs": tmp_path, "run_name": "main",
@@ -129,6 +130,9 @@ def test_the_main_job_with_a_real_model(tmp_path, capsys):
     assert EngineFacts.read(folder / "engine.json").prefix_caching is False
     for notebook in (folder / "notebooks").iterdir():
         assert "INFO" not in texts(notebook)  # vLLM's log stays out of the reader's way
+    # One engine for both that need it, and nothing of it is left.
+    assert "loaded before, used again" in texts(folder / "notebooks" / "perf.ipynb")
+    leftovers.check()
 
 
 def test_notebooks_are_committed_without_outputs():

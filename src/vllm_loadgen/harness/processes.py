@@ -58,11 +58,17 @@ def _remove_marks(ends: int | None = None) -> None:
             mark.unlink(missing_ok=True)
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether it is there still, and no zombie."""
+    with suppress(psutil.Error):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
 def _lives(process_id: int) -> bool:
-    try:
-        return bool(psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+    with suppress(psutil.Error):
+        return lives(psutil.Process(process_id))
+    return False
 
 
 def _members(session_id: int) -> Iterator[psutil.Process]:

@@ -3,21 +3,18 @@
 import atexit
 import math
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from multiprocessing import Pipe
 from pathlib import Path
 
 from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.results import Mode
-from vllm_loadgen.files import writable
+from vllm_loadgen.harness import handover
 from vllm_loadgen.harness.curves import Curves
 from vllm_loadgen.harness.engine_log import compile_s, explain, position
+from vllm_loadgen.harness.engine_process import STOP_S, EngineProcess
 from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.messages import (
     Abort,
@@ -33,13 +30,10 @@ from vllm_loadgen.harness.messages import (
     Start,
     Stop,
 )
-from vllm_loadgen.harness.processes import end_session
 from vllm_loadgen.inputs.prompts import Prompts
 from vllm_loadgen.params import RunParams
-from vllm_loadgen.redact import environment_without_secrets
 
 ABORT_S = 5.0
-STOP_S = 20.0
 KEY_NAME = "OPENAI_API_KEY"
 GRACE_S = 10.0  # the worker is asked first whether its engine stands still
 
@@ -62,31 +56,42 @@ class Session:
     def __init__(self, params: RunParams, model_path: Path | str, log: Path) -> None:
         self.log = log
         self._log_begin = position(log)
-        self._pipe, theirs = Pipe()
-        command = [sys.executable, "-m", "vllm_loadgen.harness.worker", str(theirs.fileno())]
-        with writable(log), log.open("ab") as sink:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                # What the worker does not have, its log cannot show.
-                env=environment_without_secrets(),
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        theirs.close()
-        atexit.register(self.close)
         key = os.environ.get(KEY_NAME, "") if params.engine == "openai" else ""
-        self._send(Start(params, str(model_path), log.resolve(), key))
+        self._start = Start(params, str(model_path), log.resolve(), key)
+        if not self._fetch():
+            self._load()
+        atexit.register(self.close)
+
+    def _fetch(self) -> bool:
+        """Take over the engine that an earlier notebook of the job left, if it is as this one."""
+        if (found := handover.fetch()) is None:
+            return False
+        loaded, process = found
+        if loaded.start != self._start or not process.alive:
+            process.end(Stop(), STOP_S)  # two engines at once would measure each other
+            return False
+        self._process, self.engine = process, loaded.engine
+        print("The engine: loaded before, used again")
+        return True
+
+    def _load(self) -> None:
+        """Start the worker and load the engine.
+
+        Raises:
+            EngineError: if it cannot be loaded.
+        """
+        self._process = EngineProcess.start(self.log)
+        limit_s = self._start.params.load_timeout_s
         try:
+            self._send(self._start)
             with progress.ticking("Loading the engine"):
-                facts = self._ready(params.load_timeout_s)
-            # vLLM's engine compiles in a process of its own, and tells it in the log alone.
-            self.engine = facts.model_copy(update={"compile_s": compile_s(log, self._log_begin)})
+                facts = self._ready(limit_s)
         except BaseException:
-            self._end(Abort(), ABORT_S)
+            self._process.end(Abort(), ABORT_S)
             raise
+        # vLLM's engine compiles in a process of its own, and tells it in the log alone.
+        compiled_s = compile_s(self.log, self._log_begin)
+        self.engine = facts.model_copy(update={"compile_s": compiled_s})
 
     def run(
         self,
@@ -181,7 +186,7 @@ class Session:
 
     def _send(self, command: Command) -> None:
         try:
-            self._pipe.send(command)
+            self._process.pipe.send(command)
         except OSError:
             raise self._dead() from None
 
@@ -193,8 +198,8 @@ class Session:
                 the same limit, so that its silence is its own.
         """
         try:
-            if self._pipe.poll(limit_s + GRACE_S):
-                event: Event = self._pipe.recv()
+            if self._process.pipe.poll(limit_s + GRACE_S):
+                event: Event = self._process.pipe.recv()
                 return event
         except (EOFError, OSError):
             raise self._dead() from None
@@ -217,12 +222,11 @@ class Session:
             raise self._explained(f"{event.message}. What was measured until then is kept.")
 
     def _dead(self) -> BenchmarkError:
-        self._process.wait()
-        self.kill()  # what it has started may be there still
-        status = self._process.returncode
-        return self._explained(
-            f"the engine's process ended with status {status}; its log is {self.log}."
-        )
+        self._process.wait(STOP_S)
+        self._process.kill()  # what it has started may be there still
+        status = self._process.status
+        how = "" if status is None else f" with status {status}"
+        return self._explained(f"the engine's process ended{how}; its log is {self.log}.")
 
     def _explained(self, problem: str) -> EngineError:
         """A problem with what the engine's log says of it."""
@@ -236,28 +240,28 @@ class Session:
     @property
     def alive(self) -> bool:
         """Whether the engine is still loaded."""
-        return self._process.poll() is None
+        return self._process.alive
+
+    def leave(self) -> None:
+        """Leave the engine to the job's next notebook; without a job, end it."""
+        loaded = handover.Loaded(self._start, self.engine, self.pid)
+        if self.alive and handover.leave(loaded, self._process.pipe):
+            atexit.unregister(self.close)
+            self._process.pipe.close()
+        else:
+            self.close()
 
     def close(self) -> None:
         """End the worker and everything it started; safe to call twice."""
         self._end(Stop(), STOP_S)
 
     def _end(self, command: Command, patience_s: float) -> None:
-        """Tell the worker to end, give it some time to tidy up, and end what is left of it."""
         atexit.unregister(self.close)
-        try:
-            if self.alive:
-                with suppress(OSError, subprocess.TimeoutExpired):
-                    self._pipe.send(command)
-                    self._process.wait(patience_s)
-        finally:  # an interrupt of the patience, too
-            self.kill()
+        self._process.end(command, patience_s)
 
     def kill(self) -> None:
         """End the worker and all that it started, now; safe from another thread."""
-        end_session(self._process.pid)  # the engine's own children share the worker's session
-        self._process.wait()
-        self._pipe.close()
+        self._process.kill()
 
     def __enter__(self) -> "Session":
         return self

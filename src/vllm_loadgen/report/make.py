@@ -12,6 +12,7 @@ from traitlets.config import Config
 
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_text
+from vllm_loadgen.harness.handover import Handover
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
 from vllm_loadgen.report import embed
@@ -46,8 +47,9 @@ def make_report(
     given = {**given, "run_name": folder.name}
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
-    for name in notebooks:
-        execute(project_root() / "notebooks" / f"{name}.ipynb", executed, given)
+    with Handover():
+        for name in notebooks:
+            execute(project_root() / "notebooks" / f"{name}.ipynb", executed, given)
     return render_report(folder)
 
 

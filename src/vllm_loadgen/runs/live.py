@@ -17,6 +17,7 @@ from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
 from vllm_loadgen.facts.results import Mode, TestSummary
 from vllm_loadgen.facts.scores import Accuracy, Compliance, Forced, Score
 from vllm_loadgen.files import write_frame, write_text
+from vllm_loadgen.harness import handover
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.inputs import data, machine, models
 from vllm_loadgen.inputs.devices import check_devices
@@ -52,7 +53,8 @@ ACCURACY_QPS = 1000.0
 @dataclass
 class LiveRun:
     """A folder under outputs that is being filled. Use it as a context manager: the engine, loaded
-    at the first test, ends with it.
+    at the first test, ends with it. Between the notebooks of ``vllm-loadgen report`` it stays
+    loaded (harness/handover.py).
 
     Attributes:
         folder: where the results go; ``read`` gives what is there.
@@ -66,6 +68,7 @@ class LiveRun:
     tokenizer: Any
     samples: data.Samples
     environment: Environment
+    _is_the_jobs: bool = field(default=False, repr=False)  # no variant
     _session: Session | None = field(default=None, repr=False)
 
     @classmethod
@@ -95,7 +98,7 @@ class LiveRun:
             model.write(folder / "model.json")
             samples.facts.write(folder / "dataset.json")
             here.write(folder / "environment.json")
-        return cls(folder, params, model, path, tokenizer, samples, here)
+        return cls(folder, params, model, path, tokenizer, samples, here, _is_the_jobs=True)
 
     def read(self) -> Run:
         """The run as it lies there now."""
@@ -412,16 +415,22 @@ class LiveRun:
             self._session.kill()
 
     def close(self) -> None:
-        """End the engine."""
+        """End the engine, or the one that the job's earlier notebook left."""
         if self._session is not None:
             self._session.close()
             self._session = None
+        else:
+            handover.discard()
 
     def __enter__(self) -> "LiveRun":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        if self._session is not None and self._is_the_jobs:
+            self._session.leave()
+            self._session = None
+        else:
+            self.close()
 
 
 def recorded(params: RunParams) -> RunParams:
