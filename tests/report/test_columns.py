@@ -25,6 +25,6 @@ def test_a_sweeps_table_has_names_units_and_digits_for_a_reader():
 
 
 def test_small_and_whole_numbers_stay_what_they_are():
-    shown = table(pd.DataFrame({"x": [0.00012, 2.0, 99999.0]})).data
-    for said in ("0.00012", ">2<", "99,999"):
+    shown = table(pd.DataFrame({"x": [0.00012, 2.0, 99999.0], "n": [7, 20679, 1]})).data
+    for said in ("0.00012", ">2<", "99,999", ">7<", ">20,679<"):
         assert said in shown

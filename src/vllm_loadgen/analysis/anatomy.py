@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from vllm_loadgen.analysis.load import Busy
 from vllm_loadgen.analysis.replicas import several
 from vllm_loadgen.analysis.roofline import Roofline, flops, kv_bytes_per_token
 from vllm_loadgen.facts.inputs import Model
@@ -97,7 +98,7 @@ def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
     last = np.minimum(last, len(worked) - 1)
     told = bool(worked["duration_ms"].notna().all())
     if not told:
-        busy = _Busy(frame, float(frame["done_s"].max()))
+        busy = Busy(frame, float(frame["done_s"].max()))
         lasted_s = np.diff(busy.until(worked["time_s"].to_numpy(float)), prepend=0.0)
         worked = worked.assign(duration_ms=lasted_s * 1e3)
     return Placed(worked, begun.assign(first_step=first, last_step=last), told)
@@ -114,7 +115,7 @@ def anatomy(
         limits: of ``roofline.roofline``.
     """
     steps = found.steps
-    busy = _Busy(frame, whole_s)
+    busy = Busy(frame, whole_s)
     reading_ms, computing_ms = _least_ms(found, model, limits, kv_cache_dtype)
     least_ms = np.maximum(reading_ms, computing_ms)
     # The clocks of the engine and of the harness differ by what a message takes.
@@ -174,28 +175,3 @@ def _contexts(found: Placed) -> tuple[np.ndarray, np.ndarray]:
     decoded = over_steps(np.ones(len(queries)))
     context = over_steps(prompts - first) + decoded * np.arange(steps)
     return decoded, np.divide(context, decoded, out=np.zeros(steps), where=decoded > 0)
-
-
-class _Busy:
-    """When queries were in the system.
-
-    Args:
-        frame: of ``metrics.latencies``. end_s: until when is counted.
-    """
-
-    def __init__(self, frame: pd.DataFrame, end_s: float) -> None:
-        known = frame[frame["issued_s"] < end_s].sort_values("issued_s")
-        begin = known["issued_s"].clip(lower=0).to_numpy(float)
-        end = np.maximum.accumulate(known["done_s"].fillna(end_s).clip(upper=end_s).to_numpy(float))
-        # A stretch without a query lies where all that came before are done.
-        empty = np.flatnonzero(begin[1:] > end[:-1])
-        self._begin = np.append(begin[:1], begin[empty + 1])
-        self._end = np.append(end[empty], end[-1:])
-        self.all_s = float((self._end - self._begin).sum())
-
-    def until(self, time_s: np.ndarray) -> np.ndarray:
-        """Seconds with a query in the system until each of these times, which rise."""
-        spent = np.append(0.0, np.cumsum(self._end - self._begin))
-        known = np.stack([self._begin, self._end], axis=1).ravel()
-        at: np.ndarray = np.interp(time_s, known, np.repeat(spent, 2)[1:-1])
-        return at

@@ -132,3 +132,28 @@ def _rise_s(values: pd.Series) -> float:
     if not third:
         return math.nan
     return float(values.iloc[-third:].mean() - values.iloc[third : 2 * third].mean())
+
+
+class Busy:
+    """When queries were in the system.
+
+    Args:
+        frame: of ``metrics.latencies``. end_s: until when is counted.
+    """
+
+    def __init__(self, frame: pd.DataFrame, end_s: float) -> None:
+        known = frame[frame["issued_s"] < end_s].sort_values("issued_s")
+        begin = known["issued_s"].clip(lower=0).to_numpy(float)
+        end = np.maximum.accumulate(known["done_s"].fillna(end_s).clip(upper=end_s).to_numpy(float))
+        # A stretch without a query lies where all that came before are done.
+        empty = np.flatnonzero(begin[1:] > end[:-1])
+        self._begin = np.append(begin[:1], begin[empty + 1])
+        self._end = np.append(end[empty], end[-1:])
+        self.all_s = float((self._end - self._begin).sum())
+
+    def until(self, time_s: np.ndarray) -> np.ndarray:
+        """Seconds with a query in the system until each of these times, which rise."""
+        spent = np.append(0.0, np.cumsum(self._end - self._begin))
+        known = np.stack([self._begin, self._end], axis=1).ravel()
+        at: np.ndarray = np.interp(time_s, known, np.repeat(spent, 2)[1:-1])
+        return at

@@ -49,7 +49,10 @@ def table(frame: pd.DataFrame) -> HTML:
     """A frame as an HTML table: the index as an ordinary column, numbers to four figures."""
     plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
     plain = plain.rename(columns=called)
-    html = plain.to_html(index=False, border=0, float_format=_number, na_rep="", justify="left")
+    whole = {name: "{:,}".format for name in plain.select_dtypes("integer")}
+    html = plain.to_html(
+        index=False, border=0, formatters=whole, float_format=_number, na_rep="", justify="left"
+    )
     # JupyterLab would set all cells to the right, and most of ours are text.
     return HTML(visible(html).replace("<td>", '<td style="text-align: left">'))
 

@@ -64,11 +64,11 @@ def occupancy_caption(steps: pd.DataFrame) -> str:
         return "The engine tells nothing of its steps."
     busy = steps[steps["running"] > 0]
     evicted = int(steps["preempted"].sum())
-    lost = f"{count(evicted, 'query')} evicted from it" if evicted else "no query evicted from it"
+    lost = f"{count(evicted, 'time')} a query" if evicted else "no query"
     return (
         f"In {count(len(busy), 'step')} {busy['running'].mean():.1f} queries ran on average and "
         f"{busy['running'].max()} at most; the KV cache was {steps['kv_cache_share'].max():.1%} "
-        f"full at most, and {lost}."
+        f"full at most, and {lost} lost its place in it."
     )
 
 

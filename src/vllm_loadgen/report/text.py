@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from vllm_loadgen.analysis.load import Busy
 from vllm_loadgen.analysis.metrics import projection
 from vllm_loadgen.analysis.percentiles import lacking, say, tail
 from vllm_loadgen.analysis.repeats import FEWEST_RUNS, spread
@@ -249,7 +250,8 @@ def machine_text(run: Run, test: Test) -> str:
         return "This is the client's machine: the server's was not measured."
     if run.environment.gpus or test.telemetry.empty:
         return ""
-    busy = float((test.load_over_time["in_flight"] > 0).mean())
+    whole_s = test.metrics.duration_s
+    busy = Busy(test.latencies, whole_s).all_s / whole_s if whole_s else 0.0
     return (
         f"A query was in the system {busy:.0%} of the time. On a CPU a single one may keep all "
         "cores busy: how busy they are tells how often something ran, not how much more they could "
