@@ -56,13 +56,14 @@ def test_the_table_has_each_ratio_with_the_interval_of_its_pairs():
     import bench
 
     offline = {"tokens_per_s": 99.0, "generate_tokens_per_s": 100.0,
-               "longest_first_tokens_per_s": 198.0,
+               "longest_first_tokens_per_s": 198.0, "without": {"unloaded": 90.0},
                "warm": {"offline": [True], "generate": [True]}}  # fmt: skip
     server = {"rate": 0.7, "loadgen": {"ttft_ms": 101.0, "tpot_ms": 50.0},
               "open_loop": {"ttft_ms": 100.0, "tpot_ms": 50.0}}  # fmt: skip
     serial = {"samples_per_s": 2.0, "serial_samples_per_s": 0.5, "rate": 0.75,
               "ttft_ms": 300.0, "serial_ttft_ms": 30_000.0}  # fmt: skip
     ratios = {"generate": {"ratio": 0.99, "low": 0.95, "high": 1.03},
+              "unloaded": bench.ratio([99.0], [90.0]),
               "longest_first": bench.ratio([198.0], [99.0]),
               "ttft_ms": bench.ratio([101.0], [100.0]), "tpot_ms": bench.ratio([50.0], [50.0]),
               "serial_samples_per_s": bench.ratio([2.0], [0.5]),
@@ -71,6 +72,8 @@ def test_the_table_has_each_ratio_with_the_interval_of_its_pairs():
     text = bench.table({"engine": found})
     line = "| Offline, tokens/s, against LLM.generate | 99.0 | 100.0 | 0.99 (0.95 to 1.03) | "
     assert f"{line}higher; 1 is" in text
+    assert "libraries preloaded against not | 99.0 | 90.0 | 1.1 | higher |" in text
+    assert "each step told" not in text  # a vLLM that cannot
     assert (
         "| Offline, tokens/s, long prompts first against as issued | 198.0 | 99.0 | 2 | higher |"
         in text
@@ -134,13 +137,50 @@ def test_one_measurement_of_an_engine_that_steps(kind):
     assert (found.get("delay_p99_ms", -1) >= 0) == (kind == "loadgen")
 
 
+def test_what_can_be_left_out_is_measured_in_turn_with_the_rest():
+    import bench
+
+    asked = []
+
+    def engine(name):
+        asked.append(name)
+        return {"preloads": True, "tells_steps": False}
+
+    parts = bench.in_turn(engine, 2)
+    assert {name: len(found) for name, found in parts.items()} == {
+        "offline": 2, "generate": 2, "unloaded": 2
+    }  # fmt: skip
+    assert asked == ["offline", "generate", "unloaded", "unloaded", "generate", "offline"]
+
+
+def test_the_table_says_what_growing_curves_cost():
+    import bench
+
+    delay, share = bench.curves_rows(CURVES)
+    assert "p99 delay of the schedule, ms, curves growing against none" in delay[0]
+    assert (delay[1:4], share[1:4]) == (("0.600", "0.500", "1.20"), ("0.030", "0.010", "3.00"))
+
+
+CURVES = {"curves": {"delay_p99_ms": 0.6, "kernel_share": 0.03},
+          "none": {"delay_p99_ms": 0.5, "kernel_share": 0.01}}  # fmt: skip
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", ["curves", "none"])
+def test_one_measurement_of_growing_curves(kind):
+    found = measured("curves.py", kind, "2500", "1000")
+    assert found["queries"] == 3000  # whole passes of the thousand samples
+    assert found["delay_p99_ms"] >= 0
+    assert found["kernel_share"] > 0
+
+
 def test_the_table_says_what_the_journal_costs():
     import bench
 
     noted = {"rate": 10_000.0, "cpu_us": 22.0, "cpu_us_without": 20.0, "p99_ms": 0.3,
              "p99_ms_without": 0.6}  # fmt: skip
     harness = {"server_queries_per_s": 2.0, "empty_callback_queries_per_s": 4.0, "ratio": 0.5,
-               "journal": noted, "by_queries": [], "node": NODE}  # fmt: skip
+               "journal": noted, "by_queries": [], "node": NODE, "curves": CURVES}  # fmt: skip
     text = bench.table({"harness": harness})
     assert "CPU us a query, records on disk meanwhile, against not | 22 | 20 | 1.10 | lower" in text
     assert "p99 latency, ms, records on disk meanwhile, against not | 0.3 | 0.6 | 0.50 |" in text

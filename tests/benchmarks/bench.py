@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -41,6 +41,8 @@ P99_MS = 1.0
 # At this rate, and for so long, that the records reach the disk several times.
 NOTED_RATE, NOTED_S = 10_000, 10
 GROWTH = (1_000, 10_000, 100_000, 1_000_000)
+# Parts of engine.py that leave out something of ours, and the fact that says whether it is there.
+WITHOUT = {"unloaded": "preloads", "untold": "tells_steps"}
 # What the fastest published node answers, queries/s of 128 tokens, and for how long.
 NODE_RATE, NODE_S = 1300, 20
 
@@ -80,6 +82,7 @@ def ceiling(repeats: int) -> dict[str, Any]:
         "ratio": best["Server"] / best["empty"],
         "journal": journal(repeats),
         "node": node(repeats),
+        "curves": live_curves(repeats),
         "by_queries": growth,
     }
 
@@ -123,6 +126,19 @@ def node(repeats: int) -> dict[str, float]:
     return {"rate": float(NODE_RATE), **own, "cpu_us_alone": median("alone", "cpu_us")}
 
 
+def live_curves(repeats: int) -> dict[str, dict[str, float]]:
+    """What a notebook's growing curves cost (``curves.py``): medians with them and without."""
+    found: dict[str, list[dict[str, float]]] = {"curves": [], "none": []}
+    for repeat in range(repeats):
+        for kind in list(found)[:: 1 if repeat % 2 == 0 else -1]:
+            found[kind].append(part("curves.py", kind, str(NODE_RATE * NODE_S), str(NODE_RATE)))
+            say(f"curves in the notebook, {kind}: {found[kind][-1]}")
+    return {
+        kind: {name: statistics.median(one[name] for one in measured) for name in measured[0]}
+        for kind, measured in found.items()
+    }
+
+
 def highest(kind: str) -> float:
     """The last of ``RATES`` before the first that is too fast."""
     best = 0.0
@@ -149,8 +165,8 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, float | N
 def against_engine(params: RunParams, prompts: int, repeats: int) -> dict[str, Any]:
     """Offline against LLM.generate, Server against an open loop, and against one in flight.
 
-    A pair of the first is two processes, which change places from pair to pair; of the others two
-    tests of one engine.
+    Those of the first kind are processes of their own, whose order changes from time to time; of
+    the others two tests of one engine.
     """
 
     def engine(name: str, changed: RunParams, runs: int) -> dict[str, Any]:
@@ -159,10 +175,7 @@ def against_engine(params: RunParams, prompts: int, repeats: int) -> dict[str, A
         say(f"{name}: {found}")
         return found
 
-    parts: dict[str, list[dict[str, Any]]] = {"offline": [], "generate": []}
-    for repeat in range(repeats):
-        for name in list(parts)[:: 1 if repeat % 2 == 0 else -1]:
-            parts[name].append(engine(name, params, 2))
+    parts = in_turn(lambda name: engine(name, params, 2), repeats)
 
     def runs(name: str, key: str) -> list[float]:
         return [value for process in parts[name] for value in process[key]]
@@ -179,8 +192,10 @@ def against_engine(params: RunParams, prompts: int, repeats: int) -> dict[str, A
     server = {kind: pd.DataFrame(rows) for kind, rows in engine("server", at_rate, repeats).items()}
     serial = engine("serial", params, repeats)
     own = runs("generate", "tokens_per_s")
+    without = [name for name in WITHOUT if name in parts]
     pairs = {
         "generate": ratio(by_process("offline"), by_process("generate")),
+        **{name: ratio(by_process("offline"), by_process(name)) for name in without},
         "longest_first": ratio(runs("offline", keys[1]), runs("offline", keys[0])),
         **{name: ratio(server["loadgen"][name].tolist(), server["open_loop"][name].tolist())
            for name in ("ttft_ms", "tpot_ms")},
@@ -191,7 +206,8 @@ def against_engine(params: RunParams, prompts: int, repeats: int) -> dict[str, A
     return {
         "offline": ours | {
             "generate_tokens_per_s": statistics.median(own),
-            "by_run": {"ours": runs("offline", "tokens_per_s"), "generate": own},
+            "without": {name: statistics.median(runs(name, "tokens_per_s")) for name in without},
+            "by_run": {name: runs(name, "tokens_per_s") for name in parts},
             "warm": {name: [each["warm"] for each in parts[name]] for name in parts},
         },
         "server": {"rate": rate}
@@ -199,6 +215,20 @@ def against_engine(params: RunParams, prompts: int, repeats: int) -> dict[str, A
         "serial": {"rate": serial["rate"], **medians},
         "ratios": pairs,
     }  # fmt: skip
+
+
+def in_turn(
+    engine: Callable[[str], dict[str, Any]], repeats: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Offline, its own ``LLM.generate`` and what can be left out here, one after another, in an
+    order that changes from time to time."""
+    parts = {"offline": [engine("offline")], "generate": []}
+    parts |= {name: [] for name, there in WITHOUT.items() if parts["offline"][0][there]}
+    for repeat in range(repeats):
+        for name in list(parts)[:: 1 if repeat % 2 == 0 else -1]:
+            if len(parts[name]) == repeat:
+                parts[name].append(engine(name))
+    return parts
 
 
 def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
@@ -211,6 +241,11 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
         yield (f"Offline, tokens/s, against LLM.generate{note}", f"{offline['tokens_per_s']:,.1f}",
                f"{offline['generate_tokens_per_s']:,.1f}", said(ratios["generate"]),
                "higher; 1 is as fast as the engine alone")  # fmt: skip
+        for name, what in (("unloaded", "libraries preloaded"), ("untold", "each step told")):
+            if name in ratios:
+                yield (f"Offline, tokens/s, {what} against not", f"{offline['tokens_per_s']:,.1f}",
+                       f"{offline['without'][name]:,.1f}", said(ratios[name]),
+                       "higher" if name == "unloaded" else "higher; 1 is no cost")  # fmt: skip
         yield ("Offline, tokens/s, long prompts first against as issued",
                f"{offline['longest_first_tokens_per_s']:,.1f}", f"{offline['tokens_per_s']:,.1f}",
                said(ratios["longest_first"]), "higher")  # fmt: skip
@@ -236,6 +271,7 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str, str, str]]:
                    "against not", f"{ours:.3g}", f"{without:.3g}", f"{ours / without:.2f}",
                    "lower; 1 is no cost")  # fmt: skip
         yield from node_rows(harness["node"])
+        yield from curves_rows(harness["curves"])
 
 
 def node_rows(of_node: dict[str, float]) -> Iterator[tuple[str, str, str, str, str]]:
@@ -248,6 +284,17 @@ def node_rows(of_node: dict[str, float]) -> Iterator[tuple[str, str, str, str, s
            "lower")  # fmt: skip
     yield (f"{at}: rate delivered over the schedule's", f"{of_node['delivered']:.5f}", "", "",
            "1 is on time")  # fmt: skip
+
+
+def curves_rows(found: dict[str, dict[str, float]]) -> Iterator[tuple[str, str, str, str, str]]:
+    """Lines of the table on the curves that grow in a notebook."""
+    with_them, without = found["curves"], found["none"]
+    at = f"Server at {NODE_RATE:,} queries/s, echo engine"
+    for name, what in (("delay_p99_ms", "p99 delay of the schedule, ms"),
+                       ("kernel_share", "the notebook's share of a core")):  # fmt: skip
+        ours, other = with_them[name], without[name]
+        yield (f"{at}: {what}, curves growing against none", f"{ours:.3f}", f"{other:.3f}",
+               f"{ours / other:.2f}", "lower; 1 is no cost")  # fmt: skip
 
 
 def said(found: dict[str, float | None]) -> str:

@@ -1,8 +1,10 @@
 """The SUT against vLLM itself; each part is a process of its own (``python engine.py PART JSON``).
 
 PART: "generate" is vLLM's own ``LLM.generate`` over all prompts; "offline" the same prompts through
-LoadGen; "server" alternates LoadGen's Server test with an open-loop client on the same engine and
-the same arrivals; "serial" one query in flight, as the reference SUT has it, against all at once.
+LoadGen, "unloaded" without the libraries that vLLM's processes preload, "untold" without what vLLM
+tells of each step; "server" alternates LoadGen's Server test with an open-loop client on the same
+engine and the same arrivals; "serial" one query in flight, as the reference SUT has it, against all
+at once.
 Each is warm before anything of it is measured (see ``Rig``). The last line printed is JSON.
 """
 
@@ -14,12 +16,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from rig import Rig, means, open_loop, warmed
 from workload import workload
 
 from vllm_loadgen.engines.vllm import VllmEngine, engine_args, set_environment
+from vllm_loadgen.engines.vllm_steps import detailed
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.warmup import Round
 from vllm_loadgen.params import RunParams
@@ -61,7 +65,8 @@ def offline(params: RunParams, model: str, prompts: list[list[int]], runs: int) 
                              "samples_per_s": []}  # fmt: skip
     engine = VllmEngine(params, model)
     with Rig(engine, prompts, warm=True) as rig, tempfile.TemporaryDirectory() as folder:
-        found["warm"] = rig.warm
+        found |= {"warm": rig.warm, "preloads": bool(engine._preloaded)}
+        found["tells_steps"] = bool(detailed())
         for run in range(runs):
             plain = means(rig.loadgen(params, Path(folder) / f"{run}"), "Offline")
             ordered = rig.loadgen(params, Path(folder) / f"{run}-ordered", longest_first=True)
@@ -69,6 +74,18 @@ def offline(params: RunParams, model: str, prompts: list[list[int]], runs: int) 
             found["samples_per_s"].append(plain["samples_per_s"])
             found["longest_first_tokens_per_s"].append(means(ordered, "Offline")["tokens_per_s"])
     return found
+
+
+def unloaded(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
+    """``offline`` without the preload."""
+    with patch("vllm_loadgen.engines.vllm.preload", lambda: ()):
+        return offline(params, model, prompts, runs)
+
+
+def untold(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
+    """``offline`` without the tokens and the duration of each step."""
+    with patch("vllm_loadgen.engines.vllm.detailed", dict):
+        return offline(params, model, prompts, runs)
 
 
 def server(params: RunParams, model: str, prompts: list[list[int]], runs: int) -> dict[str, Any]:
