@@ -6,12 +6,14 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers import PROMPTS, ROOT, Leftovers, echo_params, running
 
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness import handover
+from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.harness.handover import ADDRESS, Handover
 from vllm_loadgen.harness.session import Session
 
@@ -66,6 +68,50 @@ def test_the_next_notebook_goes_on_with_the_engine(tmp_path, job, capsys):
     assert running(pid)
 
 
+def test_a_worker_that_waits_without_an_engine_loads_it(tmp_path, job, monkeypatch):
+    monkeypatch.setattr(EngineProcess, "start", once(EngineProcess.start))
+    job.prepare(tmp_path / "engine.log")
+    job.prepare(tmp_path / "engine.log")  # one is there
+    with start(tmp_path) as session:
+        session.run(echo_params(), PROMPTS, "performance", tmp_path)
+    assert Result.read(tmp_path / "result.json").complete
+
+
+def test_nothing_computes_beside_a_notebook_that_wants_quiet(tmp_path, job):
+    handover.quiet()  # nothing is there
+    job.prepare(tmp_path / "engine.log")
+    handover.quiet()
+    left, process = handover.fetch()
+    assert left.engine is None
+    # vLLM's own, it would say.
+    assert ADDRESS not in psutil.Process(left.pid).environ()
+    assert process.pipe.poll()  # it has said that it is done
+    assert psutil.Process(left.pid).cpu_times().user > 1.0  # with vLLM's import
+    handover.end(left, process)
+
+
+def once(made):
+    """``made``, which may be called once."""
+    calls = []
+
+    def make(*given):
+        assert not calls
+        calls.append(given)
+        return made(*given)
+
+    return make
+
+
+def test_a_worker_that_nobody_wants_ends_at_once(tmp_path):
+    leftovers = Leftovers()
+    begin = time.monotonic()
+    with Handover() as job:
+        job.prepare(tmp_path / "engine.log")
+        time.sleep(1.0)  # into the import
+    assert time.monotonic() - begin < 6
+    leftovers.check()
+
+
 def test_an_engine_that_nobody_fetches_ends_with_the_job(tmp_path):
     with Handover():
         pid = kernel(tmp_path)
@@ -79,6 +125,7 @@ import sys, time
 from pathlib import Path
 sys.path[:0] = [{str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
 from test_handover import kernel
+from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.harness.handover import Handover
 with Handover():
     print(kernel(Path({str(tmp_path)!r})), flush=True)

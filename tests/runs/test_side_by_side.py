@@ -11,6 +11,7 @@ import pytest
 from helpers import Leftovers, echo_params, interrupt
 
 from vllm_loadgen import EngineError, LiveRun, ParameterError
+from vllm_loadgen.harness.engine_process import MAIN
 from vllm_loadgen.runs import side_by_side, workers
 from vllm_loadgen.runs.far_side import Bench, Setup, Step
 from vllm_loadgen.runs.repeats import measure
@@ -71,7 +72,7 @@ def engines() -> list[psutil.Process]:
     found = []
     for one in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            if "vllm_loadgen.harness.worker" in one.cmdline():
+            if MAIN in one.cmdline():
                 found.append(one)
     return found
 

@@ -17,6 +17,10 @@ from vllm_loadgen.redact import environment_without_secrets
 
 STOP_S = 20.0  # for an engine that is told to end
 LOOK_S = 0.05
+# Variables that tell a notebook something of its job.
+OURS = "VLLM_LOADGEN_"
+# Not by -m: each process that vLLM starts would import the worker's module first, for a second.
+MAIN = "from vllm_loadgen.harness.worker import main; main()"
 
 
 class EngineProcess:
@@ -40,15 +44,14 @@ class EngineProcess:
     def start(cls, log: Path) -> "EngineProcess":
         """A new one, without an engine yet; all that it prints goes to the log."""
         pipe, theirs = Pipe()
-        command = [sys.executable, "-m", "vllm_loadgen.harness.worker", str(theirs.fileno())]
+        command = [sys.executable, "-c", MAIN, str(theirs.fileno())]
         with writable(log), log.open("ab") as sink:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
-                # What the worker does not have, its log cannot show.
-                env=environment_without_secrets(),
+                env=_environment(),
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -94,3 +97,9 @@ class EngineProcess:
         begin = time.monotonic()
         while self.alive and (limit_s is None or time.monotonic() - begin < limit_s):
             time.sleep(LOOK_S)
+
+
+def _environment() -> dict[str, str]:
+    """What the worker does not have, its log cannot show; of ours, vLLM would warn in it."""
+    known = environment_without_secrets()
+    return {name: value for name, value in known.items() if not name.startswith(OURS)}

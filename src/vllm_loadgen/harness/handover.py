@@ -6,39 +6,46 @@ loaded engine between them: the pipe to its worker is handed over a socket.
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, Listener, wait
 from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.harness.engine_process import STOP_S, EngineProcess
-from vllm_loadgen.harness.messages import Start, Stop
+from vllm_loadgen.harness.messages import Prepare, Start, Stop
 
 # Where the notebooks find the process that executes them.
 ADDRESS = "VLLM_LOADGEN_HANDOVER"
+PREPARE_S = 120.0  # at most
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """An engine that is handed over: what it was made from and became, and its worker."""
+class Left:
+    """What is handed over: a worker, and what its engine was made from and became.
 
-    start: Start
-    engine: EngineFacts
+    Attributes:
+        start, engine: None of a worker without an engine.
+    """
+
     pid: int
+    start: Start | None = None
+    engine: EngineFacts | None = None
 
 
 class Handover:
-    """Holds one loaded engine at most, and ends what nobody has fetched.
+    """Holds one engine at most, and ends what nobody has fetched.
 
     Use it as a context manager around the notebooks. Where there can be no socket, each of them
     loads an engine of its own.
     """
 
     def __enter__(self) -> "Handover":
-        self._held: tuple[Loaded, int] | None = None
+        self._held: tuple[Left, int] | None = None
+        self._ender = ThreadPoolExecutor(1)
         self._folder = TemporaryDirectory(prefix="vllm-loadgen-")  # only its owner may look in
         self._thread: threading.Thread | None = None
         address = str(Path(self._folder.name) / "engine")
@@ -54,29 +61,55 @@ class Handover:
             with suppress(OSError), _caller() as caller:
                 caller.send("end")
             self._thread.join()
-            self._listener.close()
             os.environ.pop(ADDRESS, None)
         self._folder.cleanup()
-        self._end_held()
+        self.dismiss()
+        self._ender.shutdown()
+
+    def prepare(self, log: Path) -> None:
+        """Let a worker import vLLM, if none is held, while the next notebook imports the rest.
+
+        Args:
+            log: of the engine that it will load.
+        """
+        if self._thread is None or self._held is not None:
+            return
+        process = EngineProcess.start(log)
+        process.pipe.send(Prepare())
+        self._held = Left(process.pid), os.dup(process.pipe.fileno())
+        process.pipe.close()
+
+    def dismiss(self) -> None:
+        """Begin to end what is held: no further notebook needs an engine."""
+        self._ender.submit(self._end_held)
 
     def _end_held(self) -> None:
         if (held := self._held) is not None:
             self._held = None
-            process = EngineProcess(held[0].pid, Connection(held[1]))
-            process.end(Stop(), STOP_S)
+            end(held[0], EngineProcess(held[0].pid, Connection(held[1])))
 
     def _serve(self) -> None:
         """Answer one notebook after another."""
         asked: object = None
-        while asked != "end":
-            # One that is killed in the middle of it takes its engine with it.
-            with suppress(EOFError, OSError), self._listener.accept() as caller:
-                asked = caller.recv()
-                if isinstance(asked, Loaded):
-                    self._end_held()
-                    self._held = asked, recv_handle(caller)
-                elif asked == "fetch":
-                    self._give(caller)
+        with self._listener:  # whatever ends the thread, nobody waits for it
+            while asked != "end":
+                # One that is killed in the middle of it takes its engine with it.
+                with suppress(EOFError, OSError), self._listener.accept() as caller:
+                    asked = caller.recv()
+                    if isinstance(asked, Left):
+                        self._end_held()
+                        self._held = asked, recv_handle(caller)
+                        caller.send(True)
+                    elif asked == "fetch":
+                        self._give(caller)
+                    elif asked == "quiet":
+                        self._wait_until_prepared()
+                        caller.send(True)
+
+    def _wait_until_prepared(self) -> None:
+        """An engine that is loaded rests; a worker without one has answered, or has ended."""
+        if self._held is not None and self._held[0].engine is None:
+            wait([self._held[1]], PREPARE_S)
 
     def _give(self, caller: Connection) -> None:
         held, self._held = self._held, None
@@ -89,33 +122,48 @@ class Handover:
                 os.close(held[1])
 
 
-def leave(loaded: Loaded, pipe: Connection) -> bool:
+def leave(left: Left, pipe: Connection) -> bool:
     """Hand a loaded engine over; False if nobody takes it.
 
     Args:
         pipe: to the worker; the caller closes its own.
     """
-    with suppress(OSError), _caller() as caller:
-        caller.send(loaded)
+    with suppress(EOFError, OSError), _caller() as caller:
+        caller.send(left)
         send_handle(caller, pipe.fileno(), None)
-        return True
+        return bool(caller.recv())
     return False
 
 
-def fetch() -> tuple[Loaded, EngineProcess] | None:
+def fetch() -> tuple[Left, EngineProcess] | None:
     """The engine that was left, which is the caller's now; None if there is none."""
     with suppress(EOFError, OSError), _caller() as caller:
         caller.send("fetch")
-        loaded: Loaded | None = caller.recv()
-        if loaded is not None:
-            return loaded, EngineProcess(loaded.pid, Connection(recv_handle(caller)))
+        left: Left | None = caller.recv()
+        if left is not None:
+            return left, EngineProcess(left.pid, Connection(recv_handle(caller)))
     return None
+
+
+def quiet() -> None:
+    """Wait until nothing of the job computes beside the notebook that asks."""
+    with suppress(EOFError, OSError), _caller() as caller:
+        caller.send("quiet")
+        caller.recv()
 
 
 def discard() -> None:
     """End the engine that was left, if any: its device is wanted."""
     if (found := fetch()) is not None:
-        found[1].end(Stop(), STOP_S)
+        end(*found)
+
+
+def end(left: Left, process: EngineProcess) -> None:
+    """End what was left."""
+    if left.engine is None:  # it may be importing still, and listen to nobody
+        process.kill()
+    else:
+        process.end(Stop(), STOP_S)
 
 
 def _caller() -> Connection:

@@ -13,6 +13,11 @@ from vllm_loadgen.params import RunParams
 
 # Commands ---------------------------------------------------------------------------------------
 @dataclass(frozen=True)
+class Prepare:
+    """Import what vLLM's start needs; answered by ``Prepared``."""
+
+
+@dataclass(frozen=True)
 class Start:
     """Load the model; answered by ``Ready`` or ``Refused``.
 
@@ -74,10 +79,15 @@ class Stop:
     """End the process."""
 
 
-Command = Start | RunTest | ScoreTokens | Abort | Stop
+Command = Prepare | Start | RunTest | ScoreTokens | Abort | Stop
 
 
 # Events -----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Prepared:
+    """What could be imported is imported."""
+
+
 @dataclass(frozen=True)
 class Ready:
     """The engine is loaded."""
@@ -119,4 +129,4 @@ class Refused:
     message: str
 
 
-Event = Ready | Progress | Ended | Scored | Refused
+Event = Prepared | Ready | Progress | Ended | Scored | Refused

@@ -21,6 +21,7 @@ from vllm_loadgen.harness.messages import (
     Command,
     Ended,
     Event,
+    Prepared,
     Progress,
     Ready,
     Refused,
@@ -58,40 +59,37 @@ class Session:
         self._log_begin = position(log)
         key = os.environ.get(KEY_NAME, "") if params.engine == "openai" else ""
         self._start = Start(params, str(model_path), log.resolve(), key)
-        if not self._fetch():
-            self._load()
+        self._process, loaded = self._found()
+        self.engine = loaded or self._load()
         atexit.register(self.close)
 
-    def _fetch(self) -> bool:
-        """Take over the engine that an earlier notebook of the job left, if it is as this one."""
-        if (found := handover.fetch()) is None:
-            return False
-        loaded, process = found
-        if loaded.start != self._start or not process.alive:
-            process.end(Stop(), STOP_S)  # two engines at once would measure each other
-            return False
-        self._process, self.engine = process, loaded.engine
-        print("The engine: loaded before, used again")
-        return True
+    def _found(self) -> tuple[EngineProcess, EngineFacts | None]:
+        """What the job has for this notebook: the engine that the one before left, if it is as this
+        one, or a worker without an engine; else a new worker."""
+        if (found := handover.fetch()) is not None:
+            left, process = found
+            if process.alive and left.start in (None, self._start):
+                if left.engine is not None:
+                    print("The engine: loaded before, used again")
+                return process, left.engine
+            handover.end(left, process)  # two engines at once would measure each other
+        return EngineProcess.start(self.log), None
 
-    def _load(self) -> None:
-        """Start the worker and load the engine.
+    def _load(self) -> EngineFacts:
+        """Load the engine.
 
         Raises:
             EngineError: if it cannot be loaded.
         """
-        self._process = EngineProcess.start(self.log)
-        limit_s = self._start.params.load_timeout_s
         try:
             self._send(self._start)
             with progress.ticking("Loading the engine"):
-                facts = self._ready(limit_s)
+                facts = self._ready(self._start.params.load_timeout_s)
         except BaseException:
             self._process.end(Abort(), ABORT_S)
             raise
         # vLLM's engine compiles in a process of its own, and tells it in the log alone.
-        compiled_s = compile_s(self.log, self._log_begin)
-        self.engine = facts.model_copy(update={"compile_s": compiled_s})
+        return facts.model_copy(update={"compile_s": compile_s(self.log, self._log_begin)})
 
     def run(
         self,
@@ -207,7 +205,8 @@ class Session:
         raise EngineError(f"the engine's process stood still for {limit_s:.0f} s and was ended.")
 
     def _ready(self, limit_s: float) -> EngineFacts:
-        event = self._receive(limit_s)
+        while isinstance(event := self._receive(limit_s), Prepared):
+            pass
         self._check(event)
         if not isinstance(event, Ready):
             raise EngineError(f"the engine's process answered {event} out of turn.")
@@ -244,8 +243,8 @@ class Session:
 
     def leave(self) -> None:
         """Leave the engine to the job's next notebook; without a job, end it."""
-        loaded = handover.Loaded(self._start, self.engine, self.pid)
-        if self.alive and handover.leave(loaded, self._process.pipe):
+        left = handover.Left(self.pid, self._start, self.engine)
+        if self.alive and handover.leave(left, self._process.pipe):
             atexit.unregister(self.close)
             self._process.pipe.close()
         else:

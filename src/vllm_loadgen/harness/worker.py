@@ -1,9 +1,9 @@
 """The child process that hosts engine and LoadGen, and serves one test after another.
 
-Started by ``session.py`` as ``python -m vllm_loadgen.harness.worker FD``; FD is its end of a pipe
-on which commands come in and events go out (``messages.py``). Whatever vLLM prints goes to the log
-file that is this process's stdout. The process ends, with all that it started, when told to, when
-the pipe closes (its parent is gone) or when a test cannot go on: LoadGen has no way to abort.
+Started by ``engine_process.py``, with the file descriptor of its end of a pipe on which commands
+come in and events go out (``messages.py``). Whatever vLLM prints goes to the log file that is this
+process's stdout. The process ends, with all that it started, when told to, when the pipe closes
+(nobody uses it any more) or when a test cannot go on: LoadGen has no way to abort.
 """
 
 import asyncio
@@ -41,6 +41,8 @@ from vllm_loadgen.harness.messages import (
     Command,
     Ended,
     Event,
+    Prepare,
+    Prepared,
     Progress,
     Ready,
     Refused,
@@ -82,7 +84,7 @@ class Worker:
         self._thread.start()
 
     def serve(self) -> None:
-        """Answer commands until told to stop or the parent is gone."""
+        """Answer commands until told to stop or nobody is there to give any."""
         while not isinstance(command := self._pipe.recv(), Stop):
             try:
                 answer = self._carry_out(command)
@@ -96,6 +98,9 @@ class Worker:
                 return  # LoadGen still waits in its thread; only the end of the process ends it
 
     def _carry_out(self, command: Command) -> Event:
+        if isinstance(command, Prepare):
+            _import_vllm()
+            return Prepared()
         if isinstance(command, Start):
             self._engine = make_engine(command.params, command.model_path, command.key)
             self._log = command.log
@@ -169,11 +174,13 @@ class Worker:
         """Rounds of queries until the engine is warm, where that matters."""
         params, prompts = command.params, command.prompts
         # An accuracy test asks for answers and not for speed.
-        max_s = 0.0 if command.mode == "accuracy" else params.warmup_max_s
+        for_answers = command.mode == "accuracy"
+        max_s = 0.0 if for_answers else params.warmup_max_s
 
         def ask(queries: int) -> Round:
             asked = chosen(prompts, queries)
-            asking = Asking(asked, most_tokens(asked, facts) if max_s else None)
+            short = for_answers or max_s
+            asking = Asking(asked, most_tokens(asked, facts) if short else None)
             answered = asking.answered(engine)
             return self._on_loop(answered, "the warm-up", params.stall_timeout_s, asking.moved)
 
@@ -310,6 +317,12 @@ def make_engine(params: RunParams, model_path: str, key: str = "") -> Engine:
     return VllmEngine(params, model_path)
 
 
+def _import_vllm() -> None:
+    """What an engine's start would import; one that lacks something is told of then."""
+    with suppress(Exception):
+        import vllm.v1.engine.async_llm  # noqa: F401
+
+
 async def score_all(
     engine: Engine, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
 ) -> list[TokenScores]:
@@ -341,7 +354,3 @@ def main() -> None:
         # Our session holds this process and what vLLM started; LoadGen's thread may still wait.
         end_session(os.getpid(), but=os.getpid())
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-if __name__ == "__main__":
-    main()

@@ -47,10 +47,13 @@ def make_report(
     given = {**given, "run_name": folder.name}
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
-    with Handover():
+    with Handover() as engine:
         for name in notebooks:
+            if params.engine == "vllm" and not params.serve:
+                engine.prepare(folder / "engine.log")
             execute(project_root() / "notebooks" / f"{name}.ipynb", executed, given)
-    return render_report(folder)
+        engine.dismiss()
+        return render_report(folder)
 
 
 def render_report(folder: Path) -> Path:

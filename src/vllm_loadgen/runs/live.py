@@ -124,6 +124,7 @@ class LiveRun:
         if known is not None and wanted <= {*known.asked_for, *known.matrix_tflop_s}:
             print("The machine's limits: measured before, reused")
             return known
+        handover.quiet()
         with progress.ticking("Measuring memory bandwidth and matrix rate"):
             limits = machine.measure_limits(sorted(wanted))
         with writing(self.folder):
