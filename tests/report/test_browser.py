@@ -160,6 +160,43 @@ def test_every_notebook_runs_in_jupyterlab_and_shows_its_figures(browser, lab, p
     assert run.summary.tests["accuracy"].score.gen_num == 4
 
 
+# What stands in the open notebook: drawings by Vega, tables and scripts; and whether it is trusted.
+SEEN = """() => {
+    const shown = window.jupyterapp.shell.currentWidget.content;
+    const count = selector => shown.node.querySelectorAll(`.jp-OutputArea ${selector}`).length;
+    const cells = [...shown.model.cells].filter(cell => cell.type === 'code');
+    return { drawings: count('.vega-embed'), tables: count('table'), scripts: count('script'),
+             trusted: cells.every(cell => cell.trusted) };
+}"""
+
+
+def test_an_executed_notebook_is_whole_untrusted_and_trusted(browser, lab, project):
+    """As somebody sees it who was sent it and has not run it."""
+    shutil.copy(ROOT / "outputs/example/notebooks/analysis.ipynb", project / "notebooks/sent.ipynb")
+    notebook = nbformat.read(project / "notebooks/sent.ipynb", as_version=4)
+    outputs = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
+    figures = sum("image/png" in data for data in outputs)
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.goto(f"{lab}/lab/tree/sent.ipynb?reset&token={TOKEN}", timeout=60_000)
+    page.wait_for_function(
+        "() => window.jupyterapp?.shell.currentWidget?.context?.isReady", timeout=90_000
+    )
+    for trusted in (False, True):
+        if trusted:
+            page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")
+            page.get_by_role("button", name="Trust").click(timeout=20_000)
+        # Drawn by JupyterLab's own Vega, which it lets an untrusted notebook use as well.
+        page.wait_for_function(f"() => ({SEEN})().drawings >= {figures}", timeout=30_000)
+        seen = page.evaluate(SEEN)
+        assert (seen["trusted"], seen["scripts"]) == (trusted, 0)
+        assert seen["tables"] > 1
+        if SHOTS:
+            page.locator(".jp-OutputArea .vega-embed").first.scroll_into_view_if_needed()
+            page.wait_for_timeout(1000)
+            page.screenshot(path=f"{SHOTS}/lab-{'trusted' if trusted else 'untrusted'}.png")
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """The report of the example run, executed and rendered anew."""

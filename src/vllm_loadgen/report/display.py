@@ -54,7 +54,7 @@ def table(frame: pd.DataFrame) -> HTML:
         index=False, border=0, formatters=whole, float_format=_number, na_rep="", justify="left"
     )
     # JupyterLab would set all cells to the right, and most of ours are text.
-    return HTML(visible(html).replace("<td>", '<td style="text-align: left">'))
+    return HTML(re.sub("<(t[dh])>", r'<\1 style="text-align: left">', visible(html)))
 
 
 def _number(value: float) -> str:
