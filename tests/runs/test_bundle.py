@@ -7,6 +7,7 @@ import pytest
 from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write_test
 
 from vllm_loadgen import ParameterError, Run, RunParams, cli, share
+from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.results import bundles
 from vllm_loadgen.runs.bundle import bundle
 from vllm_loadgen.runs.compare import digest, read_digest
@@ -103,6 +104,13 @@ def test_what_is_no_bundle_is_one_line(tmp_path, names, words):
     with pytest.raises(ParameterError, match=words):
         Run.open(path)
     assert not (tmp_path / "params.yaml").exists()
+
+
+def test_a_damaged_file_within_a_zip_is_told_with_its_name(run, tmp_path):
+    (run.folder / "performance" / "result.json").write_text("{")
+    file, _ = bundle(run, tmp_path / "sent.zip", as_it_is=True)
+    with pytest.raises(BenchmarkError, match=r"sent\.zip/mine/performance/result\.json cannot be"):
+        Run.open(file).test("performance")
 
 
 def test_a_bundle_that_would_fill_the_disk_is_refused(run, monkeypatch):

@@ -55,7 +55,7 @@ def _extract(path: Path, file: zipfile.ZipFile) -> Path:
         raise ParameterError("run", path.name, "holds no run", CURE)
     if sum(info.file_size for info in file.infolist()) > MOST_BYTES:
         raise ParameterError("run", path.name, "unpacks into more than 20 GiB", CURE)
-    folder = _temporary()
+    folder = _temporary() / path.name  # an error about a file within names the zip
     file.extractall(folder)  # which leaves nothing outside of the folder, whatever names it holds
     if not (folder / top / "params.yaml").is_file():
         raise ParameterError("run", path.name, "holds no run", CURE)
