@@ -34,6 +34,9 @@ UV_LIMITS := UV_HTTP_TIMEOUT=20 UV_HTTP_RETRIES=1 $(if $(PIP_CERT),SSL_CERT_FILE
 FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 	$(INSTALL) --require-hashes -r /dev/stdin
 
+# The lock without PyTorch, which goes its own way.
+OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
+
 .PHONY: help setup install-torch install-others ray report test test-fast bench bench-gpu bench-load \
 	bench-client bench-official submission lab lint lock compat compat-install licences clean
 .DEFAULT_GOAL := help
@@ -65,9 +68,8 @@ install-torch:
 		--extra-index-url https://download.pytorch.org/whl/cpu --retries 0)
 
 install-others:
-	@sed '/^torch==/,/[^\]$$/d' $(LOCK) | $(UV_LIMITS) $(UV) --require-hashes -r - || \
-		{ echo "uv could not: pip installs"; \
-		sed '/^torch==/,/[^\]$$/d' $(LOCK) | $(INSTALL) --require-hashes -r /dev/stdin; }
+	@$(OTHERS) | $(UV_LIMITS) $(UV) --require-hashes -r - || \
+		{ echo "uv could not: pip installs"; $(OTHERS) | $(INSTALL) --require-hashes -r /dev/stdin; }
 
 ray: $(RAY_STAMP)  ## Install Ray as well, for experiments side by side (workers)
 

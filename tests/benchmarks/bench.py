@@ -93,16 +93,10 @@ def journal(repeats: int) -> dict[str, float]:
     Returns:
         rate, queries/s; cpu_us (of a query) and p99_ms (latency), and those without.
     """
-    arguments = str(NOTED_RATE * NOTED_S), str(NOTED_RATE)
-    found: dict[str, list[dict[str, float]]] = {"journal": [], "Server": []}
-    for _ in range(repeats):
-        for kind, measured in found.items():
-            measured.append(part("ceiling.py", kind, *arguments))
-            say(f"{kind} at {NOTED_RATE:,} queries/s: {measured[-1]}")
+    found = medians("ceiling.py", ("journal", "Server"), NOTED_RATE, NOTED_S, repeats)
     costs = {"rate": float(NOTED_RATE)}
     for name in ("cpu_us", "p99_ms"):
-        costs[name] = statistics.median(one[name] for one in found["journal"])
-        costs[f"{name}_without"] = statistics.median(one[name] for one in found["Server"])
+        costs |= {name: found["journal"][name], f"{name}_without": found["Server"][name]}
     return costs
 
 
@@ -113,26 +107,25 @@ def node(repeats: int) -> dict[str, float]:
         rate, queries/s; cpu_us of a query and cpu_us_alone (of the engine without LoadGen and SUT);
         delay_p99_ms and delivered.
     """
-    found: dict[str, list[dict[str, float]]] = {"loadgen": [], "alone": []}
-    for repeat in range(repeats):
-        for kind in list(found)[:: 1 if repeat % 2 == 0 else -1]:
-            found[kind].append(part("stepping.py", kind, str(NODE_RATE * NODE_S), str(NODE_RATE)))
-            say(f"an engine that steps, {kind}: {found[kind][-1]}")
-
-    def median(kind: str, name: str) -> float:
-        return statistics.median(one[name] for one in found[kind])
-
-    own = {name: median("loadgen", name) for name in ("cpu_us", "delay_p99_ms", "delivered")}
-    return {"rate": float(NODE_RATE), **own, "cpu_us_alone": median("alone", "cpu_us")}
+    found = medians("stepping.py", ("loadgen", "alone"), NODE_RATE, NODE_S, repeats)
+    own = {name: found["loadgen"][name] for name in ("cpu_us", "delay_p99_ms", "delivered")}
+    return {"rate": float(NODE_RATE), **own, "cpu_us_alone": found["alone"]["cpu_us"]}
 
 
 def live_curves(repeats: int) -> dict[str, dict[str, float]]:
     """What a notebook's growing curves cost (``curves.py``): medians with them and without."""
-    found: dict[str, list[dict[str, float]]] = {"curves": [], "none": []}
+    return medians("curves.py", ("curves", "none"), NODE_RATE, NODE_S, repeats)
+
+
+def medians(
+    script: str, kinds: Sequence[str], rate: int, seconds: int, repeats: int
+) -> dict[str, dict[str, float]]:
+    """Each kind's figures at one rate, measured in turn, in an order that changes."""
+    found: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     for repeat in range(repeats):
-        for kind in list(found)[:: 1 if repeat % 2 == 0 else -1]:
-            found[kind].append(part("curves.py", kind, str(NODE_RATE * NODE_S), str(NODE_RATE)))
-            say(f"curves in the notebook, {kind}: {found[kind][-1]}")
+        for kind in kinds[:: 1 if repeat % 2 == 0 else -1]:
+            found[kind].append(part(script, kind, str(rate * seconds), str(rate)))
+            say(f"{script} {kind} at {rate:,} queries/s: {found[kind][-1]}")
     return {
         kind: {name: statistics.median(one[name] for one in measured) for name in measured[0]}
         for kind, measured in found.items()

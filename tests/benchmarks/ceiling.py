@@ -30,6 +30,7 @@ from vllm_loadgen.harness.watch import no_garbage_collection
 from vllm_loadgen.params import RunParams
 
 SAMPLES = 1000
+PROMPTS = [list(range(16))] * SAMPLES
 TOKENS = 2
 
 
@@ -77,8 +78,7 @@ def measure(kind: str, queries: int, rate: float) -> dict[str, Any]:
 
 
 def _echo(journal: bool, params: RunParams, folder: Path) -> tuple[float, int, float]:
-    prompts = [list(range(16))] * SAMPLES
-    with Rig(EchoEngine(TOKENS), prompts) as rig:
+    with Rig(EchoEngine(TOKENS), PROMPTS) as rig:
         records = rig.loadgen(params, folder, journal)
         frame = latencies(records)
         m = metrics(frame, params.scenario)

@@ -13,7 +13,7 @@ from typing import Any
 
 import nbformat
 import numpy as np
-from ceiling import SAMPLES, settings_of
+from ceiling import PROMPTS, settings_of
 from nbclient import NotebookClient
 
 from vllm_loadgen.analysis.metrics import latencies
@@ -22,7 +22,6 @@ from vllm_loadgen.facts.records import read_records
 from vllm_loadgen.harness import curves
 from vllm_loadgen.harness.session import Session
 
-PROMPT = list(range(16))
 CELL = """
 import json, sys
 sys.path.insert(0, {here!r})
@@ -40,12 +39,12 @@ def here(kind: str, queries: int, rate: float) -> dict[str, Any]:
     """
     if kind == "none":
         curves.in_notebook = lambda: False
-    params, prompts = settings_of("Server", queries, rate), [PROMPT] * SAMPLES
+    params = settings_of("Server", queries, rate)
     with tempfile.TemporaryDirectory() as path, Session(params, "", Path(path, "log")) as session:
         folder = Path(path, "test")
         folder.mkdir()
         begin, cpu = time.monotonic(), time.process_time()
-        session.run(params, prompts, "performance", folder)
+        session.run(params, PROMPTS, "performance", folder)
         share = (time.process_time() - cpu) / (time.monotonic() - begin)
         frame = latencies(read_records(folder / "records.parquet"))
     delay_ms = percentile(frame["schedule_delay_ms"], 0.99)

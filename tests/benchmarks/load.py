@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 from bench import markdown, part, say
-from ceiling import SAMPLES, TOKENS, settings_of
+from ceiling import PROMPTS, SAMPLES, TOKENS, settings_of
 from rig import forget_peak, peak_bytes
 
 from vllm_loadgen.facts.results import Result
@@ -24,7 +24,6 @@ from vllm_loadgen.results import folders
 
 QUERIES = (100_000, 300_000, 1_000_000)
 RATE = 20_000.0
-PROMPT = list(range(16))
 # Memory is flat where the queries added last take no more than this multiple of those before:
 # columns grow by steps.
 FLAT = 1.3
@@ -37,19 +36,18 @@ def cost(scenario: str, queries: int, rate: float = RATE) -> dict[str, Any]:
     Returns:
         queries, duration_s, memory_bytes (of the fullest moment), cpu_us (CPU time a query).
     """
-    prompts = [PROMPT] * SAMPLES
     params = settings_of(scenario, queries, rate)
     with tempfile.TemporaryDirectory() as path, Session(params, "", Path(path, "log")) as session:
         folder = Path(path)
         # What is loaded at first use is nothing that a query takes.
         (folder / "before").mkdir()
         before = settings_of(scenario, SAMPLES, rate)
-        session.run(before, prompts, "performance", folder / "before")
+        session.run(before, PROMPTS, "performance", folder / "before")
         worker = psutil.Process(session.pid)
         forget_peak(worker.pid)
         memory, cpu = peak_bytes(worker.pid), worker.cpu_times()
         (folder / "test").mkdir()
-        session.run(params, prompts, "performance", folder / "test")
+        session.run(params, PROMPTS, "performance", folder / "test")
         grown, spent = peak_bytes(worker.pid) - memory, worker.cpu_times()
         result = Result.read(folder / "test" / "result.json")
     return {

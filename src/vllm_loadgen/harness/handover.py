@@ -44,7 +44,7 @@ class Handover:
     """
 
     def __enter__(self) -> "Handover":
-        self._held: tuple[Left, int] | None = None
+        self._held: tuple[Left, EngineProcess] | None = None
         self._ender = ThreadPoolExecutor(1)
         self._folder = TemporaryDirectory(prefix="vllm-loadgen-")  # only its owner may look in
         self._thread: threading.Thread | None = None
@@ -76,8 +76,7 @@ class Handover:
             return
         process = EngineProcess.start(log)
         process.pipe.send(Prepare())
-        self._held = Left(process.pid), os.dup(process.pipe.fileno())
-        process.pipe.close()
+        self._held = Left(process.pid), process
 
     def dismiss(self) -> None:
         """Begin to end what is held: no further notebook needs an engine."""
@@ -86,7 +85,7 @@ class Handover:
     def _end_held(self) -> None:
         if (held := self._held) is not None:
             self._held = None
-            end(held[0], EngineProcess(held[0].pid, Connection(held[1])))
+            end(*held)
 
     def _serve(self) -> None:
         """Answer one notebook after another."""
@@ -98,7 +97,7 @@ class Handover:
                     asked = caller.recv()
                     if isinstance(asked, Left):
                         self._end_held()
-                        self._held = asked, recv_handle(caller)
+                        self._held = asked, _received(asked, caller)
                         caller.send(True)
                     elif asked == "fetch":
                         self._give(caller)
@@ -109,7 +108,7 @@ class Handover:
     def _wait_until_prepared(self) -> None:
         """An engine that is loaded rests; a worker without one has answered, or has ended."""
         if self._held is not None and self._held[0].engine is None:
-            wait([self._held[1]], PREPARE_S)
+            wait([self._held[1].pipe], PREPARE_S)
 
     def _give(self, caller: Connection) -> None:
         held, self._held = self._held, None
@@ -117,9 +116,9 @@ class Handover:
         if held is not None:
             # With a copy left here, the worker would not see the notebook's end.
             try:
-                send_handle(caller, held[1], None)
+                send_handle(caller, held[1].pipe.fileno(), None)
             finally:
-                os.close(held[1])
+                held[1].pipe.close()
 
 
 def leave(left: Left, pipe: Connection) -> bool:
@@ -141,7 +140,7 @@ def fetch() -> tuple[Left, EngineProcess] | None:
         caller.send("fetch")
         left: Left | None = caller.recv()
         if left is not None:
-            return left, EngineProcess(left.pid, Connection(recv_handle(caller)))
+            return left, _received(left, caller)
     return None
 
 
@@ -150,6 +149,11 @@ def quiet() -> None:
     with suppress(EOFError, OSError), _caller() as caller:
         caller.send("quiet")
         caller.recv()
+
+
+def _received(left: Left, caller: Connection) -> EngineProcess:
+    """What the other end's ``send_handle`` hands over."""
+    return EngineProcess(left.pid, Connection(recv_handle(caller)))
 
 
 def discard() -> None:

@@ -427,11 +427,11 @@ class LiveRun:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._session is not None and self._is_the_jobs:
+        if not self._is_the_jobs:
+            self.close()
+        elif self._session is not None:
             self._session.leave()
             self._session = None
-        else:
-            self.close()
 
 
 def recorded(params: RunParams) -> RunParams:
