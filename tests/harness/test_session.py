@@ -36,6 +36,18 @@ def test_an_interrupt_ends_a_run_in_seconds_and_keeps_the_records(tmp_path):
     assert len(read_records(tmp_path / "records.parquet")) > 10
 
 
+def test_queries_that_loadgen_issues_while_an_interrupted_test_is_written_are_nobodys(tmp_path):
+    params = echo_params(target_qps=3000.0, min_duration_ms=60_000)
+    with Session(params, "", tmp_path / "engine.log") as session:
+        main = threading.get_ident()
+        threading.Timer(2.0, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            session.run(params, PROMPTS, "performance", tmp_path)
+    known = json.loads((tmp_path / "result.json").read_text())
+    assert known["status"] == "interrupted"
+    assert known["queries"] == len(read_records(tmp_path / "records.parquet"))
+
+
 def test_an_engine_that_dies_is_one_error_and_keeps_the_records(tmp_path):
     params = slow_params(engine_options={"fail_at": 12}, warmup_queries=0)
     with Session(params, "", tmp_path / "engine.log") as session:

@@ -144,11 +144,14 @@ class Worker:
         start_ns = sut.records.start_ns(due)
         write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
         write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
-        write_frame(folder / "records.parquet", _records(sut, due, command.numbers, engine))
+        records = _records(sut, due, command.numbers, engine)
+        write_frame(folder / "records.parquet", records)
         if ended.status == "complete" and begun.warmup is not None:
             # A whole test warms better than any rounds.
             self._warm_to = max(self._warm_to, begun.warmup.batch)
-        begun = begun.model_copy(update={"unprepared": unprepared(self._log, log_begin)})
+        # LoadGen may be issuing still, if the test was given up: those that were written count.
+        known = {"unprepared": unprepared(self._log, log_begin), "queries": len(records)}
+        begun = begun.model_copy(update=known)
         return _write(begun, ended, watch.duration_s, sut, folder)
 
     def _begin(self, command: RunTest, engine: Engine, facts: EngineFacts) -> Result:
@@ -278,7 +281,6 @@ def _write(begun: Result, ended: Ended, duration_s: float, sut: Sut, folder: Pat
     """result.json, after the records; returns how the test ended, its logs looked at."""
     known = {
         "duration_s": round(duration_s, 6),
-        "queries": len(sut.records),
         "refused": len(sut.refused),
         "refused_because": tuple(dict.fromkeys(sut.refused.values()))[:MOST_REASONS],
     }
