@@ -42,7 +42,8 @@ MODEL = {
 }  # fmt: skip
 DATASET = {
     "name": "embedded", "source": "written for this project", "samples": 100,
-    "total_samples": 100, "checksum": "sha256:cc", "tokenized_by": "this run",
+    "total_samples": 100, "checksum": "sha256:cc", "prompts_sha256": "ee",
+    "tokenized_by": "this run",
     "instruction": "{input}", "chat_template": True,
     "input_tokens": {"min": 10, "mean": 20.0, "max": 30},
 }  # fmt: skip

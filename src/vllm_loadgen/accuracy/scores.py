@@ -303,19 +303,29 @@ def _same_at_both(metric: str, actual: int, reference: int, required: str, met: 
 
 
 def check_same_dataset(recorded: Dataset, current: Dataset) -> None:
-    """Refuse to score a run with other data than it was made with.
+    """Refuse to mix data or prompts in one run.
 
     Args:
         recorded: dataset.json of the run.
         current: facts of the data at hand.
 
     Raises:
-        BenchmarkError: if checksum or number of samples differ.
+        BenchmarkError: if checksum, number of samples or prompts differ, or the run's prompts are
+            not known.
     """
     for key in ("checksum", "samples"):
         was, now = getattr(recorded, key), getattr(current, key)
         if was != now:
             raise BenchmarkError(
                 f"The dataset differs from the run's: {key} is {now}, the run recorded {was}. "
-                "Give the run's dataset, or run again."
+                "Give the run's dataset, or another run_name."
             )
+    if recorded.prompts_sha256 is None:
+        raise BenchmarkError(
+            "The run's prompts are not known: an earlier version made it. Give another run_name."
+        )
+    if recorded.prompts_sha256 != current.prompts_sha256:
+        raise BenchmarkError(
+            "The prompts differ from the run's, from the same dataset: the token ids have another "
+            "SHA-256. Restore the chat template and tokenizer, or give another run_name."
+        )

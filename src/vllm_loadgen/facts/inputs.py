@@ -77,6 +77,11 @@ class Model(Facts):
         return {name: sha for name, sha in self.sha256.items() if name.endswith(WEIGHT_FILES)}
 
     @property
+    def other_sha256(self) -> dict[str, str]:
+        """Of the other files: configuration, tokenizer, chat template."""
+        return {name: sha for name, sha in self.sha256.items() if not name.endswith(WEIGHT_FILES)}
+
+    @property
     def active_parameters(self) -> int:
         """Parameters that a token is computed with: all, but of experts those it is sent to."""
         if self.experts is None:
@@ -106,7 +111,9 @@ class Dataset(Facts):
         samples, total_samples: that were used, that it has.
         checksum: "sha256:..." of the file, or "fingerprint:..." of a hub's dataset.
         tokenized: whether the prompts came as token ids (``tokenized_by`` in words).
+        prompts_sha256: of the prompts' token ids (``Prompts.sha256``); None in older files.
         instruction: None if the prompts came tokenized.
+        template_date: given to a chat template that asks for today's; None if it does not ask.
     """
 
     name: str
@@ -114,9 +121,11 @@ class Dataset(Facts):
     samples: int
     total_samples: int
     checksum: str
+    prompts_sha256: str | None = None
     tokenized_by: str
     instruction: str | None
     chat_template: bool
+    template_date: str | None = None
     input_tokens: TokenLengths
 
     @property
@@ -126,11 +135,17 @@ class Dataset(Facts):
 
 
 class Cpu(Part):
-    """The processor, as far as this process may use it."""
+    """The processor, as far as this process may use it.
+
+    Attributes:
+        cores: that it may run on. quota_cores: CPU time that its control group allows, in cores
+            (cgroup's cpu.max); None without such a limit.
+    """
 
     model: str
     cores: int
     memory_gib: float
+    quota_cores: float | None = None
 
 
 class Gpu(Part):
@@ -152,6 +167,8 @@ class Environment(Facts):
 
     Attributes:
         packages: versions of those that may change a result.
+        variables: environment variables that may change a result, by name; those with secrets are
+            left out. None in older files.
         command: what was called.
     """
 
@@ -161,6 +178,7 @@ class Environment(Facts):
     gpus: tuple[Gpu, ...] = ()
     gpu_driver: str | None = None
     packages: dict[str, str] = Field(default_factory=dict)
+    variables: dict[str, str] | None = None
     git: GitState
     command: str = ""
 

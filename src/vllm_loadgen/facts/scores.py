@@ -165,6 +165,7 @@ class BaselineKey(Part):
     weights_sha256: dict[str, str]
     dataset_checksum: str
     samples: int
+    prompts_sha256: str | None = None
     instruction: str | None
     chat_template: bool
     max_new_tokens: int

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,25 @@ DATASET_CURE = (
     "give 'embedded', 'cnn_dailymail', MLCommons' cnn_eval.json, or a json, jsonl, csv or parquet "
     "file with the columns article and highlights"
 )
+
+
+# What a chat template gets as today's date, so that prompts are the same on every day: the default
+# in the chat templates of Llama 3.1 and 3.2.
+TEMPLATE_DATE = date(2024, 7, 26)
+
+
+class FixedClock:
+    """Replaces the ``strftime_now`` that transformers gives to chat templates.
+
+    Attributes:
+        used: whether a template called it.
+    """
+
+    used = False
+
+    def __call__(self, format: str) -> str:
+        self.used = True
+        return TEMPLATE_DATE.strftime(format)
 
 
 @dataclass(frozen=True)
@@ -68,6 +88,7 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
             "num_samples", params.num_samples, f"the dataset has {total}", "give 0 for all"
         )
     rows = rows.select(range(params.num_samples or total))
+    clock = FixedClock()
     tokenized = set(TOKENIZED_COLUMNS) <= set(rows.column_names)
     if tokenized:
         prompts = Prompts.of(rows["tok_input"])
@@ -75,7 +96,7 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         references = list(rows["output"])
     else:
         articles, references = list(rows["article"]), list(rows["highlights"])
-        prompts = tokenize(articles, params, tokenizer)
+        prompts = tokenize(articles, params, tokenizer, clock)
     _check_lengths(prompts, params)
     lengths = prompts.lengths
     facts = Dataset(
@@ -84,9 +105,11 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         samples=len(prompts),
         total_samples=total,
         checksum=checksum,
+        prompts_sha256=prompts.sha256,
         tokenized_by=TOKENIZED_BY_FILE if tokenized else TOKENIZED_HERE,
         instruction=None if tokenized else params.instruction,
         chat_template=not tokenized and params.chat_template,
+        template_date=TEMPLATE_DATE.isoformat() if clock.used else None,
         input_tokens=TokenLengths(
             min=int(lengths.min()),
             mean=round(len(prompts.ids) / len(prompts), 1),
@@ -96,7 +119,7 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
     return Samples(prompts, references, articles, facts)
 
 
-def tokenize(articles: list[str], params: RunParams, tokenizer: Any) -> Prompts:
+def tokenize(articles: list[str], params: RunParams, tokenizer: Any, clock: FixedClock) -> Prompts:
     """Each article in the instruction, as the model's chat turn if asked for, as token ids.
 
     Raises:
@@ -114,18 +137,24 @@ def tokenize(articles: list[str], params: RunParams, tokenizer: Any) -> Prompts:
             "chat_template", True, "the model has no chat template", "give chat_template False"
         )
     with progress.bar(len(articles), "Tokenizing", unit="article", delay=2.0) as shown:
-        return Prompts.of(_tokenized(articles, params, tokenizer, shown.update))
+        return Prompts.of(_tokenized(articles, params, tokenizer, clock, shown.update))
 
 
 def _tokenized(
-    articles: list[str], params: RunParams, tokenizer: Any, told: Callable[[], object]
+    articles: list[str],
+    params: RunParams,
+    tokenizer: Any,
+    clock: FixedClock,
+    told: Callable[[], object],
 ) -> Iterator[list[int]]:
     """See ``tokenize``; ``told`` is called after each article."""
     for article in articles:
         text = params.instruction.replace("{input}", article)
         if params.chat_template:
             turns = [{"role": "user", "content": text}]
-            text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+            text = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, strftime_now=clock
+            )
         # The template writes the special tokens itself; without it the tokenizer must.
         special = not params.chat_template
         yield tokenizer.encode(text, add_special_tokens=special)

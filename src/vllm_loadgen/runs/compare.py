@@ -36,9 +36,10 @@ FIGURES = {
 LATENCIES = ("ttft_ms", "tpot_ms", "latency_ms")
 # So many values stand for a distribution: it is drawn, and no percentile is read from its ends.
 MOST_QUANTILES = 100
-# Parameters that make other questions of the same file; without them the data are others.
-OF_THE_DATA = ("instruction", "chat_template", "max_new_tokens", "min_new_tokens",
-               "performance_samples")  # fmt: skip
+# Parameters that change what is asked of the same prompts.
+OF_THE_ANSWERS = ("max_new_tokens", "min_new_tokens", "performance_samples")
+# Parameters that make the prompts, where a run did not record the hash of their token ids.
+OF_THE_PROMPTS = ("instruction", "chat_template")
 # What stands for checksums where they are not recorded.
 NAMES_OF_THE_DATA, NAMES_OF_THE_MODEL = ("dataset", "num_samples"), ("model",)
 NOT_RECORDED = "not recorded"
@@ -223,19 +224,27 @@ def _values(run: Digest) -> list[float] | None:
 
 
 def obstacle(first: Digest, other: Digest) -> str:
-    """Why two runs' figures say nothing of each other: "other data", "other model"; or nothing.
+    """Why two runs' figures cannot be compared: "other model", "other data", "other prompts"; or
+    nothing.
 
     Other weights of the same shape are no obstacle: how much faster a quantized model is, and how
     much worse, is a question. Without checksums the parameters' names decide.
     """
     one, two = first.conditions, other.conditions
-    data = one and two and (one.data_checksum, one.samples) != (two.data_checksum, two.samples)
-    if data is None:
-        data = _differ(first, other, NAMES_OF_THE_DATA)
-    if data or _differ(first, other, OF_THE_DATA):
+    if one.shape != two.shape if one and two else _differ(first, other, NAMES_OF_THE_MODEL):
+        return "other model"
+    if _differ(first, other, OF_THE_ANSWERS):
         return "other data"
-    model = one.shape != two.shape if one and two else _differ(first, other, NAMES_OF_THE_MODEL)
-    return "other model" if model else ""
+    if not one or not two:
+        names = (*NAMES_OF_THE_DATA, *OF_THE_PROMPTS)
+        return "other data" if _differ(first, other, names) else ""
+    same_data = (one.data_checksum, one.samples) == (two.data_checksum, two.samples)
+    if one.prompts_sha256 is None or two.prompts_sha256 is None:
+        same_data = same_data and not _differ(first, other, OF_THE_PROMPTS)
+        return "" if same_data else "other data"
+    if one.prompts_sha256 == two.prompts_sha256:
+        return ""
+    return "other prompts" if same_data else "other data"
 
 
 def _differ(first: Digest, other: Digest, names: Sequence[str]) -> bool:
@@ -272,6 +281,8 @@ def reservations(runs: Sequence[Digest]) -> list[str]:
                 f"{name} is the digest of an earlier version: machine, versions, model and data "
                 f"are {NOT_RECORDED}, so whether they are the same is not known."
             )
+        elif run.conditions.prompts_sha256 is None:
+            found.append(f"{name}: prompts not known (an earlier version made it).")
         if lacks := [title for key, (title, _) in FIGURES.items() if key not in run.figures]:
             found.append(f"The digest of {name} lacks: {', '.join(lacks)}.")
     return found
@@ -309,11 +320,9 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
     data and departures; empty if all is the same.
     """
     found = [run.conditions for run in runs if run.conditions]
-    packages = dict.fromkeys(name for one in found for name in one.packages)
-    rules = dict.fromkeys(name for one in found for name in one.departures)
     known = [
         {name: str(value) for name, value in run.params.items() if name not in PLACES}
-        | (run.conditions.rows(packages, rules) if run.conditions else {})
+        | (run.conditions.rows(found) if run.conditions else {})
         for run in runs
     ]
     names = dict.fromkeys(name for one in known for name in one)

@@ -3,7 +3,7 @@
 Names of hosts, users and folders are none of it: it travels in notebooks that are sent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -23,8 +23,10 @@ class Conditions(Part):
 
     Attributes:
         gpus: those that were used, by name. commit, changed: of this program's checkout.
-        shape: of the model, by the names of ``SHAPE``. weights_sha256: by file name.
-        data_checksum, samples: of the dataset.
+        quota_cores, variables: as in environment.json; variables None in older runs.
+        shape: of the model, by the names of ``SHAPE``. weights_sha256, files_sha256: by file name,
+            of the weights and of the checkpoint's other files; the latter None in older digests.
+        data_checksum, samples, prompts_sha256: of the dataset; the last None in older runs.
         departures: the names of the rules.
     """
 
@@ -35,12 +37,16 @@ class Conditions(Part):
     gpu_driver: str | None = None
     python: str
     packages: dict[str, str] = Field(default_factory=dict)
+    quota_cores: float | None = None
+    variables: dict[str, str] | None = None
     commit: str | None = None
     changed: bool | None = None
     shape: dict[str, JsonValue]
     weights_sha256: dict[str, str]
+    files_sha256: dict[str, str] | None = None
     data_checksum: str
     samples: int
+    prompts_sha256: str | None = None
     departures: tuple[str, ...] = ()
 
     @field_validator("departures")
@@ -49,17 +55,20 @@ class Conditions(Part):
         """Rules by what they are called now: notebooks that were sent keep the old names."""
         return tuple(RENAMED.get(name, name) for name in names)
 
-    def rows(self, packages: Iterable[str], rules: Iterable[str]) -> dict[str, str]:
-        """Each of them as a reader would compare it, by its name; "none" for what is not there.
+    def rows(self, compared: Sequence["Conditions"]) -> dict[str, str]:
+        """Each condition by its name, as text; "none" for what this run does not have.
+
+        A condition that this run did not record is left out.
 
         Args:
-            packages, rules: those of all runs that are compared: of each it is said here.
+            compared: of all runs: what one of them has is a row of each.
         """
-        shas = sorted(f"{name} {sha[:SHA_SHOWN]}" for name, sha in self.weights_sha256.items())
-        checksum = self.data_checksum.partition(":")[2] or self.data_checksum
-        found: Mapping[str, object] = {
+        packages = _names(one.packages for one in compared)
+        rules = _names(one.departures for one in compared)
+        found: dict[str, object] = {
             "CPU": self.cpu,
             "cores": self.cores,
+            "CPU quota, cores": self.quota_cores,
             "memory, GiB": self.memory_gib,
             "GPUs": ", ".join(self.gpus),
             "GPU driver": self.gpu_driver,
@@ -68,14 +77,33 @@ class Conditions(Part):
             "commit of this program": self.commit and self.commit[:SHA_SHOWN],
             "changed since the commit": self.changed,
             "model's shape": ", ".join(f"{key} {value}" for key, value in self.shape.items()),
-            "model's weights": ", ".join(shas),
-            "checksum of the data": checksum[:SHA_SHOWN],
+            "model's weights": ", ".join(
+                sorted(f"{name} {_short(sha)}" for name, sha in self.weights_sha256.items())
+            ),
+            "checksum of the data": _short(self.data_checksum),
             "samples of the data": self.samples,
             **{f"rule not met: {name}": name in self.departures for name in rules},
         }
+        if self.prompts_sha256 is not None:
+            found["prompts"] = _short(self.prompts_sha256)
+        if (files := self.files_sha256) is not None:
+            names = _names(one.files_sha256 for one in compared)
+            found |= {f"model's file {name}": _short(files.get(name, "")) for name in names}
+        if (variables := self.variables) is not None:
+            names = _names(one.variables for one in compared)
+            found |= {f"variable {name}": variables.get(name) for name in names}
         return {
             name: "none" if value in (None, "") else str(value) for name, value in found.items()
         }
+
+
+def _names(groups: Iterable[Iterable[str] | None]) -> list[str]:
+    """The names in any of the groups, each once."""
+    return list(dict.fromkeys(name for group in groups for name in group or ()))
+
+
+def _short(checksum: str) -> str:
+    return checksum.rpartition(":")[2][:SHA_SHOWN]
 
 
 def conditions_of(run: Run) -> Conditions:
@@ -89,11 +117,15 @@ def conditions_of(run: Run) -> Conditions:
         gpu_driver=where.gpu_driver,
         python=where.python,
         packages=where.packages,
+        quota_cores=where.cpu.quota_cores,
+        variables=where.variables,
         commit=where.git.commit,
         changed=where.git.dirty,
         shape={name: getattr(model, name) for name in SHAPE},
         weights_sha256=model.weights_sha256,
+        files_sha256=model.other_sha256,
         data_checksum=data.checksum,
         samples=data.samples,
+        prompts_sha256=data.prompts_sha256,
         departures=tuple(rule.rule for rule in departures(rules_of(run))),
     )

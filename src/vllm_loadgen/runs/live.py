@@ -1,6 +1,7 @@
 """A run that measures: from parameters to a results folder, one test after another."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -454,20 +455,26 @@ def _check_same(
     folder: Path, model: Model, dataset: Dataset, params: RunParams, here: Environment
 ) -> None:
     """Refuse to mix: all tests of a folder are of one model, dataset, engine and machine."""
+    before = Model.read_if_there(folder / "model.json")
+    if before and (before.weights_sha256, before.dtype) != (model.weights_sha256, model.dtype):
+        _refuse_to_mix(folder, f"{before.name} in {before.dtype}")
+    if before and (file := _changed_file(before.sha256, model.sha256)):
+        _refuse_to_mix(folder, f"{before.name} with another {file}")
+    if any(folder.rglob("result.json")):
+        known_params = RunParams.recorded(folder / "params.yaml")
+        for name in SAME_IN_A_RUN:
+            if _as_set(getattr(known_params, name)) != _as_set(getattr(params, name)):
+                _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")
+        where = Environment.read_if_there(folder / "environment.json") or here
+        if differs := difference(machine_identity(where), machine_identity(here)):
+            _refuse_to_mix(folder, differs)
     if known := Dataset.read_if_there(folder / "dataset.json"):
         scores.check_same_dataset(known, dataset)
-    before = Model.read_if_there(folder / "model.json")
-    if before and (before.sha256, before.dtype) != (model.sha256, model.dtype):
-        _refuse_to_mix(folder, f"{before.name} in {before.dtype}")
-    if not any(folder.rglob("result.json")):
-        return
-    known_params = RunParams.recorded(folder / "params.yaml")
-    for name in SAME_IN_A_RUN:
-        if _as_set(getattr(known_params, name)) != _as_set(getattr(params, name)):
-            _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")
-    where = Environment.read_if_there(folder / "environment.json") or here
-    if differs := difference(machine_identity(where), machine_identity(here)):
-        _refuse_to_mix(folder, differs)
+
+
+def _changed_file(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The first file whose SHA-256 differs, or that only one side has; empty if none does."""
+    return next((name for name in {**now, **before} if before.get(name) != now.get(name)), "")
 
 
 def _as_set(value: object) -> object:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vllm_loadgen.accuracy.fidelity import FORCED
 from vllm_loadgen.accuracy.paired import Answered, Difference, difference
+from vllm_loadgen.facts.inputs import Dataset
 from vllm_loadgen.facts.records import read_frame
 from vllm_loadgen.facts.scores import Forced, Variant
 from vllm_loadgen.results.run import Run
@@ -12,6 +13,8 @@ from vllm_loadgen.runs.compare import Digest
 from vllm_loadgen.runs.tuning import VARIANT
 
 OTHER_DATA = "not compared: other data"
+OTHER_PROMPTS = "not compared: other prompts"
+PROMPTS_NOT_KNOWN = "not compared: prompts not known"
 NOT_SCORED = "no scored answers"
 
 
@@ -43,13 +46,13 @@ def beside(runs: Sequence[tuple[str, Run]]) -> list[Beside]:
     answered = [_answered(run) for _, run in runs]
     if sum(one is not None for one in answered) < 2 or answered[0] is None:
         return []
-    first, data = answered[0], _data(runs[0][1])
+    first, data = answered[0], runs[0][1].dataset
     found = []
     for (title, run), other in list(zip(runs, answered, strict=True))[1:]:
         if other is None:
             found.append(Beside(title, problem=NOT_SCORED))
-        elif _data(run) != data:
-            found.append(Beside(title, problem=OTHER_DATA))
+        elif problem := _obstacle(data, run.dataset):
+            found.append(Beside(title, problem=problem))
         else:
             found.append(Beside(title, difference(first, other)))
     return found
@@ -64,5 +67,10 @@ def _answered(run: Run) -> Answered | None:
     return Answered(samples, Forced.read_if_there(folder / FORCED))
 
 
-def _data(run: Run) -> tuple[str, int]:
-    return run.dataset.checksum, run.dataset.samples
+def _obstacle(first: Dataset, other: Dataset) -> str:
+    """Why the answers of two runs cannot be compared; empty if they can."""
+    if (first.checksum, first.samples) != (other.checksum, other.samples):
+        return OTHER_DATA
+    if first.prompts_sha256 is None or other.prompts_sha256 is None:
+        return PROMPTS_NOT_KNOWN
+    return "" if first.prompts_sha256 == other.prompts_sha256 else OTHER_PROMPTS
