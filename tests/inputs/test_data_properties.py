@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 from damage import damaged_bytes, damaged_json, known_errors
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_loadgen.inputs.data import check_ids, load_samples
@@ -13,8 +13,6 @@ from vllm_loadgen.params import RunParams
 
 ROWS = [{"tok_input": [5, 6, 7], "output": "A vote.", "input": "The town voted."}] * 2
 TEXTS = [{"article": "The town voted.", "highlights": "A vote."}] * 2
-# Each reads a file by ``datasets``, which takes its time.
-FEW = settings(max_examples=12)
 
 
 class Words:
@@ -31,10 +29,7 @@ class Words:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_DATASETS_CACHE", str(folder / "cache"))
-        yield folder
+    return tmp_path_factory.mktemp("data")
 
 
 def read(path):
@@ -46,7 +41,6 @@ def read(path):
     assert all(isinstance(one, str) for one in samples.references + samples.articles)
 
 
-@FEW
 @given(damaged_json(ROWS) | damaged_json(TEXTS), st.booleans())
 def test_a_dataset_with_other_values(folder, rows, by_line):
     path = folder / ("rows.jsonl" if by_line else "rows.json")
@@ -56,7 +50,6 @@ def test_a_dataset_with_other_values(folder, rows, by_line):
         read(path)
 
 
-@FEW
 @given(st.sampled_from(["json", "csv", "parquet"]), st.data())
 def test_a_dataset_with_other_bytes(folder, ending, data):
     path, frame = folder / f"bytes.{ending}", pd.DataFrame(TEXTS)

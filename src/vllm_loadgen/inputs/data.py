@@ -1,8 +1,5 @@
 """A dataset's name to tokenized samples with references: the content of the QSL."""
 
-import glob
-import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -19,20 +16,19 @@ from vllm_loadgen.facts.inputs import (
     Dataset,
     TokenLengths,
 )
-from vllm_loadgen.files import sha256
-from vllm_loadgen.inputs.prompts import MOST_ID, Prompts
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.results.folders import NAME_ALONE, existing_file
-
-FILE_TYPES = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
-EMBEDDED = "embedded"
-# MLCommons' own files: prompts come tokenized, so they are used as they are.
-TOKENIZED_COLUMNS = ("tok_input", "output")
-TEXT_COLUMNS = ("article", "highlights")
-DATASET_CURE = (
-    "give 'embedded', 'cnn_dailymail', MLCommons' cnn_eval.json, or a json, jsonl, csv or parquet "
-    "file with the columns article and highlights"
+from vllm_loadgen.inputs.prompts import Prompts
+from vllm_loadgen.inputs.rows import (
+    DATASET_CURE,
+    OPTIONAL_COLUMN,
+    TEXT_COLUMNS,
+    Columns,
+    check_rows,
+    is_text,
+    read_rows,
 )
+from vllm_loadgen.params import RunParams
+
+EMBEDDED = "embedded"
 
 
 # What a chat template gets as today's date, so that prompts are the same on every day: the default
@@ -81,21 +77,22 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         ParameterError: if the dataset cannot be read, lacks a column, or holds a prompt that
             leaves no room for an answer within ``max_model_len``.
     """
-    rows, source, checksum = _read(params.dataset)
-    total = len(rows)
+    columns, source, checksum = _read(params.dataset)
+    total = len(next(iter(columns.values())))
     if params.num_samples > total:
         raise ParameterError(
             "num_samples", params.num_samples, f"the dataset has {total}", "give 0 for all"
         )
-    rows = rows.select(range(params.num_samples or total))
+    first = slice(params.num_samples or total)
     clock = FixedClock()
-    tokenized = set(TOKENIZED_COLUMNS) <= set(rows.column_names)
+    tokenized = "tok_input" in columns
     if tokenized:
-        prompts = Prompts.of(rows["tok_input"])
-        articles = list(rows["input"]) if "input" in rows.column_names else [""] * len(rows)
-        references = list(rows["output"])
+        prompts = Prompts.of(columns["tok_input"][first])
+        references = columns["output"][first]
+        shown = columns.get(OPTIONAL_COLUMN, [""] * total)[first]
+        articles = [text if is_text(text) else "" for text in shown]
     else:
-        articles, references = list(rows["article"]), list(rows["highlights"])
+        articles, references = (columns[name][first] for name in TEXT_COLUMNS)
         prompts = tokenize(articles, params, tokenizer, clock)
     _check_lengths(prompts, params)
     lengths = prompts.lengths
@@ -180,99 +177,32 @@ def _check_lengths(prompts: Prompts, params: RunParams) -> None:
         )
 
 
-def _read(name: str) -> tuple[Any, str, str]:
-    """A dataset's rows (a ``datasets.Dataset``), where they came from, and their checksum."""
+def _read(name: str) -> tuple[Columns, str, str]:
+    """The used columns of a dataset, where they came from, and their checksum."""
+    if name in HUB_DATASETS:
+        return _read_hub(HUB_DATASETS[name])
+    if name == EMBEDDED:
+        path = resources.files("vllm_loadgen") / "embedded" / "articles.jsonl"
+        columns, checksum = read_rows(str(path))
+        return columns, "written for this project", checksum
+    columns, checksum = read_rows(name)
+    return columns, Path(name).name, checksum
+
+
+def _read_hub(dataset: ReferenceDataset) -> tuple[Columns, str, str]:
     import datasets
 
     datasets.disable_progress_bars()
-    if name in HUB_DATASETS:
-        return _read_hub(datasets, HUB_DATASETS[name])
-    if name == EMBEDDED:
-        path = Path(str(resources.files("vllm_loadgen") / "embedded" / "articles.jsonl"))
-        source = "written for this project"
-    else:
-        found = existing_file(name)
-        if found is None:
-            cure = f"{DATASET_CURE}; {NAME_ALONE}"
-            raise ParameterError("dataset", name, "there is no such file", cure)
-        path, source = found, found.name
-    ending = path.suffix.lower()
-    if ending not in FILE_TYPES:
-        problem = f"files of type {ending or 'none'} are not read"
-        raise ParameterError("dataset", name, problem, DATASET_CURE)
-    try:
-        if FILE_TYPES[ending] == "json":
-            rows = datasets.Dataset.from_list(_json_rows(path))
-        else:
-            rows = datasets.load_dataset(
-                FILE_TYPES[ending],
-                data_files=glob.escape(str(path)),  # a name may hold * or [
-                split="train",
-                cache_dir=os.environ.get("HF_DATASETS_CACHE"),
-            )
-    except Exception as error:
-        problem = f"it cannot be read as {ending[1:]} ({_root(error)})"
-        raise ParameterError("dataset", name, problem, DATASET_CURE) from None
-    _check_rows(name, rows)
-    return rows, source, f"sha256:{sha256(path)}"
-
-
-def _json_rows(path: Path) -> list[Any]:
-    """The rows of a file that is one list, or has a row in each line.
-
-    Not by ``datasets``: pyarrow's reader, which it uses, ends the process where the first row is
-    null (apache/arrow, issue 47409).
-
-    Raises:
-        ValueError: if it is no JSON.
-    """
-    content = path.read_bytes()
-    try:
-        rows = json.loads(content)
-    except ValueError:
-        rows = [json.loads(line) for line in content.split(b"\n") if line.strip()]
-    return rows if isinstance(rows, list) else [rows]
-
-
-def _read_hub(datasets: Any, dataset: ReferenceDataset) -> tuple[Any, str, str]:
     name, configuration, split = dataset.hub
     try:
         rows = datasets.load_dataset(name, configuration, split=split)
     except Exception as error:
         problem = f"the hub did not give it ({type(error).__name__})"
         raise ParameterError("dataset", dataset.name, problem, DATASET_CURE) from None
+    columns = {column: list(rows[column]) for column in TEXT_COLUMNS}
+    check_rows(dataset.name, columns)
     # There is no one file: datasets' fingerprint changes with the content of the split.
-    return rows, " ".join(dataset.hub), f"fingerprint:{rows._fingerprint}"
-
-
-def _check_rows(name: str, rows: Any) -> None:
-    columns = set(rows.column_names)
-    if not (set(TOKENIZED_COLUMNS) <= columns or set(TEXT_COLUMNS) <= columns):
-        problem = f"it has the columns {', '.join(sorted(columns)) or 'none'}"
-        raise ParameterError("dataset", name, problem, DATASET_CURE)
-    if len(rows) == 0:
-        raise ParameterError("dataset", name, "it has no rows", DATASET_CURE)
-    needed = TOKENIZED_COLUMNS if set(TOKENIZED_COLUMNS) <= columns else TEXT_COLUMNS
-    for column in needed:
-        wanted, fits = ("token ids", _is_ids) if column == "tok_input" else ("text", _is_text)
-        for index, value in enumerate(rows[column]):
-            if value is None or value == "" or value == []:
-                problem = f"row {index} has nothing in the column {column}"
-                raise ParameterError("dataset", name, problem, DATASET_CURE)
-            if not fits(value):
-                problem = f"row {index} has no {wanted} in the column {column}"
-                raise ParameterError("dataset", name, problem, DATASET_CURE)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _is_ids(value: object) -> bool:
-    """Whole numbers of 32 bits, from 0 on; whether the model knows them is for ``check_ids``."""
-    return isinstance(value, list) and all(
-        type(one) is int and 0 <= one <= MOST_ID for one in value
-    )
+    return columns, " ".join(dataset.hub), f"fingerprint:{rows._fingerprint}"
 
 
 def check_ids(samples: Samples, vocab_size: int, dataset: str) -> None:
@@ -286,9 +216,3 @@ def check_ids(samples: Samples, vocab_size: int, dataset: str) -> None:
             problem = f"sample {index} holds the token id {highest}, the model knows {vocab_size}"
             cure = "give a dataset that was tokenized for this model, or one of text"
             raise ParameterError("dataset", dataset, problem, cure)
-
-
-def _root(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return " ".join(str(error).split())[:200] or type(error).__name__
