@@ -50,3 +50,14 @@ def test_fidelity_is_paired_as_far_as_both_were_asked():
 def test_fidelity_is_compared_of_the_same_answers_alone(other):
     found = difference(answered([0.5] * 4, forced([10] * 4)), answered([0.5] * 4, other))
     assert (found.agreement, found.logprob) == (None, None)
+
+
+def test_samples_that_rouge_cannot_score_are_left_out():
+    one, other = answered([0.1, 0.5, 0.0]), answered([0.2, 0.6, 0.0])
+    for side in (one, other):
+        side.samples["scorable"] = [True, True, False]
+    assert difference(one, other).rouge1.value == pytest.approx(10)
+    for side in (one, other):
+        side.samples["scorable"] = False
+    found = difference(one, other)
+    assert (found.rouge1, found.most_changed) == (None, None)

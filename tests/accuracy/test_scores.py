@@ -407,3 +407,98 @@ def test_an_old_verdict_is_read_as_it_was() -> None:
 def test_a_bound_is_seen_on_its_own_side_of_the_limit() -> None:
     shown = [scores._percent(ratio) for ratio in (0.92, 0.98986, 0.9899, 0.98996, 0.99, 0.9901)]
     assert shown == ["92.0", "98.99", "98.99", "98.996", "99.0", "99.01"]
+
+
+# References without a token for ROUGE -----------------------------------------------------------
+CHINESE = "建桥。"
+
+
+@pytest.mark.parametrize(
+    "reference", ["a", "7", "Ä b", "İ", "\u212a", CHINESE, "...", "Ω", "ñ", "é1", "ﬁ"]
+)
+def test_scorable_is_what_rouge_finds_a_token_in(reference: str) -> None:
+    from rouge_score.tokenize import tokenize
+
+    assert scores.scorable(reference) == bool(tokenize(reference, None))
+
+
+def answered(answers: list[str], references: list[str]) -> pd.DataFrame:
+    tokens = [[number] for number in range(len(answers))]
+    return scores.score_tokens(tokens, references, lambda ids: [answers[i] for (i,) in ids])
+
+
+def held_against(answers: list[str], base: list[str], references: list[str]) -> AccuracyVerdict:
+    """The verdict on answers, by a baseline that answered ``base``."""
+    known, given = answered(base, references), answered(answers, references)
+    stored = stored_baseline(
+        score=scores.totals(known), samples={n: known[n].tolist() for n in ROUGE_NAMES}
+    )
+    return scores.baseline_verdict(scores.totals(given), stored, given)
+
+
+@pytest.mark.parametrize("answer", ["建桥。", "假的。", "abc"])
+def test_a_baseline_of_0_never_passes(answer: str) -> None:
+    verdict = held_against([answer] * 8, ["建桥。"] * 8, [CHINESE] * 8)
+    assert verdict.status == "INCONCLUSIVE"
+    assert True not in verdict.levels.values()
+    assert [row.metric for row in verdict.undecided] == list(ROUGE_NAMES)
+    assert not any(row.met or row.met_99_9 for row in verdict.undecided)
+    assert verdict.samples_needed is None
+    assert "ROUGE-1, ROUGE-2" in scores.undecided_text(verdict)
+
+
+def test_a_baseline_of_0_without_scores_by_sample_never_passes() -> None:
+    score = Score(**BASELINE_SCORE | dict.fromkeys(ROUGE_NAMES, 0.0))
+    assert scores.baseline_verdict(score, stored_baseline(score=score)).status == "INCONCLUSIVE"
+    nothing = Score(**BASELINE_SCORE | {"gen_len": 0})
+    verdict = scores.baseline_verdict(nothing, stored_baseline(score=nothing))
+    assert (verdict.status, verdict.undecided[0].metric) == ("INCONCLUSIVE", "gen_len")
+
+
+def test_another_length_still_fails() -> None:
+    verdict = held_against(["假的回答太长了"] * 8, ["建桥。"] * 8, [CHINESE] * 8)
+    assert verdict.status == "FAIL"
+    assert scores.chance(verdict) == ""
+
+
+def test_references_of_one_word_leave_rouge2_open() -> None:
+    verdict = held_against(["bridge"] * 8, ["bridge"] * 8, ["Bridge."] * 8)
+    assert verdict.status == "INCONCLUSIVE"
+    assert [row.metric for row in verdict.undecided] == ["rouge2"]
+
+
+def test_a_baseline_that_scores_in_few_samples_never_passes() -> None:
+    """One scorable reference of 16: a third of the draws have none, so there is no interval."""
+    references = ["The town builds a bridge.", *[CHINESE] * 15]
+    good = ["The town builds a bridge.", *["建桥。"] * 15]
+    verdict = held_against(good, good, references)
+    assert verdict.status == "INCONCLUSIVE"
+    assert verdict.samples_needed is None
+    assert "too few samples (ROUGE-1, ROUGE-2" in scores.chance(verdict)
+
+
+def test_unscorable_samples_do_not_move_the_verdict_on_the_others() -> None:
+    words = ["The town builds a bridge.", "A school opens."] * 8
+    fine = held_against([*words, "假的"] * 2, [*words, "建桥"] * 2, [*words, CHINESE] * 2)
+    assert fine.status == "PASS"
+    worse = [*["A bridge."] * 16, "建桥"] * 2
+    assert held_against(worse, [*words, "建桥"] * 2, [*words, CHINESE] * 2).status == "FAIL"
+
+
+def test_the_score_counts_unscorable_samples_as_mlcommons_does() -> None:
+    samples = answered(["the cat", "猫"], ["the cat", "猫"])
+    assert list(samples["scorable"]) == [True, False]
+    assert scores.totals(samples).rouge1 == 50.0
+
+
+def test_examples_are_of_samples_that_are_scored() -> None:
+    samples = answered(["the cat", "猫", "a dog"], ["the cat", "猫", "the dog"])
+    assert sorted(scores.sample_table(samples, [""] * 3)["sample_index"]) == [0, 2]
+    nothing = answered(["猫"], ["猫"])
+    assert len(scores.sample_table(nothing, [""])) == 1
+
+
+def test_how_many_references_cannot_be_scored() -> None:
+    assert scores.unscorable_text(None, 8) == scores.unscorable_text(0, 8) == ""
+    assert scores.unscorable_text(2, 8).startswith("ROUGE cannot score 2 of 8 references")
+    assert scores.unscorable_text(8, 8).startswith("ROUGE cannot score any reference")

@@ -207,3 +207,11 @@ def test_a_line_may_hold_what_ends_lines_elsewhere(tmp_path):
     row = {"article": "The council\u2028voted.", "highlights": "A vote."}
     path.write_text(json.dumps(row, ensure_ascii=False) + "\r\n")
     assert load(path).articles == [row["article"]]
+
+
+def test_references_that_rouge_cannot_score_are_counted(tmp_path):
+    path = tmp_path / "mixed.jsonl"
+    rows = [{"article": "A b.", "highlights": text} for text in ("A.", "建桥。", "...", "7")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert load(path).facts.unscorable_references == 2
+    assert load(path, num_samples=1).facts.unscorable_references == 0

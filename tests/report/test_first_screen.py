@@ -1,5 +1,6 @@
 """The first screen and the sentences that hang on the run, of runs that differ."""
 
+import math
 import shlex
 
 import pytest
@@ -10,6 +11,7 @@ from vllm_loadgen.accuracy import baseline
 from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Comparison, Peak, Probe, Score
 from vllm_loadgen.report import next_steps
 from vllm_loadgen.report.sections import Report
+from vllm_loadgen.runs.compare import digest
 
 VALID = RESULT | {
     "verdict": "VALID",
@@ -184,6 +186,38 @@ def test_too_few_samples_are_no_failure(made):
         "The samples are too few to be sure (ROUGE-1: 96.3 to 102.4 %, 95 % interval over "
         "samples); about 640 like these would do."
     ) in said
+
+
+@pytest.mark.parametrize("status", ["INCONCLUSIVE", "FAIL"])
+def test_a_reference_of_0_decides_nothing_and_nan_is_never_shown(made, status):
+    within = {"required": "2.7 to 3.3", "required_99_9": "2.7 to 3.3", "met_99_9": False}
+    length = Comparison(
+        metric="gen_len", actual=9, reference=3, ratio=3, met=status != "FAIL", **within
+    )
+    nothing = {"actual": 0, "reference": 0, "ratio": math.nan, "met": False, "met_99_9": False}
+    rows = [row.model_copy(update=nothing) for row in compared([1.0] * 4)]
+    verdict = AccuracyVerdict(status=status, against="it", comparisons=(*rows, length))
+    data = {"samples": 16, "unscorable_references": 16}
+    run = made(verdict=verdict, dataset=data)
+    head, said = screen(run)
+    assert f"accuracy {status}" in head
+    assert "ROUGE cannot score any reference" in said
+    assert "Nothing is decided by ROUGE-1, ROUGE-2, ROUGE-L, ROUGE-Lsum" in said
+    assert ("the length of the answers 300.0 %" in said) == (status == "FAIL")
+    report = Report(run)
+    findings = report.what_the_data_say().parts[0]
+    texts = [head, said, *report.accuracy().parts, findings, digest(run).rouge1]
+    assert "nan" not in " ".join(map(str, texts)).lower()
+    assert digest(run).rouge1 is None
+    if status == "INCONCLUSIVE":
+        assert "ROUGE cannot judge these answers" in findings["Finding"].tolist()
+        assert "dtype float32" not in said
+
+
+def test_a_pass_says_how_many_references_were_not_scored(made):
+    passed = AccuracyVerdict(status="PASS", against="it", comparisons=compared([1.0] * 4))
+    run = made(verdict=passed, dataset={"samples": 16, "unscorable_references": 3})
+    assert "ROUGE cannot score 3 of 16 references" in screen(run)[1]
 
 
 def test_what_was_not_judged_says_why(made, monkeypatch):

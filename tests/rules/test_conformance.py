@@ -113,7 +113,9 @@ def rules(tmp_path: Path) -> Rules:
         write_facts(folder, of["params"], model=model, dataset=dataset)
         write_test(folder / "performance", of["result"], of["records"])
         if of["accuracy"]:
-            found = {"score": SCORE, "verdict": {"status": of["accuracy"], "against": "x"}}
+            judged = {"status": of["accuracy"], "against": "x"}
+            judged["comparisons"] = of.get("comparisons", [])
+            found = {"score": SCORE, "verdict": judged}
             (folder / "accuracy").mkdir()
             Accuracy.model_validate(found).write(folder / "accuracy" / "accuracy.json")
         if of["compliance"]:
@@ -360,6 +362,13 @@ def test_what_was_not_looked_at_is_not_called_met(rules: Rules) -> None:
 )
 def test_accuracy_is_a_rule(rules: Rules, status: str, expected: str) -> None:
     assert rules(accuracy=status)["Accuracy"].status == expected
+
+
+def test_a_baseline_of_0_leaves_accuracy_unchecked_with_the_reason(rules: Rules) -> None:
+    row = {"metric": "rouge1", "actual": 0, "reference": 0, "ratio": None, "required": ">= 0",
+           "required_99_9": ">= 0", "met": False, "met_99_9": False}  # fmt: skip
+    found = rules(accuracy="INCONCLUSIVE", comparisons=[row])["Accuracy"]
+    assert (found.status, "0 in rouge1" in found.note) == ("not checked", True)
 
 
 def test_a_valid_of_loadgens_is_passed_on_only_without_errors() -> None:

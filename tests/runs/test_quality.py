@@ -1,5 +1,8 @@
 """The answers of runs side by side, and the reference's answers in a run's accuracy test."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +10,11 @@ from helpers import write_facts
 
 from vllm_loadgen import LiveRun, Run, RunParams
 from vllm_loadgen.accuracy import baseline, fidelity
+from vllm_loadgen.benchmarks import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Baseline, Forced, Score, Variant
 from vllm_loadgen.harness.session import Session
+from vllm_loadgen.report import quality as quality_report
 from vllm_loadgen.report.sections import Report
 from vllm_loadgen.runs import quality
 from vllm_loadgen.runs.compare import Digest
@@ -121,6 +126,27 @@ def test_an_accuracy_test_is_held_against_the_stored_answers(params, monkeypatch
     assert found.problem == "this engine does not tell how likely a token is"
     shown = " ".join(part for part in Report(live.read()).accuracy().parts if isinstance(part, str))
     assert "were not scored: this engine does not tell" in shown
+
+
+@pytest.mark.process
+def test_answers_to_references_without_a_token_for_rouge_never_pass(params, monkeypatch, capsys):
+    path = Path(params.dataset)
+    rows = [json.loads(line) | {"highlights": "建桥。"} for line in path.read_text().splitlines()]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with LiveRun.start(params.changed(scenario="Offline")) as live:
+        assert "ROUGE cannot score any reference" in capsys.readouterr().out
+        live.once("accuracy", "accuracy")
+    length = int(live.score()["summary"].str.len().sum())
+    nothing = SCORE.model_copy(update=dict.fromkeys(ROUGE_NAMES, 0.0))
+    nothing = nothing.model_copy(update={"gen_len": length, "gen_num": 16})
+    known = Baseline(key=live._baseline_key(), score=nothing, provenance={})
+    monkeypatch.setattr(baseline, "load_baseline", lambda _: known)
+    assert not live.score()["scorable"].any()
+    run = live.read()
+    assert run.accuracy.verdict.status == run.summary.tests["accuracy"].verdict == "INCONCLUSIVE"
+    assert (run.rouge1, run.dataset.unscorable_references) == (None, 16)
+    found = quality.beside([("one", run), ("other", run)])
+    assert quality_report.beside_table(found).loc["other", "ROUGE-1, points"] == "cannot be scored"
 
 
 @pytest.mark.process

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vllm_loadgen.accuracy import clustered
+from vllm_loadgen.accuracy.scores import scorable_rows
 from vllm_loadgen.facts.scores import Estimate, Forced
 
 
@@ -37,13 +38,14 @@ class Difference:
     """The second test less the first, with intervals by sample.
 
     Attributes:
-        rouge1: in points. agreement: of the share of the reference's tokens that the engine would
+        rouge1: in points, over the samples that ROUGE can score; None if it can score none.
+            agreement: of the share of the reference's tokens that the engine would
             choose as well. logprob: of them, in nats a token. None where not both were asked for
             the same answers.
-        most_changed: by ROUGE-1; None if all answers are the same.
+        most_changed: by ROUGE-1, of the same samples; None if all their answers are the same.
     """
 
-    rouge1: Estimate
+    rouge1: Estimate | None
     agreement: Estimate | None = None
     logprob: Estimate | None = None
     most_changed: Change | None = None
@@ -51,14 +53,14 @@ class Difference:
 
 def difference(first: Answered, other: Answered) -> Difference:
     """What differs; both must be of the same samples, which the caller has checked."""
-    one, two = first.samples["rouge1"].to_numpy(), other.samples["rouge1"].to_numpy()
-    points = (two - one) * 100
+    one, two = scorable_rows(first.samples), scorable_rows(other.samples)
+    points = (two["rouge1"].to_numpy() - one["rouge1"].to_numpy()) * 100
     agreement, logprob = _forced(first.forced, other.forced)
     return Difference(
-        rouge1=clustered.mean(list(points), [1.0] * len(points)),
+        rouge1=clustered.mean(list(points), [1.0] * len(points)) if len(points) else None,
         agreement=agreement,
         logprob=logprob,
-        most_changed=_most_changed(first.samples, other.samples),
+        most_changed=_most_changed(one, two),
     )
 
 

@@ -1,6 +1,7 @@
 """LoadGen's accuracy log to text, to ROUGE, to a verdict."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from vllm_loadgen.accuracy.log import check_answers, one_per_sample, read_accura
 from vllm_loadgen.benchmarks import ROUGE_NAMES, Benchmark, ReferenceScore
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.facts.inputs import Dataset
-from vllm_loadgen.facts.scores import AccuracyVerdict, Baseline, Comparison, Score
+from vllm_loadgen.facts.scores import AccuracyStatus, AccuracyVerdict, Baseline, Comparison, Score
 
 Decode = Callable[[list[list[int]]], list[str]]
 
@@ -24,6 +25,31 @@ NAMES = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLs
 # Four scores are looked at, and one alone fails a run: each has an interval so wide that in 95 of
 # 100 runs all four hold (Bonferroni).
 INTERVAL_LEVEL = 1 - 0.05 / len(ROUGE_NAMES)
+# rouge_score's tokens are made of these characters alone, in the text's lower case.
+_TOKEN = re.compile("[a-z0-9]")
+
+
+def scorable(reference: str) -> bool:
+    """Whether ROUGE finds a token in a reference; without one every answer to it scores 0."""
+    return _TOKEN.search(reference.lower()) is not None
+
+
+def scorable_rows(samples: pd.DataFrame) -> pd.DataFrame:
+    """Of the samples of a test those that ROUGE can score; of an older file, which does not
+    record them, all.
+    """
+    return samples[samples["scorable"]] if "scorable" in samples else samples
+
+
+def unscorable_text(count: int | None, samples: int) -> str:
+    """How many of a dataset's references ROUGE cannot score, as a sentence; empty if none."""
+    if not count:
+        return ""
+    them = "any reference" if count == samples else f"{count:,} of {samples:,} references"
+    return (
+        f"ROUGE cannot score {them}: no letter a to z and no digit is in them, so every answer "
+        "scores 0."
+    )
 
 
 def score_samples(
@@ -41,7 +67,8 @@ def score_samples(
 
     Returns:
         (samples,) rows by sample_index: summary, reference (stripped, a sentence a line),
-        output_tokens, and rouge1, rouge2, rougeL, rougeLsum (F1, 0 to 1).
+        output_tokens, scorable, and rouge1, rouge2, rougeL, rougeLsum (F1, 0 to 1; 0 where the
+        reference is not scorable, as MLCommons counts it).
 
     Raises:
         BenchmarkError: if the log cannot be trusted (see accuracy_log) or is of other data.
@@ -81,6 +108,7 @@ def score_tokens(
             "summary": summaries,
             "reference": targets,
             "output_tokens": [len(tokens) for tokens in answers],
+            "scorable": list(map(scorable, targets)),
             **{name: scores[name] for name in ROUGE_NAMES},
         }
     )
@@ -106,6 +134,8 @@ def sample_table(
 ) -> pd.DataFrame:
     """The best, median and worst summaries beside their references, to be read by a human.
 
+    Of samples whose references ROUGE can score, unless it can score none.
+
     Args:
         samples: of ``score_samples``.
         articles: by sample index.
@@ -116,7 +146,12 @@ def sample_table(
         kind ("best", "middle", "worst"), sample_index, article, reference, summary and the four
         scores (0 to 100), by descending rouge1.
     """
-    ranked = samples.sort_values("rouge1", ascending=False, kind="stable").reset_index(drop=True)
+    known = scorable_rows(samples)
+    ranked = (
+        (samples if known.empty else known)
+        .sort_values("rouge1", ascending=False, kind="stable")
+        .reset_index(drop=True)
+    )
     middle = max(0, (len(ranked) - rows) // 2)
     kinds = {"best": range(rows), "middle": range(middle, middle + rows)}
     kinds["worst"] = range(len(ranked) - rows, len(ranked))
@@ -151,8 +186,8 @@ def baseline_verdict(
 ) -> AccuracyVerdict:
     """PASS or FAIL against what the reference engine scores on this model and data.
 
-    INCONCLUSIVE where the samples cannot tell: the interval of a ROUGE ratio holds the limit, and
-    nothing else fails.
+    INCONCLUSIVE where nothing fails and a metric cannot be decided: the baseline's is 0, or the
+    interval of a ROUGE ratio holds the limit, or is not known since the baseline is mostly 0.
 
     Args:
         baseline: None if there is none for this model and data.
@@ -169,18 +204,30 @@ def baseline_verdict(
     if samples is None or not baseline.samples:
         return verdict
     rows = tuple(_with_interval(row, samples, baseline) for row in verdict.comparisons)
-    sure = [_surely_met(row) for row in rows]
     known: dict[str, object] = {"comparisons": rows, "interval_level": INTERVAL_LEVEL}
-    if False in sure:
-        known["status"] = "FAIL"
-    elif None in sure:
-        known["status"] = "INCONCLUSIVE"
-        known["samples_needed"] = max(_samples_needed(row, len(samples)) for row in rows)
+    known["status"] = _status([None if _lacks_interval(row) else _surely_met(row) for row in rows])
+    if known["status"] == "INCONCLUSIVE" and all(row.decides for row in rows):
+        needed = max(_samples_needed(row, len(samples)) for row in rows)
+        known["samples_needed"] = needed or None
     return verdict.model_copy(update=known)
+
+
+def _status(met: Sequence[bool | None]) -> AccuracyStatus:
+    """The verdict on metrics that are met, not met, or (None) cannot be decided."""
+    if False in met:
+        return "FAIL"
+    return "INCONCLUSIVE" if None in met else "PASS"
+
+
+def _lacks_interval(row: Comparison) -> bool:
+    """Whether the baseline scores above 0 in so few samples that chance may leave none of them."""
+    return row.metric in ROUGE_NAMES and row.decides and row.ratio_low is None
 
 
 def _surely_met(row: Comparison) -> bool | None:
     """Whether a metric keeps the 99 % limit; None if these samples cannot tell."""
+    if not row.decides:
+        return None
     if row.ratio_low is None or row.ratio_high is None:
         return row.met
     limit = LEVELS["99 %"]
@@ -210,7 +257,7 @@ def _verdict(score: Score, reference: Score | ReferenceScore, against: str) -> A
         "99.9 %": all(row.met_99_9 for row in comparisons),
     }
     return AccuracyVerdict(
-        status="PASS" if levels["99 %"] else "FAIL",
+        status=_status([row.met if row.decides else None for row in comparisons]),
         against=against,
         levels=levels,
         comparisons=tuple(comparisons),
@@ -243,7 +290,11 @@ def chance(verdict: AccuracyVerdict) -> str:
     """
     known = [row for row in verdict.comparisons if row.ratio_low is not None]
     wanted = {"FAIL": False, "INCONCLUSIVE": None}.get(verdict.status, True)
-    row = next((row for row in known if _surely_met(row) is wanted), next(iter(known), None))
+    row = next((row for row in known if _surely_met(row) is wanted), None)
+    if row is None and verdict.status == "INCONCLUSIVE":
+        names = ", ".join(NAMES[row.metric] for row in verdict.comparisons if _lacks_interval(row))
+        return f"The baseline scores above 0 in too few samples ({names})." if names else ""
+    row = row or next(iter(known), None)
     if row is None or row.ratio_low is None or row.ratio_high is None:
         return ""
     low, high = row.ratio_low, row.ratio_high
@@ -255,6 +306,12 @@ def chance(verdict: AccuracyVerdict) -> str:
         return f"The samples are too few to be sure ({span}, {level}){enough}."
     side = "above" if low >= LEVELS["99 %"] else "below"
     return f"This is no chance of these samples ({span}, {level}, all {side} 99 %)."
+
+
+def undecided_text(verdict: AccuracyVerdict) -> str:
+    """Which metrics decide nothing since the baseline's is 0, as a sentence; may be empty."""
+    names = ", ".join(NAMES[row.metric] for row in verdict.undecided)
+    return f"Nothing is decided by {names}, which the baseline itself has at 0." if names else ""
 
 
 def _percent(ratio: float) -> str:
@@ -273,8 +330,8 @@ def _compare(metric: str, actual: float, reference: float) -> Comparison:
         ratio=actual / reference if reference else math.nan,
         required=f">= {limits['99 %']:.4f}",
         required_99_9=f">= {limits['99.9 %']:.4f}",
-        met=actual >= limits["99 %"],
-        met_99_9=actual >= limits["99.9 %"],
+        met=bool(reference) and actual >= limits["99 %"],
+        met_99_9=bool(reference) and actual >= limits["99.9 %"],
     )
 
 
@@ -282,7 +339,8 @@ def _compare_length(actual: int, reference: int) -> Comparison:
     """gen_len may differ by a tenth at either level, as the checker has it."""
     low, high = (reference * share for share in GEN_LEN_RANGE)
     required = f"{low:.1f} to {high:.1f}"
-    return _same_at_both("gen_len", actual, reference, required, low <= actual <= high)
+    met = bool(reference) and low <= actual <= high
+    return _same_at_both("gen_len", actual, reference, required, met)
 
 
 def _compare_count(actual: int, reference: int) -> Comparison:

@@ -114,6 +114,8 @@ class Dataset(Facts):
         prompts_sha256: of the prompts' token ids (``Prompts.sha256``); None in older files.
         instruction: None if the prompts came tokenized.
         template_date: given to a chat template that asks for today's; None if it does not ask.
+        unscorable_references: in which ROUGE finds no token (``scores.scorable``); None in older
+            files.
     """
 
     name: str
@@ -127,6 +129,12 @@ class Dataset(Facts):
     chat_template: bool
     template_date: str | None = None
     input_tokens: TokenLengths
+    unscorable_references: int | None = None
+
+    @property
+    def scorable(self) -> bool:
+        """Whether ROUGE can score an answer to any of the samples."""
+        return self.unscorable_references != self.samples
 
     @property
     def tokenized(self) -> bool:

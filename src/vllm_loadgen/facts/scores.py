@@ -26,6 +26,8 @@ class Comparison(Part):
     """One metric beside what is required of it; required is text such as ">= 38.3914".
 
     Attributes:
+        ratio: NaN if the reference is 0.
+        met, met_99_9: False if the reference is 0.
         ratio_low, ratio_high: interval of the ratio over the samples, at the verdict's
             ``interval_level``; None if not known.
     """
@@ -41,16 +43,21 @@ class Comparison(Part):
     ratio_low: float | None = None
     ratio_high: float | None = None
 
+    @property
+    def decides(self) -> bool:
+        """Whether the reference gives a limit: 99 % of 0 is reached by any answers."""
+        return self.reference != 0
+
 
 class AccuracyVerdict(Part):
-    """PASS or FAIL at 99 %, or that the samples are too few to tell.
+    """PASS or FAIL at 99 %, or INCONCLUSIVE where the samples or the reference cannot decide.
 
     Attributes:
         against: whose score the reference is.
         levels: {"99 %": bool, "99.9 %": bool}, by the scores as they are, chance or not.
         interval_level: of each score's interval (0 to 1); the oldest files have 0.95.
         samples_needed: with about so many an engine that loses nothing would be told from one
-            that loses 1 %; None unless INCONCLUSIVE.
+            that loses 1 %; None unless INCONCLUSIVE, and where more samples would not help.
     """
 
     status: AccuracyStatus
@@ -59,6 +66,11 @@ class AccuracyVerdict(Part):
     comparisons: tuple[Comparison, ...] = ()
     interval_level: float = 0.95
     samples_needed: int | None = None
+
+    @property
+    def undecided(self) -> tuple[Comparison, ...]:
+        """The metrics whose reference is 0."""
+        return tuple(row for row in self.comparisons if not row.decides)
 
     def comparison(self, metric: str) -> Comparison | None:
         """The comparison of one metric."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vllm_loadgen.accuracy.baseline import baseline_key, samples_covered
-from vllm_loadgen.accuracy.scores import NAMES, chance
+from vllm_loadgen.accuracy.scores import NAMES, chance, undecided_text, unscorable_text
 from vllm_loadgen.facts.scores import AccuracyVerdict, Comparison
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.results.run import Run
@@ -20,6 +20,11 @@ def answers(run: Run) -> Finding | None:
         cause = "" if dtype == "float32" else f"See whether {dtype} is to blame (dtype: float32). "
         action = f"{cause}Read the worst summaries in accuracy.ipynb."
         return Finding("problem", "The answers are worse than the reference's", evidence, action)
+    if verdict.status == "INCONCLUSIVE" and verdict.undecided:
+        action = (
+            "Give references with words in the letters a to z, or judge the answers token by token."
+        )
+        return Finding("note", "ROUGE cannot judge these answers", evidence, action)
     if verdict.status == "INCONCLUSIVE":
         action = "Take more samples (num_samples, dataset)."
         return Finding("note", "Too few samples to judge the answers", evidence, action)
@@ -34,10 +39,11 @@ def said(run: Run) -> str:
     """
     if run.accuracy is None:
         return ""
-    if not run.accuracy.verdict.comparisons:
-        return _not_judged(run)
-    verdict = run.accuracy.verdict
-    return " ".join(filter(None, [_compared(verdict), chance(verdict)]))
+    verdict, data = run.accuracy.verdict, run.dataset
+    judged = [_compared(verdict), chance(verdict), undecided_text(verdict)]
+    unscorable = unscorable_text(data.unscorable_references, data.samples)
+    sentences = [*(judged if verdict.comparisons else [_not_judged(run)]), unscorable]
+    return " ".join(filter(None, sentences))
 
 
 def _not_judged(run: Run) -> str:
@@ -57,12 +63,21 @@ def _covered(run: Run) -> int | None:
 
 def _compared(verdict: AccuracyVerdict) -> str:
     """Each score as a share of the reference's, those that fail first."""
-    below = [row for row in verdict.comparisons if not row.met]
-    above = [row for row in verdict.comparisons if row.met and row.metric.startswith("rouge")]
+    known = [row for row in verdict.comparisons if row.decides]
+    below = [row for row in known if not row.met]
+    above = [row for row in known if row.met and row.metric.startswith("rouge")]
     if not below:
-        return f"{_shares(above)} of {verdict.against}, where 99 % is needed."
-    text = f"{_shares(below)} of {verdict.against}, where 99 % is needed"
+        return f"{_shares(above)} of {verdict.against}, where 99 % is needed." if above else ""
+    needed = f"where {' and '.join(dict.fromkeys(map(_needed, below)))} is needed"
+    text = f"{_shares(below)} of {verdict.against}, {needed}"
     return f"{text}; {_shares(above)} would do." if above else f"{text}."
+
+
+def _needed(row: Comparison) -> str:
+    """Of what share of the reference a metric has to be."""
+    return {"gen_len": "90 to 110 % of the length", "gen_num": "the same number"}.get(
+        row.metric, "99 %"
+    )
 
 
 def _shares(rows: Sequence[Comparison]) -> str:

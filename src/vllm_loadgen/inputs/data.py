@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_loadgen import progress
+from vllm_loadgen.accuracy.scores import scorable
 from vllm_loadgen.benchmarks import HUB_DATASETS, ReferenceDataset
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import (
@@ -112,6 +113,7 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
             mean=round(len(prompts.ids) / len(prompts), 1),
             max=int(lengths.max()),
         ),
+        unscorable_references=sum(not scorable(reference) for reference in references),
     )
     return Samples(prompts, references, articles, facts)
 

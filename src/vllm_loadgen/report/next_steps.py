@@ -103,14 +103,16 @@ def _answers(run: Run) -> list[Step]:
     """Why the answers are worse, or what they are to be held against."""
     if run.accuracy is None:
         return []
-    status, dtype = run.accuracy.verdict.status, run.model.dtype
+    verdict, dtype = run.accuracy.verdict, run.model.dtype
+    status = verdict.status
     if status == "NO BASELINE":
         if run.dataset.samples < run.dataset.total_samples:
             changed = _report(run, "all", "num_samples 0")
             return [Step("Are the answers any good, over all samples?", changed)]
         command = f"vllm-loadgen baseline --params {_file(run)}"
         return [Step("What would full precision score?", command)]
-    if status in ("FAIL", "INCONCLUSIVE") and dtype != "float32":
+    open_ = status == "INCONCLUSIVE" and not verdict.undecided
+    if (status == "FAIL" or open_) and dtype != "float32":
         changed = _report(run, "float32", "dtype float32")
         return [Step(f"Is {dtype} to blame for the answers?", changed)]
     return []

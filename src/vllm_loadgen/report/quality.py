@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from vllm_loadgen.accuracy.paired import Difference
 from vllm_loadgen.analysis.words import count
 from vllm_loadgen.facts.scores import Estimate, Fidelity
 from vllm_loadgen.report import tables, text
@@ -89,12 +90,12 @@ def beside_table(runs: Sequence[Beside]) -> pd.DataFrame:
             rows[run.title] = {"": run.problem}
             continue
         rows[run.title] = {
-            "ROUGE-1, points": _changed(found.rouge1, 2),
+            "ROUGE-1, points": "cannot be scored"
+            if found.rouge1 is None
+            else _changed(found.rouge1, 2),
             "first choices, % points": _changed(found.agreement, 2, 100),
             "log-probability, nats a token": _changed(found.logprob, 4),
-            "most changed": "no answer"
-            if (change := found.most_changed) is None
-            else f"sample {change.sample_index}: {change.before:.1f} to {change.after:.1f}",
+            "most changed": _most_changed(found),
         }
     if not rows:
         return pd.DataFrame()
@@ -126,6 +127,12 @@ def beside_text(runs: Sequence[Beside]) -> str:
         f"of ROUGE-1 {change.before:.1f} before and {change.after:.1f} after.\n\n"
         f"> Before: {plain(change.answer_before)}\n>\n> After: {plain(change.answer_after)}"
     )
+
+
+def _most_changed(found: Difference) -> str:
+    if (change := found.most_changed) is None:
+        return "no answer" if found.rouge1 else "cannot be scored"
+    return f"sample {change.sample_index}: {change.before:.1f} to {change.after:.1f}"
 
 
 def _changed(estimate: Estimate | None, digits: int, scale: float = 1) -> str:

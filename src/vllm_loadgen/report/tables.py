@@ -63,7 +63,9 @@ def model_table(model: Model) -> pd.DataFrame:
 def dataset_table(dataset: Dataset) -> pd.DataFrame:
     """The samples."""
     lengths = dataset.input_tokens
-    rows = dataset.model_dump(exclude={"schema_version", "input_tokens"})
+    rows = dataset.model_dump(exclude={"schema_version", "input_tokens", "unscorable_references"})
+    if dataset.unscorable_references is not None:
+        rows["references that ROUGE cannot score"] = dataset.unscorable_references
     rows["input tokens"] = f"{lengths.min} to {lengths.max}, mean {lengths.mean}"
     return _named(rows)
 
@@ -156,10 +158,10 @@ def accuracy_table(run: Run) -> pd.DataFrame:
         row.metric: {
             "actual": row.actual,
             "reference": row.reference,
-            "ratio": f"{row.ratio:.4f}",
-            "required": row.required,
-            "met at 99 %": row.met,
-            "met at 99.9 %": row.met_99_9,
+            "ratio": f"{row.ratio:.4f}" if row.decides else "not known",
+            "required": row.required if row.decides else "not known",
+            "met at 99 %": row.met if row.decides else "not decided",
+            "met at 99.9 %": row.met_99_9 if row.decides else "not decided",
         }
         for row in verdict.comparisons
     }

@@ -198,6 +198,11 @@ class Run:
         """accuracy.json; None if no answers were scored."""
         return Accuracy.read_if_there(self.folder / "accuracy" / "accuracy.json")
 
+    @property
+    def rouge1(self) -> float | None:
+        """The answers' ROUGE-1, 0 to 100; None if they were not scored, or cannot be."""
+        return self.accuracy.score.rouge1 if self.accuracy and self.dataset.scorable else None
+
     @cached_property
     def compliance(self) -> Compliance | None:
         """compliance.json: TEST06's verdict; None if it was not run."""

@@ -383,6 +383,9 @@ def _accuracy_rule(params: RunParams, accuracy: Accuracy | None) -> Rule:
         return Rule("Accuracy", required, "not run", "not checked")
     met = {"PASS": True, "FAIL": False}.get(accuracy.verdict.status)
     note = f"against {accuracy.verdict.against}"
+    if accuracy.verdict.undecided:
+        names = ", ".join(row.metric for row in accuracy.verdict.undecided)
+        note += f"; it scores 0 in {names}, which decides nothing"
     if needed := accuracy.verdict.samples_needed:
         note += f"; {needed:,} samples like these would decide it"
     rule = judged(

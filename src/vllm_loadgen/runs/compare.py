@@ -54,7 +54,7 @@ class Digest(Facts):
     """What a comparison needs of a run, small enough to travel in a notebook.
 
     Attributes:
-        name: of the run. params: its parameters. rouge1: None if not scored.
+        name: of the run. params: its parameters. rouge1: None if not scored, or not scorable.
         verdict: LoadGen's, of the median run.
         figures: by the names of ``FIGURES``: of one run with the interval of its own queries, of
             several their mean with the interval between them; of ``COSTS`` those that are known.
@@ -102,7 +102,7 @@ def digest(run: Run) -> Digest:
         name=run.folder.name,
         params={k: _portable(value) for k, value in run.params.model_dump(mode="json").items()},
         verdict=test.result.verdict,
-        rouge1=run.accuracy.score.rouge1 if run.accuracy else None,
+        rouge1=run.rouge1,
         figures=_between(runs) if len(runs) > 1 else _within(test),
         runs=max(1, len(runs)),
         conditions=conditions_of(run),

@@ -91,6 +91,9 @@ class LiveRun:
         model = models.describe(params.model, path, params.dtype, params.model_revision)
         _check_length(params, model)
         data.check_ids(samples, model.vocab_size, params.dataset)
+        facts = samples.facts
+        if text := scores.unscorable_text(facts.unscorable_references, facts.samples):
+            print(text)
         here = environment(params.devices)
         check_devices(params, here)
         with writing(folder):

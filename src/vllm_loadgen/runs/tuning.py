@@ -175,8 +175,8 @@ def tune_table(run: Run) -> pd.DataFrame:
         within it, of several between them, NaN of two), ratio (to the mean of both baselines), runs
         and cv (coefficient of variation of tokens_per_s, a share; both only with repeats),
         ttft_mean_ms, tpot_mean_ms, the columns of ``COSTS`` that are known, verdict, rouge1 (None
-        if not asked), rules ("kept", or those that this variant breaks and the baseline does not),
-        problem.
+        if not asked, or not scorable), rules ("kept", or those that this variant breaks and the
+        baseline does not), problem.
     """
     paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
     found = [(Variant.read(path), path.parent) for path in paths]
@@ -209,7 +209,7 @@ def _row(variant: Run) -> dict[str, object]:
         *COSTS,
     )
     row: dict[str, object] = dict.fromkeys(figures, math.nan)
-    row |= {"runs": 0, "verdict": "", "rouge1": None, "rules": []}
+    row |= {"runs": 0, "verdict": "", "rouge1": variant.rouge1, "rules": []}
     runs, test = list(variant.repeats("performance").values()), variant.performance
     if runs and test is not None:
         between = spread([one.metrics.tokens_per_s for one in runs])
@@ -223,6 +223,4 @@ def _row(variant: Run) -> dict[str, object]:
             **costs(test, variant.params.price_per_hour),
             "rules": [rule.rule for rule in engine_departures(variant.params)],
         }  # fmt: skip
-    if variant.accuracy is not None:
-        row["rouge1"] = variant.accuracy.score.rouge1
     return row
