@@ -311,7 +311,7 @@ def chance(verdict: AccuracyVerdict) -> str:
 def undecided_text(verdict: AccuracyVerdict) -> str:
     """Which metrics decide nothing since the baseline's is 0, as a sentence; may be empty."""
     names = ", ".join(NAMES[row.metric] for row in verdict.undecided)
-    return f"Nothing is decided by {names}, which the baseline itself has at 0." if names else ""
+    return f"Undecided, since the baseline's own is 0: {names}." if names else ""
 
 
 def _percent(ratio: float) -> str:
