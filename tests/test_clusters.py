@@ -12,7 +12,7 @@ from helpers import ROOT
 
 from vllm_loadgen import LiveRun, RunParams, cli
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.params import plain_yaml
+from vllm_loadgen.parameter_files import plain_yaml
 
 PAGES = sorted((ROOT / "params").glob("*.md"))
 CLUSTERS = ("one-node", "ray-cluster", "kubernetes")

@@ -6,7 +6,7 @@ import yaml
 from helpers import ROOT
 
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import RunParams, as_markdown
+from vllm_loadgen.params import RunParams, as_markdown, read_yaml, value_of
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,98 @@ def test_the_chat_template_is_on_or_off(given, on):
 
 def test_names_of_digits_are_text():
     assert RunParams.from_dict({"run_name": 20261124}).run_name == "20261124"
+
+
+# What YAML 1.1, which PyYAML reads, takes for a number, a boolean, a date or nothing.
+NOT_TEXT_TO_YAML = [
+    "1.10", "007", "1e3", "1.0e+3", "0x1F", "0b11", "1_000", "+5", "12:30:00", "2026-11-24",
+    "2026-11-24 12:30:00", "yes", "no", "on", "off", "True", "false", ".inf", ".NaN", "null", "~",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["dataset", "served_model", "run_name", "model_revision"])
+@pytest.mark.parametrize("text", NOT_TEXT_TO_YAML)
+def test_a_text_parameter_keeps_its_text_in_a_file_and_on_a_command_line(tmp_path, name, text):
+    path = tmp_path / "p.yaml"
+    path.write_text(f"{name}: {text}\n")
+    no_value = name == "model_revision" and text in ("null", "~")
+    assert read_yaml(path)[name] == value_of(name, text) == (None if no_value else text)
+    path.write_text(f"{name}: '{text}'\n")
+    assert read_yaml(path)[name] == text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("min_duration_ms", "1_000", 1000), ("target_qps", "1.10", 1.1), ("target_qps", "auto", "auto"),
+        ("chat_template", "off", False), ("sweep_qps", "[1, 2]", [1.0, 2.0]), ("workers", "4", 4),
+        ("min_duration_ms", "None", None), ("quantization", "None", None), ("quantization", "", None),
+        ("min_query_count", "null", None), ("run_name", "", ""), ("scenario", "offline", "Offline"),
+        ("tune", "{quantization: [null, fp8]}", {"quantization": [None, "fp8"]}),
+    ],
+)  # fmt: skip
+def test_files_and_command_lines_read_a_value_alike(tmp_path, name, text, value):
+    path = tmp_path / "p.yaml"
+    path.write_text(f"{name}: {text}\n")
+    assert getattr(RunParams.from_yaml(path), name) == value
+    assert getattr(RunParams.from_dict({name: value_of(name, text)}), name) == value
+
+
+@pytest.mark.parametrize(
+    "name", ["run_name", "model", "model_revision", "dataset", "outputs", "served_model", "dtype"]
+)
+@pytest.mark.parametrize("value", [1.1, float("inf"), True])
+def test_text_that_papermill_has_changed_is_refused_with_its_cure(name, value):
+    with pytest.raises(ParameterError, match=f"{name} = {value}: .*not text.* -r NAME VALUE"):
+        RunParams.from_dict({name: value})
+
+
+def test_what_is_not_text_is_refused_where_none_has_no_meaning():
+    with pytest.raises(ParameterError, match="run_name = None: is a NoneType, not text"):
+        RunParams.from_dict({"run_name": None})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("run_name: a\nseed: 1\nrun_name: b\n", r"gives run_name twice \(lines 1 and 3\)"),
+        ("tune:\n  dtype: [auto]\n  dtype: [float32]\n", r"gives dtype twice \(lines 2 and 3\)"),
+        ("engine_options: {block_size: 16, block_size: 32}\n", "gives block_size twice"),
+        ("min_duration: 1\nmin_duration_ms: 2\n", r"min_duration_ms twice \(also as min_dur"),
+    ],
+)
+def test_a_key_twice_in_a_file_is_refused_by_name(tmp_path, text, words):
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=words):
+        RunParams.from_yaml(path)
+
+
+def test_a_key_twice_in_a_mapping_as_text_is_refused_by_name():
+    with pytest.raises(ParameterError, match=r"tune = .*gives dtype twice"):
+        RunParams.from_dict({"tune": "{dtype: [auto], dtype: [float32]}"})
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("# comment\n*.Server.target_qps = 1.0\n", "scenario: Server, target_qps: 1.0"),
+        (
+            "llama3_1-8b.Offline.min_duration = 600000\n*.*.ttft_latency=2000\n",
+            "scenario: Offline, min_duration_ms: 600000, ttft_limit_ms: 2000",
+        ),
+        (
+            "*.Server.target_latency_percentile = 99\n*.Offline.target_qps = 7\n",
+            "scenario: Server, target_latency_percentile: 0.99.",
+        ),
+    ],
+)
+def test_loadgens_user_conf_is_named_with_the_parameters_that_it_sets(tmp_path, text, names):
+    path = tmp_path / "user.conf"
+    path.write_text(text)
+    with pytest.raises(ParameterError, match=r"LoadGen's user\.conf") as caught:
+        RunParams.from_yaml(path)
+    assert names in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["target_qps", "target_latency_ms"])

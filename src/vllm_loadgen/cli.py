@@ -6,11 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
-import yaml
-
 from vllm_loadgen import params as parameters
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import RunParams, read_yaml
+from vllm_loadgen.params import RunParams, read_yaml, value_of
 from vllm_loadgen.redact import scrub
 from vllm_loadgen.results.bundles import SUFFIX, find_within
 from vllm_loadgen.results.folders import find_file
@@ -93,19 +91,7 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 def _given(options: argparse.Namespace) -> dict[str, object]:
     """The parameters of a command line, as given."""
     given = read_yaml(find_within(options.params))
-    return given | {name: _value(name, text) for name, text in options.p}
-
-
-def _value(name: str, text: str) -> object:
-    """A parameter's value; of one that is text, 2026-11-24 is no date and on no truth."""
-    field = RunParams.model_fields.get(name)
-    is_text = field is not None and field.annotation in (str, str | None)
-    if is_text and text not in ("null", "None"):
-        return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text  # which RunParams refuses by name
+    return given | {name: value_of(name, text) for name, text in options.p}
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -2,18 +2,35 @@
 
 import difflib
 import ipaddress
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, NoReturn
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from vllm_loadgen.benchmarks import BENCHMARKS, REFERENCE_INSTRUCTION, SCENARIOS, Benchmark
 from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.parameter_files import (
+    ALIASES,
+    KeyTwice,
+    kinds,
+    plain_yaml,
+    read_file,
+    takes_text,
+    value_in,
+)
 from vllm_loadgen.redact import holds_secret
 
 # What ``tune`` may vary: the data and the prompts stay.
@@ -52,8 +69,7 @@ GROUPS = {
     "model": "What is measured", "benchmark": "How LoadGen asks", "sweep_qps": "Extra tests",
     "engine": "The engine", "outputs": "Where it goes",
 }  # fmt: skip
-# What LoadGen's user.conf calls a parameter that carries its unit here.
-ALIASES = {"min_duration": "min_duration_ms", "target_latency": "target_latency_ms"}
+TEXT_CURE = "papermill keeps text with -r NAME VALUE; in a file or a cell put it into quotes"
 
 
 class RunParams(BaseModel):
@@ -63,11 +79,9 @@ class RunParams(BaseModel):
     "the benchmark's own value" for LoadGen settings and "the engine's own" for engine options.
     """
 
-    # A name of digits alone comes as a number: -p run_name 20261124.
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), coerce_numbers_to_str=True,
-        allow_inf_nan=False,
-    )  # fmt: skip
+        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     # What is measured
     model: str = Field(
@@ -234,6 +248,13 @@ class RunParams(BaseModel):
         "", description="name of this run's folder; empty: made from time and model"
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _keep_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Text that papermill has made a number of is refused, unless its digits are the text."""
+        assert info.field_name is not None
+        return text_of(info.field_name, value, cls.model_fields[info.field_name].annotation)
+
     @field_validator("base_url", mode="before")
     @classmethod
     def _read_urls(cls, value: Any) -> Any:
@@ -263,6 +284,8 @@ class RunParams(BaseModel):
         """Papermill's -p gives a list or a mapping as text."""
         try:
             return plain_yaml(value) if isinstance(value, str) else value
+        except KeyTwice:
+            raise
         except ValueError:
             raise ValueError("is no list or mapping as YAML or JSON has them") from None
 
@@ -474,18 +497,20 @@ class RunParams(BaseModel):
         return self.from_dict({**self.model_dump(), **overrides})
 
 
-def plain_yaml(text: str) -> Any:
-    """The plain values in a YAML text.
+def text_of(name: str, value: Any, annotation: Any = str) -> Any:
+    """A parameter's value, in which a whole number is the text of its digits where text is taken.
 
     Raises:
-        ValueError: if it is none, or one that contains itself.
+        ParameterError: for any other value that papermill makes of a text: 1.10 is 1.1 to it.
     """
-    try:
-        values = yaml.safe_load(text)
-        json.dumps(values, default=str)
-    except Exception as error:  # of many types: "!!bool x" is a KeyError, "!!int ''" an IndexError
-        raise ValueError(str(error) or type(error).__name__) from None
-    return values
+    allowed = kinds(annotation)
+    if not takes_text(annotation) or int in allowed:
+        return value
+    if type(value) is int and str in allowed:
+        return str(value)
+    if isinstance(value, int | float) or (value is None and NoneType not in allowed):
+        raise ParameterError(name, value, f"is a {type(value).__name__}, not text", TEXT_CURE)
+    return value
 
 
 def _with_own_names(values: dict[str, Any]) -> dict[str, Any]:
@@ -524,20 +549,18 @@ def _url_problem(url: str) -> str:
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """The parameters in a YAML file, not validated yet.
 
     Raises:
         ParameterError: if there is no such file or it is not a mapping.
     """
-    cure = "give a YAML file of 'name: value' lines, such as params/cpu.yaml"
-    try:
-        values = plain_yaml(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        problem = " ".join(str(error).split())
-        raise ParameterError("params file", str(path), problem, cure) from None
-    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ParameterError("params file", str(path), "holds no parameters", cure)
-    return values
+    return read_file(path, {name: one.annotation for name, one in RunParams.model_fields.items()})
+
+
+def value_of(name: str, text: str) -> Any:
+    """A parameter's value on a command line, not validated yet."""
+    field = RunParams.model_fields.get(name)
+    return value_in(text, field.annotation if field is not None else Any)
 
 
 def as_markdown() -> str:

@@ -1,3 +1,5 @@
+import nbformat
+import papermill.cli
 import pytest
 from helpers import ROOT
 
@@ -9,6 +11,7 @@ from vllm_loadgen.report.parameters import (
     _names,
     given_values,
     parameters_table,
+    run_to_read,
     runs_to_compare,
 )
 
@@ -92,6 +95,39 @@ def test_a_cell_that_is_no_python_gives_nothing(cell):
 def test_a_value_that_python_refuses_is_one_error(value):
     with pytest.raises(BenchmarkError, match="The parameter target_qps must be a plain value"):
         given_values([OWN_CELL, f"target_qps = {value}"], KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("flags", "run_name"),
+    [
+        (["-p", "run_name", "1.10"], None),
+        (["-p", "run_name", "7e12345"], None),
+        (["-r", "run_name", "1.10"], "1.10"),
+        (["-y", "run_name: '1.10'"], "1.10"),
+        (["-p", "run_name", "20261124"], "20261124"),
+    ],
+)
+def test_a_name_that_papermill_makes_a_number_of(tmp_path, flags, run_name):
+    source, made = ROOT / "notebooks" / "perf.ipynb", tmp_path / "out.ipynb"
+    arguments = [str(source), str(made), "--prepare-only", "--no-progress-bar", *flags]
+    papermill.cli.papermill(arguments, standalone_mode=False)
+    cells = [cell.source for cell in nbformat.read(made, 4).cells if cell.cell_type == "code"]
+    values = given_values(cells, set(RunParams.model_fields))
+    if run_name is None:
+        with pytest.raises(ParameterError, match=r"run_name = .*not text.* -r NAME VALUE"):
+            RunParams.from_dict(values)
+    else:
+        assert RunParams.from_dict(values).run_name == run_name
+
+
+def test_a_run_named_by_a_number_is_refused_with_the_cure(monkeypatch):
+    monkeypatch.setattr(report_parameters, "_executed_cells", lambda: ["run = 1.1\nruns = []"])
+    with pytest.raises(ParameterError, match=r"run = 1\.1: .*not text"):
+        run_to_read()
+
+
+def test_names_of_runs_stay_text():
+    assert _names("[1.10, 007, 2026-11-24, no]") == ["1.10", "007", "2026-11-24", "no"]
 
 
 @pytest.mark.parametrize("text", ["[", "!!bool x", "!!int ''", "a: [1"])

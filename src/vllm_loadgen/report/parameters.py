@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+import yaml
 from IPython import get_ipython
 
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import RunParams, plain_yaml
+from vllm_loadgen.params import RunParams, text_of
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.runs.compare import Digest, check_distinct, digest, read_digest
 
@@ -139,10 +140,9 @@ def run_to_read() -> Run:
         ParameterError: for an unknown parameter, or a folder that holds no run.
     """
     values = given_values(_executed_cells(), READING)
-    name = values.pop("run", "")
+    name = text_of("run", values.pop("run", ""))
     others = _names(values.pop("runs", []))
-    outputs = values.get("outputs", RunParams().outputs)
-    RunParams.from_dict(values)  # a file of parameters may be given; it must be a good one
+    outputs = RunParams.from_dict(values).outputs  # a parameters file may be given as well
     name = name or next((other for other in others if not other.endswith(".ipynb")), "")
     return Run.open(name) if name else Run.newest(outputs)
 
@@ -161,10 +161,11 @@ def runs_to_compare(run: Run) -> list[Digest]:
 
 
 def _names(value: object) -> list[str]:
-    """A list of names; papermill's -p gives it as text."""
+    """A list of names; papermill's -p gives it as text, of which every item is text as well."""
     try:
-        found = plain_yaml(value) if isinstance(value, str) and value else value or []
-    except ValueError:
+        is_text = isinstance(value, str) and value
+        found = yaml.load(value, yaml.BaseLoader) if is_text else value or []
+    except (yaml.YAMLError, ValueError, RecursionError):
         found = None
     if isinstance(found, list) and all(isinstance(name, str) for name in found):
         return found
