@@ -146,10 +146,11 @@ def test_a_text_parameter_keeps_its_text_in_a_file_and_on_a_command_line(tmp_pat
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
-        ("min_duration_ms", "1_000", 1000), ("target_qps", "1.10", 1.1), ("target_qps", "auto", "auto"),
-        ("chat_template", "off", False), ("sweep_qps", "[1, 2]", [1.0, 2.0]), ("workers", "4", 4),
-        ("min_duration_ms", "None", None), ("quantization", "None", None), ("quantization", "", None),
-        ("min_query_count", "null", None), ("run_name", "", ""), ("scenario", "offline", "Offline"),
+        ("min_duration_ms", "1_000", 1000), ("target_qps", "1.10", 1.1), ("workers", "4", 4),
+        ("target_qps", "auto", "auto"), ("chat_template", "off", False),
+        ("sweep_qps", "[1, 2]", [1.0, 2.0]), ("min_duration_ms", "None", None),
+        ("quantization", "None", None), ("quantization", "", None), ("run_name", "", ""),
+        ("min_query_count", "null", None), ("scenario", "offline", "Offline"),
         ("tune", "{quantization: [null, fp8]}", {"quantization": [None, "fp8"]}),
     ],
 )  # fmt: skip
@@ -199,6 +200,7 @@ def test_a_key_twice_in_a_mapping_as_text_is_refused_by_name():
     ("text", "names"),
     [
         ("# comment\n*.Server.target_qps = 1.0\n", "scenario: Server, target_qps: 1.0"),
+        ("*.Server.target_qps = 2\n*.*.mode = 2\n", "target_qps: 2 (no parameter here: mode)"),
         (
             "llama3_1-8b.Offline.min_duration = 600000\n*.*.ttft_latency=2000\n",
             "scenario: Offline, min_duration_ms: 600000, ttft_limit_ms: 2000",

@@ -132,7 +132,7 @@ def read_file(path: str | Path, types: Types) -> dict[str, Any]:
 
     try:
         text = Path(path).read_text(encoding="utf-8")
-        if names := _user_conf(text):
+        if names := _user_conf(text, types):
             raise refused("is LoadGen's user.conf", f"give its values in YAML: {names}")
         values = plain_yaml(text, types)
     except KeyTwice as error:
@@ -147,10 +147,10 @@ def read_file(path: str | Path, types: Types) -> dict[str, Any]:
     return values
 
 
-def _user_conf(text: str) -> str:
+def _user_conf(text: str, types: Types) -> str:
     """The lines of LoadGen's user.conf as parameters; empty if the text is something else.
 
-    Of several scenarios the first is taken: a run has one.
+    Of several scenarios the first is taken: a run has one. Settings without a parameter are listed.
     """
     found = _USER_CONF.findall(text)
     scenario = next((scenario for _, scenario, _, _ in found if scenario != "*"), "")
@@ -158,7 +158,9 @@ def _user_conf(text: str) -> str:
     for _, of, key, value in found:
         if of in ("*", scenario):
             values[ALIASES.get(key, key)] = _share(value) if "percentile" in key else value
-    return ", ".join(f"{name}: {value}" for name, value in values.items())
+    others = ", ".join(name for name in values if name not in types)
+    known = ", ".join(f"{name}: {value}" for name, value in values.items() if name in types)
+    return f"{known} (no parameter here: {others})" if others else known
 
 
 def _share(percent: str) -> str:
