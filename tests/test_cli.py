@@ -1,5 +1,5 @@
 import pytest
-from helpers import RESULT, make_records, write_facts, write_test
+from helpers import RESULT, ROOT, make_records, write_facts, write_test
 
 from vllm_loadgen import RunParams, cli
 
@@ -71,3 +71,32 @@ def test_all_parameters_are_listed(capsys):
     assert cli.main(["parameters"]) == 0
     shown = capsys.readouterr().out
     assert all(f"| `{name}` |" in shown for name in RunParams.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["doctor"], "params file = 'params/cpu.yaml'"),
+        (["check", "outputs/example"], "outputs/example"),
+        (["report", "--params", str(ROOT / "params" / "cpu.yaml")], "from within it"),
+        (["render", str(ROOT / "outputs" / "example")], "from within it"),
+    ],
+)
+def test_an_error_outside_of_the_checkout_says_so(tmp_path, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "outside of the project's checkout" in shown
+    assert shown.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_working_directory_that_was_removed_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["doctor"]) == 1
+    shown = capsys.readouterr().err
+    assert "The working directory does not exist any more" in shown
+    assert shown.count("\n") == 1

@@ -11,7 +11,7 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams, read_yaml, value_of
 from vllm_loadgen.redact import scrub
 from vllm_loadgen.results.bundles import SUFFIX, find_within
-from vllm_loadgen.results.folders import find_file
+from vllm_loadgen.results.folders import find_file, note_outside
 from vllm_loadgen.results.run import Run
 
 DEFAULT = "params/cpu.yaml"
@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.command(options) or 0
     except BenchmarkError as error:
-        print(scrub(f"{type(error).__name__}: {error}"), file=sys.stderr)
+        line = f"{type(error).__name__}: {error} {note_outside()}".rstrip()
+        print(scrub(line), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted; what was measured is kept under outputs.", file=sys.stderr)

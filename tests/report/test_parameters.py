@@ -126,6 +126,20 @@ def test_a_run_named_by_a_number_is_refused_with_the_cure(monkeypatch):
         run_to_read()
 
 
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_notebook_outside_of_the_checkout_says_so(tmp_path, monkeypatch, capsys, outside):
+    monkeypatch.chdir(tmp_path if outside else ROOT / "notebooks")
+    monkeypatch.setattr(report_parameters, "_executed_cells", lambda: [OWN_CELL])
+    report_parameters.parameters()
+    assert ("outside of the project's checkout" in capsys.readouterr().out) is outside
+
+
+def test_run_of_a_notebook_in_ipython_names_what_works():
+    line = "get_ipython().run_line_magic('run', 'notebooks/perf.ipynb')"
+    with pytest.raises(BenchmarkError, match=r"%run .*papermill.*nbconvert --execute"):
+        given_values([line], KNOWN)
+
+
 def test_names_of_runs_stay_text():
     assert _names("[1.10, 007, 2026-11-24, no]") == ["1.10", "007", "2026-11-24", "no"]
 

@@ -17,7 +17,7 @@ from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
 from vllm_loadgen.report import embed
 from vllm_loadgen.report.page import page_of
-from vllm_loadgen.results.folders import project_root, shown
+from vllm_loadgen.results.folders import checkout, shown
 from vllm_loadgen.runs.compare import MIME
 from vllm_loadgen.runs.folders import make_folder
 from vllm_loadgen.share import portable_notebook
@@ -43,6 +43,7 @@ def make_report(
     Raises:
         BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder.
     """
+    source = notebooks_folder()
     folder = make_folder(params)
     given = {**given, "run_name": folder.name}
     executed = folder / "notebooks"
@@ -51,7 +52,7 @@ def make_report(
         for name in notebooks:
             if params.engine == "vllm" and not params.serve:
                 engine.prepare(folder / "engine.log")
-            execute(project_root() / "notebooks" / f"{name}.ipynb", executed, given)
+            execute(source / f"{name}.ipynb", executed, given)
         engine.dismiss()
         return render_report(folder)
 
@@ -62,19 +63,28 @@ def render_report(folder: Path) -> Path:
     Raises:
         BenchmarkError: if the notebook stops.
     """
+    source = notebooks_folder()
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
-    execute(project_root() / "notebooks" / "analysis.ipynb", executed, {"run": shown(folder)})
+    execute(source / "analysis.ipynb", executed, {"run": shown(folder)})
     report = folder / "report.html"
     render(executed / "analysis.ipynb", report)
     return report
 
 
+def notebooks_folder() -> Path:
+    """The checkout's notebooks.
+
+    Raises:
+        BenchmarkError: outside of a checkout.
+    """
+    if (root := checkout()) is None:
+        raise BenchmarkError("The checkout's notebooks are needed. Call this from within it.")
+    return root / "notebooks"
+
+
 def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
     """One notebook by papermill, in its own directory, with the kernel of this environment."""
-    if not notebook.is_file():
-        cure = "Call this from within the project's checkout, which holds notebooks/."
-        raise BenchmarkError(f"There is no {notebook}. {cure}")
     target = folder / notebook.name
     # Every parameter goes to every notebook, which checks them all itself; papermill would warn
     # of those that its parameters cell does not show.

@@ -14,11 +14,16 @@ from IPython import get_ipython
 
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import RunParams, text_of
+from vllm_loadgen.results.folders import note_outside
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.runs.compare import Digest, check_distinct, digest, read_digest
 
 # Parameters of analysis.ipynb alone.
 READING = {"run", "runs"}
+NOT_RUN = (
+    "Run the notebook's parameters cell first. IPython keeps no cells of a notebook that %run "
+    "executes: use JupyterLab, papermill, jupyter execute or jupyter nbconvert --execute."
+)
 # What the parser raises: NUL bytes and half characters are ValueErrors, and nesting has limits.
 NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
 
@@ -91,7 +96,7 @@ def given_values(cells: Sequence[str], known: set[str]) -> dict[str, Any]:
         elif follows or set(values) & known:
             merged, follows = merged | values, False
     if not own:
-        raise BenchmarkError("Run the notebook's parameters cell first.")
+        raise BenchmarkError(NOT_RUN)
     return merged
 
 
@@ -114,7 +119,14 @@ def parameters() -> RunParams:
     Raises:
         ParameterError: for an unknown, misspelt or unusable parameter.
     """
-    return RunParams.from_dict(given_values(_executed_cells(), set(RunParams.model_fields)))
+    params = RunParams.from_dict(given_values(_executed_cells(), set(RunParams.model_fields)))
+    _say_if_outside()
+    return params
+
+
+def _say_if_outside() -> None:
+    if note := note_outside():
+        print(note)
 
 
 def parameters_table(params: RunParams) -> pd.DataFrame:
@@ -143,6 +155,7 @@ def run_to_read() -> Run:
     name = text_of("run", values.pop("run", ""))
     others = _names(values.pop("runs", []))
     outputs = RunParams.from_dict(values).outputs  # a parameters file may be given as well
+    _say_if_outside()
     name = name or next((other for other in others if not other.endswith(".ipynb")), "")
     return Run.open(name) if name else Run.newest(outputs)
 

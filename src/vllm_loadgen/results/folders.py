@@ -1,7 +1,10 @@
 """Where things lie: the project, files that a user names, and the runs under outputs."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
+
+from vllm_loadgen.errors import BenchmarkError
 
 ROOT_MARK = "pyproject.toml"
 # The cure of a recorded name that is not found.
@@ -14,17 +17,40 @@ _SYSTEM = re.compile(r"/(?:usr|proc|sys|dev|etc|s?bin|lib\d*|run|bindings)/")
 _HOME = re.compile(r"/(?:(?:home|Users)/[^/]+|root)(?=/|$)")
 
 
+def checkout() -> Path | None:
+    """The checkout around the working directory; None outside of one."""
+    with suppress(FileNotFoundError):  # the working directory was removed
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            if (folder / ROOT_MARK).is_file() and (folder / "notebooks").is_dir():
+                return folder
+    return None
+
+
 def project_root() -> Path:
-    """The checkout around the working directory; the directory itself outside of one.
+    """``checkout``; the working directory itself outside of one.
 
     Notebooks run in their own folder under JupyterLab and anywhere under papermill, and all of
     them write to the same outputs.
+
+    Raises:
+        BenchmarkError: if the working directory was removed.
     """
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / ROOT_MARK).is_file() and (folder / "notebooks").is_dir():
-            return folder
-    return here
+    try:
+        return checkout() or Path.cwd()
+    except FileNotFoundError:
+        problem = "The working directory does not exist any more"
+        raise BenchmarkError(f"{problem}. Change to one that does.") from None
+
+
+def note_outside() -> str:
+    """Where relative paths start, if that is not the checkout; empty within it."""
+    if checkout() is not None:
+        return ""
+    return (
+        "The working directory is outside of the project's checkout: relative paths (outputs, "
+        "params, dataset, model, run) start at the working directory."
+    )
 
 
 def find_file(name: str) -> str:
