@@ -17,7 +17,7 @@ class FakeServer:
             completions. models: their names.
         faults: what becomes of the next queries, one each: a status, "cut", "cut clean", "empty",
             "bad id", "no json", "error", "abort", "redirect", "drop", "too long"; None answers.
-        key: that it wants; empty for none.
+        key: that it wants; empty for none. ssl: its context; None for HTTP without TLS.
         most_at_once, bodies, paths: what came.
         pause: until set, no query is answered.
     """
@@ -31,6 +31,7 @@ class FakeServer:
         self.models_status = 200
         self.tokens_an_event = 1
         self.port = 0
+        self.ssl = None
         self.__dict__.update(changes)
         self.at_once = self.most_at_once = 0
         self.bodies, self.paths, self.headers = [], [], []
@@ -39,7 +40,7 @@ class FakeServer:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.ssl else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self):
         app = web.Application()
@@ -52,7 +53,7 @@ class FakeServer:
             app.router.add_post("/v1/completions", self._complete)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self.ssl)
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

@@ -13,6 +13,7 @@ import psutil
 import pynvml
 
 from vllm_loadgen.analysis.roofline import kv_bytes_per_token
+from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import Environment, Model
 from vllm_loadgen.inputs import models
@@ -117,7 +118,7 @@ def _on_hub(name: str, revision: str | None, weights: bool = True) -> Finding:
             name, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_S
         )
     except Exception as error:  # the client raises many types, and messages may repeat headers
-        problem = f"{name} is not here, and the hub did not tell of it ({type(error).__name__})"
+        problem = f"{name} is not here, and the hub did not tell of it ({reason(error)})"
         cure = "Set HF_TOKEN if it is gated, or give the folder of a download as model"
         return Finding("model", "no", problem, cure)
     if not weights:

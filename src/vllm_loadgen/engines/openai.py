@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from vllm_loadgen.certificates import UNTRUSTED_CURE, trusted
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.engines.routes import ROUTES, Piece, Route, excerpt, parse, problem_of
 from vllm_loadgen.errors import EngineError
@@ -34,6 +35,7 @@ PROBE_TOKENS = 2
 PROBE_IDS, PROBE_TEXT = (1, 2, 3), "Hello"
 NAMES_SHOWN = 5
 BUSY = (429, 503)
+UNTRUSTED = "its certificate is not trusted or not valid"
 CURE = "Give the address of a server that speaks OpenAI's protocol, as in http://host:8000"
 
 
@@ -90,8 +92,11 @@ class OpenAIEngine(Engine):
         headers = {"Accept-Encoding": "identity"}  # a packed stream comes late
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
+        secure = any(server.url.startswith("https:") for server in self._servers)
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=trusted() if secure else True
+            ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -208,7 +213,7 @@ class OpenAIEngine(Engine):
             401: "Set OPENAI_API_KEY in the environment to a key that the server takes",
             403: "Set OPENAI_API_KEY in the environment to a key that may use this model",
             **dict.fromkeys(BUSY, "Wait until the server takes queries, or ask for a higher limit"),
-        }.get(status, CURE)
+        }.get(status, UNTRUSTED_CURE if problem.startswith(UNTRUSTED) else CURE)
         return EngineError(f"base_url = {server.url!r}: {self._clean(problem)}. {cure}.")
 
     # The test -------------------------------------------------------------------------------
@@ -309,7 +314,8 @@ class OpenAIEngine(Engine):
         if isinstance(error, aiohttp.InvalidURL):
             return "it names no address"
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-            return f"its certificate is not trusted or not valid ({type(error).__name__})"
+            cause = getattr(getattr(error, "certificate_error", None), "verify_message", "")
+            return f"{UNTRUSTED} ({cause or type(error).__name__})"
         if isinstance(error, aiohttp.ClientConnectorError):
             return f"it cannot be reached ({error.os_error.strerror or error.os_error})"
         if isinstance(error, TimeoutError):

@@ -10,6 +10,7 @@ from typing import Any
 from vllm_loadgen import progress
 from vllm_loadgen.accuracy.scores import scorable
 from vllm_loadgen.benchmarks import HUB_DATASETS, ReferenceDataset
+from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import (
     TOKENIZED_BY_FILE,
@@ -199,7 +200,7 @@ def _read_hub(dataset: ReferenceDataset) -> tuple[Columns, str, str]:
     try:
         rows = datasets.load_dataset(name, configuration, split=split)
     except Exception as error:
-        problem = f"the hub did not give it ({type(error).__name__})"
+        problem = f"the hub did not give it ({reason(error)})"
         raise ParameterError("dataset", dataset.name, problem, DATASET_CURE) from None
     columns = {column: list(rows[column]) for column in TEXT_COLUMNS}
     check_rows(dataset.name, columns)

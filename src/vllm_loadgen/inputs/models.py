@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vllm_loadgen import progress
+from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Model
 from vllm_loadgen.inputs.checkpoint import weigh
@@ -63,7 +64,7 @@ def _download(model: str, revision: str | None, weights: bool) -> Path:
                                       ignore_patterns=skip))  # fmt: skip
     except Exception as error:
         # The hub's client raises many types; some messages repeat headers, so the type will do.
-        problem = f"the hub did not give it ({type(error).__name__})"
+        problem = f"the hub did not give it ({reason(error)})"
         raise ParameterError("model", model, problem, MODEL_CURE) from None
 
 
