@@ -251,7 +251,7 @@ def test_facts_are_json_a_stranger_can_read(params):
     environment = json.loads((run.folder / "environment.json").read_text())
     assert environment["packages"]["mlcommons-loadgen"]
     assert environment["cpu"]["cores"] >= 1
-    assert set(environment["git"]) == {"commit", "dirty"}
+    assert set(environment["git"]) == {"commit", "dirty", "problem"}
 
 
 def test_tests_of_one_folder_are_of_one_dataset(params, tmp_path):

