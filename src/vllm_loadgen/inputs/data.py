@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from vllm_loadgen.facts.inputs import (
     Dataset,
     TokenLengths,
 )
+from vllm_loadgen.inputs.chat import TEMPLATE_DATE, FixedClock, render_chat
 from vllm_loadgen.inputs.prompts import Prompts
 from vllm_loadgen.inputs.rows import (
     DATASET_CURE,
@@ -31,25 +31,6 @@ from vllm_loadgen.inputs.rows import (
 from vllm_loadgen.params import RunParams
 
 EMBEDDED = "embedded"
-
-
-# What a chat template gets as today's date, so that prompts are the same on every day: the default
-# in the chat templates of Llama 3.1 and 3.2.
-TEMPLATE_DATE = date(2024, 7, 26)
-
-
-class FixedClock:
-    """Replaces the ``strftime_now`` that transformers gives to chat templates.
-
-    Attributes:
-        used: whether a template called it.
-    """
-
-    used = False
-
-    def __call__(self, format: str) -> str:
-        self.used = True
-        return TEMPLATE_DATE.strftime(format)
 
 
 @dataclass(frozen=True)
@@ -123,7 +104,8 @@ def tokenize(articles: list[str], params: RunParams, tokenizer: Any, clock: Fixe
     """Each article in the instruction, as the model's chat turn if asked for, as token ids.
 
     Raises:
-        ParameterError: if the model has no tokenizer, or no chat template and one is asked for.
+        ParameterError: if the model has no tokenizer, or no chat template that holds the prompt
+            and one is asked for.
     """
     if tokenizer is None:
         raise ParameterError(
@@ -131,10 +113,6 @@ def tokenize(articles: list[str], params: RunParams, tokenizer: Any, clock: Fixe
             params.dataset,
             "it is text, and the model's folder holds no tokenizer",
             "give a dataset with tok_input, or a model with its tokenizer",
-        )
-    if params.chat_template and not getattr(tokenizer, "chat_template", None):
-        raise ParameterError(
-            "chat_template", True, "the model has no chat template", "give chat_template False"
         )
     with progress.bar(len(articles), "Tokenizing", unit="article", delay=2.0) as shown:
         return Prompts.of(_tokenized(articles, params, tokenizer, clock, shown.update))
@@ -151,10 +129,7 @@ def _tokenized(
     for article in articles:
         text = params.instruction.replace("{input}", article)
         if params.chat_template:
-            turns = [{"role": "user", "content": text}]
-            text = tokenizer.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=True, strftime_now=clock
-            )
+            text = render_chat(tokenizer, text, clock)
         # The template writes the special tokens itself; without it the tokenizer must.
         special = not params.chat_template
         yield tokenizer.encode(text, add_special_tokens=special)
