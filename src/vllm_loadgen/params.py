@@ -52,7 +52,7 @@ OF_THE_SERVER = (
 # Options of vLLM's that a parameter gives under another name.
 GIVEN_BY = {"distributed_executor_backend": "executor", "data_parallel_backend": "executor"}
 # What older runs have among their engine options.
-MOVED = ("pipeline_parallel_size", "data_parallel_size", "executor")
+MOVED = ("pipeline_parallel_size", "data_parallel_size", "executor", "trust_remote_code")
 # What a run has in place of a host's name, once it was cleaned to be given away (``share.clean``).
 CLEANED = "[host]"
 # LoadGen plans a test's queries before it starts, 72 bytes each here, and no system needs more.
@@ -88,6 +88,10 @@ class RunParams(BaseModel):
         "smollm2-135m-instruct", description="the embedded model's name, a folder, or a hub id"
     )
     model_revision: str | None = Field(None, description="revision of a model from the hub")
+    trust_remote_code: bool = Field(
+        False,
+        description="run code that the checkpoint brings along: tokenizer, configuration, model",
+    )
     dataset: str = Field("embedded", description="embedded, cnn_dailymail, or a file's path")
     num_samples: int = Field(0, ge=0, description="use the first N samples; 0 is all of them")
     dataset_sha256: str = Field(

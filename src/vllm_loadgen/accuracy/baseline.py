@@ -176,6 +176,7 @@ def make_baseline(
     key: BaselineKey,
     eos_token_ids: Sequence[int],
     batch_size: int = 8,
+    trust_remote_code: bool = False,
 ) -> tuple[Baseline, Answers]:
     """Answer every prompt with transformers in float32, greedily, and score the answers.
 
@@ -185,10 +186,14 @@ def make_baseline(
         prompts: token ids by sample. references: by sample.
         key: of ``baseline_key``; its limits on the answers apply.
         batch_size: prompts at once; they are padded on the left, which float32 does not feel.
+        trust_remote_code: run the model's own code, if it brings any.
+
+    Raises:
+        BenchmarkError: if transformers cannot load the model.
     """
     begin = datetime.now(UTC)
     limits = key.max_new_tokens, key.min_new_tokens
-    answers = generate(model_path, prompts, *limits, eos_token_ids, batch_size)
+    answers = generate(model_path, prompts, *limits, eos_token_ids, batch_size, trust_remote_code)
     seconds = (datetime.now(UTC) - begin).total_seconds()
     scored = score_tokens(answers.tokens, references, decode)
     made = Baseline(
@@ -215,12 +220,17 @@ def generate(
     min_new_tokens: int,
     eos_token_ids: Sequence[int],
     batch_size: int,
+    trust_remote_code: bool = False,
 ) -> Answers:
-    """Answers by prompt, each up to and with its end-of-text id if it has one."""
-    import torch
-    from transformers import AutoModelForCausalLM, GenerationConfig
+    """Answers by prompt, each up to and with its end-of-text id if it has one.
 
-    model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32).eval()
+    Raises:
+        BenchmarkError: if transformers cannot load the model.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    model = _load(model_path, trust_remote_code)
     if torch.cuda.is_available():
         model = model.cuda()
     # In place of the checkpoint's own, which may sample.
@@ -252,6 +262,22 @@ def generate(
                 answers.logprobs[index] = scored[: len(answers.tokens[index])]
             shown.update(len(chosen))
     return answers
+
+
+def _load(path: Path, trust_remote_code: bool) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # of any type: the model's own code may run
+        problem = " ".join(str(error).split())[:300] or type(error).__name__
+        cure = "Give trust_remote_code True, or another model"
+        cure = cure if "trust_remote_code" in str(error) else "Give another model"
+        raise BenchmarkError(f"transformers cannot load the model: {problem}. {cure}.") from None
+    return model.eval()
 
 
 def _logprobs(logits: Sequence[Any], tokens: Any) -> list[list[float]]:

@@ -44,6 +44,7 @@ def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
             )
     args = {
         "model": model_path,
+        "trust_remote_code": params.trust_remote_code,
         "dtype": params.dtype,
         "max_model_len": params.max_model_len,
         "tensor_parallel_size": params.tensor_parallel_size,

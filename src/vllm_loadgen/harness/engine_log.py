@@ -34,6 +34,7 @@ CURES = {
     "No available memory for the cache blocks": "Raise gpu_memory_utilization, lower "
     "max_model_len, or take a smaller model",
     "max_num_batched_tokens": "Raise max_num_batched_tokens, or lower max_model_len",
+    "trust_remote_code": "Read the code in the checkpoint, and give trust_remote_code True",
     "tensor_parallel_size": "Change tensor_parallel_size",
     "pipeline_parallel_size": "Change pipeline_parallel_size",
     "data_parallel_size": "Change data_parallel_size",

@@ -306,7 +306,10 @@ def make_engine(params: RunParams, model_path: str, key: str = "") -> Engine:
         return EchoEngine(params.max_new_tokens, **params.engine_options)
     if params.engine == "openai" or params.serve:
         path = Path(model_path)
-        vocab_size, load = Config(path).need("vocab_size"), partial(load_tokenizer, path)
+        vocab_size, load = (
+            Config(path).need("vocab_size"),
+            partial(load_tokenizer, path, trust_remote_code=params.trust_remote_code),
+        )
         if params.serve:
             from vllm_loadgen.engines.served import ServedVllm
 

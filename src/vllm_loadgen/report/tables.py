@@ -12,9 +12,9 @@ from vllm_loadgen.results.test import Test
 
 # Shown in the report's table of the configuration, in this order.
 CONFIGURATION = (
-    "model", "model_revision", "dataset", "num_samples", "chat_template", "benchmark", "scenario",
-    "target_qps", "target_latency_ms", "min_duration_ms", "min_query_count",
-    "target_latency_percentile", "max_new_tokens", "base_url", "served_model",
+    "model", "model_revision", "trust_remote_code", "dataset", "num_samples", "chat_template",
+    "benchmark", "scenario", "target_qps", "target_latency_ms", "min_duration_ms",
+    "min_query_count", "target_latency_percentile", "max_new_tokens", "base_url", "served_model",
     "dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size",
     "data_parallel_size", "executor", "max_num_seqs", "max_num_batched_tokens",
     "enforce_eager", "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching",

@@ -37,9 +37,9 @@ from vllm_loadgen.runs.folders import make_folder, make_room, unpack, writing
 
 # What decides answers and speed beside model and dataset; LoadGen's questions may differ.
 SAME_IN_A_RUN = (
-    "instruction", "chat_template", "max_new_tokens", "min_new_tokens", "engine", "base_url",
-    "served_model", "serve", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size",
-    "data_parallel_size", "executor", "gpu_memory_utilization",
+    "trust_remote_code", "instruction", "chat_template", "max_new_tokens", "min_new_tokens",
+    "engine", "base_url", "served_model", "serve", "max_model_len", "tensor_parallel_size",
+    "pipeline_parallel_size", "data_parallel_size", "executor", "gpu_memory_utilization",
     "cpu_kv_cache_gib", "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens",
     "enforce_eager", "kv_cache_dtype", "quantization", "load_format",
     "enable_prefix_caching", "engine_options", "seed",
@@ -85,7 +85,7 @@ class LiveRun:
         weights = params.engine != "openai"
         path = models.resolve(find_file(params.model), params.model_revision, weights)
         params = params.changed(dtype=models.resolve_dtype(params.dtype, path))
-        tokenizer = models.load_tokenizer(path, params.load_format)
+        tokenizer = models.load_tokenizer(path, params.load_format, params.trust_remote_code)
         found = params.changed(dataset=find_file(params.dataset))
         samples = data.load_samples(found, tokenizer)
         model = models.describe(params.model, path, params.dtype, params.model_revision)
@@ -398,6 +398,7 @@ class LiveRun:
             self._decode,
             self._baseline_key(),
             self.model.eos_token_ids,
+            trust_remote_code=self.params.trust_remote_code,
         )
         baseline.save_baseline(made, answers, baseline.EMBEDDED)
         return made.score
