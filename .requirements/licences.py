@@ -22,7 +22,7 @@ EMBEDDED = [
 
 def requirements(lock: Path) -> list[Requirement]:
     """The packages of a lock that this Python takes."""
-    lines = [re.sub(r" \\$", "", line) for line in lock.read_text().splitlines()]
+    lines = [re.sub(r" \\$", "", line) for line in lock.read_text(encoding="utf-8").splitlines()]
     found = [Requirement(line) for line in lines if line and not line.startswith(("#", " "))]
     return [one for one in found if one.marker is None or one.marker.evaluate()]
 

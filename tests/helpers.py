@@ -128,7 +128,7 @@ def write_articles(path: Path, count: int, **columns: str) -> Path:
     """A small dataset file in the schema of cnn_dailymail, or with other columns."""
     names = columns or {"article": "The council of town {i} voted.", "highlights": "Vote {i}."}
     rows = [{key: text.format(i=i) for key, text in names.items()} for i in range(count)]
-    path.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     return path
 
 

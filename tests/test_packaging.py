@@ -187,3 +187,26 @@ def test_every_import_is_a_declared_dependency():
         if not {canonicalize_name(owner) for owner in owners.get(name, [])} & set(declared)
     ]
     assert undeclared == []
+
+
+def names_no_encoding(call: ast.Call) -> bool:
+    """A call that reads or writes text in whatever encoding the locale has."""
+    named = {keyword.arg for keyword in call.keywords}
+    if not isinstance(call.func, ast.Attribute) or "encoding" in named:
+        return False
+    path = call.func.value
+    ours = isinstance(path, ast.Name) and path.id == "files"  # files.write_text names it
+    if call.func.attr in ("read_text", "write_text"):
+        return not ours
+    return call.func.attr in ("run", "Popen") and "text" in named
+
+
+def test_every_text_file_is_utf_8():
+    """Ruff's PLW1514 sees only the paths whose type it knows."""
+    calls = [
+        f"{file.name}:{node.lineno}"
+        for file in (ROOT / "src").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and names_no_encoding(node)
+    ]
+    assert calls == []

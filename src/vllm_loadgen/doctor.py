@@ -241,7 +241,7 @@ def _gpu(number: int, handle: Any) -> Iterator[Finding]:
 
 def _read(path: str) -> str:
     with suppress(OSError):
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     return ""
 
 

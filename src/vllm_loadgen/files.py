@@ -17,7 +17,7 @@ from vllm_loadgen.errors import BenchmarkError
 def write_text(path: Path, text: str) -> None:
     """Write a text file (see ``whole``)."""
     with whole(path) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:

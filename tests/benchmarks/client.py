@@ -174,7 +174,7 @@ def theirs(url: str, queries: int, rate: float, tokenizer: Path) -> dict[str, An
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"vllm bench serve failed:\n{done.stderr[-3000:]}")
-        found = json.loads(Path(folder, "r.json").read_text())
+        found = json.loads(Path(folder, "r.json").read_text(encoding="utf-8"))
     return {
         "queries": found["completed"],
         "per_s": found["request_throughput"],

@@ -147,11 +147,11 @@ def means(records: pd.DataFrame, scenario: str) -> dict[str, float]:
 
 def peak_bytes(pid: int) -> int:
     """The most memory that a process has held, since its start or ``forget_peak``."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     (kib,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(kib) * 1024
 
 
 def forget_peak(pid: int) -> None:
     """``peak_bytes`` begins anew with what the process holds now."""
-    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="utf-8")

@@ -85,5 +85,5 @@ def write_prompts(path: Path, count: int, vocabulary: int, tokens: int | None = 
         for length in lengths
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows))
+    path.write_text(json.dumps(rows), encoding="utf-8")
     return path

@@ -37,7 +37,7 @@ def test_a_bundle_is_read_as_its_folder_is(run):
 def test_a_file_within_a_zip_is_found(run, tmp_path):
     file, _ = bundle(run)
     found = Path(bundles.find_within(f"{file}/params.yaml"))
-    assert found.read_text() == (run.folder / "params.yaml").read_text()
+    assert found.read_text(encoding="utf-8") == (run.folder / "params.yaml").read_text()
     assert bundles.find_within("params/cpu.yaml") == "params/cpu.yaml"
     (tmp_path / "is.zip").mkdir()  # a folder of that name is none
     inside = str(tmp_path / "is.zip" / "a.yaml")

@@ -131,8 +131,11 @@ def test_an_accuracy_test_is_held_against_the_stored_answers(params, monkeypatch
 @pytest.mark.process
 def test_answers_to_references_without_a_token_for_rouge_never_pass(params, monkeypatch, capsys):
     path = Path(params.dataset)
-    rows = [json.loads(line) | {"highlights": "建桥。"} for line in path.read_text().splitlines()]
-    path.write_text("\n".join(map(json.dumps, rows)))
+    rows = [
+        json.loads(line) | {"highlights": "建桥。"}
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with LiveRun.start(params.changed(scenario="Offline")) as live:
         assert "ROUGE cannot score any reference" in capsys.readouterr().out
         live.once("accuracy", "accuracy")

@@ -269,7 +269,9 @@ def test_bad_names_are_refused(
 
 
 def change(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    path.write_text(
+        json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8"
+    )
 
 
 def test_a_folder_that_mixes_runs_is_refused(server: Path, tmp_path: Path) -> None:

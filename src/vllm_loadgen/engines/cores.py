@@ -37,6 +37,8 @@ def _one_of_each_core(root: Path) -> list[int]:
     for cpu in sorted(os.sched_getaffinity(0)):
         siblings = str(cpu)
         with suppress(OSError):
-            siblings = (root / f"cpu/cpu{cpu}/topology/thread_siblings_list").read_text()
+            siblings = (root / f"cpu/cpu{cpu}/topology/thread_siblings_list").read_text(
+                encoding="utf-8"
+            )
         chosen.setdefault(siblings, cpu)
     return list(chosen.values())

@@ -92,7 +92,7 @@ def make_settings(params: RunParams, mode: str, conf: Mapping[str, float], path:
         BenchmarkError: if LoadGen refused the file or ignored a key of it.
     """
     lines = [f"{params.benchmark}.{params.scenario}.{key} = {conf[key]:.12g}" for key in conf]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     settings = official_settings(params)
     code = settings.FromConfig(str(path), params.benchmark, params.scenario, 2)
     if code != 0:

@@ -71,7 +71,7 @@ def read_log(folder: Path) -> LoadgenLog:
 
 def _entries(path: Path) -> Iterator[Entry]:
     adapter = TypeAdapter(Entry)
-    with path.open(errors="replace") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if MARK in line:
                 yield adapter.validate_python(json.loads(line.split(MARK, 1)[1]))
@@ -103,7 +103,7 @@ def _results(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
 def verdict_reasons(folder: Path) -> tuple[str, ...]:
     """LoadGen's own lines between its verdict and the statistics, trimmed."""
     path = folder / SUMMARY
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     found = re.search(r"Result is\s*:.*?\n(.*?)(?:\n={5,}|\Z)", text, re.DOTALL)
     lines = found.group(1).splitlines() if found else []
     return tuple(line.strip() for line in lines if line.strip())

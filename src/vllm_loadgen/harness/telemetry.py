@@ -141,7 +141,7 @@ class Rapl:
         self._last: dict[Path, int] = {}
         for zone in sorted(root.glob("intel-rapl:*")):  # AMD's are called so, too
             with suppress(OSError, ValueError):
-                if (zone / "name").read_text().startswith("package"):
+                if (zone / "name").read_text(encoding="utf-8").startswith("package"):
                     self._last[zone] = _number(zone / "energy_uj")
 
     def read(self) -> dict[str, float]:
@@ -158,7 +158,7 @@ class Rapl:
 
 
 def _number(file: Path) -> int:
-    return int(file.read_text())
+    return int(file.read_text(encoding="utf-8"))
 
 
 def _total_s(times: Any) -> float:

@@ -99,7 +99,7 @@ def computes_in(dtype: str) -> bool:
 
 def _cpu_flags() -> set[str]:
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("flags"):
                 return set(line.split(":", 1)[1].split())
     return set()
@@ -133,7 +133,7 @@ def _version(package: str) -> str | None:
 
 def _cpu_model() -> str:
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -194,8 +194,8 @@ def git_state(folder: Path) -> GitState:
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=GIT_S, check=True,
-            env={**os.environ, "LC_ALL": "C"},
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=GIT_S,
+            check=True, env={**os.environ, "LC_ALL": "C"},
         ).stdout.strip()  # fmt: skip
 
     try:

@@ -44,8 +44,8 @@ def measure_limits(dtypes: Sequence[str]) -> MachineLimits:
     command = [sys.executable, "-m", __name__, *asked_for]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S,
-            env=environment_without_secrets(),
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True,
+            timeout=TIMEOUT_S, env=environment_without_secrets(),
         )  # fmt: skip
     except subprocess.SubprocessError as error:
         last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
@@ -108,11 +108,13 @@ def _cpu_cache_bytes(root: Path = Path("/sys/devices/system/cpu")) -> int:
     caches: dict[tuple[int, str], int] = {}
     for index in root.glob("cpu[0-9]*/cache/index[0-9]*"):
         with suppress(OSError, ValueError):
-            level = int((index / "level").read_text())
-            found = re.fullmatch(r"(\d+)([KMG]?)", (index / "size").read_text().strip())
+            level = int((index / "level").read_text(encoding="utf-8"))
+            found = re.fullmatch(
+                r"(\d+)([KMG]?)", (index / "size").read_text(encoding="utf-8").strip()
+            )
             if found:
                 unit = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[found.group(2)]
-                shared = (index / "shared_cpu_map").read_text().strip()
+                shared = (index / "shared_cpu_map").read_text(encoding="utf-8").strip()
                 caches[level, shared] = int(found.group(1)) * unit
     last = max((level for level, _ in caches), default=0)
     return sum(size for (level, _), size in caches.items() if level == last)

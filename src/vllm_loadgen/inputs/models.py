@@ -89,7 +89,9 @@ def embedded_checkpoint() -> Path:
         ):
             # A process of its own: torch's memory goes with it, and so does what it prints.
             command = [sys.executable, "-m", "vllm_loadgen.inputs.models", str(source), part]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", check=False
+            )
             if done.returncode != 0:
                 tail = done.stderr.strip().splitlines()[-1:]
                 raise BenchmarkError(f"The embedded model could not be converted: {tail}")

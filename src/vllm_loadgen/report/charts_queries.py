@@ -102,7 +102,9 @@ def _article(test: Test, samples: "pd.Series[int]") -> "dict[str, pd.Series[str]
     """How each query's article begins; nothing of data that are not at hand."""
     if test.params.dataset != EMBEDDED:
         return {}
-    text = (resources.files("vllm_loadgen") / "embedded" / "articles.jsonl").read_text()
+    text = (resources.files("vllm_loadgen") / "embedded" / "articles.jsonl").read_text(
+        encoding="utf-8"
+    )
     openings = [_opening(json.loads(line)["article"]) for line in text.splitlines()]
     return {"article": samples.map(lambda at: openings[at] if at < len(openings) else "")}
 

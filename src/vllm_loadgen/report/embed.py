@@ -72,7 +72,7 @@ def scripts(tables: Mapping[str, str]) -> str:
 
 
 def _own(name: str) -> str:
-    return (resources.files("vllm_loadgen") / "embedded" / name).read_text()
+    return (resources.files("vllm_loadgen") / "embedded" / name).read_text(encoding="utf-8")
 
 
 @functools.cache
@@ -111,7 +111,7 @@ def _offers(folder: Path, notebook: Path) -> list[tuple[str, str, str]]:
     """Name, description and content of each download."""
     found = []
     if (folder / "params.yaml").is_file():
-        params = scrub((folder / "params.yaml").read_text())
+        params = scrub((folder / "params.yaml").read_text(encoding="utf-8"))
         found.append(("params.yaml", "what was asked", _text("application/yaml", params)))
     if (folder / "performance" / "records.parquet").is_file():
         test = Run.open(folder).performance
@@ -130,7 +130,7 @@ def _text(kind: str, content: str) -> str:
 
 
 def _without_pictures(notebook: Path) -> str:
-    content = json.loads(scrub(notebook.read_text()))
+    content = json.loads(scrub(notebook.read_text(encoding="utf-8")))
     for cell in content["cells"]:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("image/png", None)

@@ -5,4 +5,4 @@ from importlib import resources
 
 def table() -> str:
     """The table, as Markdown."""
-    return (resources.files("vllm_loadgen") / "embedded" / "words.md").read_text()
+    return (resources.files("vllm_loadgen") / "embedded" / "words.md").read_text(encoding="utf-8")

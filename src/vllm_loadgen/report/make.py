@@ -100,7 +100,7 @@ def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
         raise BenchmarkError(scrub(f"{error.ename}: {error.evalue}")) from None
     finally:
         if target.is_file():
-            write_text(target, portable_notebook(target.read_text()))
+            write_text(target, portable_notebook(target.read_text(encoding="utf-8")))
     print(f"{notebook.stem}.ipynb done in {time.monotonic() - begin:.0f} s", flush=True)
 
 

@@ -54,7 +54,7 @@ def page_of(body: str, scripts: str = "") -> str:
 
 
 def _embedded(name: str) -> str:
-    return (resources.files("vllm_loadgen") / "embedded" / name).read_text()
+    return (resources.files("vllm_loadgen") / "embedded" / name).read_text(encoding="utf-8")
 
 
 def _text(tag: Tag) -> str:

@@ -35,7 +35,7 @@ def write_audit_config(folder: Path) -> Path:
     and then turns every test into this one: never let it lie there.
     """
     path = folder / "audit.config"
-    path.write_text(AUDIT_CONFIG)
+    path.write_text(AUDIT_CONFIG, encoding="utf-8")
     return path
 
 
@@ -44,7 +44,7 @@ def recorded(folder: Path) -> Literal["PASS", "FAIL"] | None:
     path = folder / VERDICT_FILE
     if not path.is_file():
         return None
-    return "PASS" if PASSED in path.read_text() else "FAIL"
+    return "PASS" if PASSED in path.read_text(encoding="utf-8") else "FAIL"
 
 
 def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> Compliance:
@@ -72,7 +72,7 @@ def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> Complia
         for name, faults in checks.items()
     ]
     lines.append(PASSED if passed else "TEST06 verification failed")
-    (folder / VERDICT_FILE).write_text("\n".join(lines) + "\n")
+    (folder / VERDICT_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return Compliance(
         status="PASS" if passed else "FAIL",
         samples=len(answers),
@@ -84,7 +84,7 @@ def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> Complia
 def _check_audit(folder: Path) -> None:
     path = folder / DETAIL
     try:
-        found = AUDIT_FOUND in path.read_text(errors="replace")
+        found = AUDIT_FOUND in path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise BenchmarkError(f"{path} cannot be read ({error.strerror}). Run TEST06.") from None
     if not found:

@@ -89,7 +89,7 @@ def build_submission(
     )
     calibration = root / "documentation" / "calibration.md"
     calibration.parent.mkdir()
-    calibration.write_text(_calibration(runs[0]))
+    calibration.write_text(_calibration(runs[0]), encoding="utf-8")
     return root
 
 
@@ -140,7 +140,7 @@ def _check_tests(run: Run) -> None:
     one_per_sample(read_accuracy_log(log), run.dataset.samples, log)
     summary = run.folder / run.performance_name / SUMMARY
     verdict = run.test(run.performance_name).result.verdict
-    if f"Result is : {verdict}" not in summary.read_text(errors="replace"):
+    if f"Result is : {verdict}" not in summary.read_text(encoding="utf-8", errors="replace"):
         raise BenchmarkError(f"{summary} is not that of this test, {verdict}. Run the test again.")
 
 
@@ -160,13 +160,13 @@ def _write_scenario(run: Run, folder: Path) -> None:
         shutil.copy(run.folder / run.performance_name / name, performance)
         shutil.copy(run.folder / "accuracy" / name, accuracy)
     shutil.copy(run.folder / run.performance_name / "user.conf", folder)
-    (folder / "README.md").write_text(_readme(run))
+    (folder / "README.md").write_text(_readme(run), encoding="utf-8")
     _write_json(folder / "measurements.json", _measurements(run))
     if run.accuracy is not None:  # it is: _check_tests
         log = (run.folder / "accuracy" / ACCURACY_LOG).read_bytes()
         text = accuracy_text(run.accuracy.score, hashlib.sha256(log).hexdigest())
         (accuracy / ACCURACY_LOG).write_bytes(truncated(log))
-        (accuracy / "accuracy.txt").write_text(text)
+        (accuracy / "accuracy.txt").write_text(text, encoding="utf-8")
     compliance = run.folder / "compliance"
     if (compliance / VERDICT_FILE).is_file():
         target = folder / "TEST06" / "accuracy"
