@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from vllm_loadgen.harness import handover
 from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.harness.handover import ADDRESS, Handover
 from vllm_loadgen.harness.session import Session
+from vllm_loadgen.sockets import MOST_BYTES
 
 pytestmark = pytest.mark.process
 
@@ -181,11 +183,21 @@ def test_without_a_job_it_ends(tmp_path):
 
 
 def test_without_a_place_for_the_socket_each_loads_its_own(tmp_path, monkeypatch):
-    deep = tmp_path / ("x" * 100)
-    deep.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    def refuse(*_):
+        raise PermissionError("a file system without sockets")
+
+    monkeypatch.setattr(handover, "Listener", refuse)
     with Handover():
         assert ADDRESS not in os.environ
         session = start(tmp_path)
         session.leave()
         assert not running(session.pid)
+
+
+def test_a_long_temporary_directory_leaves_the_socket_a_short_one(tmp_path, monkeypatch):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with Handover():
+        assert len(os.environ[ADDRESS]) <= MOST_BYTES
+        handover.quiet()

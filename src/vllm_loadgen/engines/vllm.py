@@ -15,6 +15,7 @@ from vllm_loadgen.errors import EngineError, ParameterError
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.facts.scores import TokenScores
 from vllm_loadgen.params import RunParams
+from vllm_loadgen.sockets import short_folder
 
 # With DELTA outputs: the first token alone, then everything else in one piece.
 WHOLE_REST = 10**6
@@ -23,6 +24,7 @@ WHOLE_REST = 10**6
 ON_CPU = {"enforce_eager": True}
 # vLLM leaves a core to its scheduler, which of two cores is half the machine.
 FEW_CORES = 4
+SOCKET_NAME_BYTES = 36  # vLLM names each by a UUID
 # Options that vLLM's configuration keeps under another name.
 RENAMED = {"kv_cache_dtype": "cache_dtype"}
 
@@ -113,6 +115,9 @@ def set_environment(params: RunParams) -> tuple[str, ...]:
 
     Returns:
         the libraries that its processes load before all others.
+
+    Raises:
+        BenchmarkError: if its sockets can be made nowhere.
     """
     os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(params.cpu_kv_cache_gib)
     reserved = params.cpu_reserved_cores
@@ -121,6 +126,8 @@ def set_environment(params: RunParams) -> tuple[str, ...]:
     if reserved is not None:
         os.environ["VLLM_CPU_NUM_OF_RESERVED_CPU"] = str(reserved)
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if "VLLM_RPC_BASE_PATH" not in os.environ:
+        os.environ["VLLM_RPC_BASE_PATH"] = short_folder(SOCKET_NAME_BYTES)
     if shares := cores_of_parts(params.devices):
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", shares)
     return preload()

@@ -17,10 +17,12 @@ from tempfile import TemporaryDirectory
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.harness.engine_process import STOP_S, EngineProcess
 from vllm_loadgen.harness.messages import Prepare, Start, Stop
+from vllm_loadgen.sockets import short_folder
 
 # Where the notebooks find the process that executes them.
 ADDRESS = "VLLM_LOADGEN_HANDOVER"
 PREPARE_S = 120.0  # at most
+PREFIX, SOCKET = "vllm-loadgen-", "engine"
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,19 @@ class Handover:
 
     Use it as a context manager around the notebooks. Where there can be no socket, each of them
     loads an engine of its own.
+
+    Raises:
+        BenchmarkError: if no temporary directory can be written, or none is short enough.
     """
 
     def __enter__(self) -> "Handover":
         self._held: tuple[Left, EngineProcess] | None = None
         self._ender = ThreadPoolExecutor(1)
-        self._folder = TemporaryDirectory(prefix="vllm-loadgen-")  # only its owner may look in
+        place = short_folder(len(f"{PREFIX}12345678/{SOCKET}"))
+        self._folder = TemporaryDirectory(prefix=PREFIX, dir=place)  # only its owner may look in
         self._thread: threading.Thread | None = None
-        address = str(Path(self._folder.name) / "engine")
-        with suppress(OSError):  # a path of over 107 characters
+        address = str(Path(self._folder.name) / SOCKET)
+        with suppress(OSError):  # a file system without sockets
             self._listener = Listener(address, "AF_UNIX")
             self._thread = threading.Thread(target=self._serve, name="handover", daemon=True)
             self._thread.start()

@@ -17,6 +17,7 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.inputs.environment import gpu_count
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import environment_without_secrets
+from vllm_loadgen.sockets import short_folder
 
 # How Ray is started here: it reports to nobody, and listens on the loopback alone (it does so where
 # it takes the machine for one that is in no cluster). Who asks for no GPU sees all of them, as
@@ -28,8 +29,8 @@ OWN_RAY = {
 }
 # Results are some MiB each.
 STORE_BYTES = 200 * 2**20
-# An address of a socket has 107 bytes, of which Ray takes 60 for itself.
-LONGEST_FOLDER = 40
+# Of a socket's path: what Ray adds (60), and the name of its own folder here.
+RAY_NAME_BYTES = 67
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,7 @@ def _join(ray: ModuleType, params: RunParams) -> Iterator[None]:
 @contextmanager
 def _start(ray: ModuleType, params: RunParams) -> Iterator[None]:
     """Ray on this machine; its logs and its workers' files go with it."""
-    place = tempfile.gettempdir()
-    place = place if len(place) < LONGEST_FOLDER else "/tmp"
+    place = short_folder(RAY_NAME_BYTES)
     folder = tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True)
     with folder as scratch:
         try:
