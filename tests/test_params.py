@@ -106,6 +106,7 @@ def test_notebooks_show_the_defaults(name):
     assert shown == {parameter: defaults[parameter] for parameter in shown}
     assert all("#" in line for line in cell.source.splitlines())
     assert len(shown) < 15
+    assert "Passed unknown parameter" in cell.source  # which papermill says of all others
 
 
 def test_the_table_of_parameters_is_that_of_the_code():
@@ -119,6 +120,12 @@ def test_the_table_of_parameters_is_that_of_the_code():
 )
 def test_the_chat_template_is_on_or_off(given, on):
     assert RunParams.from_dict({"chat_template": given}).chat_template is on
+
+
+def test_the_number_of_queries_says_how_it_is_rounded():
+    said = RunParams.model_fields["min_query_count"].description
+    assert "whole passes" in said
+    assert "performance_samples" in said
 
 
 def test_names_of_digits_are_text():

@@ -121,7 +121,11 @@ class RunParams(BaseModel):
         60_000, description="minimum duration of a test, ms"
     )
     min_query_count: int | None = Field(
-        64, gt=0, le=MOST_QUERIES, description="minimum number of queries"
+        64,
+        gt=0,
+        le=MOST_QUERIES,
+        description="minimum number of queries; LoadGen rounds up to whole passes over the samples "
+        "(40 of 64 samples makes 64), fewer with performance_samples",
     )
     performance_samples: int | None = Field(
         None,
