@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 
 import nbformat
 import pandas as pd
@@ -158,6 +159,32 @@ def test_a_picture_is_passed_over_and_a_log_with_odd_bytes_is_not(tmp_path):
     assert share.check(tmp_path) == []
     (tmp_path / "engine.log").write_bytes(b"\xff\x00 /home/alice-b/x \xfe")
     assert kinds(share.check(tmp_path)) == {"absolute path"}
+
+
+def test_a_path_in_a_key_and_in_a_column_is_found_and_removed(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"/home/alice-b/x": 1}))
+    pd.DataFrame({"/home/alice-b/x": [1]}).to_parquet(tmp_path / "a.parquet")
+    assert [leak.kind for leak in share.check(tmp_path)] == ["absolute path"] * 2
+    assert share.clean(tmp_path) == []
+    assert json.loads((tmp_path / "a.json").read_text()) == {"~/x": 1}
+    assert list(pd.read_parquet(tmp_path / "a.parquet")) == ["~/x"]
+
+
+def test_a_packed_file_is_not_called_clean(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("a.txt", TEXT)
+    (leak,) = share.check(tmp_path)
+    assert leak.kind == "not checked"
+    assert "unpack it" in leak.excerpt
+
+
+def test_a_run_in_a_folder_of_any_name_is_cleaned_of_it(tmp_path, monkeypatch):
+    folder = tmp_path / "acme & merger (v2)" / "run"
+    folder.mkdir(parents=True)
+    (folder / "engine.log").write_text(f"see {folder}/x and {folder.parent}/y.csv")
+    assert kinds(share.check(folder)) == {"absolute path"}
+    assert share.clean(folder) == []
+    assert (folder / "engine.log").read_text() == "see x and y.csv"
 
 
 def test_what_is_not_there_is_one_line(tmp_path, capsys):

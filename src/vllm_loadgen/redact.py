@@ -1,9 +1,9 @@
 """Secrets, by value and by shape, and how they stay out of what is written."""
 
-import html
-import json
 import os
 import re
+
+from vllm_loadgen.spellings import spelled
 
 SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD", "CREDENTIAL")
 MARK = "[secret]"
@@ -40,9 +40,7 @@ def secrets_in(text: str) -> list[tuple[str, str]]:
     """The secrets that stand in a text, each as often as it does: (what it is, itself)."""
     found = []
     for value in secrets():
-        # As it is, and as HTML and JSON write it.
-        for form in {value, html.escape(value), json.dumps(value)[1:-1]}:
-            found += [(OF_ENVIRONMENT, form)] * text.count(form)
+        found += [(OF_ENVIRONMENT, form) for form in re.findall(spelled(value), text)]
     for kind, shape in _SHAPES.items():
         found += [(kind, match.group()) for match in shape.finditer(text)]
     return found

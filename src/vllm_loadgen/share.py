@@ -5,7 +5,7 @@ import json
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.records import read_frame
 from vllm_loadgen.files import write_frame, write_json, write_text
 from vllm_loadgen.redact import OF_ENVIRONMENT, scrub, secrets_in
-from vllm_loadgen.results.folders import paths_in, portable
+from vllm_loadgen.results.folders import without_paths
 
 Kind = Literal["secret", "absolute path", "host name", "user name", "not checked"]
 # LoadGen's own logs, which MLPerf's checker and reviewers want as they were written. LoadGen puts
@@ -25,6 +25,7 @@ Kind = Literal["secret", "absolute path", "host name", "user name", "not checked
 EVIDENCE = "mlperf_log_"
 TEXTS = {".txt", ".log", ".html", ".csv", ".md", ".conf", ".config", ".jsonl", ".json", ".ipynb",
          ".yaml", ".yml"}  # fmt: skip
+PACKED = {".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".zst", ".7z"}
 # Names that half of all machines have, and that are words of a report as well.
 COMMON = {"root", "user", "users", "admin", "ubuntu", "debian", "runner", "jovyan", "vagrant",
           "docker", "localhost", "host", "test", "model", "data"}  # fmt: skip
@@ -60,16 +61,20 @@ class Leak:
         return f"{self.file}: {self.kind}: {self.excerpt}{often}"
 
 
-def check(path: Path) -> list[Leak]:
+def check(path: Path, known: Iterable[Path] = ()) -> list[Leak]:
     """What a run's folder, or one file of it, gives away; pictures are not looked into.
+
+    Args:
+        known: paths that the files may hold, besides ``path`` and those of this machine.
 
     Raises:
         ParameterError: if there is no such file or folder.
     """
-    return [leak for file in _files(path) for leak in _examine(file, clean=False)]
+    known = (path.absolute(), path.resolve(), *known)
+    return [leak for file in _files(path) for leak in _examine(file, known, clean=False)]
 
 
-def clean(path: Path) -> list[Leak]:
+def clean(path: Path, known: Iterable[Path] = ()) -> list[Leak]:
     """Take out, in place, what ``check`` finds; returns what is left.
 
     Secrets become [secret], names [user] and [host]; of a path the part goes that says whose
@@ -78,15 +83,17 @@ def clean(path: Path) -> list[Leak]:
     Raises:
         ParameterError: if there is no such file or folder.
     """
+    known = (path.absolute(), path.resolve(), *known)
     for file in _files(path):
         if not file.name.startswith(EVIDENCE):
-            _examine(file, clean=True)
-    return check(path)
+            _examine(file, known, clean=True)
+    return check(path, known)
 
 
-def portable_notebook(text: str) -> str:
+def portable_notebook(text: str, known: Iterable[Path] = ()) -> str:
     """An executed notebook without secrets and without paths that say whose machine it was."""
-    return _notebook(_changed(json.loads(text), _without_secrets_and_paths))
+    search = _Search(known, names=False)
+    return _notebook(_changed(json.loads(text), search, search))
 
 
 def _files(path: Path) -> list[Path]:
@@ -98,20 +105,21 @@ def _files(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.is_file())
 
 
-def _examine(file: Path, clean: bool) -> list[Leak]:
+def _examine(file: Path, known: Iterable[Path], clean: bool) -> list[Leak]:
     """The leaks of one file; with ``clean``, it is written anew without them."""
-    search = _Search()
+    search, of_keys = _Search(known), _Search(known, names=False)
     try:
         if (content := _read(file)) is None:
             return []
         change = _in_frame if file.suffix == ".parquet" else _changed
-        cleaned = change(content, search)
-        if clean and search.found:
+        cleaned = change(content, search, of_keys)
+        found = search.found + of_keys.found
+        if clean and found:
             _write(file, cleaned)
     except (OSError, ValueError, RecursionError, yaml.YAMLError, BenchmarkError) as error:
         reason = " ".join(str(error).split())[:LONGEST_EXCERPT] or type(error).__name__
         return [Leak(file, "not checked", scrub(f"cannot be read or written: {reason}"))]
-    return [Leak(file, *what, times) for what, times in search.found.items()]
+    return [Leak(file, *what, times) for what, times in found.items()]
 
 
 def _read(file: Path) -> Any:
@@ -120,6 +128,8 @@ def _read(file: Path) -> Any:
         return read_frame(file)
     raw = file.read_bytes()
     if file.suffix not in TEXTS and b"\0" in raw:
+        if file.suffix in PACKED:
+            raise ValueError("unpack it and check the files in it")
         return None
     text = raw.decode(errors="replace")
     if file.suffix in (".json", ".ipynb"):
@@ -146,34 +156,35 @@ def _notebook(content: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _in_frame(frame: Any, change: Callable[[str], str]) -> Any:
+def _in_frame(frame: Any, change: Callable[[str], str], of_keys: Callable[[str], str]) -> Any:
     """A table with each text in it changed."""
     texts = {
-        name: frame[name].map(lambda value: change(value) if isinstance(value, str) else value)
+        name: frame[name].map(lambda value: _changed(value, change, of_keys))
         for name in frame.select_dtypes(["object", "string"])
     }
-    return frame.assign(**texts)
+    return frame.assign(**texts).rename(columns=lambda name: _changed(name, of_keys, of_keys))
 
 
-def _changed(value: Any, change: Callable[[str], str]) -> Any:
-    """A tree of values with each text in it changed; of keys, secrets and paths alone.
+def _changed(value: Any, change: Callable[[str], str], of_keys: Callable[[str], str]) -> Any:
+    """A tree of values with each text in it changed.
 
-    A name may be a key: "max" is a user of some machine.
+    Args:
+        of_keys: changes keys, which may be a name: "max" is a user of some machine.
     """
     match value:
         case str():
             return change(value)
         case dict():
             return {
-                _without_secrets_and_paths(key) if isinstance(key, str) else key: each
+                _changed(key, of_keys, of_keys): each
                 if _is_image(key)
-                else _changed(each, change)
+                else _changed(each, change, of_keys)
                 for key, each in value.items()
             }
         case list() if _is_lines(value):
             return change("".join(value)).splitlines(keepends=True)
         case list():
-            return [_changed(each, change) for each in value]
+            return [_changed(each, change, of_keys) for each in value]
     return value
 
 
@@ -195,20 +206,20 @@ def _between_images(text: str, change: Callable[[str], str]) -> str:
     return "".join(parts)
 
 
-def _without_secrets_and_paths(text: str) -> str:
-    return _between_images(text, lambda part: portable(scrub(part)))
-
-
 class _Search:
     """Takes a text, notes what it gives away, and returns it without that.
+
+    Args:
+        known: paths that are replaced whole. names: whether names of user and host go, too.
 
     Attributes:
         found: how often each (kind, excerpt) was met.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: Iterable[Path], names: bool = True) -> None:
         self.found: Counter[tuple[Kind, str]] = Counter()
-        self._names = list(_names())
+        self._known = tuple(known)
+        self._names = list(_names()) if names else []
 
     def __call__(self, text: str) -> str:
         return _between_images(text, self._part)
@@ -219,10 +230,9 @@ class _Search:
                 "" if what == OF_ENVIRONMENT else f" {secret[:4]}..."
             )  # what the issuer prefixes
             self._note("secret", what + shown)
-        text = scrub(text)
-        for path in paths_in(text):
+        text, paths = without_paths(scrub(text), self._known)
+        for path in paths:
             self._note("absolute path", path)
-        text = portable(text)
         for kind, mark, name in self._names:
             for match in name.finditer(text):
                 self._note(kind, match.group())

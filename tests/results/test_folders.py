@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_loadgen.results.folders import paths_in, portable, portable_path
+from vllm_loadgen.results.folders import portable, portable_path, without_paths
 
 
 @pytest.fixture(autouse=True)
@@ -28,13 +28,21 @@ def somewhere(tmp_path, monkeypatch):
         ("/Users/alice/x and /root/.config/y and /root", "~/x and ~/.config/y and ~"),
         ("/data/corp/secret-project/a.jsonl", "a.jsonl"),
         ('File "/opt/x/vllm/a.py", line 3', 'File "a.py", line 3'),
+        ("-p dataset '/home/a b/acme merger/x.csv'", "-p dataset '~/acme merger/x.csv'"),
+        ("-p dataset '/data/acme merger/x.csv' -p seed 1", "-p dataset 'x.csv' -p seed 1"),
+        ("<td>/data/acme merger/x.csv</td>", "<td>x.csv</td>"),
+        ("&quot;/data/a &amp; b/x.csv&quot;", "&quot;x.csv&quot;"),
+        ("%22/home/alice/x%22, %2Fdata%2Facme%2Fx%22", "%22~/x%22, x%22"),
+        (r"\/home\/m\u00fcller\/x", r"~\/x"),
+        ("file:///data/acme%20merger/x.csv", "file://x.csv"),
+        ("\x1b[32m/opt/acme/x.py\x1b[39m -I/opt/acme/include", "\x1b[32mx.py\x1b[39m -Iinclude"),
     ],
 )  # fmt: skip
 def test_a_path_says_where_and_not_whose(somewhere, text, seen):
     text = text.format(project=somewhere, home=somewhere.parent)
     assert portable(text) == seen.format()
-    assert paths_in(text)
-    assert paths_in(portable(text)) == []
+    assert without_paths(text)[1]
+    assert without_paths(portable(text))[1] == []
 
 
 @pytest.mark.parametrize(
@@ -49,7 +57,7 @@ def test_a_path_says_where_and_not_whose(somewhere, text, seen):
 )
 def test_what_is_the_same_everywhere_stays(text):
     assert portable(text) == text
-    assert paths_in(text) == []
+    assert without_paths(text)[1] == []
 
 
 def test_a_path_with_blanks_is_one_path(somewhere):
@@ -63,6 +71,11 @@ def test_a_path_with_blanks_is_one_path(somewhere):
 )
 def test_what_is_no_absolute_path_stays(name):
     assert portable_path(name) == name
+
+
+def test_a_working_directory_that_is_the_root_hides_nothing(monkeypatch):
+    monkeypatch.chdir("/")
+    assert portable("/data/x/a.jsonl") == "a.jsonl"
 
 
 def test_a_home_that_is_the_root_hides_nothing(monkeypatch):

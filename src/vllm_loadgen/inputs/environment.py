@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def _command() -> str:
     A kernel's connection file says nothing to a reader.
     """
     called = os.environ.get("VLLM_LOADGEN_COMMAND") or (
-        "a notebook kernel" if "ipykernel" in sys.argv[0] else " ".join(sys.argv)
+        "a notebook kernel" if "ipykernel" in sys.argv[0] else shlex.join(sys.argv)
     )
     return portable(scrub(called))
 

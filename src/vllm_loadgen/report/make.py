@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -17,7 +17,7 @@ from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
 from vllm_loadgen.report import embed
 from vllm_loadgen.report.page import page_of
-from vllm_loadgen.results.folders import checkout, shown
+from vllm_loadgen.results.folders import checkout, existing, find_file, project_root, shown
 from vllm_loadgen.runs.compare import MIME
 from vllm_loadgen.runs.folders import make_folder
 from vllm_loadgen.share import portable_notebook
@@ -100,8 +100,17 @@ def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
         raise BenchmarkError(scrub(f"{error.ename}: {error.evalue}")) from None
     finally:
         if target.is_file():
-            write_text(target, portable_notebook(target.read_text(encoding="utf-8")))
+            known = [folder.parent, *_paths(values)]
+            write_text(target, portable_notebook(target.read_text(encoding="utf-8"), known))
     print(f"{notebook.stem}.ipynb done in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def _paths(values: Mapping[str, object]) -> Iterator[Path]:
+    """The files and folders among parameters, as a message or a traceback may name them."""
+    for value in values.values():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and (path := existing(find_file(one))):
+                yield from (path.absolute(), path.resolve())
 
 
 def render(notebook: Path, target: Path) -> None:

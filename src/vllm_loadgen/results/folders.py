@@ -1,20 +1,53 @@
 """Where things lie: the project, files that a user names, and the runs under outputs."""
 
+import functools
+import os
 import re
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.spellings import spelled
 
 ROOT_MARK = "pyproject.toml"
 # The cure of a recorded name that is not found.
 NAME_ALONE = "a run records the name alone of what lies outside of project and home: give its path"
-# An absolute path in a text: of two parts or more, and neither a closing tag nor a part of a URL,
-# a relative path or a fraction.
-_PATH = re.compile(r"(?<![\w.~/<*+%#$@?)\]}-])/(?:root(?![\w.-])|[\w.+@%-]+(?=/))(?:/[\w.+@%-]+)*")
+# A path in a text, in any encoding: slashes, and what a name consists of. Blanks, quotes and
+# brackets belong to a name where they are percent-encoded, or where quotes or a line hold the path.
+_SLASH = spelled("/")
+_IN_NAME = (
+    r"(?:[\w.+@-]|%(?![0-9A-Fa-f]{2})"
+    r"|%(?:25)*(?!25|2[27Ff]|60|0[9ADad]|3[CcEe]|5[Cc])[0-9A-Fa-f]{2}"
+    r"|\\+u(?!00[0-7])[0-9A-Fa-f]{4}"
+    r"|&(?!quot|apos|[lg]t;|nbsp|#0*(?:34|39|47|60|62);|#[xX]0*(?:2[27Ff]|3[CcEe]);)#?\w+;)"
+)
+# Neither a closing tag nor a part of a URL, a relative path or a fraction. A letter before it may
+# be the end of a quote's code, of an escape or a colour, or an option of a compiler.
+_BEGIN = (
+    r"(?:(?<=%(?:0[9ADad]|2[012678CBcb]|3[ABCDEabcde]|5[Bb]|60|7[BCbc]))|(?<=\\[nrt])"
+    r"|(?<=\\u00(?:2[0267]|3[CDEcde]))|(?<=[\[;]\dm)|(?<=[\[;]\d\dm)|(?<=-[ILB])"
+    r"|(?<=file://)|(?<=file://localhost)|(?<![\w.~/<*+%#$@?)\]}\\-]))"
+)
+_PATH = re.compile(
+    rf"{_BEGIN}{_SLASH}(?:root(?!{_IN_NAME})|{_IN_NAME}+?(?={_SLASH}))(?:{_SLASH}{_IN_NAME}+)*"
+)
+# A path in quotes, between tags, or alone on its line may have any character in its names.
+_QUOTE = f"(?:{spelled(chr(39))}|{spelled(chr(34))}|`)"
+_QUOTED = re.compile(
+    rf"(?P<quote>{_QUOTE})"
+    rf"(?P<path>{_SLASH}[^\s/<>](?:(?!(?P=quote)|[\n<>]).|(?P=quote)\"(?P=quote)\"(?P=quote)){{0,999}})"
+    r"(?P=quote)"
+)
+_ALONE = re.compile(rf"(?m)(?:(?<=>)|^)(?P<path>{_SLASH}[^\s/<>:][^\n<>:]*)(?=<|$)")
+# _PATH finds these as a whole.
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+")
 # What is the same on every machine (LoadGen lists its sources as /bindings/...), and any home.
-_SYSTEM = re.compile(r"/(?:usr|proc|sys|dev|etc|s?bin|lib\d*|run|bindings)/")
-_HOME = re.compile(r"/(?:(?:home|Users)/[^/]+|root)(?=/|$)")
+_SYSTEM = re.compile(rf"{_SLASH}(?:usr|proc|sys|dev|etc|s?bin|lib\d*|run|bindings)(?:{_SLASH}|$)")
+_ANY_SLASH = re.compile(_SLASH)
+_HOME = re.compile(rf"{_SLASH}(?:(?:home|Users){_SLASH}(?:(?!{_SLASH}).)+|root)(?={_SLASH}|$)")
 
 
 def checkout() -> Path | None:
@@ -61,15 +94,21 @@ def find_file(name: str) -> str:
     return name
 
 
+def existing(name: str) -> Path | None:
+    """The file or folder of this name, if there is one."""
+    path = _path(name)
+    return path if path is not None and path.exists() else None
+
+
 def find_folder(name: str) -> Path | None:
     """The folder of this name, if there is one."""
-    path = _path(name)
+    path = existing(name)
     return path if path is not None and path.is_dir() else None
 
 
 def existing_file(name: str) -> Path | None:
     """The file of this name, if there is one."""
-    path = _path(name)
+    path = existing(name)
     return path if path is not None and path.is_file() else None
 
 
@@ -88,32 +127,99 @@ def shown(path: object) -> str:
     return str(path).replace(f"{project_root()}/", "")
 
 
-def paths_in(text: str) -> list[str]:
-    """The absolute paths in a text that say whose machine it was."""
-    return [path for path in _PATH.findall(text) if _portable(path) != path]
-
-
-def portable(text: str) -> str:
-    """A text without absolute paths that say whose machine it was.
+def portable(text: str, known: Iterable[Path] = ()) -> str:
+    """A text without absolute paths that say whose machine it was, in any encoding.
 
     They are relative to the project where they lie in it, begin with ~ where they lie in a home,
     and are the name alone elsewhere.
+
+    Args:
+        known: absolute paths of a run that may stand in the text. They are replaced whole. Of a
+            path that is not known, a blank ends it, unless quotes or a line hold it.
     """
-    return _PATH.sub(lambda found: _portable(found.group()), text)
+    return without_paths(text, known)[0]
 
 
 def portable_path(name: str) -> str:
     """``portable`` of one path; what is no absolute path stays as it is."""
     path = _path(name)
-    return _portable(str(path)) if path is not None and path.is_absolute() else name
+    return portable(str(path), [path]) if path is not None and path.is_absolute() else name
 
 
-def _portable(name: str) -> str:
-    path = Path(name)
-    if path.is_relative_to(root := project_root()):
-        return str(path.relative_to(root))
-    if (home := _path("~")) and path.is_relative_to(home) and home != Path("/"):
-        return str("~" / path.relative_to(home))
-    if _HOME.match(name):
-        return _HOME.sub("~", name, count=1)
-    return name if _SYSTEM.match(name) else path.name
+def without_paths(text: str, known: Iterable[Path] = ()) -> tuple[str, list[str]]:
+    """``portable`` of a text, and what it replaced."""
+    found: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        whole, groups = match.group(), match.groupdict()
+        path = groups.get("path", whole)
+        if groups.get("project"):
+            shown = _ANY_SLASH.sub("", groups["rest"], count=1) or "."
+        elif groups.get("home"):
+            shown = "~" + groups["rest"]
+        else:
+            shown = _portable(path)
+        if shown == path:
+            return whole
+        found.append(path)
+        return whole.replace(path, shown)
+
+    if _ANY_SLASH.search(text):
+        for pattern in (_known_paths(*_places(known)), _QUOTED, _ALONE, _PATH):
+            text = pattern.sub(replace, text)
+    return text, found
+
+
+def _portable(path: str) -> str:
+    """An absolute path of no known place, in any encoding."""
+    if home := _HOME.match(path):
+        return "~" + path[home.end() :]
+    *folders, name = re.split(_SLASH, path.rstrip("/"))
+    return path if len(folders) < 2 or _SYSTEM.match(path) else name
+
+
+def _places(known: Iterable[Path]) -> Iterator[tuple[str, ...]]:
+    """Spellings to look for as a whole: of the project, of the home, and of all other places."""
+    home = _path("~")
+    projects = _both(project_root())
+    homes = _both(home) if home else []
+    others = {Path(value) for value in ":".join(os.environ.values()).split(":")}
+    others |= {Path(sys.prefix), Path(sys.base_prefix), Path(tempfile.gettempdir())}
+    others.add(Path(__file__).parents[3])
+    for path in known:
+        others |= {path, *path.parents}
+    yield tuple(projects)
+    yield tuple(homes)
+    yield tuple(
+        sorted(
+            {
+                str(path)
+                for path in others
+                if path.is_absolute()
+                and len(path.parts) > 2
+                and not _SYSTEM.match(str(path))
+                and not _PLAIN.fullmatch(str(path))
+            },
+            key=lambda path: (-len(path), path),
+        )
+    )
+
+
+def _both(path: Path) -> list[str]:
+    """A folder as it is called and as its links resolve; nothing if it is the root of all."""
+    return [str(one) for one in dict.fromkeys((path, path.resolve())) if one != Path("/")]
+
+
+@functools.lru_cache(maxsize=16)
+def _known_paths(
+    projects: tuple[str, ...], homes: tuple[str, ...], others: tuple[str, ...]
+) -> re.Pattern[str]:
+    def any_of(paths: tuple[str, ...]) -> str:
+        return "|".join(map(spelled, paths)) or "(?!)"
+
+    # A longer name is another path.
+    end = rf"(?!(?!\.|%(?:25)*20){_IN_NAME}|\.+\w)"
+    return re.compile(
+        rf"{_BEGIN}(?:(?P<project>{any_of(projects)})|(?P<home>{any_of(homes)})"
+        rf"|{any_of(others)}){end}(?P<rest>(?:{_SLASH}{_IN_NAME}+)*)"
+    )

@@ -36,8 +36,8 @@ def bundle(run: Run, out: Path | None = None, as_it_is: bool = False) -> tuple[P
     with tempfile.TemporaryDirectory(prefix="vllm-loadgen-") as folder:
         copy = Path(folder) / run.folder.name
         shutil.copytree(run.folder, copy)
-        found = share.check(copy)
-        if left := (share.clean(copy) if found else []):
+        found = share.check(copy, [run.folder.absolute()])
+        if left := (share.clean(copy, [run.folder.absolute()]) if found else []):
             first = f"{left[0].file.relative_to(folder)}: {left[0].kind}: {left[0].excerpt}"
             problem = f"gives away what cannot be taken out of it ({first})"
             cure = "see vllm-loadgen check, or bundle it --as-it-is"
