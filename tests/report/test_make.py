@@ -1,6 +1,7 @@
 """The notebooks, by papermill: on the echo engine in many ways, and once with the real one."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +107,30 @@ def test_bad_input_is_one_line_and_a_failure(tmp_path, notebook, values, words):
     ]
     assert words in error["evalue"]
     assert error["traceback"] == [f"{error['ename']}: {error['evalue']}"]
+
+
+@pytest.mark.notebook
+def test_a_checkout_and_a_dataset_of_any_name_stay_out_of_a_run(tmp_path, monkeypatch, capsys):
+    project = tmp_path / "My Pröject (v2)"
+    shutil.copytree(ROOT / "notebooks", project / "notebooks")
+    shutil.copy(ROOT / "pyproject.toml", project)
+    dataset = tmp_path / "acme & [merger]" / "a.jsonl"
+    dataset.parent.mkdir()
+    write_articles(dataset, 12)
+    monkeypatch.chdir(project)
+    given = {**ECHO, "dataset": str(dataset)}
+    make.execute(project / "notebooks" / "perf.ipynb", project, given)
+    run = project / "outputs" / "r"
+    shutil.move(project / "perf.ipynb", run)
+    make.render(run / "perf.ipynb", run / "report.html")
+    assert cli.main(["check", str(run / "perf.ipynb")]) == 0, capsys.readouterr().out
+    assert cli.main(["check", str(run / "report.html")]) == 0, capsys.readouterr().out
+    assert cli.main(["check", str(run), "--clean"]) == 0, capsys.readouterr().out
+    for file in run.rglob("*"):
+        text = file.read_bytes().decode(errors="replace") if file.is_file() else ""
+        assert not re.search(r"My(?: |%20)Pr|merger\]", text), file
+    metadata = nbformat.read(run / "perf.ipynb", as_version=4).metadata.papermill
+    assert metadata["input_path"] == "notebooks/perf.ipynb"
 
 
 @pytest.mark.engine
