@@ -88,7 +88,7 @@ def test_a_finished_test_is_not_made_again_and_it_is_said(params, capsys):
     [
         ({"target_qps": 50.0}, "target_qps = 100.0, not 50.0"),
         ({"min_query_count": 24}, "min_query_count = 48, not 24"),
-        ({"ttft_limit_ms": 900}, "ttft_limit_ms = None, not 900"),
+        ({"ttft_limit_ms": 900}, "ttft_limit_ms = unset, not 900"),
         ({"scenario": "Offline"}, "scenario = 'Server', not 'Offline'"),
     ],
 )

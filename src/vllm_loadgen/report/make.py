@@ -17,7 +17,7 @@ from vllm_loadgen.params import RunParams
 from vllm_loadgen.redact import scrub
 from vllm_loadgen.report import embed
 from vllm_loadgen.report.page import page_of
-from vllm_loadgen.results.folders import checkout, existing, find_file, project_root, shown
+from vllm_loadgen.results.folders import checkout, existing, find_file, shown
 from vllm_loadgen.runs.compare import MIME
 from vllm_loadgen.runs.folders import make_folder
 from vllm_loadgen.share import portable_notebook
