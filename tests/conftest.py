@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers import echo_params
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from vllm_loadgen.harness.session import Session
 
+TRACED = Path(__file__).parent / "traced"
 # A shell that starts tests in the background lets them ignore interrupts, which some wait for.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -19,6 +21,18 @@ NO_TIME = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same", max_examples=60, derandomize=True, **NO_TIME)
 settings.register_profile("explore", max_examples=2000, print_blob=True, **NO_TIME)
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def leftovers_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each Python process that a test starts logs the shared memory it creates."""
+    log = tmp_path_factory.mktemp("leftovers") / "log"
+    log.touch()
+    path = os.pathsep.join(filter(None, [str(TRACED), os.environ.get("PYTHONPATH")]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEFTOVERS_LOG", str(log))
+        patch.setenv("PYTHONPATH", path)
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

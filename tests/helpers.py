@@ -4,6 +4,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import threading
 import time
@@ -188,10 +189,15 @@ def make_metrics(**known) -> Metrics:
 
 
 class Leftovers:
-    """What a fault may leave behind: processes, and with them ports, and shared memory."""
+    """What a fault may leave behind: processes, and with them ports, and shared memory.
+
+    Of the shared memory, only what a process that this test run started has created: other
+    programs on the machine may have vLLM engines, too (see tests/traced/sitecustomize.py).
+    """
 
     def __init__(self):
-        self._shared = set(os.listdir("/dev/shm"))
+        self._log = Path(os.environ["LEFTOVERS_LOG"])
+        self._begin = self._log.stat().st_size
 
     def check(self, *pids: int) -> None:
         """Nothing of these processes and of their sessions is left, after some seconds."""
@@ -206,19 +212,18 @@ class Leftovers:
             with suppress(OSError, psutil.Error):
                 if os.getsid(process.pid) in pids and running(process.pid):
                     alive.append(process.pid)
-        return alive or {name for name in self._new_shared() if not _mapped(name)}
+        return alive or self._shared()
 
-    def _new_shared(self):
-        return set(os.listdir("/dev/shm")) - self._shared
-
-
-def _mapped(name: str) -> bool:
-    """Whether some process, of another test run perhaps, uses this piece of shared memory."""
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with suppress(OSError):
-            if f"/dev/shm/{name}" in maps.read_text():
-                return True
-    return False
+    def _shared(self) -> set[str]:
+        """What processes that have ended left in /dev/shm since this object was made."""
+        with self._log.open() as file:
+            file.seek(self._begin)
+            logged = [line.split() for line in file]
+        created = {value for kind, value in logged if kind == "shared"}
+        ended = {value for kind, value in logged if kind == "process" and not running(int(value))}
+        # PyTorch (torch_ID_...) and OpenMP (__KMP_REGISTERED_LIB_ID_USER) write the process's id.
+        return {name for name in os.listdir("/dev/shm")
+                if name in created or ended & set(re.findall(r"(?<=_)\d+(?=_)", name))}  # fmt: skip
 
 
 def when_answered(folder: Path, count: int, act: Callable[..., object], *args: object) -> None:

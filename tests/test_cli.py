@@ -9,7 +9,8 @@ def test_a_bad_parameter_is_one_line(capsys):
     assert "target_qsp = 1: is not a parameter" in capsys.readouterr().err
 
 
-def test_help_fits_a_screen(capsys):
+def test_help_fits_a_screen(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     for arguments in (["--help"], ["report", "--help"], ["submission", "--help"]):
         with pytest.raises(SystemExit, match=r"^0$"):
             cli.main(arguments)

@@ -50,7 +50,7 @@ session.run(echo_params(), PROMPTS, "accuracy", folder)
 print(session.pid, flush=True)
 {then}
 """
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{os.environ['PYTHONPATH']}"}
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
     return int(done.stdout.split()[-1])

@@ -82,7 +82,7 @@ session = Session(echo_params(), "", Path({str(tmp_path / "engine.log")!r}))
 print(session.pid, flush=True)
 import os; os._exit(1)
 """
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'tests'}:{os.environ['PYTHONPATH']}"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env)
     pid = int(done.stdout.split()[-1])
     deadline = time.monotonic() + 20

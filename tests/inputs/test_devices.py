@@ -48,6 +48,7 @@ def test_what_fits_is_not(changes, machine):
 
 def test_rays_executor_needs_ray(monkeypatch):
     params = RunParams(executor="ray", tensor_parallel_size=16)
+    monkeypatch.setattr("vllm_loadgen.inputs.devices.util.find_spec", lambda _: "a module")
     check_devices(params, here(gpus=8))  # the others may be on other machines
     monkeypatch.setattr("vllm_loadgen.inputs.devices.util.find_spec", lambda _: None)
     with pytest.raises(ParameterError, match="make ray"):

@@ -37,6 +37,7 @@ def ray_processes() -> list[psutil.Process]:
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory):
     """Ray on this machine for two echo engines at once; nothing of it is left in the end."""
+    pytest.importorskip("ray")
     stub = tmp_path_factory.mktemp("stub")
     (stub / f"{LEFT_OUT}.py").write_text("raise ImportError")
     before = os.environ.get("PYTHONPATH", "")
