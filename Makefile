@@ -103,6 +103,8 @@ bench-official: setup  ## Run the official size end to end on the echo engine (2
 	@$(BIN)/python tests/benchmarks/official.py $(BENCH)
 
 submission: setup  ## Build MLCommons' tree: RUNS="..." SUBMITTER=... SYSTEM=... [DIVISION= OUT=]
+	@test -n "$(RUNS)" && test -n "$(SUBMITTER)" && test -n "$(SYSTEM)" || \
+		{ echo 'Name all three: make submission RUNS="outputs/A outputs/B" SUBMITTER=me SYSTEM=box'; exit 1; }
 	@$(BIN)/vllm-loadgen submission $(RUNS) --division $(or $(DIVISION),open) \
 		--submitter "$(SUBMITTER)" --system "$(SYSTEM)" --out $(or $(OUT),submission)
 
@@ -122,7 +124,7 @@ TORCH_WHEELS ?= $(TORCH_INDEX)/torch/
 COMPILE = PATH="$(BIN):$$PATH" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 RESOLVE = $(COMPILE) --extra test --extra install pyproject.toml
-lock:  ## Pin again what pyproject.toml brings along, keeping the pins that still fit
+lock: setup  ## Pin again what pyproject.toml brings along, keeping the pins that still fit
 	@sed -n '/^$(TORCH)/,/[^\\]$$/p' .requirements/cpu.txt > .requirements/torch.part
 	@test -s .requirements/torch.part || echo $(TORCH) | \
 		$(COMPILE) --no-deps --index-url $(TORCH_INDEX) - > .requirements/torch.part

@@ -2,7 +2,10 @@
 
 import ast
 import email
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -210,3 +213,23 @@ def test_every_text_file_is_utf_8():
         if isinstance(node, ast.Call) and names_no_encoding(node)
     ]
     assert calls == []
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="there is no make")
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (["submission"], "make submission RUNS="),
+        (["submission", "RUNS=outputs/example", "SUBMITTER=me"], "SYSTEM="),
+        (["compat"], "make compat VLLM="),
+        (["help", "DEVICE=gpu"], "give auto, cpu or cuda"),
+    ],
+)
+def test_a_target_that_lacks_a_variable_names_it_in_one_line(target, words):
+    command = ["make", "--old-file=setup", *target]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env)
+    assert done.returncode != 0
+    said = (done.stdout + done.stderr).splitlines()
+    (line,) = [line for line in said if not line.startswith("make:")]
+    assert words in line

@@ -16,6 +16,7 @@ from workload import OFFICIAL_SAMPLES, SHAPES, write_prompts, write_shape
 
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_json
+from vllm_loadgen.inputs.environment import gpu_count
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.report import make as report
 from vllm_loadgen.results import folders
@@ -54,6 +55,8 @@ def main() -> None:
     parser.add_argument("--types", nargs="*", default=["bf16", "fp8"])
     parser.add_argument("--out", default="outputs/gpu", help="folder of runs and figures")
     options = parser.parse_args()
+    if options.shape != "tiny" and not gpu_count():
+        raise SystemExit("bench-gpu needs a GPU: NVML finds none. On a CPU: BENCH='--shape tiny'")
     folder = folders.project_root() / options.out
     given = parameters(options, folder)
     for name in options.types:
