@@ -70,6 +70,10 @@ GROUPS = {
     "engine": "The engine", "outputs": "Where it goes",
 }  # fmt: skip
 TEXT_CURE = "papermill keeps text with -r NAME VALUE; in a file or a cell put it into quotes"
+# What a server's address may end in, from its documentation or from another client.
+ENDPOINT = re.compile(
+    r"(/+inference/+v1/+generate|/+v1(/+(completions|chat/+completions|models))?)?/*$"
+)
 
 
 class RunParams(BaseModel):
@@ -273,8 +277,8 @@ class RunParams(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _plain_urls(cls, urls: list[str]) -> list[str]:
-        """Without what clients of OpenAI's append; each once."""
-        plain = [url.rstrip("/").removesuffix("/v1").rstrip("/") for url in urls]
+        """Without the paths that clients of OpenAI's append; each once."""
+        plain = [ENDPOINT.sub("", url) for url in urls]
         named = [url for url in plain if CLEANED not in url]
         for url in named:
             if "@" in url:  # the value may be a password, which no message shows
