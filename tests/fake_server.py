@@ -14,10 +14,12 @@ class FakeServer:
 
     Attributes:
         routes: that it has: "generate", "completions". takes_ids, gives_ids, takes_options: of
-            completions. models: their names.
+            completions. models: their names, or cards as they are listed.
         faults: what becomes of the next queries, one each: a status, "cut", "cut clean", "empty",
             "bad id", "no json", "error", "abort", "redirect", "drop", "too long"; None answers.
         key: that it wants; empty for none. ssl: its context; None for HTTP without TLS.
+        raw: bytes of every answer, in place of its own. answer_headers: of each streamed answer.
+        version: of /version; None drops the connection.
         most_at_once, bodies, paths: what came.
         pause: until set, no query is answered.
     """
@@ -32,6 +34,9 @@ class FakeServer:
         self.tokens_an_event = 1
         self.port = 0
         self.ssl = None
+        self.raw = b""
+        self.answer_headers = {"Content-Type": "text/event-stream"}
+        self.version = "9.9"
         self.__dict__.update(changes)
         self.at_once = self.most_at_once = 0
         self.bodies, self.paths, self.headers = [], [], []
@@ -74,11 +79,16 @@ class FakeServer:
             return refusal
         if self.models_status == 302:
             return web.Response(status=302, headers={"Location": "/elsewhere"})
-        cards = [{"id": name, "max_model_len": 2048} for name in self.models]
+        cards = [
+            {"id": one, "max_model_len": 2048} if isinstance(one, str) else one
+            for one in self.models
+        ]
         return web.json_response({"data": cards}, status=self.models_status)
 
     async def _version(self, request):
-        return web.json_response({"version": "9.9"})
+        if self.version is None:
+            request.transport.abort()
+        return web.json_response({"version": self.version})
 
     async def _generate(self, request):
         body = await request.json()
@@ -116,8 +126,11 @@ class FakeServer:
         if fault == "drop":
             request.transport.abort()
             return web.Response()
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        response = web.StreamResponse(headers=self.answer_headers)
         await response.prepare(request)
+        if self.raw:
+            await response.write(self.raw)
+            return response
 
         async def send(choice):
             event = {"choices": [{"index": 0, **choice}]}

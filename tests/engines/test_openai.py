@@ -177,11 +177,11 @@ def test_an_answer_in_one_event():
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (429, "it answers with status 429: told 429"),
-        (400, "it answers with status 400: told 400"),
-        (500, "it answers with status 500: told 500"),
-        (503, "it answers with status 503: told 503"),
-        ("redirect", r"it redirects to another address \(status 307\)"),
+        (429, "/inference/v1/generate answers with status 429: told 429"),
+        (400, "/inference/v1/generate answers with status 400: told 400"),
+        (500, "/inference/v1/generate answers with status 500: told 500"),
+        (503, "/inference/v1/generate answers with status 503: told 503"),
+        ("redirect", r"generate redirects to another address \(status 307\)"),
         ("cut", "the connection was cut"),
         ("cut clean", "its stream was cut before the end of the answer"),
         ("drop", "the connection was cut"),
@@ -212,6 +212,175 @@ def test_a_fault_is_one_refused_query_and_the_others_are_answered(fault, words):
     assert "\n" not in problem
     assert problem.startswith(f"127.0.0.1:{fake.port}: ")
     assert re.search(words, problem)
+
+
+PIECES = (
+    b'data: {"choices": [{"token_ids": [10], "text": "w10"}]}\n\n',
+    b'data: {"choices": [{"token_ids": [11], "text": " w11", "finish_reason": "length"}]}\n\n',
+)
+DONE = b"data: [DONE]\n\n"
+ROLE = b'data: {"choices": [{"index": 0, "delta": {"role": "assistant", "content": null}}]}\n\n'
+USAGE = b'data: {"choices": [], "usage": {"completion_tokens": "two"}}\n\n'
+ODD = (
+    b'data: {"id": 7, "object": null, "model": ["x"], "created": "now", "error": null, '
+    b'"system_fingerprint": {}, "choices": [{"index": "0", "logprobs": 1, "stop_reason": {}, '
+    b'"reasoning_content": 3, "finish_reason": "", "token_ids": [10], "text": "w10"}]}\n\n'
+)
+NULLS = b'data: {"choices": [{"text": null, "token_ids": null, "finish_reason": null}]}\n\n'
+
+
+@pytest.mark.parametrize("counted", [False, True], ids=["ids", "text"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"".join(PIECES) + DONE,
+        b"".join(PIECES),  # no [DONE]
+        b"".join(PIECES).replace(b'"length"', b'""') + DONE,
+        b"".join(PIECES).replace(b'"length"', b'"null"') + DONE,
+        b"".join(PIECES).replace(b"\n", b"\r\n"),
+        b"".join(PIECES).replace(b"data: ", b"data:"),
+        b"".join(PIECES).replace(b"\n\n", b"\n"),
+        b"\xef\xbb\xbf" + b"".join(PIECES),
+        b": ping\n\nevent: message\nid: 1\nretry: 5\n" + b"".join(PIECES),
+        b"data:\n\ndata: 7\n\ndata: null\n\ndata: {}\n\n" + b"".join(PIECES),
+        ROLE + PIECES[0] + USAGE + NULLS + PIECES[1] + USAGE + DONE,
+        ODD + PIECES[1] + DONE,
+        ODD.replace(b'"index": "0", ', b"") + PIECES[1],
+        b"".join(PIECES) + b'data: {"choices": "none", "error": "late"}\n\n',
+    ],
+)
+def test_what_is_not_used_cannot_stop_an_answer(raw, counted):
+    async def body():
+        async with FakeServer(routes=("completions",), raw=raw) as fake:
+            fake.raw = PIECES[0].replace(b'"token_ids": [10], ', b"") + DONE if counted else raw
+            client = engine(fake)
+            await client.start()
+            fake.raw = raw
+            sink = await ask(client)
+            await client.stop()
+            return sink
+
+    sink = run(body())
+    assert not sink.refused
+    assert sink.answers == {0: [10, 11]}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Content-Type": ""},
+        {"Content-Type": "text/html; charset=latin-1; x"},
+        {"Content-Type": "text/event-stream", "Content-Length": str(len(PIECES[0] + PIECES[1]))},
+        {"Content-Type": "text/event-stream", "X-Trace": "t" * 20_000},
+        {"Content-Type": "text/event-stream", "Set-Cookie": "=;=", "Connection": "close"},
+    ],
+    ids=["no type", "empty type", "another type", "not chunked", "long header", "odd cookie"],
+)
+def test_headers_that_are_not_used_cannot_stop_an_answer(headers):
+    async def body():
+        async with FakeServer(raw=b"".join(PIECES), answer_headers=headers) as fake:
+            client = engine(fake)
+            await client.start()
+            sink = await ask(client)
+            await client.stop()
+            return sink
+
+    assert run(body()).answers == {0: [10, 11]}
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"version": None},
+        {"version": {"a": 1}},
+        {"models": [7, {"id": MODEL, "created": {}, "max_model_len": "long"}, {"id": ""}, {}]},
+        {"models": [{"id": MODEL, "max_model_len": True, "owned_by": 5}]},
+    ],
+)
+def test_what_a_server_says_of_itself_cannot_stop_a_run(server):
+    async def body():
+        async with FakeServer(**server) as fake:
+            client = engine(fake)
+            facts = await client.start()
+            sink = await ask(client)
+            await client.stop()
+            return facts, sink
+
+    facts, sink = run(body())
+    assert facts.served_model == MODEL
+    assert sink.answers
+
+
+def test_a_named_model_needs_no_list_of_models():
+    async def body():
+        async with FakeServer(models_status=404) as fake:
+            client = engine(fake, served_model="mine")
+            facts = await client.start()
+            sink = await ask(client)
+            await client.stop()
+            return facts, sink.answers, fake.bodies[-1]["model"]
+
+    facts, answers, asked = run(body())
+    assert facts.served_model == asked == "mine"
+    assert answers
+
+
+@pytest.mark.parametrize(
+    ("reason", "counted"),
+    [("length", {"length": 2}), ("eos_token", {"eos_token": 2}), ("", {}),
+     ("tool_calls", {"tool_calls": 2})],
+)  # fmt: skip
+def test_the_reasons_why_answers_end_are_counted(reason, counted):
+    async def body():
+        raw = b"".join(PIECES).replace(b"length", reason.encode()) + DONE
+        async with FakeServer(raw=raw) as fake:
+            client = engine(fake)
+            await client.start()
+            sink = await ask(client, 2)
+            counts = [dict(client.ends()) for _ in range(2)]
+            await client.stop()
+            return sink, counts
+
+    sink, counts = run(body())
+    assert sink.answers == {0: [10, 11], 1: [10, 11]}
+    assert counts == [counted, {}]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b'{"choices": [{"text": "w10"}]}', r'it did not stream its answer: \{"choices"'),
+        (b'data: {"choices": [{"token_ids": 5}]}\n\n', "token_ids = 5, which is not a list"),
+        (b'data: {"choices": {"text": "w10"}}\n\n', r'its stream holds \{"choices": \{"text"'),
+        (b'data: {"object": "error", "message": "no room"}\n\n', "it broke off with: no room"),
+        (b'data: {"choices": [{"finish_reason": "content_filter"}]}\n\n', "with content_filter"),
+    ],
+)
+def test_an_answer_of_another_form_is_refused_and_quoted(raw, words):
+    async def body():
+        async with FakeServer() as fake:
+            client = engine(fake)
+            await client.start()
+            fake.raw = raw
+            sink = await ask(client)
+            await client.stop()
+            return sink.refused[0]
+
+    assert re.search(words, run(body()))
+
+
+def test_a_text_that_is_not_text_is_refused_and_quoted():
+    async def body():
+        async with FakeServer(routes=("completions",), gives_ids=False) as fake:
+            client = engine(fake)
+            await client.start()
+            fake.raw = b'data: {"choices": [{"text": {"a": 1}, "finish_reason": "stop"}]}\n\n'
+            sink = await ask(client)
+            await client.stop()
+            return sink.refused[0]
+
+    assert "text = {'a': 1}, which is not text" in run(body())
 
 
 def test_a_server_that_dies_and_comes_back():
@@ -296,14 +465,14 @@ def test_of_several_servers_one_that_is_gone_does_not_take_all_queries():
 @pytest.mark.parametrize(
     ("server", "changes", "words"),
     [
-        ({"key": KEY}, {}, "status 401.*Set OPENAI_API_KEY"),
-        ({"models_status": 302}, {}, r"it redirects to another address \(status 302\).*Give the"),
-        ({"models_status": 404}, {}, "status 404.*Give the address"),
+        ({"key": KEY}, {}, "status 401.*It wants a key: set OPENAI_API_KEY"),
+        ({"models_status": 302}, {}, r"/v1/models redirects to another.*Give the"),
+        ({"models_status": 404}, {}, "/v1/models answers with status 404.*Give the address"),
         ({"models": []}, {}, "it serves no model"),
         ({"models": ["a", "b"]}, {}, "serves 2 models. Give one as served_model: a, b"),
         ({}, {"served_model": "big"}, "served_model = 'big'.*no such model. It serves small"),
         ({"faults": [429]}, {}, "status 429.*Wait until"),
-        ({"routes": ()}, {}, "status 404.*Give the address"),
+        ({"routes": ()}, {}, "/v1/completions answers with status 404.*has /v1/completions"),
     ],
 )
 def test_what_cannot_be_measured_is_one_error_before_the_test(server, changes, words):
@@ -348,9 +517,23 @@ def test_the_key_reaches_the_server_and_no_message():
 
     said = run(body(KEY))
     assert "Incorrect key: Bearer [secret]" in said
-    with pytest.raises(EngineError, match=r"\[secret\]") as caught:
-        run(body("sk-wrong-0123456789abcdef"))
+    wrong = "sk-wrong-0123456789abcdef"
+    with pytest.raises(EngineError, match=r"\[secret\].*refused the key in OPENAI_") as caught:
+        run(body(wrong))
     assert "sk-wrong" not in str(caught.value)
+
+
+def test_a_complaint_that_is_cut_short_holds_no_part_of_the_key():
+    async def body():
+        async with FakeServer() as fake:
+            client = engine(fake, key=KEY)
+            await client.start()
+            fake.raw = b'data: {"error": "' + b"x" * 190 + KEY.encode() + b'"}\n\n'
+            sink = await ask(client)
+            await client.stop()
+            return sink.refused[0]
+
+    assert KEY[:4] not in run(body())
 
 
 def test_no_request_leaves_for_a_proxy(monkeypatch):

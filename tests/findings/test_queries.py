@@ -213,3 +213,12 @@ def test_refused_queries_are_told_of_an_invalid_run_too():
     assert found.evidence == "2 of 3 queries; its first reasons: EngineError: it went away"
     others = query_findings(imitated(make_records(THREE)))
     assert not [one for one in others if "refused" in one.title]
+
+
+def test_reasons_that_only_one_server_knows_are_quoted():
+    rows = [(i, i, i, i + 0.2, i + 1, 50, 20) for i in range(4)]
+    result = {**RESULT, "finish_reasons": {"length": 3, "eos_token": 1}}
+    (found,) = [f for f in query_findings(imitated(make_records(rows), result))
+                if f.title == "How the answers end"]  # fmt: skip
+    assert "1 ended with 'eos_token'" in found.evidence
+    assert "length" not in found.evidence

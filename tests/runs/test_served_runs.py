@@ -66,6 +66,7 @@ def test_a_run_against_two_replicas(tmp_path, monkeypatch):
     assert test.servers["queries"].min() > 10
     read = run.read()
     assert read.engine.route == "vLLM's tokens in, tokens out"
+    assert test.result.finish_reasons == {"length": test.result.queries}
     kept = b"".join(path.read_bytes() for path in run.folder.rglob("*") if path.is_file())
     assert KEY.encode() not in kept
     rules = {rule.rule: rule for rule in Report(read).rules}
@@ -96,7 +97,7 @@ def test_a_server_that_wants_a_key_is_one_error(tmp_path, monkeypatch):
     with (
         serving(key=KEY) as fake,
         LiveRun.start(asked(tmp_path, fake)) as run,
-        pytest.raises(EngineError, match=r"status 401.*Set OPENAI_API_KEY") as caught,
+        pytest.raises(EngineError, match=r"status 401.*set OPENAI_API_KEY") as caught,
     ):
         run.perform("performance")
     assert len(str(caught.value).splitlines()) == 1

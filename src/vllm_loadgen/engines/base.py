@@ -1,7 +1,7 @@
 """The interface between the SUT and whatever generates tokens."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from vllm_loadgen.facts.inputs import EngineFacts
@@ -68,6 +68,10 @@ class Engine(ABC):
             one, or where the engine does not tell.
         """
         return (), ()
+
+    def ends(self) -> Mapping[str, int]:
+        """The reasons why answers ended since the last call, counted; empty if not given."""
+        return {}
 
     async def score(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores | None:
         """How likely each token of an answer is after the prompt; None: this engine does not tell.

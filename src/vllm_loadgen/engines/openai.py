@@ -5,15 +5,26 @@ import json
 import resource
 import time
 from array import array
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any
 
 import aiohttp
 
 from vllm_loadgen.certificates import UNTRUSTED_CURE, trusted
+from vllm_loadgen.engines.answers import Answer, Encode
 from vllm_loadgen.engines.base import Engine, Sink
-from vllm_loadgen.engines.routes import ROUTES, Piece, Route, excerpt, parse, problem_of
+from vllm_loadgen.engines.routes import (
+    LONGEST_LINE,
+    ROUTES,
+    Piece,
+    Route,
+    excerpt,
+    lines_of,
+    parse,
+    problem_of,
+)
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.params import RunParams
@@ -25,18 +36,23 @@ KEEP_ALIVE_S = 3.0
 CONNECT_S = 30.0
 # Before the test: an answer to a question about the server, and to a first short query, which may
 # find the server still loading.
-ASK_S, PROBE_S = 60.0, 300.0
+ASK_S, PROBE_S, VERSION_S = 60.0, 300.0, 5.0
 # Of several servers, one that could not be reached is left alone for so long.
 ASIDE_S = 1.0
-# A line of a stream is at most twice this long: an answer that comes in one piece.
-BUFFER = 2**20
 LONGEST_PROBLEM = 4096
+# Of one header line, bytes: no header but Location and Content-Encoding is used.
+LONGEST_HEADER = 2**16
+MODELS = "/v1/models"
 PROBE_TOKENS = 2
 PROBE_IDS, PROBE_TEXT = (1, 2, 3), "Hello"
 NAMES_SHOWN = 5
-BUSY = (429, 503)
+BUSY, NO_PATH = (429, 503), (404, 405)
 UNTRUSTED = "its certificate is not trusted or not valid"
 CURE = "Give the address of a server that speaks OpenAI's protocol, as in http://host:8000"
+NEEDS_COMPLETIONS = (
+    "Give a server that has /v1/completions: /v1/chat/completions wraps each prompt in a chat "
+    "template once more"
+)
 
 
 class Server:
@@ -84,6 +100,7 @@ class OpenAIEngine(Engine):
         self._tasks: set[asyncio.Task[None]] = set()
         # Of several servers: which query went to which.
         self._rows, self._numbers = array("q"), array("i")
+        self._ends: Counter[str] = Counter()
         self._http: aiohttp.ClientSession | None = None
 
     # Before the test ------------------------------------------------------------------------
@@ -101,15 +118,17 @@ class OpenAIEngine(Engine):
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            read_bufsize=BUFFER,
+            read_bufsize=LONGEST_LINE,
+            max_line_size=LONGEST_HEADER,
+            max_field_size=LONGEST_HEADER,
         )
         cards = [await self._models(server) for server in self._servers]
         self._model = self._choose(cards)
         self._route = await self._probe()
         if not (self._route.ids_in and self._route.ids_out):
             self._tokenizer = self._load_tokenizer()
-        lengths = [card[self._model].get("max_model_len") for card in cards]
-        known = [length for length in lengths if isinstance(length, int)]
+        lengths = [card.get(self._model, {}).get("max_model_len") for card in cards]
+        known = [length for length in lengths if type(length) is int]
         sent = self._route.body("", "", self._params.max_new_tokens, self._params.min_new_tokens)
         options = sent.get("sampling_params") or sent
         return EngineFacts(
@@ -123,14 +142,18 @@ class OpenAIEngine(Engine):
         )
 
     async def _models(self, server: Server) -> dict[str, dict[str, Any]]:
-        """What a server says of its models, by their names."""
-        status, body = await self._get(server, "/v1/models")
+        """What a server says of its models, by their names; empty if it need not be asked."""
+        status, body = await self._get(server, MODELS)
+        if status in NO_PATH and self._params.served_model:
+            return {}
         if status != 200:
-            raise self._no_server(server, problem_of(status, body), status)
+            raise self._no_server(server, problem_of(MODELS, status, body), status)
         try:
-            cards = {str(card["id"]): dict(card) for card in json.loads(body)["data"]}
-        except (ValueError, TypeError, KeyError):
-            raise self._no_server(server, "it names no models at /v1/models") from None
+            listed = json.loads(body)["data"]
+            cards = {str(card["id"]): card for card in listed
+                     if isinstance(card, dict) and card.get("id")}  # fmt: skip
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise self._no_server(server, f"it names no models at {MODELS}") from None
         if not cards:
             raise self._no_server(server, "it serves no model")
         return cards
@@ -145,7 +168,7 @@ class OpenAIEngine(Engine):
                               f"served_model: {shown}.")  # fmt: skip
         model = wanted or names[0]
         for server, known in zip(self._servers, cards, strict=True):
-            if model not in known:
+            if known and model not in known:
                 shown = ", ".join(map(excerpt, list(known)[:NAMES_SHOWN]))
                 raise EngineError(f"served_model = {model!r}: {server.url} has no such model. It "
                                   f"serves {shown}.")  # fmt: skip
@@ -155,20 +178,20 @@ class OpenAIEngine(Engine):
         """The servers' version, where they tell it as vLLM does."""
         found: dict[str, None] = {}
         for server in self._servers:
-            status, body = await self._get(server, "/version")
-            with suppress(ValueError, TypeError, KeyError):
+            with suppress(EngineError, ValueError, TypeError, KeyError, RecursionError):
+                status, body = await self._get(server, "/version", VERSION_S)
                 if status == 200:
                     found[excerpt(str(json.loads(body)["version"]))] = None
         return ", ".join(found) or None
 
-    async def _get(self, server: Server, path: str) -> tuple[int, bytes]:
+    async def _get(self, server: Server, path: str, limit_s: float = ASK_S) -> tuple[int, bytes]:
         assert self._http is not None
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(limit_s):
                 async with self._http.get(server.url + path, allow_redirects=False) as response:
-                    return response.status, await _body(response, BUFFER)
+                    return response.status, await _body(response, LONGEST_LINE)
         except TimeoutError:
-            raise self._no_server(server, f"it gave no answer for {ASK_S:.0f} s") from None
+            raise self._no_server(server, f"{path} gave no answer for {limit_s:.0f} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._no_server(server, self._cut(error)) from None
 
@@ -189,7 +212,9 @@ class OpenAIEngine(Engine):
             if getattr(problem[1], "status", 0) in BUSY:
                 break  # it says nothing of the route
         server, refusal = problem
-        raise self._no_server(server, str(refusal), getattr(refusal, "status", 0))
+        status = getattr(refusal, "status", 0)
+        cure = NEEDS_COMPLETIONS if status in NO_PATH else ""
+        raise self._no_server(server, str(refusal), status, cure)
 
     async def _try(self, server: Server, route: Route, asked: dict[str, Any]) -> None:
         """Ask a query that nobody measures.
@@ -207,11 +232,18 @@ class OpenAIEngine(Engine):
         if route.ids_out and not told:
             raise EngineError("it gives no token ids")
 
-    def _no_server(self, server: Server, problem: str, status: int = 0) -> EngineError:
+    def _no_server(
+        self, server: Server, problem: str, status: int = 0, cure: str = ""
+    ) -> EngineError:
         """Why nothing can be measured, with the cure."""
-        cure = {
-            401: "Set OPENAI_API_KEY in the environment to a key that the server takes",
-            403: "Set OPENAI_API_KEY in the environment to a key that may use this model",
+        key = "OPENAI_API_KEY in the environment"
+        if self._key:
+            refused = f"It refused the key in {key}: set it to one that"
+        else:
+            refused = f"It wants a key: set {key} to one that"
+        cure = cure or {
+            401: f"{refused} this server takes",
+            403: f"{refused} may use this model",
             **dict.fromkeys(BUSY, "Wait until the server takes queries, or ask for a higher limit"),
         }.get(status, UNTRUSTED_CURE if problem.startswith(UNTRUSTED) else CURE)
         return EngineError(f"base_url = {server.url!r}: {self._clean(problem)}. {cure}.")
@@ -236,6 +268,10 @@ class OpenAIEngine(Engine):
         self._rows, self._numbers = array("q"), array("i")
         return taken
 
+    def ends(self) -> Mapping[str, int]:
+        taken, self._ends = self._ends, Counter()
+        return taken
+
     def _least_busy(self) -> Server:
         """The server that owes least; one that could not be reached just now comes last.
 
@@ -255,11 +291,13 @@ class OpenAIEngine(Engine):
             asked = self._route.body(self._model, self._prompt(prompt), most, least)
             async with aclosing(self._pieces(server, self._route, asked)) as pieces:
                 async for piece in pieces:
+                    if piece.reason and not answer.whole:
+                        self._ends[piece.reason] += 1
                     answer.take(piece)
         except Exception as error:  # a query that is forgotten hangs LoadGen
             if not answer.whole:
                 said = str(error) if isinstance(error, EngineError) else repr(error)
-                sink.refuse(row, EngineError(f"{server.name}: {self._clean(excerpt(said))}"))
+                sink.refuse(row, EngineError(f"{server.name}: {self._clean(said)}"))
         finally:
             server.outstanding -= 1
 
@@ -272,24 +310,27 @@ class OpenAIEngine(Engine):
             EngineError: if it does not answer, or not to the end.
         """
         assert self._http is not None
-        ended = False
+        ended, first = False, b""
         try:
             async with self._http.post(
                 server.url + route.path, json=asked, allow_redirects=False
             ) as response:
-                if response.status != 200:
+                if not 200 <= (status := response.status) < 300:
                     body = await _body(response, LONGEST_PROBLEM)
-                    raise _NotTaken(response.status, problem_of(response.status, body))
-                async for lines in _lines(response):
+                    raise _NotTaken(status, problem_of(route.path, status, body))
+                async for lines in lines_of(response.content.iter_any()):
                     for line in lines:
-                        if (piece := parse(line)) is not None:
-                            ended = ended or piece.ended
+                        first = first or line
+                        if not ended and (piece := parse(line)) is not None:
+                            ended = piece.ended
                             yield piece
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             server.aside_until = time.monotonic() + ASIDE_S
             raise EngineError(self._cut(error)) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise EngineError(self._cut(error)) from None
+        if not ended and first.startswith((b"{", b"[", b"<")):
+            raise EngineError(f"it did not stream its answer: {first.decode(errors='replace')}")
         if not ended:
             raise EngineError("its stream was cut before the end of the answer")
 
@@ -306,8 +347,8 @@ class OpenAIEngine(Engine):
         return lambda text: self._tokenizer.encode(text, add_special_tokens=False)
 
     def _clean(self, text: str) -> str:
-        """A server may repeat the key in its complaint."""
-        return text.replace(self._key, MARK) if self._key else text
+        """The beginning of a text as one line, without the key, which a server may repeat."""
+        return excerpt(text.replace(self._key, MARK) if self._key else text)
 
     def _cut(self, error: BaseException) -> str:
         """What happened to a connection."""
@@ -320,7 +361,7 @@ class OpenAIEngine(Engine):
             return f"it cannot be reached ({error.os_error.strerror or error.os_error})"
         if isinstance(error, TimeoutError):
             return f"it took no connection within {CONNECT_S:.0f} s"
-        text = excerpt(str(error))
+        text = str(error)
         return f"the connection was cut ({type(error).__name__}{f': {text}' if text else ''})"
 
     async def stop(self) -> None:
@@ -330,100 +371,12 @@ class OpenAIEngine(Engine):
             await self._http.close()
 
 
-Encode = Callable[[str], list[int]]
-
-
-class Answer:
-    """One answer as it comes; tells the sink of its first token and of its end.
-
-    Args:
-        most: tokens that it may have. vocab_size: ids are below it.
-        encode: text to token ids, where the server gives none.
-    """
-
-    def __init__(
-        self, row: int, sink: Sink, most: int, vocab_size: int, encode: Encode | None
-    ) -> None:
-        self.whole = False
-        self._row = row
-        self._sink = sink
-        self._most = most
-        self._vocab_size = vocab_size
-        self._encode = encode
-        self._begun = False
-        self._pieces = 0
-        self._rest: list[int] = []
-        self._text: list[str] = []
-
-    def take(self, piece: Piece) -> None:
-        """What a stream brought.
-
-        Raises:
-            EngineError: if it is no answer to what was asked.
-        """
-        if self.whole:
-            return
-        if self._encode is None:
-            self._take_ids(piece.ids)
-        elif piece.text:
-            self._take_text(piece.text, self._encode)
-        if piece.ended:
-            if not self._begun:
-                raise EngineError("it answered with no token at all")
-            if self._encode is not None:
-                self._rest += self._encode("".join(self._text))
-            self.whole = True
-            self._sink.done(self._row, self._rest)
-
-    def _take_ids(self, ids: Sequence[int]) -> None:
-        for token in ids:
-            if type(token) is not int or not 0 <= token < self._vocab_size:
-                raise EngineError(f"it answered with {excerpt(repr(token))}, which is no token of "
-                                  "the model")  # fmt: skip
-        if ids and not self._begun:
-            self._first(ids[0])
-            ids = ids[1:]
-        self._rest.extend(ids)
-        if len(self._rest) >= self._most:
-            raise EngineError(f"it answered with more than the {self._most} tokens asked for")
-
-    def _take_text(self, text: str, encode: Encode) -> None:
-        """Only the first piece is encoded at once: the rest can wait for its end."""
-        self._pieces += 1
-        if self._pieces > self._most:
-            raise EngineError(f"it answered with more than the {self._most} tokens asked for")
-        if self._begun:
-            self._text.append(text)
-        elif ids := encode(text):
-            self._first(ids[0])
-            self._rest += ids[1:]
-
-    def _first(self, token: int) -> None:
-        self._begun = True
-        self._sink.first(self._row, token, None)
-
-
 class _NotTaken(EngineError):
     """An answer that is not 200."""
 
     def __init__(self, status: int, problem: str) -> None:
         super().__init__(problem)
         self.status = status
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
-    """The whole lines of each part that comes: a wait for each line takes longer than its JSON.
-
-    Raises:
-        EngineError: at a line that has no end.
-    """
-    rest = b""
-    async for part in response.content.iter_any():
-        *lines, rest = (rest + part).split(b"\n")
-        yield lines
-        if len(rest) > BUFFER:
-            raise EngineError(f"its stream has a line of over {BUFFER:,} bytes")
-    yield [rest]
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:

@@ -1,15 +1,21 @@
 """The routes of OpenAI-compatible servers: what is asked of each, and what its stream says."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from vllm_loadgen.errors import EngineError
 
 LONGEST_EXCERPT = 200
-# What a stream says of an answer that is whole; others are "abort", "error" and their like.
-WHOLE = ("stop", "length", "eos")
+# An answer takes one line at most; twice that is no answer.
+LONGEST_LINE = 2**20
+BOM = b"\xef\xbb\xbf"
+# Reasons that all servers give for an answer that the model ended, or that reached its length.
+USUAL = ("stop", "length", "eos")
+# Reasons of an answer that is not whole, or not the model's.
+FAILED = ("abort", "cancelled", "content_filter", "error", "timeout")
 
 
 @dataclass(frozen=True)
@@ -64,60 +70,94 @@ ROUTES = (
 
 @dataclass(frozen=True)
 class Piece:
-    """What one event of a stream brings; ``ended``: the answer is whole with it."""
+    """What one event of a stream brings.
 
-    ids: Sequence[int] = field(default_factory=tuple)
-    text: str = ""
+    Attributes:
+        ids, text: as the server sent them, of any type; None if the event has none.
+        reason: why the answer ends; empty while it goes on.
+        ended: whether the answer is whole.
+    """
+
+    ids: object = None
+    text: object = None
+    reason: str = ""
     ended: bool = False
 
 
 def parse(line: bytes) -> Piece | None:
-    """An event of a stream; None for a line that says nothing.
+    """An event of a stream; None for a line without a part of the answer.
+
+    Only the fields that the harness uses are looked at.
 
     Raises:
-        EngineError: if it is an error, or nothing that the routes know.
+        EngineError: if the event is an error, is not JSON, or has choices of another shape.
     """
     if not line.startswith(b"data:"):
-        return None
+        return parse(line[len(BOM) :]) if line.startswith(BOM) else None
     data = line[5:].strip()
+    if not data:
+        return None
     if data == b"[DONE]":
         return Piece(ended=True)
     try:
         event = json.loads(data.decode())
-        if error := event.get("error"):
-            raise EngineError(f"it broke off with: {message_of(error)}")
-        if not event.get("choices"):
-            return None  # the usage comes in an event of its own
-        choice = event["choices"][0]
-        ids, text, reason = choice.get("token_ids"), choice.get("text"), choice.get("finish_reason")
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
-        raise EngineError(f"its stream holds {excerpt(data.decode(errors='replace'))}") from None
-    if reason is not None and reason not in WHOLE:
-        raise EngineError(f"it ended the answer with {excerpt(str(reason))}")
-    return Piece(ids or (), text if isinstance(text, str) else "", reason is not None)
+    except (ValueError, RecursionError):
+        raise EngineError(f"its stream holds {data.decode(errors='replace')}") from None
+    if not isinstance(event, dict):
+        return None
+    if error := event.get("error") or (event.get("object") == "error" and event):
+        raise EngineError(f"it broke off with: {message_of(error)}")
+    if not (choices := event.get("choices")):
+        return None  # usage comes in an event of its own
+    choice = choices[0] if isinstance(choices, list) else None
+    if not isinstance(choice, dict):
+        raise EngineError(f"its stream holds {data.decode()}")
+    reason = reason_of(choice.get("finish_reason"))
+    if reason in FAILED:
+        raise EngineError(f"it ended the answer with {reason}")
+    return Piece(choice.get("token_ids"), choice.get("text"), reason, bool(reason))
 
 
-def problem_of(status: int, body: bytes) -> str:
-    """What an answer that is not 200 says, as a part of a line."""
+def reason_of(value: object) -> str:
+    """A ``finish_reason`` as text; empty if it gives none."""
+    text = excerpt(str(value)) if value else ""
+    return "" if text.lower() in ("null", "none") else text
+
+
+def problem_of(path: str, status: int, body: bytes) -> str:
+    """What an answer outside 200 to 299 says, as a part of a line."""
     if 300 <= status < 400:
-        return f"it redirects to another address (status {status})"
+        return f"{path} redirects to another address (status {status})"
     text = body.decode(errors="replace")
-    try:
+    with suppress(ValueError, AttributeError, RecursionError):
         found = json.loads(text)
         text = message_of(found.get("error") or found.get("detail") or found)
-    except (ValueError, AttributeError):
-        text = excerpt(text)
-    return f"it answers with status {status}" + (f": {text}" if text else "")
+    return f"{path} answers with status {status}" + (f": {text}" if text.strip() else "")
 
 
 def message_of(error: object) -> str:
     """The message of an error as servers write them."""
     if isinstance(error, dict):
         error = error.get("message") or error
-    return excerpt(str(error))
+    return str(error)
 
 
 def excerpt(text: str) -> str:
-    """The begin of a text from outside, as one line of what can be printed."""
+    """The beginning of a text from outside, as one line of printable characters."""
     line = " ".join(text.split())[:LONGEST_EXCERPT]
     return "".join(letter for letter in line if letter.isprintable())
+
+
+async def lines_of(parts: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes], None]:
+    """The whole lines of each part that comes: a wait for each line takes longer than its JSON.
+
+    Raises:
+        EngineError: at a line of more than ``LONGEST_LINE`` bytes.
+    """
+    rest = b""
+    async for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        yield lines
+        if len(rest) > LONGEST_LINE:
+            raise EngineError(f"its stream has a line of over {LONGEST_LINE:,} bytes")
+    yield [rest]

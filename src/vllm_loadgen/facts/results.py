@@ -122,6 +122,8 @@ class Result(LoadgenLog):
         unprepared: what the engine printed during the test of kernels that it made and pools that
             grew.
         refused: queries that the engine would not answer. refused_because: its first reasons.
+        finish_reasons: why a server's answers ended, in its words, with how many did; empty where
+            the engine gives no reasons.
         resumed_samples: of an accuracy test, answered by an earlier one that was interrupted.
     """
 
@@ -138,6 +140,7 @@ class Result(LoadgenLog):
     unprepared: tuple[str, ...] = ()
     refused: int = 0
     refused_because: tuple[str, ...] = ()
+    finish_reasons: dict[str, int] = Field(default_factory=dict)
     resumed_samples: int = 0
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from vllm_loadgen.analysis.percentiles import PERCENTILES, percentile, say, say_tail, tail
 from vllm_loadgen.analysis.words import count, say_ms
+from vllm_loadgen.engines.routes import USUAL
 from vllm_loadgen.findings import validity
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
@@ -249,10 +250,16 @@ def _capped(test: Test) -> Finding | None:
     if done.empty:
         return None
     share = float((done["output_tokens"] >= cap).mean())
+    reasons = [
+        f"{times:,} ended with {reason!r}"
+        for reason, times in test.result.finish_reasons.items()
+        if reason not in USUAL
+    ]
     return Finding(
         "note",
         "How the answers end",
         f"{share:.0%} of the answers stop at max_new_tokens = {cap}; "
-        f"the mean is {done['output_tokens'].mean():.0f} tokens",
+        f"the mean is {done['output_tokens'].mean():.0f} tokens"
+        + "".join(f"; {reason}" for reason in reasons),
         "" if cap == official else f"Compare equal caps only: the official task has {official}.",
     )

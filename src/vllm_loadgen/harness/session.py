@@ -57,7 +57,7 @@ class Session:
     def __init__(self, params: RunParams, model_path: Path | str, log: Path) -> None:
         self.log = log
         self._log_begin = position(log)
-        key = os.environ.get(KEY_NAME, "") if params.engine == "openai" else ""
+        key = os.environ.get(KEY_NAME, "").strip() if params.engine == "openai" else ""
         self._start = Start(params, str(model_path), log.resolve(), key)
         self._process, loaded = self._found()
         self.engine = loaded or self._load()

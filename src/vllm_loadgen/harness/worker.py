@@ -130,6 +130,7 @@ class Worker:
         test = partial(loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config)
         engine.steps()  # those of the warm-up are nobody's
         engine.went()
+        engine.ends()
         log_begin = position(self._log)
         with (
             Telemetry(params.devices) as telemetry,
@@ -150,7 +151,8 @@ class Worker:
             # A whole test warms better than any rounds.
             self._warm_to = max(self._warm_to, begun.warmup.batch)
         # LoadGen may be issuing still, if the test was given up: those that were written count.
-        known = {"unprepared": unprepared(self._log, log_begin), "queries": len(records)}
+        known = {"unprepared": unprepared(self._log, log_begin), "queries": len(records),
+                 "finish_reasons": dict(engine.ends())}  # fmt: skip
         begun = begun.model_copy(update=known)
         return _write(begun, ended, watch.duration_s, sut, folder)
 
