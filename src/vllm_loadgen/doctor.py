@@ -12,7 +12,7 @@ from typing import Any, Literal
 import psutil
 import pynvml
 
-from vllm_loadgen.analysis.roofline import kv_bytes_per_token
+from vllm_loadgen.analysis.roofline import kv_bytes
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import Environment, Model
@@ -92,8 +92,10 @@ def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
         return None, [_on_hub(name, params.model_revision, weights)]
     path = models.resolve(name, params.model_revision, weights)
     dtype = models.resolve_dtype(params.dtype, path)
-    model = models.describe(params.model, path, dtype, params.model_revision)
-    found = f"{model.name}: {model.parameters / 1e9:.3g} billion parameters in {dtype}"
+    model = models.describe(
+        params.model, path, dtype, params.model_revision, params.trust_remote_code
+    )
+    found = f"{model.name}: {model.size_text} in {dtype}"
     longest = model.max_position_embeddings
     if longest and params.max_model_len > longest:
         cure = f"Give max_model_len {longest} or less"
@@ -161,20 +163,22 @@ def _type(params: RunParams, model: Model, here: Environment) -> Finding:
 
 def _memory(params: RunParams, model: Model, here: Environment) -> Finding:
     """Weights and KV cache against what there is, in GiB of one device."""
-    token_bytes = kv_bytes_per_token(model, params.kv_cache_dtype)
-    longest_gib = token_bytes * params.max_model_len / GIB
+    if model.not_known or model.weight_bytes is None:
+        found = f"not known, as the model's {model.not_known}"
+        return Finding("memory", "look", found, "Watch the first run")
+    longest_gib = kv_bytes(model, params.max_model_len, params.kv_cache_dtype) / GIB
     if here.gpus:
         shared = params.tensor_parallel_size * params.pipeline_parallel_size
         weights_gib = model.weight_bytes / GIB / shared
         room_gib = here.gpus[0].memory_gib * params.gpu_memory_utilization - weights_gib
-        each = int(room_gib / (longest_gib / shared)) if room_gib > 0 else 0
+        each = _queries(room_gib, longest_gib / shared)
         fits = each * params.data_parallel_size
         cure = "Take a smaller type or model, more GPUs, or a higher gpu_memory_utilization"
     else:
         weights_gib = model.weight_bytes * params.data_parallel_size / GIB
         room_gib = float(params.cpu_kv_cache_gib * params.devices)
         free_gib = psutil.virtual_memory().available / GIB
-        fits = int(room_gib / longest_gib)
+        fits = _queries(room_gib, longest_gib)
         if weights_gib + room_gib + BESIDE_GIB > free_gib:
             found = (
                 f"{weights_gib:.1f} GiB of weights, {room_gib:g} of KV cache and about "
@@ -189,6 +193,11 @@ def _memory(params: RunParams, model: Model, here: Environment) -> Finding:
     if wanted and fits < wanted:
         return Finding("memory", "look", f"{found}, and {wanted} are asked for at once", cure)
     return Finding("memory", "ok", found)
+
+
+def _queries(room_gib: float, longest_gib: float) -> int:
+    """Queries of full length that fit; one that keeps nothing always does."""
+    return max(0, int(room_gib / max(longest_gib, 1e-9)))
 
 
 def _disk(params: RunParams) -> Finding:

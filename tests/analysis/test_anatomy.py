@@ -41,7 +41,7 @@ def test_where_the_time_of_three_queries_went():
 
 def test_the_least_time_of_a_decode_step_is_that_of_its_bytes():
     found, _, _ = parts_of([(0.0, 40, 4)])
-    kv = roofline.kv_bytes_per_token(SMALL)
+    kv = roofline.kv_bytes(SMALL, 1)
     weights = roofline.read_weight_bytes(SMALL)
     # The k-th token after the first looks back on the prompt and k tokens.
     by_hand = [(weights + kv * (40 + k)) / 30e6 for k in (1, 2, 3)]

@@ -36,8 +36,8 @@ def test_the_seeds_time_per_token_is_near_its_limit():
 
 
 def test_bytes_by_hand():
-    assert roofline.kv_bytes_per_token(LLAMA) == 131_072  # 2 * 32 * 8 * 128 * 2
-    assert roofline.kv_bytes_per_token(LLAMA, "fp8") == 65_536
+    assert roofline.kv_bytes(LLAMA, 1) == 131_072  # 2 * 32 * 8 * 128 * 2
+    assert roofline.kv_bytes(LLAMA, 1, "fp8") == 65_536
     assert roofline.read_weight_bytes(LLAMA) == 16_060_522_496 - 2 * 128256 * 4096
     tied = LLAMA.model_copy(update={"tied_embeddings": True})
     assert roofline.read_weight_bytes(tied) == 16_060_522_496
@@ -126,7 +126,7 @@ def test_four_bits_are_read_as_they_are_stored():
     assert roofline.read_weight_bytes(AWQ, "awq") == roofline.read_weight_bytes(AWQ)
     assert roofline.read_weight_bytes(AWQ, "fp8") == roofline.read_weight_bytes(AWQ)
     # Keys and values stay in the type that is run.
-    assert roofline.kv_bytes_per_token(AWQ) == roofline.kv_bytes_per_token(LLAMA)
+    assert roofline.kv_bytes(AWQ, 1) == roofline.kv_bytes(LLAMA, 1)
     # Two operations a weight, however it is stored.
     assert roofline.decode_flops(AWQ, 100) == roofline.decode_flops(LLAMA, 100)
 
@@ -228,4 +228,23 @@ def test_the_curve_of_a_mixture_passes_through_its_runs_limit():
 def test_latent_attention_keeps_one_vector_a_layer():
     # DeepSeek-V3: (512 + 64) values of 2 bytes in each of 61 layers, 70,272 bytes a token.
     model = LLAMA.model_copy(update={"kv_values": 576, "num_layers": 61})
-    assert roofline.kv_bytes_per_token(model) == 70_272
+    assert roofline.kv_bytes(model, 1) == 70_272
+
+
+def test_layers_with_a_window_keep_no_more_than_it_holds():
+    token = roofline.kv_bytes(LLAMA, 1) / 32
+    mixed = {"kv_layers": 4, "window_layers": 20, "window": 1024}  # and 8 that keep a state
+    model = LLAMA.model_copy(update=mixed)
+    assert roofline.kv_bytes(model, 1000) == token * 24 * 1000
+    assert roofline.kv_bytes(model, 3000) == token * (4 * 3000 + 20 * 1024)
+    several = roofline.kv_bytes(model, np.array([1000.0, 3000.0]))
+    assert several.tolist() == [token * 24 * 1000, token * (4 * 3000 + 20 * 1024)]
+    assert roofline.decode_flops(model, 100) < roofline.decode_flops(LLAMA, 100)
+
+
+@pytest.mark.parametrize("missing", ["weight_bytes", "num_heads"])
+def test_of_a_model_that_is_not_described_no_limit_is_claimed(missing):
+    model = LLAMA.model_copy(update={missing: None})
+    metrics = make_metrics(tpot_ms={"mean": 1e-6}, tokens_per_s=1e12)
+    assert roofline.roofline(model, A30, metrics, 1, 100) is None
+    assert roofline.impossible(model, A30, metrics) == []

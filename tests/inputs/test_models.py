@@ -96,8 +96,9 @@ def test_of_a_model_that_is_served_elsewhere_no_weights_are_fetched(monkeypatch,
     assert asked["allow_patterns"] is None
 
 
-def test_a_folder_without_weights_is_described_by_its_shape(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+@pytest.mark.process
+def test_a_folder_without_weights_is_described_by_its_class(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA | {"model_type": "llama"}))
     model = models.describe("m", tmp_path, "bfloat16")
     assert model.parameters > 0
     assert model.weights_sha256 == {}

@@ -9,8 +9,9 @@ from checkpoints import LLAMA, write_config
 from vllm_loadgen.engines.served import options
 from vllm_loadgen.engines.vllm import engine_args
 from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.harness.worker import make_engine
 from vllm_loadgen.inputs import models
-from vllm_loadgen.inputs.own_code import own_code, refuse_own_code
+from vllm_loadgen.inputs.own_code import check_engine, own_code, refuse_own_code
 from vllm_loadgen.params import RunParams
 from vllm_loadgen.results.identity import NO_MATTER
 from vllm_loadgen.runs.live import SAME_IN_A_RUN
@@ -91,6 +92,15 @@ def test_the_reference_engine_runs_no_code_unasked(tmp_path):
     with pytest.raises(BenchmarkError, match="Give trust_remote_code True, or") as caught:
         generate(folder, [[1]], 2, 1, [], 1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.process
+def test_an_engine_that_needs_code_is_not_started_without(tmp_path):
+    own = {"auto_map": {"AutoConfig": "mine.Config"}}
+    check_engine(write_config(tmp_path / "known", LLAMA | own | {"model_type": "llama"}))
+    unknown = write_config(tmp_path / "unknown", LLAMA | own | {"model_type": "of tomorrow"})
+    with pytest.raises(ParameterError, match=r"AutoConfig is code of its own: mine\.py \(Config\)"):
+        make_engine(RunParams(), str(unknown))
 
 
 @pytest.mark.process

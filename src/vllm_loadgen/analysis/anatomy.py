@@ -11,7 +11,7 @@ import pandas as pd
 
 from vllm_loadgen.analysis.load import Busy
 from vllm_loadgen.analysis.replicas import several
-from vllm_loadgen.analysis.roofline import Roofline, flops, kv_bytes_per_token
+from vllm_loadgen.analysis.roofline import Roofline, flops, kv_bytes
 from vllm_loadgen.facts.inputs import Model
 
 TOLD = {"prefill_tokens", "decode_tokens", "first_tokens", "duration_ms"}
@@ -149,9 +149,8 @@ def _least_ms(
     looked_back = decode * context + prefill * (prompts**2).sum() / prompts.sum() / 2
     sampled = decode + found.steps["first_tokens"].to_numpy(float)
     # A query that tries several tokens at once reads its context once.
-    read = np.minimum(decode, decoded) * context
-    kv_bytes = kv_bytes_per_token(model, kv_cache_dtype) * read
-    reading_ms = limits.weights_read_ms(prefill + decode) + kv_bytes / limits.bandwidth_gb_s / 1e6
+    kv_read = np.minimum(decode, decoded) * kv_bytes(model, context, kv_cache_dtype)
+    reading_ms = limits.weights_read_ms(prefill + decode) + kv_read / limits.bandwidth_gb_s / 1e6
     computing = flops(model, prefill + decode, sampled, looked_back)
     return reading_ms, computing / limits.rate_tflop_s / 1e9
 

@@ -49,7 +49,7 @@ def _weight_bytes(model: Model, quantization: str | None) -> tuple[float, float,
     """Bytes of all layers, of their routed experts, and of the head."""
     parameters, size = _layer_parameters(model), model.dtype_bytes
     layers = parameters * size if model.layer_bytes is None else model.layer_bytes
-    head = model.embedding_parameters * size if model.head_bytes is None else model.head_bytes
+    head = _table(model) * size if model.head_bytes is None else model.head_bytes
     experts = model.experts.loaded_bytes if model.experts else 0
     if quantization in LOADED_BYTES and model.quantization is None:
         loaded = min(1.0, LOADED_BYTES[quantization] / size)
@@ -69,23 +69,46 @@ def _layer_parameters(model: Model) -> int:
     if model.layer_parameters is not None:
         return model.layer_parameters
     tables = 1 if model.tied_embeddings else 2
-    return model.parameters - tables * model.embedding_parameters
+    return _known(model.parameters) - tables * _table(model)
+
+
+def _table(model: Model) -> int:
+    return _known(model.embedding_parameters)
 
 
 def _active_layer_parameters(model: Model) -> int:
     """Of these, what a token is computed with."""
-    return _layer_parameters(model) - (model.parameters - model.active_parameters)
+    idle = _known(model.parameters) - _known(model.active_parameters)
+    return _layer_parameters(model) - idle
 
 
-def kv_bytes_per_token(model: Model, kv_cache_dtype: str = "auto") -> int:
-    """Bytes of keys and values that one token of context leaves in all layers.
+def kv_bytes(model: Model, context_tokens: Numbers, kv_cache_dtype: str = "auto") -> Numbers:
+    """Bytes of keys and values that a context of so many tokens leaves in all layers.
 
-    Layers that look back over a window only, or that keep a state in place of keys and values,
-    count as if they kept all.
+    Layers that look back over a window keep no more than it holds. The state of layers that keep
+    one in place of keys and values is not counted, so limits made of this stay bounds.
     """
     size = KV_BYTES.get(kv_cache_dtype) or model.dtype_bytes
-    values = model.kv_values or 2 * model.num_kv_heads * model.head_dim
-    return model.num_layers * values * size
+    values = model.kv_values or 2 * _known(model.num_kv_heads) * _known(model.head_dim)
+    kept: Numbers = _kv_layers(model) * context_tokens
+    if model.window_layers:
+        kept = kept + model.window_layers * np.minimum(context_tokens, _known(model.window))
+    return kept * values * size
+
+
+def _kv_layers(model: Model) -> int:
+    return model.num_layers if model.kv_layers is None else model.kv_layers
+
+
+def _known(value: int | None) -> int:
+    """A value of a model that is described.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if value is None:
+        raise ValueError("the model is not described: see Model.not_known")
+    return value
 
 
 def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
@@ -96,13 +119,14 @@ def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
 def flops(model: Model, tokens: Numbers, sampled: Numbers, attended: Numbers) -> Numbers:
     """Operations: two a weight and token; the head for those that give the next token; attention.
 
-    Attention: scores and their sum over the context, 2 operations each, in every head and layer.
+    Attention: scores and their sum over the context, 2 operations each, in every head and layer
+    that looks back over the whole context; those of a window are not counted.
 
     Args:
         tokens: computed. sampled: of them, those that are followed by a new one.
         attended: the tokens that each of them looks back on, summed.
     """
-    weights = _active_layer_parameters(model) * tokens + model.embedding_parameters * sampled
+    weights = _active_layer_parameters(model) * tokens + _table(model) * sampled
     made: Numbers = 2 * weights + 4 * _attention_width(model) * attended
     return made
 
@@ -121,7 +145,7 @@ def prefill_flops(model: Model, tokens: float) -> float:
 
 
 def _attention_width(model: Model) -> int:
-    return model.num_layers * model.num_heads * model.head_dim
+    return _kv_layers(model) * _known(model.num_heads) * _known(model.head_dim)
 
 
 def critical_batch(
@@ -209,7 +233,7 @@ def roofline(
     shared: float = 1,
     steps_at_once: int = 1,
 ) -> Roofline | None:
-    """How near a run came to its machine's limits; None where a limit was not measured.
+    """How near a run came to its machine's limits; None where one, or the model, is not known.
 
     The parts of a pipeline compute a token one after the other, so they make no step faster, and
     each has a batch of its own, as each replica has.
@@ -222,12 +246,12 @@ def roofline(
     """
     bandwidth = shared * machine.memory_bandwidth_gb_s if machine else 0.0
     rate = shared * _matrix_rate(model, machine, quantization)
-    if not bandwidth or not rate:
+    if not bandwidth or not rate or model.not_known:
         return None
     layers, experts, head = _weight_bytes(model, quantization)
     answered = metrics.output_tokens.mean
     context = float(mean_input_tokens) + (0 if math.isnan(answered) else answered / 2)
-    kv = kv_bytes_per_token(model, kv_cache_dtype) * context
+    kv = float(kv_bytes(model, context, kv_cache_dtype))
     batch = max(1.0, float(mean_batch) / steps_at_once)
     step_bytes = read_weight_bytes(model, quantization, batch) + kv * batch
     step_ms = decode_limit_ms(step_bytes, bandwidth)
@@ -294,7 +318,9 @@ def impossible(
     Args:
         shared: devices that share each layer. devices: all that compute.
     """
-    flags = []
+    flags: list[str] = []
+    if model.not_known:
+        return flags
     bandwidth = shared * machine.memory_bandwidth_gb_s if machine else 0.0
     tpot_ms = metrics.tpot_ms.mean
     if bandwidth:

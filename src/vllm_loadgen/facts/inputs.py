@@ -27,6 +27,9 @@ class Experts(Part):
 class Model(Facts):
     """model.json: a checkpoint, of which the decoder is described (not what sees or hears).
 
+    What is not known is None: of weights that neither files nor transformers' class describe, of
+    attention that is not the same in all layers that attend.
+
     Attributes:
         parameters: of all weights, each expert too; not the words that they may be packed into.
         embedding_parameters: of the table of tokens.
@@ -39,8 +42,12 @@ class Model(Facts):
         multiplied_in: the type that quantized layers multiply in, if that is not ``dtype``; the
             method where it is not known.
         stored_bytes: of all tensors in the safetensors files, by type; empty without such files.
-        num_kv_heads, head_dim: of each layer; head_dim is the mean where keys and values differ.
+        num_heads, num_kv_heads, head_dim: of each layer that attends; head_dim is the mean where
+            keys and values differ.
         kv_values: that a token leaves in a layer; None: a key and a value for each of the heads.
+        kv_layers: that keep keys and values of the whole context; None in older files: all.
+        window_layers: that keep those of the last ``window`` tokens alone. Other layers keep none:
+            their state is not described.
         eos_token_ids: the ids that end an answer.
         sha256: of each file that decides the answers, hex, by file name.
     """
@@ -48,11 +55,11 @@ class Model(Facts):
     name: str
     revision: str | None = None
     architecture: str = "unknown"
-    parameters: int
-    embedding_parameters: int
-    tied_embeddings: bool
+    parameters: int | None
+    embedding_parameters: int | None
+    tied_embeddings: bool | None
     dtype: str
-    weight_bytes: int
+    weight_bytes: int | None
     layer_parameters: int | None = None
     layer_bytes: int | None = None
     head_bytes: int | None = None
@@ -62,14 +69,23 @@ class Model(Facts):
     stored_bytes: dict[str, int] = Field(default_factory=dict)
     hidden_size: int
     num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    head_dim: int
+    num_heads: int | None
+    num_kv_heads: int | None
+    head_dim: int | None
     kv_values: int | None = None
+    kv_layers: int | None = None
+    window_layers: int = 0
+    window: int | None = None
     vocab_size: int
     max_position_embeddings: int | None = None
     eos_token_ids: tuple[int, ...] = ()
     sha256: dict[str, str]
+
+    @property
+    def not_known(self) -> str:
+        """What limits would need and is not known: "weights", "attention", both, or nothing."""
+        parts = {"weights": self.weight_bytes, "attention": self.num_heads}
+        return " and ".join(name for name, value in parts.items() if value is None)
 
     @property
     def weights_sha256(self) -> dict[str, str]:
@@ -82,12 +98,19 @@ class Model(Facts):
         return {name: sha for name, sha in self.sha256.items() if not name.endswith(WEIGHT_FILES)}
 
     @property
-    def active_parameters(self) -> int:
+    def active_parameters(self) -> int | None:
         """Parameters that a token is computed with: all, but of experts those it is sent to."""
-        if self.experts is None:
+        if self.experts is None or self.parameters is None:
             return self.parameters
         idle = self.experts.count - self.experts.per_token
         return self.parameters - self.experts.parameters * idle // self.experts.count
+
+    @property
+    def size_text(self) -> str:
+        """How many parameters it has, in words."""
+        if self.parameters is None:
+            return "number of parameters not known"
+        return f"{self.parameters / 1e9:.3g} billion parameters"
 
     @property
     def dtype_bytes(self) -> int:

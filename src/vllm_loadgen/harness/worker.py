@@ -59,6 +59,7 @@ from vllm_loadgen.harness.warmup import Asking, Round, chosen, expected_batch, m
 from vllm_loadgen.harness.watch import Watch
 from vllm_loadgen.inputs.config import Config
 from vllm_loadgen.inputs.models import load_tokenizer
+from vllm_loadgen.inputs.own_code import check_engine
 from vllm_loadgen.params import RunParams
 
 STOP_S, LOADING_STOP_S = 10.0, 2.0
@@ -306,12 +307,12 @@ def make_engine(params: RunParams, model_path: str, key: str = "") -> Engine:
     """The engine that the parameters name; ``key`` is for a server that wants one."""
     if params.engine == "echo":
         return EchoEngine(params.max_new_tokens, **params.engine_options)
+    path, trusted = Path(model_path), params.trust_remote_code
+    if params.engine == "vllm" and not trusted:
+        check_engine(path)
     if params.engine == "openai" or params.serve:
-        path = Path(model_path)
-        vocab_size, load = (
-            Config(path).need("vocab_size"),
-            partial(load_tokenizer, path, trust_remote_code=params.trust_remote_code),
-        )
+        vocab_size = Config(path, trusted).need("vocab_size")
+        load = partial(load_tokenizer, path, trust_remote_code=trusted)
         if params.serve:
             from vllm_loadgen.engines.served import ServedVllm
 

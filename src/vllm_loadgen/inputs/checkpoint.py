@@ -1,15 +1,16 @@
-"""How much a checkpoint's decoder weighs: by its files' headers, or by its shape without files.
+"""How much a checkpoint's decoder weighs: by its files' headers, or by its class without files.
 
 Headers of safetensors files name each tensor with its type, its shape and its place in the file; no
 weight is read.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.inputs import DTYPE_BYTES, Experts
@@ -27,8 +28,10 @@ ELSEWHERE = re.compile(
     r"img_processor|image_newline|patch_merger|embed_vision|embed_audio|talker|token2wav|mtp)(\.|$)"
 )
 LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
-# Masks and tables that old checkpoints keep beside their weights; vLLM computes them.
-COMPUTED = re.compile(r"(rotary_emb\.inv_freq|\.(attn|attention)\.(masked_)?bias)$")
+# Masks and tables that some checkpoints keep beside their weights; vLLM computes them.
+COMPUTED = re.compile(
+    r"(rotary_emb\.inv_freq|\.(attn|attention)\.(masked_)?bias|slope_rate|(key|query|diagonal)_decay)$"
+)
 # One row a token is looked up.
 EMBEDDING = re.compile(
     r"(^|\.)(embed_tokens|wte|tok_embeddings|word_embeddings|embed_in|embeddings?)\.weight$"
@@ -73,16 +76,16 @@ class Weights:
     stored_bytes: dict[str, int]
 
 
-def weigh(config: Config, dtype: str) -> Weights:
-    """The weights of a checkpoint that is run in ``dtype``.
+def weigh(config: Config, dtype: str) -> Weights | None:
+    """The weights of a checkpoint that is run in ``dtype``; None if they are not known.
 
-    Counted from the headers of its safetensors files; from config.json where there are none.
+    Counted from the headers of its safetensors files; by transformers' class where there are none.
 
     Raises:
         ParameterError: if a file is damaged, or config.json lacks what is needed.
     """
     tensors = read_headers(config.folder)
-    return from_headers(tensors, config, dtype) if tensors else from_shape(config, dtype)
+    return from_headers(tensors, config, dtype) if tensors else from_class(config, dtype)
 
 
 # The files ----------------------------------------------------------------------------------
@@ -140,7 +143,7 @@ def _damaged(file: Path, problem: str) -> ParameterError:
 
 
 # Counted from headers -----------------------------------------------------------------------
-def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str) -> Weights:
+def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str) -> Weights | None:
     """The weights by their names and shapes.
 
     A packed weight counts the weights in its words: words times bits of a word over bits of a
@@ -148,8 +151,11 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
     always two of four bits (bitsandbytes, MXFP4, NVFP4). Scales and zero points have bytes and are
     no parameters.
 
+    Returns:
+        None if there are experts and config.json does not say how many a token takes.
+
     Raises:
-        ParameterError: if there are experts and config.json does not say how many a token takes.
+        ParameterError: if config.json gives no number of layers.
     """
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
@@ -168,6 +174,17 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
         counts["head"], sizes["head"] = 0, sizes["embedding"]
     own_head = 0 if tied else sizes["head"]
     kept = ("embedding", "looked up", "layer", "expert")
+    experts = None
+    if counts["expert"]:
+        count, per_token = config.number("num_experts"), config.number("num_experts_per_tok")
+        if not count or not per_token:
+            return None
+        experts = Experts(
+            count=count,
+            per_token=min(count, per_token),
+            parameters=counts["expert"],
+            loaded_bytes=sizes["expert"],
+        )
     return Weights(
         parameters=sum(counts[kind] for kind in kept) + counts["head"],
         loaded_bytes=sum(sizes[kind] for kind in kept) + own_head,
@@ -176,7 +193,7 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
         layer_parameters=counts["layer"] + counts["expert"],
         layer_bytes=sizes["layer"] + sizes["expert"],
         head_bytes=sizes["head"],
-        experts=_experts(config, counts["expert"], sizes["expert"]),
+        experts=experts,
         stored_bytes=_stored_bytes(tensors),
     )
 
@@ -210,18 +227,6 @@ def _loaded_bytes(tensor: "TensorInfo", dtype: str) -> int:
     return tensor.data_offsets[1] - tensor.data_offsets[0]
 
 
-def _experts(config: Config, parameters: int, loaded_bytes: int) -> Experts | None:
-    if not parameters:
-        return None
-    count = config.need("num_experts")
-    return Experts(
-        count=count,
-        per_token=min(count, config.need("num_experts_per_tok")),
-        parameters=parameters,
-        loaded_bytes=loaded_bytes,
-    )
-
-
 def _stored_bytes(tensors: Mapping[str, "TensorInfo"]) -> dict[str, int]:
     stored: Counter[str] = Counter()
     for tensor in tensors.values():
@@ -229,69 +234,39 @@ def _stored_bytes(tensors: Mapping[str, "TensorInfo"]) -> dict[str, int]:
     return dict(stored)
 
 
-# Counted from the shape ---------------------------------------------------------------------
-def from_shape(config: Config, dtype: str) -> Weights:
-    """The weights of a Llama-like decoder, with or without experts, of this shape.
+# Counted from the class ---------------------------------------------------------------------
+def from_class(config: Config, dtype: str) -> Weights | None:
+    """The weights of the class that transformers builds of config.json, without memory for them.
 
-    Quantized ones without their scales, which hang on the size of a group.
-
-    Raises:
-        ParameterError: if config.json lacks what is needed.
+    Returns:
+        None if transformers cannot build it, or if it is quantized: which of its weights are, the
+        files alone tell.
     """
-    hidden, num_layers = config.need("hidden_size"), config.need("num_hidden_layers")
-    dense, experts = _mlp_parameters(config)
-    layers = num_layers * (_attention_parameters(config) + 2 * hidden) + hidden + dense + experts
-    table, size = config.need("vocab_size") * hidden, DTYPE_BYTES.get(dtype, 2)
-    bits = config.quantization.weight_bits if config.quantization else 8 * size
-    tables = 1 if config.tied else 2
-    return Weights(
-        parameters=layers + tables * table,
-        loaded_bytes=layers * bits // 8 + tables * table * size,
-        embedding_parameters=table,
-        tied=bool(config.tied),
-        layer_parameters=layers,
-        layer_bytes=layers * bits // 8,
-        head_bytes=table * size,
-        experts=_experts(config, experts, experts * bits // 8),
-        stored_bytes={},
-    )
+    if config.decoder is None or config.quantization:
+        return None
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    kinds = ((AutoModelForCausalLM, config.decoder),
+             (AutoModelForImageTextToText, config.built))  # fmt: skip
+    for kind, shape in kinds:
+        if tensors := _built(kind, shape):
+            found = from_headers(tensors, config, dtype)
+            return found and replace(found, stored_bytes={})
+    return None
 
 
-def _attention_parameters(config: Config) -> int:
-    """Of a layer: queries, keys, values and output (transformers, LlamaForCausalLM).
+def _built(kind: Any, shape: Any) -> dict[str, "TensorInfo"]:
+    """Each tensor of a model by its name, a tied one once; empty if it cannot be built."""
+    import torch
+    from huggingface_hub.utils import TensorInfo
 
-    Multi-latent (DeepseekV3ForCausalLM): down to the ranks with a norm each, and up to the heads.
-    """
-    hidden, heads = config.need("hidden_size"), config.num_heads
-    if not config.latent:
-        return 2 * hidden * config.head_dim * (heads + config.num_kv_heads)
-    value, rank = config.need("v_head_dim"), config.need("kv_lora_rank")
-    plain, rotated = config.need("qk_nope_head_dim"), config.need("qk_rope_head_dim")
-    queries = heads * (plain + rotated)
-    query_rank = config.number("q_lora_rank")
-    query = query_rank * (hidden + 1 + queries) if query_rank else hidden * queries
-    keys_values = hidden * (rank + rotated) + rank * (1 + heads * (plain + value))
-    return query + keys_values + heads * value * hidden
-
-
-def _mlp_parameters(config: Config) -> tuple[int, int]:
-    """Of all layers' MLPs: what every token takes, and the routed experts.
-
-    Three matrices each; two of four times the width where no intermediate_size is given (GPT-2).
-    Layers without experts come first (DeepSeek's first_k_dense_replace); those with them have a
-    router, and maybe shared experts.
-    """
-    hidden, num_layers = config.need("hidden_size"), config.need("num_hidden_layers")
-    width, count = config.number("intermediate_size") or 4 * hidden, config.number("num_experts")
-    matrices = 3 if config.get("intermediate_size") else 2
-    if not count:
-        return matrices * hidden * width * num_layers, 0
-    dense_layers = min(num_layers, config.number("first_k_dense_replace") or 0)
-    mixed_layers = num_layers - dense_layers
-    expert_width = config.number("moe_intermediate_size") or width
-    shared_width = config.number("shared_expert_intermediate_size") or expert_width * (
-        config.number("n_shared_experts") or 0
-    )
-    mixed = (3 * hidden * shared_width + hidden * count) * mixed_layers
-    dense = matrices * hidden * width * dense_layers
-    return dense + mixed, 3 * hidden * expert_width * count * mixed_layers
+    try:
+        with torch.device("meta"):
+            model = kind.from_config(shape, trust_remote_code=False)
+    except Exception:  # a class that transformers does not have, or a shape that it refuses
+        return {}
+    tensors = reversed(model.state_dict(keep_vars=True).items())
+    once = {id(tensor): (name, list(tensor.shape)) for name, tensor in tensors}
+    return {
+        name: TensorInfo("F32", shape, (0, 4 * math.prod(shape))) for name, shape in once.values()
+    }

@@ -35,13 +35,21 @@ NAMES = {
     ),
     "n_shared_experts": ("num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
 }  # fmt: skip
-NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+NEEDED = ("hidden_size", "num_hidden_layers", "vocab_size")
 # Where a quantization stands that config.json does not mention, and whose it is.
 QUANTIZATION_FILES = {
     "hf_quant_config.json": "modelopt",
     "quantize_config.json": "gptq",
     "quant_config.json": "awq",
 }
+# Model types whose layers are alike: nothing need be asked of transformers, which takes seconds.
+UNIFORM = ("llama",)
+# Kinds of layers, as transformers calls them: those that keep keys and values of the whole context,
+# of a window, and none. Chunked attention (Llama 4) is none of them.
+WHOLE = ("full_attention", "attention", "hybrid")
+WINDOWED = ("sliding_attention",)
+WITHOUT = ("linear_attention", "mamba", "recurrent", "conv", "moe", "mlp")
+MOST_CHARS = 200  # of a file's own words in a message
 # The layers' inputs stay as they are; weights are unpacked to their type as they are multiplied.
 WEIGHT_ONLY = ("awq", "gptq", "awq_marlin", "gptq_marlin", "auto_awq", "auto_gptq", "auto-round")
 FP8 = ("fp8", "fbgemm_fp8")
@@ -106,11 +114,31 @@ class Quantization:
         return cls(method, max(weights, default=0) or 4, multiplied_in)
 
 
+@dataclass(frozen=True)
+class Attention:
+    """What attention keeps of a token, where all layers that attend are alike.
+
+    Attributes:
+        heads, kv_heads: of a layer. head_dim: values of a head's key; the mean of key and value
+            where the two differ.
+        layers: that keep keys and values of the whole context. window_layers: that keep them of
+            the last ``window`` tokens alone. Other layers keep none.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    layers: int
+    window_layers: int = 0
+    window: int | None = None
+
+
 class Config:
     """A checkpoint's config.json, with the decoder's values in reach by one name each."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
         self.folder = folder
+        self._trust_remote_code = trust_remote_code
         self.top = read_json(folder / "config.json")
         own, nested = self.top, False
         while inner := next((own[key] for key in TEXT_CONFIGS if _part(own, key)), None):
@@ -119,24 +147,41 @@ class Config:
         # What the decoder does not say itself, such as how it is quantized, may stand at the top.
         self._values = _given(self.top) | parts[0] | parts[1] | _given(own)
         # transformers writes an inner configuration without the values that are its class's own.
-        usual = (*NEEDED, "num_key_value_heads", "head_dim") if nested else NEEDED
+        heads = ("num_attention_heads", "num_key_value_heads", "head_dim")
+        usual = (*NEEDED, *heads) if nested else NEEDED
         if any(self.number(name) is None for name in usual):
             self._values = self._defaults() | self._values
 
-    def _defaults(self) -> dict[str, Any]:
-        """What transformers takes for the values that are not given; empty where it cannot tell."""
+    @cached_property
+    def built(self) -> Any:
+        """The configuration as transformers' class reads it; None if transformers cannot."""
         if "model_type" not in self.top:
-            return {}
+            return None
         from transformers import AutoConfig
 
         try:
-            found = AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
-            decoder = found.get_text_config()
-            values = decoder.to_dict()
-        except Exception:  # a model that it does not know; what is missing is named by ``need``
+            return AutoConfig.from_pretrained(
+                self.folder, trust_remote_code=self._trust_remote_code
+            )
+        except Exception:  # an unknown model; what is missing is named by ``need``
+            return None
+
+    @cached_property
+    def decoder(self) -> Any:
+        """The part of ``built`` that writes text; None if there is none."""
+        try:
+            return self.built.get_text_config()
+        except Exception:  # of any type, where the class is the checkpoint's own
+            return None
+
+    def _defaults(self) -> dict[str, Any]:
+        """What transformers takes for the values that are not given; empty where it cannot tell."""
+        try:
+            values = self.decoder.to_dict()
+            names = self.decoder.attribute_map.items()
+        except Exception:  # as above
             return {}
-        renamed = {name: values.get(own) for name, own in decoder.attribute_map.items()}
-        return _given(renamed | values)
+        return _given({name: values.get(own) for name, own in names} | values)
 
     def get(self, name: str) -> Any:
         """A value by its own name; None if it is not given."""
@@ -162,30 +207,81 @@ class Config:
             ParameterError: if config.json does not give it.
         """
         if (value := self.number(name)) is None:
-            problem = f"config.json gives no {name}"
-            raise ParameterError("model", str(self.folder), problem, CHECKPOINT_CURE)
+            kind = str(self.top.get("model_type") or self.architecture)[:MOST_CHARS]
+            given = ", ".join(sorted(self._values))[:MOST_CHARS] or "nothing"
+            problem = (
+                f"config.json gives no {name}, so this kind of model ({kind}) is not supported; "
+                f"what it gives: {given}"
+            )
+            raise ParameterError("model", str(self.folder), problem, "give another model")
         return value
 
     @cached_property
-    def head_dim(self) -> int:
-        """Values of a head's key; the mean of key and value where the two differ."""
+    def attention(self) -> Attention | None:
+        """What attention keeps of a token; None where it is not known.
+
+        It is known of model types of transformers' own whose layers differ in nothing but their
+        kind. Other types may do anything, whatever the names in their config.json.
+        """
+        heads = self._equal("num_attention_heads")
+        if "model_type" in self.top and not (heads and self.get("model_type") in UNIFORM):
+            try:
+                return self._of_kinds(self.decoder)
+            except Exception:  # no such class, or one whose layers differ, which raises its own
+                return None
+        kv_heads = self._equal("num_key_value_heads", heads)
+        if self.get("multi_query"):
+            kv_heads = self.number("multi_query_group_num") or 1
+        head_dim = self.number("head_dim") or self.need("hidden_size") // (heads or 1)
+        return self._of(heads, kv_heads, head_dim, self.need("num_hidden_layers"))
+
+    def _of_kinds(self, decoder: Any) -> Attention | None:
+        """By the kinds of the layers, which transformers names."""
+        own_code = not type(decoder).__module__.startswith("transformers.models.")
+        # Some layers of Gemma 3n take the keys and values of an earlier one.
+        shared = getattr(decoder, "num_kv_shared_layers", 0)
+        latent = getattr(decoder, "kv_lora_rank", None) and not self.latent
+        if own_code or decoder.is_encoder_decoder or shared or latent:
+            return None
+        num_layers, window = self.need("num_hidden_layers"), getattr(decoder, "sliding_window", 0)
+        usual = ["sliding_attention" if window else "full_attention"] * num_layers
+        kinds = getattr(decoder, "layer_types", None) or getattr(
+            decoder, "layers_block_type", usual
+        )
+        if decoder.model_type == "recurrent_gemma":
+            kinds = ["sliding_attention" if kind == "attention" else kind for kind in kinds]
+        layers, windowed, without = (
+            sum(kind in some for kind in kinds) for some in (WHOLE, WINDOWED, WITHOUT)
+        )
+        if layers + windowed + without != num_layers or (windowed and not window):
+            return None
+        heads = getattr(decoder, "num_attention_heads", None)
+        kv_heads = getattr(decoder, "num_key_value_heads", None) or heads
+        # As in vLLM's ModelConfig: Falcon's older models share one head and do not count it.
+        if decoder.model_type == "falcon":
+            new = decoder.new_decoder_architecture
+            kv_heads = decoder.num_kv_heads if new or not decoder.multi_query else 1
+        head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
+        return self._of(heads, kv_heads, head_dim, layers, windowed, window if windowed else None)
+
+    def _of(
+        self, heads: Any, kv_heads: Any, head_dim: int, layers: int, window_layers: int = 0,
+        window: int | None = None,
+    ) -> Attention | None:  # fmt: skip
+        """None where heads are not given, or differ by layer."""
+        if not isinstance(heads, int) or not isinstance(kv_heads, int):
+            return None
         if self.latent:
             key = self.need("qk_nope_head_dim") + self.need("qk_rope_head_dim")
-            return (key + self.need("v_head_dim")) // 2
-        return self.number("head_dim") or self.need("hidden_size") // self.num_heads
+            head_dim = (key + self.need("v_head_dim")) // 2
+        return Attention(heads, kv_heads, head_dim, layers, window_layers, window)
 
-    @property
-    def num_heads(self) -> int:
-        """Attention heads of a layer."""
-        return self.need("num_attention_heads")
-
-    @property
-    def num_kv_heads(self) -> int:
-        """Heads of keys and values."""
-        # As in vLLM's ModelConfig: Falcon's older models share one head and do not count it.
-        if self.get("multi_query") and not self.get("new_decoder_architecture"):
-            return self.number("multi_query_group_num") or 1
-        return self.number("num_key_value_heads") or self.num_heads
+    def _equal(self, name: str, otherwise: int | None = None) -> int | None:
+        """A number of all layers; None if it differs by layer, ``otherwise`` if it is not given."""
+        found = [self.get(known) for known in (name, *NAMES.get(name, ()))]
+        if any(isinstance(value, list) and len(set(map(str, value))) > 1 for value in found):
+            return None
+        return self.number(name) or otherwise
 
     @property
     def latent(self) -> int | None:

@@ -137,9 +137,8 @@ def load_tokenizer(path: Path, load_format: str = "auto", trust_remote_code: boo
     except Exception as error:
         if not trust_remote_code:
             refuse_own_code(path, "AutoTokenizer", "AutoConfig")
-        # What the code itself says: it may need a package that is not installed.
-        detail = f": {' '.join(str(error).split())[:200]}" if trust_remote_code else ""
-        problem = f"no tokenizer could be read ({type(error).__name__}{detail})"
+        detail = " ".join(str(error).replace(str(path), path.name).split())[:200]
+        problem = f"no tokenizer could be read ({type(error).__name__}: {detail})"
         raise ParameterError("model", str(path), problem, MODEL_CURE) from None
     add_processor_template(tokenizer, path)
     return tokenizer
@@ -154,36 +153,43 @@ def resolve_dtype(dtype: str, path: Path) -> str:
     return own if own in DTYPE_BYTES and computes_in(own) else "float32"
 
 
-def describe(name: str, path: Path, dtype: str, revision: str | None = None) -> Model:
+def describe(
+    name: str, path: Path, dtype: str, revision: str | None = None, trust_remote_code: bool = False
+) -> Model:
     """Facts about a checkpoint that is run in ``dtype`` (as resolved): shape, weights, hashes.
+
+    What cannot be found out without running the checkpoint's code is None.
 
     Raises:
         ParameterError: if a file is damaged, or config.json lacks what is needed.
     """
-    config = Config(path)
-    weights = weigh(config, dtype)
+    config = Config(path, trust_remote_code)
+    weights, attention = weigh(config, dtype), config.attention
     quantization = config.quantization
     return Model(
         name=portable_path(name),
         revision=revision,
         architecture=config.architecture,
-        parameters=weights.parameters,
-        embedding_parameters=weights.embedding_parameters,
-        tied_embeddings=weights.tied,
+        parameters=weights and weights.parameters,
+        embedding_parameters=weights and weights.embedding_parameters,
+        tied_embeddings=weights.tied if weights else config.tied,
         dtype=dtype,
-        weight_bytes=weights.loaded_bytes,
-        layer_parameters=weights.layer_parameters,
-        layer_bytes=weights.layer_bytes,
-        head_bytes=weights.head_bytes,
-        experts=weights.experts,
+        weight_bytes=weights and weights.loaded_bytes,
+        layer_parameters=weights and weights.layer_parameters,
+        layer_bytes=weights and weights.layer_bytes,
+        head_bytes=weights and weights.head_bytes,
+        experts=weights and weights.experts,
         quantization=quantization.method if quantization else None,
         multiplied_in=quantization.multiplied_in if quantization else None,
-        stored_bytes=weights.stored_bytes,
+        stored_bytes=weights.stored_bytes if weights else {},
         hidden_size=config.need("hidden_size"),
         num_layers=config.need("num_hidden_layers"),
-        num_heads=config.num_heads,
-        num_kv_heads=config.num_kv_heads,
-        head_dim=config.head_dim,
+        num_heads=attention and attention.heads,
+        num_kv_heads=attention and attention.kv_heads,
+        head_dim=attention and attention.head_dim,
+        kv_layers=attention and attention.layers,
+        window_layers=attention.window_layers if attention else 0,
+        window=attention and attention.window,
         kv_values=config.latent,
         vocab_size=config.need("vocab_size"),
         max_position_embeddings=config.number("max_position_embeddings"),

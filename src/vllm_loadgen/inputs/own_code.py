@@ -1,5 +1,6 @@
 """Code that a checkpoint brings along: transformers and vLLM run it only where that is allowed."""
 
+import logging
 from pathlib import Path
 
 from vllm_loadgen.errors import ParameterError
@@ -30,6 +31,27 @@ def own_code(folder: Path, name: str) -> str | None:
             module, _, class_name = found.rpartition(".")
             return f"{module.replace('--', ': ')}.py ({class_name})"
     return None
+
+
+def check_engine(folder: Path) -> None:
+    """Refuse a checkpoint whose config.json vLLM reads by the checkpoint's own code alone.
+
+    vLLM has classes of its own for some that transformers does not know.
+
+    Raises:
+        ParameterError: if it is one.
+    """
+    if own_code(folder, "AutoConfig") is None:
+        return
+    from vllm.transformers_utils.config import get_config
+
+    logging.disable()  # vLLM tries twice, and logs each failure
+    try:
+        get_config(folder, trust_remote_code=False)
+    except Exception:  # of any type, by what the file holds
+        refuse_own_code(folder, "AutoConfig")
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def refuse_own_code(folder: Path, *names: str) -> None:

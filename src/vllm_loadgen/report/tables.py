@@ -22,7 +22,8 @@ CONFIGURATION = (
 )  # fmt: skip
 # What is told of a server that was asked over HTTP.
 SERVED = {"route": "asked by", "token_ids": "token ids given by"}
-# Shown of a model in setup.ipynb.
+# Shown of a model in setup.ipynb; of these None means that they could not be found out.
+NOT_KNOWN = ("parameters", "active_parameters", "weight_bytes", "num_heads", "num_kv_heads")
 SHAPE = (
     "name", "architecture", "parameters", "active_parameters", "weight_bytes", "dtype",
     "quantization", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size",
@@ -57,7 +58,9 @@ def environment_table(environment: Environment) -> pd.DataFrame:
 
 def model_table(model: Model) -> pd.DataFrame:
     """The model's shape."""
-    return _named({name.replace("_", " "): getattr(model, name) for name in SHAPE})
+    rows = {name: getattr(model, name) for name in SHAPE}
+    rows |= {name: "not known" for name in NOT_KNOWN if rows[name] is None}
+    return _named({name.replace("_", " "): value for name, value in rows.items()})
 
 
 def dataset_table(dataset: Dataset) -> pd.DataFrame:

@@ -68,10 +68,7 @@ def measured(run: Run) -> str:
     what += "" if built_in else f" of {plain(data.name)}"
     did = "summarizes" if data.instruction == REFERENCE_INSTRUCTION else "answers"
     how = f", in LoadGen's {plain(test.result.scenario)} scenario" if test else ""
-    return (
-        f"{plain(model.name)} ({model.parameters / 1e9:.3g} billion parameters, "
-        f"{plain(model.dtype)}) {did} {what}{how}."
-    )
+    return f"{plain(model.name)} ({model.size_text}, {plain(model.dtype)}) {did} {what}{how}."
 
 
 def repeats_text(run: Run) -> str:
@@ -265,6 +262,8 @@ def no_limits(run: Run) -> str:
         return "The server's machine was not measured, so nothing is said of its limits."
     if run.roofline is None and run.machine is None:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
+    if missing := run.model.not_known:
+        return f"The model's {missing}: not known, so no limit is claimed."
     if run.roofline is None:
         return (
             "How fast this machine multiplies in the type that this model's layers multiply in was "

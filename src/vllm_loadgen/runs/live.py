@@ -88,7 +88,9 @@ class LiveRun:
         tokenizer = models.load_tokenizer(path, params.load_format, params.trust_remote_code)
         found = params.changed(dataset=find_file(params.dataset))
         samples = data.load_samples(found, tokenizer)
-        model = models.describe(params.model, path, params.dtype, params.model_revision)
+        model = models.describe(
+            params.model, path, params.dtype, params.model_revision, params.trust_remote_code
+        )
         _check_length(params, model)
         data.check_ids(samples, model.vocab_size, params.dataset)
         facts = samples.facts
@@ -347,7 +349,8 @@ class LiveRun:
         model = self.model
         if params.dtype != model.dtype:  # another type has other bytes
             revision = self.params.model_revision
-            model = models.describe(model.name, self.model_path, params.dtype, revision)
+            trusted = params.trust_remote_code
+            model = models.describe(model.name, self.model_path, params.dtype, revision, trusted)
         write_text(folder / "params.yaml", recorded(params).to_yaml())
         model.write(folder / "model.json")
         found.dataset.write(folder / "dataset.json")
