@@ -53,6 +53,12 @@ def test_memory_of_a_cpu():
     assert found.cure.startswith("Lower cpu_kv_cache_gib")
 
 
+def test_memory_of_a_model_that_is_not_described():
+    model = LLAMA.model_copy(update={"num_heads": None})
+    found = doctor._memory(RunParams(), model, here())
+    assert (found.status, "model's attention" in found.found) == ("look", True)
+
+
 def test_too_few_gpus():
     found = list(doctor._devices(RunParams(tensor_parallel_size=4), here(("H100", 80.0))))
     assert [each.status for each in found] == ["ok", "no"]
