@@ -64,6 +64,7 @@ def test_a_path_with_blanks_is_one_path(somewhere):
     assert portable_path("/data/my articles/a b.jsonl") == "a b.jsonl"
     assert portable_path(f"{somewhere}/my data/a.jsonl") == "my data/a.jsonl"
     assert portable_path("~/my data/a.jsonl") == "~/my data/a.jsonl"
+    assert portable_path("/a b.jsonl") == "a b.jsonl"
 
 
 @pytest.mark.parametrize(

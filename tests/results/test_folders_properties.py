@@ -89,7 +89,7 @@ def test_a_known_path_is_replaced_whole(path, text):
         assert without_paths(seen, [Path(path)]) == (seen, [])
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(name=folders, rest=names)
 def test_the_project_and_the_home_are_replaced_whole(name, rest, tmp_path_factory):
     base = tmp_path_factory.getbasetemp() / "zebra's ä"

@@ -143,7 +143,11 @@ def portable(text: str, known: Iterable[Path] = ()) -> str:
 def portable_path(name: str) -> str:
     """``portable`` of one path; what is no absolute path stays as it is."""
     path = _path(name)
-    return portable(str(path), [path]) if path is not None and path.is_absolute() else name
+    if path is None or not path.is_absolute():
+        return name
+    seen = portable(str(path), [path])
+    at_top = len(path.parts) == 2 and seen == str(path)  # a text may have /x with another meaning
+    return path.name if at_top else seen
 
 
 def without_paths(text: str, known: Iterable[Path] = ()) -> tuple[str, list[str]]:
