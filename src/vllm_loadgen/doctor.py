@@ -95,7 +95,8 @@ def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
     model = models.describe(
         params.model, path, dtype, params.model_revision, params.trust_remote_code
     )
-    found = f"{model.name}: {model.size_text} in {dtype}"
+    found = f"{model.name}: {model.size_text}"
+    found += f" in {dtype}" if weights else ""  # a server has a type of its own
     longest = model.max_position_embeddings
     if longest and params.max_model_len > longest:
         cure = f"Give max_model_len {longest} or less"
@@ -144,7 +145,7 @@ def _devices(params: RunParams, here: Environment) -> Iterator[Finding]:
 
 def _type(params: RunParams, model: Model, here: Environment) -> Finding:
     """Whether the device computes in the types that are asked for."""
-    types = {model.multiplied_in or model.dtype}
+    types = {model.multiplied_in or str(model.dtype)}
     if params.quantization and params.quantization.startswith("fp8"):
         types.add("fp8")
     with gpu_handles(1) as handles:

@@ -43,12 +43,14 @@ TUNABLE = (
 )  # fmt: skip
 # What ``tune`` may vary of a server that somebody else has started.
 TUNABLE_SERVED = ("target_qps", "concurrency", "longest_first")
-# What such a server was started with, and no client can ask for.
+# What only an engine of ours obeys. Such a server has its own, which is not read: "not known".
 OF_THE_SERVER = (
-    "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "executor",
-    "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
-    "quantization", "load_format", "enable_prefix_caching", "engine_options",
+    "dtype", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "executor",
+    "gpu_memory_utilization", "cpu_kv_cache_gib", "cpu_reserved_cores",
+    "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "kv_cache_dtype",
+    "quantization", "load_format", "enable_prefix_caching", "engine_options", "seed",
 )  # fmt: skip
+NOT_KNOWN = "not known"
 # Options of vLLM's that a parameter gives under another name.
 GIVEN_BY = {"distributed_executor_backend": "executor", "data_parallel_backend": "executor"}
 # What older runs have among their engine options.
@@ -383,8 +385,8 @@ class RunParams(BaseModel):
             if not self.base_url:
                 self._refuse("base_url", "names no server", "give one, as in http://host:8000")
             for name in OF_THE_SERVER:
-                if getattr(self, name) != RunParams.model_fields[name].default:
-                    cure = "leave it out, and start the server with it"
+                if getattr(self, name) != (default := RunParams.model_fields[name].default):
+                    cure = f"leave it out (default {default!r}), and start the server with it"
                     self._refuse(name, "belongs to the server, which runs already", cure)
         if self.engine == "openai" and self.side_by_side:
             cure = "leave it out, or tune the server's engine here (engine vllm)"
@@ -460,6 +462,8 @@ class RunParams(BaseModel):
             ParameterError: for the first parameter that is unknown or cannot be used.
         """
         values = {ALIASES.get(name, name): value for name, value in values.items()}
+        # Null in the record of a run against a server.
+        values = {k: v for k, v in values.items() if v is not None or k not in OF_THE_SERVER}
         for name, value in values.items():
             if holds_secret(value):
                 cure = "leave secrets in the environment, where they are used from"
@@ -500,9 +504,14 @@ class RunParams(BaseModel):
             raise BenchmarkError(f"{path} was cut short. Run again.")
         return cls.from_dict(_with_own_names(values))
 
+    def known(self) -> dict[str, Any]:
+        """All parameters as they are recorded: None for those of a server that runs already."""
+        unknown = OF_THE_SERVER if self.engine == "openai" else ()
+        return self.model_dump(mode="json") | dict.fromkeys(unknown)
+
     def to_yaml(self) -> str:
         """All parameters as YAML text that ``from_yaml`` reads back."""
-        return str(yaml.safe_dump(self.model_dump(), sort_keys=False, width=100))
+        return str(yaml.safe_dump(self.known(), sort_keys=False, width=100))
 
     def changed(self, **overrides: object) -> "RunParams":
         """These parameters with some replaced, validated again."""
@@ -566,7 +575,19 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         ParameterError: if there is no such file or it is not a mapping.
     """
-    return read_file(path, {name: one.annotation for name, one in RunParams.model_fields.items()})
+    types = {name: one.annotation for name, one in RunParams.model_fields.items()}
+    return _without_the_servers(read_file(path, types))
+
+
+def _without_the_servers(values: dict[str, Any]) -> dict[str, Any]:
+    """The record of a run against a server, without the server's own parameters.
+
+    Older records have this project's defaults for them, newer ones null.
+    """
+    is_record = len(values) > len(RunParams.model_fields) // 2  # no user writes so many
+    if values.get("engine") != "openai" or not is_record:
+        return values
+    return {name: value for name, value in values.items() if name not in OF_THE_SERVER}
 
 
 def value_of(name: str, text: str) -> Any:

@@ -1,11 +1,14 @@
-"""A run against a server of another machine is not held against the limits of the client's."""
+"""A run against a server is not held against limits: its weights and their type are not known."""
 
 import pytest
+import yaml
 from helpers import RESULT, seed_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
+from vllm_loadgen import ParameterError, Run, RunParams
 from vllm_loadgen.facts.inputs import MachineLimits
-from vllm_loadgen.report import text
+from vllm_loadgen.params import NOT_KNOWN, OF_THE_SERVER
+from vllm_loadgen.report import tables, text
+from vllm_loadgen.report.parameters import parameters_table
 
 LIMITS = MachineLimits(device="cpu", memory_bandwidth_gb_s=0.1, matrix_tflop_s={"bfloat16": 0.1})
 
@@ -13,15 +16,42 @@ LIMITS = MachineLimits(device="cpu", memory_bandwidth_gb_s=0.1, matrix_tflop_s={
 @pytest.mark.parametrize(
     ("url", "here"), [("http://127.0.0.1:8000", True), ("http://other:8000", False)]
 )
-def test_a_remote_server_has_no_roofline(tmp_path, url, here):
+def test_a_server_has_no_roofline(tmp_path, url, here):
     params = RunParams(engine="openai", base_url=url)
     write_facts(tmp_path, params)
     write_test(tmp_path / "performance", RESULT, seed_records())
     LIMITS.write(tmp_path / "machine.json")
     run = Run.open(tmp_path)
-    assert (run.roofline is not None) == here
-    assert bool(run.impossible) == here
-    said = text.limits_text(run, run.performance)
-    assert ("was not measured" in said) != here
+    assert run.roofline is None
+    assert run.impossible == []
+    assert "were not read" in text.limits_text(run, run.performance)
     assert ("the server's machine was not measured" in text.devices(run)) != here
     assert "1 server, asked from 2 cores of AMD EPYC" in text.devices(run)
+
+
+def test_what_was_not_asked_of_a_server_is_not_recorded(tmp_path):
+    params = RunParams(engine="openai", base_url="http://127.0.0.1:8000")
+    write_facts(tmp_path, params)
+    write_test(tmp_path / "performance", RESULT, seed_records())
+    recorded = yaml.safe_load((tmp_path / "params.yaml").read_text(encoding="utf-8"))
+    assert {name: recorded[name] for name in OF_THE_SERVER} == dict.fromkeys(OF_THE_SERVER)
+    run = Run.open(tmp_path)
+    assert run.params == params  # and it is read back
+    shown = tables.configuration_table(run)
+    for name in set(OF_THE_SERVER) & set(shown.index):
+        assert shown.loc[name].tolist() == ["", NOT_KNOWN]
+    listed = parameters_table(params)
+    assert listed.loc["enable_prefix_caching", "value"] == NOT_KNOWN
+    assert tables.provenance_table(run).loc["weights of the server", "value"] == NOT_KNOWN
+
+
+def test_an_older_record_of_a_server_is_read_without_its_defaults(tmp_path):
+    older = RunParams().model_dump() | {"engine": "openai", "base_url": ["http://h:1"]}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(older | {"dtype": "bfloat16"}, sort_keys=False), "utf-8")
+    assert RunParams.recorded(path).dtype == RunParams().dtype
+    # What a user gives is refused where it differs from its default, and only there.
+    given = {"engine": "openai", "base_url": "http://h:1"}
+    RunParams.from_dict(given | {"enable_prefix_caching": False, "dtype": "auto"})
+    with pytest.raises(ParameterError, match=r"enable_prefix_caching.*belongs to the server"):
+        RunParams.from_dict(given | {"enable_prefix_caching": True})

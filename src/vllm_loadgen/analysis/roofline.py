@@ -50,7 +50,7 @@ def _weight_bytes(model: Model, quantization: str | None) -> tuple[float, float,
     parameters, size = _layer_parameters(model), model.dtype_bytes
     layers = parameters * size if model.layer_bytes is None else model.layer_bytes
     head = _table(model) * size if model.head_bytes is None else model.head_bytes
-    experts = model.experts.loaded_bytes if model.experts else 0
+    experts = (model.experts.loaded_bytes or 0) if model.experts else 0
     if quantization in LOADED_BYTES and model.quantization is None:
         loaded = min(1.0, LOADED_BYTES[quantization] / size)
         return layers * loaded, experts * loaded, head
@@ -277,7 +277,7 @@ def roofline(
 
 
 def multiplied_in(model: Model, quantization: str | None, device: str) -> str:
-    """The type that layers multiply in, or a method's name where that is not known.
+    """The type that layers multiply in, or a method's name where that is not known; "" of a server.
 
     Weights of four bits (AWQ, GPTQ) are unpacked to the type that the model is run in and are
     multiplied in that. vLLM on a CPU multiplies them in int8 if the type is bfloat16 and the CPU
@@ -288,7 +288,7 @@ def multiplied_in(model: Model, quantization: str | None, device: str) -> str:
     """
     if model.quantization is None and quantization in LOADED_BYTES:
         return "fp8" if quantization.startswith("fp8") else quantization
-    multiplied = model.multiplied_in or model.dtype
+    multiplied = model.multiplied_in or model.dtype or ""
     unsure = model.quantization and device == "cpu" and multiplied == "bfloat16"
     return "int8" if unsure else multiplied
 

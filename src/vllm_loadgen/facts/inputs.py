@@ -15,13 +15,13 @@ class Experts(Part):
 
     Attributes:
         count: in a layer. per_token: of them, that a token is sent to.
-        parameters, loaded_bytes: of all experts in all layers.
+        parameters, loaded_bytes: of all experts in all layers; bytes None as ``Model.dtype``.
     """
 
     count: int
     per_token: int
     parameters: int
-    loaded_bytes: int
+    loaded_bytes: int | None = None
 
 
 class Model(Facts):
@@ -33,8 +33,9 @@ class Model(Facts):
     Attributes:
         parameters: of all weights, each expert too; not the words that they may be packed into.
         embedding_parameters: of the table of tokens.
-        dtype: the type it is run in. weight_bytes: of all parameters as they are loaded: in that
-            type, or as the checkpoint has them quantized, with scales.
+        dtype: the type it is run in; None of a server's, with all bytes and ``multiplied_in``.
+        weight_bytes: of all parameters as they are loaded: in that type, or as the checkpoint has
+            them quantized, with scales.
         layer_parameters, layer_bytes: of these without embedding and head. head_bytes: of the
             output head. None in older files, which know dense models that are not quantized.
         experts: None without.
@@ -58,7 +59,7 @@ class Model(Facts):
     parameters: int | None
     embedding_parameters: int | None
     tied_embeddings: bool | None
-    dtype: str
+    dtype: str | None
     weight_bytes: int | None
     layer_parameters: int | None = None
     layer_bytes: int | None = None
@@ -115,7 +116,16 @@ class Model(Facts):
     @property
     def dtype_bytes(self) -> int:
         """Bytes of a number in the type that is run."""
-        return DTYPE_BYTES.get(self.dtype, 2)
+        return DTYPE_BYTES.get(self.dtype or "", 2)
+
+    def served(self) -> "Model":
+        """The same model on a server that runs already, of whose types and bytes nothing is known.
+
+        Its shape is that of the configuration here.
+        """
+        experts = self.experts and self.experts.model_copy(update={"loaded_bytes": None})
+        unknown = ("dtype", "weight_bytes", "layer_bytes", "head_bytes", "multiplied_in")
+        return self.model_copy(update={**dict.fromkeys(unknown), "experts": experts})
 
 
 class TokenLengths(Part):
@@ -247,6 +257,7 @@ class EngineFacts(Facts):
         options: what it was told, beside the model. made: what it made of them, by the same names,
             where it tells; a structure is left out.
         load_s: until it could be asked; compile_s: of it; None: not compiled, or not told.
+        connect_s: to a server that ran already, with the first short query.
         kv_cache_tokens: that its KV cache has room for, in each copy of the engine.
         preloaded: libraries that its processes load before all others.
         route: of a server, how it was asked. served_model: what it calls the model.
@@ -259,6 +270,7 @@ class EngineFacts(Facts):
     made: dict[str, JsonValue] = Field(default_factory=dict)
     load_s: float | None = None
     compile_s: float | None = None
+    connect_s: float | None = None
     kv_cache_tokens: int | None = None
     preloaded: tuple[str, ...] = ()
     max_num_seqs: int | None = None

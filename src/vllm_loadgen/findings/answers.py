@@ -17,7 +17,8 @@ def answers(run: Run) -> Finding | None:
     if verdict.status == "PASS":
         return Finding("good", "The answers are as good as the reference's", evidence, "")
     if verdict.status == "FAIL":
-        cause = "" if dtype == "float32" else f"See whether {dtype} is to blame (dtype: float32). "
+        known = dtype not in (None, "float32")  # None: a server's
+        cause = f"See whether {dtype} is to blame (dtype: float32). " if known else ""
         action = f"{cause}Read the worst summaries in accuracy.ipynb."
         return Finding("problem", "The answers are worse than the reference's", evidence, action)
     if verdict.status == "INCONCLUSIVE" and verdict.undecided:

@@ -9,6 +9,7 @@ from vllm_loadgen.engines.routes import USUAL
 from vllm_loadgen.findings import validity
 from vllm_loadgen.findings.finding import Finding
 from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
+from vllm_loadgen.params import NOT_KNOWN
 from vllm_loadgen.results.test import Test
 
 SERIAL_SHARE = 0.1
@@ -120,6 +121,7 @@ def _serial(test: Test) -> Finding | None:
         return None
     if load.serial_share < SERIAL_SHARE:
         return None
+    unset = NOT_KNOWN if params.engine == "openai" else "the default"
     allowed = params.max_num_seqs
     return Finding(
         "problem",
@@ -129,7 +131,7 @@ def _serial(test: Test) -> Finding | None:
         "Batch: raise max_num_seqs from 1."
         if allowed == 1
         else "Batch: hand every query to the engine as it comes, and let it run several at once "
-        f"(max_num_seqs: {allowed or 'the default'}).",
+        f"(max_num_seqs: {allowed or unset}).",
     )
 
 

@@ -83,7 +83,8 @@ class Session:
         """
         try:
             self._send(self._start)
-            with progress.ticking("Loading the engine"):
+            served = self._start.params.engine == "openai"
+            with progress.ticking("Connecting" if served else "Loading the engine"):
                 facts = self._ready(self._start.params.load_timeout_s)
         except BaseException:
             self._process.end(Abort(), ABORT_S)

@@ -108,8 +108,10 @@ class Worker:
             limit_s = command.params.load_timeout_s
             begin = time.monotonic()
             facts = self._on_loop(self._engine.start(), "the engine's start", limit_s)
-            load_s = round(time.monotonic() - begin, 3)
-            self._facts = facts.model_copy(update={"load_s": load_s})
+            # A server has loaded already.
+            took = "connect_s" if command.params.engine == "openai" else "load_s"
+            took_s = round(time.monotonic() - begin, 3)
+            self._facts = facts.model_copy(update={took: took_s})
             return Ready(self._facts)
         if isinstance(command, RunTest) and self._engine is not None and self._facts is not None:
             return self._run(command, self._engine, self._facts)

@@ -216,14 +216,20 @@ def _for_this_machine(run: Run, test: Test, findings: Sequence[Finding]) -> str:
     why_not = doubts(list(findings))
     if not test.result.complete:
         why_not = [f"the test was {test.result.status}", *why_not]
+    where = "server" if run.params.engine == "openai" else "machine"
     if why_not:
         reasons = "; ".join(map(_within, why_not))
-        return f"For this machine: **no**: {plain(reasons)}."
+        return f"For this {where}: **no**: {plain(reasons)}."
     facts = [f"{test.metrics.duration_s:.0f} s", "no errors"]
     if test.result.scenario == "Server" and test.metrics.due_per_s is not None:
         facts.append(f"the harness {say_ms(test.metrics.schedule_delay_ms.mean)} late on average")
     runs = len(run.repeats("performance"))
     facts.append(f"made {runs} times" if runs > 1 else "made once")
+    if run.params.engine == "openai":
+        return (
+            "For this server: **not known**: whether a prefix cache shortened the prompts was not "
+            f"read. Otherwise {', '.join(facts)}."
+        )
     return f"For this machine: **yes**: {', '.join(facts)}."
 
 

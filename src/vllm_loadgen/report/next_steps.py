@@ -112,7 +112,7 @@ def _answers(run: Run) -> list[Step]:
         command = f"vllm-loadgen baseline --params {_file(run)}"
         return [Step("What would full precision score?", command)]
     open_ = status == "INCONCLUSIVE" and not verdict.undecided
-    if (status == "FAIL" or open_) and dtype != "float32":
+    if (status == "FAIL" or open_) and dtype not in (None, "float32"):
         changed = _report(run, "float32", "dtype float32")
         return [Step(f"Is {dtype} to blame for the answers?", changed)]
     return []

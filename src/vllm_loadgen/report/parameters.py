@@ -13,7 +13,7 @@ import yaml
 from IPython import get_ipython
 
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import RunParams, text_of
+from vllm_loadgen.params import NOT_KNOWN, OF_THE_SERVER, RunParams, text_of
 from vllm_loadgen.results.folders import note_outside
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.runs.compare import Digest, check_distinct, digest, read_digest
@@ -132,9 +132,10 @@ def _say_if_outside() -> None:
 def parameters_table(params: RunParams) -> pd.DataFrame:
     """All parameters with their values and what they mean; those not at their default marked."""
     defaults = RunParams()
+    unknown = OF_THE_SERVER if params.engine == "openai" else ()
     rows = {
         name: {
-            "value": value,
+            "value": NOT_KNOWN if name in unknown else value,
             "": "" if value == getattr(defaults, name) else "changed",
             "meaning": RunParams.model_fields[name].description,
         }

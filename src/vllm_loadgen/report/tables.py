@@ -7,6 +7,7 @@ import pandas as pd
 
 from vllm_loadgen.analysis.steady import NotSteady
 from vllm_loadgen.facts.inputs import Dataset, Environment, MachineLimits, Model
+from vllm_loadgen.params import NOT_KNOWN, OF_THE_SERVER
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 
@@ -23,7 +24,8 @@ CONFIGURATION = (
 # What is told of a server that was asked over HTTP.
 SERVED = {"route": "asked by", "token_ids": "token ids given by"}
 # Shown of a model in setup.ipynb; of these None means that they could not be found out.
-NOT_KNOWN = ("parameters", "active_parameters", "weight_bytes", "num_heads", "num_kv_heads")
+MAY_BE_UNKNOWN = ("parameters", "active_parameters", "weight_bytes", "dtype", "num_heads",
+                  "num_kv_heads")  # fmt: skip
 SHAPE = (
     "name", "architecture", "parameters", "active_parameters", "weight_bytes", "dtype",
     "quantization", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size",
@@ -59,7 +61,7 @@ def environment_table(environment: Environment) -> pd.DataFrame:
 def model_table(model: Model) -> pd.DataFrame:
     """The model's shape."""
     rows = {name: getattr(model, name) for name in SHAPE}
-    rows |= {name: "not known" for name in NOT_KNOWN if rows[name] is None}
+    rows |= {name: NOT_KNOWN for name in MAY_BE_UNKNOWN if rows[name] is None}
     return _named({name.replace("_", " "): value for name, value in rows.items()})
 
 
@@ -173,9 +175,16 @@ def accuracy_table(run: Run) -> pd.DataFrame:
 
 
 def configuration_table(run: Run) -> pd.DataFrame:
-    """The parameters of the run and what the engine made of those left to it."""
-    rows, made = {}, run.engine.made if run.engine else {}
+    """The parameters of the run and what the engine made of those left to it.
+
+    Those of a server that runs already are not known.
+    """
+    made = run.engine.made if run.engine else {}
+    rows: dict[str, dict[str, object]] = {}
     for name in CONFIGURATION:
+        if run.params.engine == "openai" and name in OF_THE_SERVER:
+            rows[name] = {"given": "", "effective": NOT_KNOWN}
+            continue
         given, effective = (
             getattr(run.params, name),
             made.get(name, getattr(run.engine, name, None)),
@@ -188,6 +197,14 @@ def configuration_table(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows).T.fillna("").rename_axis("Parameter")
 
 
+def _files(run: Run) -> dict[str, str]:
+    """The checkpoint's files by their hashes; the weights of a server are not known."""
+    served = run.params.engine == "openai"
+    files = run.model.other_sha256 if served else run.model.sha256
+    rows = {f"SHA-256 of {name}": sha for name, sha in files.items()}
+    return rows | ({"weights of the server": NOT_KNOWN} if served else {})
+
+
 def provenance_table(run: Run) -> pd.DataFrame:
     """What a stranger needs to repeat the run."""
     environment, dataset = run.environment, run.dataset
@@ -198,9 +215,9 @@ def provenance_table(run: Run) -> pd.DataFrame:
         "command": environment.command,
         "dataset": f"{dataset.source}, {dataset.samples} of {dataset.total_samples}",
         "dataset checksum": dataset.checksum,
-        "SHA-256 of the prompts' token ids": dataset.prompts_sha256 or "not known",
+        "SHA-256 of the prompts' token ids": dataset.prompts_sha256 or NOT_KNOWN,
         **({"date in the chat template": date} if (date := dataset.template_date) else {}),
-        **{f"SHA-256 of {name}": sha for name, sha in run.model.sha256.items()},
+        **_files(run),
         "operating system": environment.os,
         "python": environment.python,
         **environment.packages,

@@ -16,6 +16,7 @@ from vllm_loadgen.benchmarks import REFERENCE_INSTRUCTION
 from vllm_loadgen.findings.answers import said
 from vllm_loadgen.findings.overload import issued_per_s, offered, overloaded
 from vllm_loadgen.findings.validity import limit, what_would_make_valid
+from vllm_loadgen.params import NOT_KNOWN
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 from vllm_loadgen.rules import published
@@ -68,7 +69,8 @@ def measured(run: Run) -> str:
     what += "" if built_in else f" of {plain(data.name)}"
     did = "summarizes" if data.instruction == REFERENCE_INSTRUCTION else "answers"
     how = f", in LoadGen's {plain(test.result.scenario)} scenario" if test else ""
-    return f"{plain(model.name)} ({model.size_text}, {plain(model.dtype)}) {did} {what}{how}."
+    dtype = plain(model.dtype or f"type {NOT_KNOWN}")
+    return f"{plain(model.name)} ({model.size_text}, {dtype}) {did} {what}{how}."
 
 
 def repeats_text(run: Run) -> str:
@@ -258,8 +260,11 @@ def machine_text(run: Run, test: Test) -> str:
 
 def no_limits(run: Run) -> str:
     """Why the run is not held against the machine's limits; empty if it is."""
-    if not run.params.here:
-        return "The server's machine was not measured, so nothing is said of its limits."
+    if run.params.engine == "openai":
+        return (
+            "A server's weights and their type were not read, and a limit is computed from both: "
+            "how far this is from the machine's limits is not known."
+        )
     if run.roofline is None and run.machine is None:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
     if missing := run.model.not_known:
@@ -343,6 +348,10 @@ def engine_text(run: Run) -> str:
     """Which name is not the model's; how long the engine took to load, and what its cache holds."""
     rules = "`benchmark` names the official rules to compare with, not the model that ran."
     engine = run.engine
+    if engine is not None and engine.engine == "openai":
+        took_s = engine.connect_s or engine.load_s  # older runs have it as the time to load
+        connected = "" if took_s is None else f" Connecting to it took {took_s:.2g} s."
+        return f"{rules} The server was running already: its time to load is not known.{connected}"
     if engine is None or engine.load_s is None:
         return rules
     compiled = f", {engine.compile_s:.0f} s of it compiling" if engine.compile_s else ""

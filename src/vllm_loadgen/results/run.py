@@ -170,8 +170,9 @@ class Run:
     # Its facts ----------------------------------------------------------------------------------
     @cached_property
     def model(self) -> Model:
-        """model.json."""
-        return Model.read(self.folder / "model.json")
+        """model.json; of a server without type and bytes, which older runs recorded."""
+        model = Model.read(self.folder / "model.json")
+        return model.served() if self.params.engine == "openai" else model
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -225,8 +226,9 @@ class Run:
         return self.params.devices if self.environment.gpus else 1
 
     def roofline_of(self, test: Test) -> roofline.Roofline | None:
-        """How near a test of the run came to the machine's limits; None if not measured."""
-        if not self.params.here:
+        """How near a test of the run came to the machine's limits; None if not measured, and of a
+        server, whose type and weights are not known."""
+        if self.params.engine == "openai":
             return None
         return roofline.roofline(
             self.model,
@@ -254,6 +256,8 @@ class Run:
     @cached_property
     def anatomy(self) -> Anatomy | NoAnatomy:
         """Where the performance test's time went, step by step, against the machine's limits."""
+        if self.params.engine == "openai":
+            return NoAnatomy("a server's type and weights are not known")
         if self.performance is None or self.roofline is None:
             return NoAnatomy("there are no measured limits to set its steps against")
         if self.params.pipeline_parallel_size > 1:
@@ -273,7 +277,7 @@ class Run:
     @cached_property
     def impossible(self) -> list[str]:
         """Figures of the performance test above what the machine's limits allow, as sentences."""
-        if self.performance is None or not self.params.here:
+        if self.performance is None or self.params.engine == "openai":
             return []
         return roofline.impossible(
             self.model,

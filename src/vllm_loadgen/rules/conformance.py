@@ -276,12 +276,12 @@ def _how_the_engine_answers(params: RunParams, engine: EngineFacts | None = None
 
 
 def _how_a_server_answers(lengths: list[Rule], engine: EngineFacts | None) -> list[Rule]:
-    """What was asked of a server is known, and what it does with it is not."""
+    """What a server was asked for is known; what it does with it was not read."""
     longest, shortest = lengths
     if engine is not None and "min_tokens" not in engine.options and shortest.status == "met":
         note = "the server was not asked for it: it takes OpenAI's options alone"
         shortest = judged(shortest.rule, shortest.required, "the server's", None, note)
-    off = "a server does not tell: start it without (vllm serve --no-enable-prefix-caching)"
+    off = "not read from the server: start it with --no-enable-prefix-caching"
     greedy = "asked for with temperature 0; what the server does with it is not seen"
     options = "those that the server was started with are not seen"
     return [

