@@ -1,3 +1,5 @@
+import math
+
 import pandas as pd
 
 from vllm_loadgen.findings.system import client_finding, system_findings
@@ -26,6 +28,18 @@ def test_preemptions_are_a_problem():
     (found,) = system_findings(STEPS.assign(preempted=[0, 2], kv_cache_share=1.0), NOTHING)
     assert found.severity == "problem"
     assert "2 times a query was evicted" in found.evidence
+
+
+def test_a_server_on_this_machine_is_not_a_neighbour():
+    busy = MACHINE.assign(own_cpu_share=[0.5, 0.5])
+    assert system_findings(NOTHING, busy, server_here=True) == []  # an earlier run
+    unknown = busy.assign(own_cpu_share=math.nan, server_cpu_share=math.nan)
+    assert system_findings(NOTHING, unknown, server_here=True) == []
+    found_share = MACHINE.assign(server_cpu_share=0.9)
+    assert system_findings(NOTHING, found_share, server_here=True) == []
+    (found,) = system_findings(NOTHING, busy.assign(server_cpu_share=0.4), server_here=True)
+    assert "the process that listens on the server's port used 45% of the cores" in found.evidence
+    assert "unless it is part of the server" in found.action
 
 
 def test_a_neighbour_is_named_by_what_it_took():

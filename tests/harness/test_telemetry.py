@@ -1,12 +1,19 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
 import pandas as pd
+import psutil
 import pynvml
 import pytest
 
 from vllm_loadgen.engines import vllm_steps
-from vllm_loadgen.harness import telemetry
+from vllm_loadgen.engines.served import free_port
+from vllm_loadgen.harness import local_servers, telemetry
 from vllm_loadgen.harness.telemetry import Rapl, Telemetry, steps_frame
 
 
@@ -27,6 +34,57 @@ def test_samples_of_this_machine(monkeypatch):
     assert frame["cpu_share"].between(-0.01, 1.01).all()
     assert frame["own_memory_gib"].between(0.01, 100).all()
     assert frame["front_cpu_cores"].mean() > 0
+
+
+BUSY_SERVER = """
+import http.server, sys, threading, time
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+print(server.server_port, flush=True)
+held = b"x" * 200_000_000
+until = time.monotonic() + 60
+while time.monotonic() < until:
+    sum(range(100_000))
+"""
+
+
+def test_a_server_on_this_machine_counts_as_the_benchmarks_own(monkeypatch):
+    monkeypatch.setattr(telemetry, "INTERVAL_S", 0.2)
+    # Not a child of this process: the shell that starts it ends.
+    command = ["sh", "-c", '"$0" -c "$1" &', sys.executable, BUSY_SERVER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as it:
+        try:
+            url = f"http://localhost:{int(it.stdout.readline())}"
+            frames = []
+            for urls in ((), [url], ["http://192.0.2.1:8000"]):
+                with Telemetry(servers=urls) as watching:
+                    time.sleep(1.1)
+                frames.append(watching.frame(0).mean())
+        finally:
+            os.killpg(it.pid, signal.SIGKILL)
+    without, found, elsewhere = frames
+    assert "server_cpu_share" not in without
+    assert "server_cpu_share" not in elsewhere
+    busy = found["server_cpu_share"] * psutil.cpu_count()
+    assert 0.3 < busy < 1.2  # of a core
+    assert found["own_cpu_share"] >= found["server_cpu_share"]
+    assert found["front_cpu_cores"] < 0.3
+    assert found["own_memory_gib"] > without["own_memory_gib"] + 0.15
+
+
+def test_a_server_whose_process_cannot_be_seen(monkeypatch):
+    monkeypatch.setattr(telemetry, "INTERVAL_S", 0.1)
+    with Telemetry(servers=[f"http://127.0.0.1:{free_port()}"]) as watching:
+        time.sleep(0.5)
+    frame = watching.frame(0)
+    assert frame[["server_cpu_share", "own_cpu_share", "own_memory_gib"]].isna().all(axis=None)
+    assert frame["front_cpu_cores"].notna().all()
+
+
+def test_which_servers_are_on_this_machine():
+    own = f"http://{socket.gethostname()}:8000"
+    here = ["http://localhost", "https://[::1]:1", "http://127.0.0.9:2", own]
+    away = ["http://192.0.2.1:8000", "http://name.invalid:8000"]
+    assert local_servers.on_this_machine([*here, *away]) == here
 
 
 def test_a_gpus_samples(monkeypatch):

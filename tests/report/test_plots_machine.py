@@ -5,7 +5,7 @@ import pytest
 from helpers import GPU, MACHINE, STEPS, draws, imitated, seed_records
 
 from vllm_loadgen.analysis.roofline import Roofline
-from vllm_loadgen.report import plots_machine
+from vllm_loadgen.report import charts_machine, plots_machine
 
 
 def drawn(**tables):
@@ -39,6 +39,24 @@ def test_machine_with_and_without_a_gpu():
     assert draws(drawn(telemetry=partly))
     assert "at most; 12.0 GiB and 300 W at most" in plots_machine.machine_caption(partly)
     assert "too short" in plots_machine.machine_caption(pd.DataFrame())
+
+
+def test_a_server_whose_process_is_not_found():
+    unknown = MACHINE.assign(own_cpu_share=math.nan, own_memory_gib=math.nan,
+                             server_cpu_share=math.nan)  # fmt: skip
+    figure = drawn(telemetry=unknown)
+    assert draws(figure)
+    assert [axis.get_title() for axis in figure.axes[2:] if axis.get_visible()] == ["CPU"]
+    chart, tables = charts_machine.over_time(imitated(seed_records(), telemetry=unknown))
+    assert list(tables["machine"]) == ["time_s", "cpu_percent"]
+    assert "own_" not in chart.to_json()
+    caption = plots_machine.machine_caption(unknown)
+    assert caption.endswith("90% busy on average; the server's share of it is not known.")
+
+
+def test_the_server_counts_as_the_benchmark():
+    caption = plots_machine.machine_caption(MACHINE.assign(server_cpu_share=0.5))
+    assert "80% with this benchmark and the server, which held" in caption
 
 
 def test_roofline_places_the_run():

@@ -8,7 +8,7 @@ from vllm_loadgen.findings.queries import query_findings
 from vllm_loadgen.findings.replicas import straggler_finding
 from vllm_loadgen.findings.steadiness import steadiness_findings
 from vllm_loadgen.findings.steps import SMALLER_BATCH, step_findings
-from vllm_loadgen.findings.system import NEIGHBOUR, client_finding, system_findings
+from vllm_loadgen.findings.system import client_finding, system_findings
 from vllm_loadgen.results.run import Run
 from vllm_loadgen.results.test import Test
 
@@ -24,13 +24,10 @@ def findings_of(run: Run) -> list[Finding]:
 
 
 def _of_performance(run: Run, test: Test) -> list[Finding]:
-    of_system = system_findings(test.steps, test.telemetry)
-    if run.params.engine == "openai":
-        if run.params.here:
-            # The server is no neighbour, and which of the other programs it is, is not known.
-            of_system = [found for found in of_system if found.title != NEIGHBOUR]
-        if client := client_finding(test.telemetry):
-            of_system.append(client)
+    asks_server = run.params.engine == "openai"
+    of_system = system_findings(test.steps, test.telemetry, run.params.here and asks_server)
+    if asks_server and (client := client_finding(test.telemetry)):
+        of_system.append(client)
     of_pace = steadiness_findings(test, run.engine)
     of_steps = step_findings(test, run.engine)
     if of_replica := straggler_finding(test):

@@ -1,5 +1,6 @@
 """What machine and engine did while a test ran: samples of the machine, steps of the engine."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ import pandas as pd
 import psutil
 import pynvml
 
+from vllm_loadgen.harness.local_servers import listeners, on_this_machine
 from vllm_loadgen.inputs.environment import gpu_handles
 
 INTERVAL_S = 1.0
@@ -34,10 +36,12 @@ class Telemetry:
 
     Args:
         devices: GPUs that the model is spread over.
+        servers: URLs of the server under test, if it is not started here.
     """
 
-    def __init__(self, devices: int = 1) -> None:
+    def __init__(self, devices: int = 1, servers: Sequence[str] = ()) -> None:
         self._devices = devices
+        self._servers = servers
         self._rows: list[dict[str, float]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="telemetry", daemon=True)
@@ -51,7 +55,8 @@ class Telemetry:
         self._thread.join()
 
     def _sample(self) -> None:
-        own, rapl, before = _Processes(), Rapl(), psutil.cpu_times()
+        servers = on_this_machine(self._servers)
+        own, rapl, before = _Processes(servers), Rapl(), psutil.cpu_times()
         with gpu_handles(self._devices) as gpus:
             while not self._stop.wait(INTERVAL_S):
                 now = psutil.cpu_times()
@@ -71,7 +76,9 @@ class Telemetry:
         Returns:
             time_s since the start; cpu_share (of all cores, busy), own_cpu_share (of all cores,
             by engine and harness), steal_share (taken by the hypervisor), 0 to 1; front_cpu_cores
-            (cores busy with harness, server and vLLM's front end); own_memory_gib (resident);
+            (cores busy with harness, started server and vLLM's front end); own_memory_gib
+            (resident); with a server that ran already on this machine server_cpu_share, which
+            own_cpu_share contains, as own_memory_gib its memory: NaN if its process is not found;
             where it can be read cpu_energy_j (of the CPU packages, since the first look); with GPUs
             gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w, gpu_energy_j (since the driver
             was loaded), gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of
@@ -94,36 +101,56 @@ def _since(frame: pd.DataFrame, start_ns: int) -> pd.DataFrame:
 
 
 class _Processes:
-    """CPU time and memory of this process and all that it started."""
+    """CPU time and memory of this process, of all that it started, and of servers.
 
-    def __init__(self) -> None:
-        self._spent_s, self._front_s, _ = self._read()
-        self._read_at = time.monotonic()
+    Args:
+        servers: their URLs on this machine.
+    """
 
-    def _read(self) -> tuple[float, float, float]:
-        """CPU seconds of all, CPU seconds of those that are no engine, and bytes."""
-        process = psutil.Process()
-        spent_s = front_s = memory = 0.0
-        for member in (process, *process.children(recursive=True)):
+    def __init__(self, servers: Sequence[str]) -> None:
+        self._asks_servers = bool(servers)
+        self._servers = listeners(servers) if servers else []
+        self._before, self._read_at = self._spent(), time.monotonic()
+
+    def _spent(self) -> dict[str, float]:
+        """CPU seconds of all, of those that are no engine, and of servers; bytes of all."""
+        spent = dict.fromkeys(("own", "front", "server", "memory"), 0.0)
+        own = set(_tree(psutil.Process()))
+        servers = {each for server in self._servers or () for each in _tree(server)}
+        for member in own | servers:
             with suppress(psutil.Error):
-                times = member.cpu_times()
-                spent_s += times.user + times.system
-                memory += member.memory_info().rss
-                if not _is_engine(member):
-                    front_s += times.user + times.system
-        return spent_s, front_s, memory
+                times, held = member.cpu_times(), member.memory_info().rss
+                spent["own"] += times.user + times.system
+                spent["memory"] += held
+                if member not in own:
+                    spent["server"] += times.user + times.system
+                elif not _is_engine(member):
+                    spent["front"] += times.user + times.system
+        if self._servers is None or not all(server.is_running() for server in self._servers):
+            spent |= dict.fromkeys(("own", "server", "memory"), math.nan)
+        return spent
 
     def read(self, all_cores_s: float) -> dict[str, float]:
-        spent_s, front_s, memory = self._read()
-        now = time.monotonic()
-        share = (spent_s - self._spent_s) / all_cores_s if all_cores_s else 0.0
-        front_cores = (front_s - self._front_s) / (now - self._read_at)
-        self._spent_s, self._front_s, self._read_at = spent_s, front_s, now
-        return {
-            "own_cpu_share": share,
-            "front_cpu_cores": front_cores,
-            "own_memory_gib": memory / 2**30,
+        spent, now = self._spent(), time.monotonic()
+        used_s = {name: spent[name] - self._before[name] for name in ("own", "front", "server")}
+        passed_s = now - self._read_at
+        self._before, self._read_at = spent, now
+        cores_s = all_cores_s or math.inf
+        row = {
+            "own_cpu_share": used_s["own"] / cores_s,
+            "front_cpu_cores": used_s["front"] / passed_s,
+            "own_memory_gib": spent["memory"] / 2**30,
         }
+        if self._asks_servers:
+            row["server_cpu_share"] = used_s["server"] / cores_s
+        return row
+
+
+def _tree(root: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
 
 
 def _is_engine(process: psutil.Process) -> bool:

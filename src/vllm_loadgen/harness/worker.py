@@ -136,7 +136,7 @@ class Worker:
         engine.ends()
         log_begin = position(self._log)
         with (
-            Telemetry(params.devices) as telemetry,
+            Telemetry(params.devices, params.base_url) as telemetry,
             Journal(
                 folder, sut, partial(loadgen.planned_ns, params, seed), command.numbers
             ) as journal,

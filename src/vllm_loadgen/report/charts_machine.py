@@ -19,7 +19,7 @@ from vllm_loadgen.report.interactive import (
     stretch_of_time,
     tooltip,
 )
-from vllm_loadgen.report.plots_machine import GPU_PANELS, roofline_curves
+from vllm_loadgen.report.plots_machine import ONE_CURVE, known, roofline_curves
 from vllm_loadgen.report.style import BLUE, GREEN, ORANGE, RED
 from vllm_loadgen.results.test import Test
 
@@ -69,7 +69,7 @@ def over_time(test: Test) -> Drawn:
 
 def _tables(test: Test) -> dict[str, pd.DataFrame]:
     """What the panels draw, times in s; of a long test's steps the extremes of each stretch."""
-    steps, machine = extremes(test.steps, "running"), extremes(test.telemetry, "cpu_share")
+    steps, machine = extremes(test.steps, "running"), extremes(known(test.telemetry), "cpu_share")
     edges, rates = test.token_rates
     tokens_per_s = np.append(rates, rates[-1:])  # a step ends where the last window does
     tables = {
@@ -88,9 +88,9 @@ def _tables(test: Test) -> dict[str, pd.DataFrame]:
     if len(machine):
         columns = {"time_s": machine["time_s"].round(2)}
         for name in ("cpu_share", "own_cpu_share"):
-            columns[name.replace("share", "percent")] = (machine[name] * 100).round(1)
-        columns["own_memory_gib"] = machine["own_memory_gib"].round(3)
-        for name, _, _, factor in GPU_PANELS:
+            if name in machine:
+                columns[name.replace("share", "percent")] = (machine[name] * 100).round(1)
+        for name, _, _, factor in ONE_CURVE:
             if name in machine:
                 columns[name] = (machine[name] * factor).round(2)
         tables["machine"] = pd.DataFrame(columns)
@@ -111,15 +111,13 @@ def _panels(test: Test) -> list[Panel]:
             Panel("KV cache in use", "%", "steps", {"kv_cache_percent": ("in use, %", GREEN)}),
         ]  # fmt: skip
     if len(test.telemetry):
-        gpus = [panel for panel in GPU_PANELS if panel[0] in test.telemetry]
-        found += [
-            Panel("CPU", "%", "machine", {"cpu_percent": ("machine", BLUE),
-                                          "own_cpu_percent": ("benchmark", ORANGE)}, False),
-            Panel("Memory of the benchmark", "GiB", "machine",
-                  {"own_memory_gib": ("GiB", BLUE)}, False),
-            *(Panel(title, unit, "machine", {name: (unit, BLUE)}, False)
-              for name, title, unit, _ in gpus),
-        ]  # fmt: skip
+        machine = known(test.telemetry)
+        shares = {"cpu_percent": ("machine", BLUE)}
+        if "own_cpu_share" in machine:
+            shares["own_cpu_percent"] = ("benchmark", ORANGE)
+        found.append(Panel("CPU", "%", "machine", shares, False))
+        found += [Panel(title, unit, "machine", {name: (unit, BLUE)}, False)
+                  for name, title, unit, _ in ONE_CURVE if name in machine]  # fmt: skip
     return found
 
 

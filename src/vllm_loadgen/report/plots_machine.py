@@ -23,15 +23,13 @@ def over_time(test: Test) -> Figure:
     if len(test.steps):
         panels += [partial(_draw_batch, steps=test.steps), partial(_draw_cache, steps=test.steps)]
     if len(test.telemetry):
+        machine = known(test.telemetry)
         shares = {"cpu_share": "machine", "own_cpu_share": "benchmark"}
-        samples = partial(_draw_samples, samples=test.telemetry)
-        panels += [
-            partial(samples, columns=shares, title="CPU", unit="%", factor=100),
-            partial(samples, columns={"own_memory_gib": ""}, title="Memory of the benchmark",
-                    unit="GiB"),
-            *(partial(samples, columns={name: ""}, title=title, unit=unit, factor=factor)
-              for name, title, unit, factor in GPU_PANELS if name in test.telemetry),
-        ]  # fmt: skip
+        shares = {name: label for name, label in shares.items() if name in machine}
+        samples = partial(_draw_samples, samples=machine)
+        panels.append(partial(samples, columns=shares, title="CPU", unit="%", factor=100))
+        panels += [partial(samples, columns={name: ""}, title=title, unit=unit, factor=factor)
+                   for name, title, unit, factor in ONE_CURVE if name in machine]  # fmt: skip
     fig, axes = figure((len(panels) + 1) // 2, 2, height=2.4)
     for axis, draw in zip(axes.flat, panels, strict=False):
         draw(axis)
@@ -39,6 +37,11 @@ def over_time(test: Test) -> Figure:
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     return fig
+
+
+def known(telemetry: pd.DataFrame) -> pd.DataFrame:
+    """The columns of which something is known: not the server's share where it was not found."""
+    return telemetry.dropna(axis="columns", how="all")
 
 
 def _draw_batch(axis: Axes, steps: pd.DataFrame) -> None:
@@ -72,8 +75,9 @@ def occupancy_caption(steps: pd.DataFrame) -> str:
     )
 
 
-# What a GPU may tell: (column, title, unit, factor).
-GPU_PANELS = (
+# What a panel of its own shows, where it is known: (column, title, unit, factor).
+ONE_CURVE = (
+    ("own_memory_gib", "Memory of the benchmark", "GiB", 1.0),
     ("gpu_share", "GPU, busiest", "%", 100.0),
     ("gpu_memory_gib", "GPU memory", "GiB", 1.0),
     ("gpu_power_w", "GPU power", "W", 1.0),
@@ -107,11 +111,15 @@ def machine_caption(telemetry: pd.DataFrame) -> str:
     if telemetry.empty:
         return "The test was too short for a sample of the machine."
     mean = telemetry.mean()
-    text = (
-        f"The machine's cores were {mean['cpu_share']:.0%} busy on average, "
-        f"{mean['own_cpu_share']:.0%} with this benchmark, which held "
-        f"{telemetry['own_memory_gib'].max():.1f} GiB of memory at most"
-    )
+    text = f"The machine's cores were {mean['cpu_share']:.0%} busy on average"
+    if np.isnan(mean["own_cpu_share"]):
+        text += "; the server's share of it is not known"
+    else:
+        server = " and the server" if "server_cpu_share" in telemetry else ""
+        text += (
+            f", {mean['own_cpu_share']:.0%} with this benchmark{server}, which held "
+            f"{telemetry['own_memory_gib'].max():.1f} GiB of memory at most"
+        )
     gpus = []
     if "gpu_share" in telemetry:
         gpus.append(f"the busiest GPU was busy {mean['gpu_share']:.0%} of the time")

@@ -1,0 +1,61 @@
+"""The processes of a server on this machine, whose CPU and memory are no other program's."""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import psutil
+
+
+def on_this_machine(urls: Sequence[str]) -> list[str]:
+    """The URLs whose host has an address of this machine."""
+    own = {
+        address.address.split("%")[0]
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+    }
+    return [
+        url
+        for url in urls
+        if any(
+            address in own or ipaddress.ip_address(address).is_loopback
+            for address in _addresses(url)
+        )
+    ]
+
+
+def _addresses(url: str) -> list[str]:
+    """What the host of a URL resolves to; nothing if it does not."""
+    try:
+        found = socket.getaddrinfo(urlsplit(url).hostname, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return [str(address[0]).split("%")[0] for *_, address in found]
+
+
+def listeners(urls: Sequence[str]) -> list[psutil.Process] | None:
+    """The processes that listen on the ports of URLs of this machine.
+
+    Behind a port may be a proxy: its servers are not found by it.
+
+    Returns:
+        None if one of the ports has no process that this user may see, as with a server of
+        another user or in a container.
+    """
+    ports = {_port(url) for url in urls}
+    pids: dict[int, set[int]] = {port: set() for port in ports}
+    try:
+        for found in psutil.net_connections("tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr.port in ports and found.pid:
+                pids[found.laddr.port].add(found.pid)
+        if not all(pids.values()):
+            return None
+        return [psutil.Process(pid) for pid in sorted(set().union(*pids.values()))]
+    except (psutil.Error, OSError):
+        return None
+
+
+def _port(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
