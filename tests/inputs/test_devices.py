@@ -39,7 +39,7 @@ def test_what_does_not_fit_is_refused_by_its_name(changes, machine, name, words)
         ({"tensor_parallel_size": 2, "data_parallel_size": 4}, here(gpus=8)),
         ({"data_parallel_size": 2, "cpu_kv_cache_gib": 16}, here(cores=2)),
         ({"engine": "echo", "data_parallel_size": 9}, here(cores=2)),
-        ({"engine": "openai", "base_url": "http://h:1", "cpu_kv_cache_gib": 99}, here()),
+        ({"engine": "openai", "base_url": "http://h:1"}, here(memory_gib=1.0)),
     ],
 )
 def test_what_fits_is_not(changes, machine):
