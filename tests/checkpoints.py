@@ -4,8 +4,8 @@ import json
 import math
 from pathlib import Path
 
-from vllm_loadgen.facts.inputs import Model
-from vllm_loadgen.inputs import models
+from loadgen_study.facts.inputs import Model
+from loadgen_study.inputs import models
 
 BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
 Tensors = dict[str, tuple[str, list[int]]]  # type and shape, by name

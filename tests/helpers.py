@@ -15,11 +15,12 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from vllm_loadgen import RunParams, Test
-from vllm_loadgen.facts.inputs import Dataset, Environment, Model
-from vllm_loadgen.facts.journal import JOURNAL, read_journal
-from vllm_loadgen.facts.records import NULLABLE
-from vllm_loadgen.facts.results import Metrics, Result
+from loadgen_study import RunParams, Test
+from loadgen_study.facts.inputs import Dataset, Environment, Model
+from loadgen_study.facts.results import Metrics
+from vllm_loadgen.records.columns import NULLABLE
+from vllm_loadgen.records.journal import JOURNAL, read_journal
+from vllm_loadgen.records.result import Result
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPTS = [list(range(100 + i, 140 + i)) for i in range(16)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 from helpers import make_records
 
-from vllm_loadgen.analysis.metrics import latencies
+from loadgen_study.analysis.metrics import latencies
 
 STEP_S, TOKEN_S = 0.02, 0.0005
 

@@ -260,8 +260,8 @@ def test_synthetic_prompts_have_the_official_mean_length(tmp_path):
 def test_a_shape_without_weights_is_described(tmp_path):
     import workload
 
-    from vllm_loadgen.inputs import models
+    from loadgen_study.inputs import models
 
     found = models.describe("x", workload.write_shape("llama3.1-8b", tmp_path), "bfloat16")
     assert found.parameters == pytest.approx(8.03e9, rel=1e-3)
-    assert models.load_tokenizer(tmp_path, "dummy") is None
+    assert models.prompt_tokenizer(tmp_path, "dummy") is None

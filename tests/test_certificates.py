@@ -9,8 +9,8 @@ from fake_server import FakeServer
 from helpers import echo_params
 
 from vllm_loadgen.certificates import VARIABLES, reason
-from vllm_loadgen.engines.openai import OpenAIEngine
 from vllm_loadgen.errors import EngineError
+from vllm_loadgen.http.openai import OpenAIEngine
 
 
 @pytest.fixture(scope="module")

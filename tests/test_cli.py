@@ -1,7 +1,7 @@
 import pytest
 from helpers import RESULT, ROOT, make_records, write_facts, write_test
 
-from vllm_loadgen import RunParams, cli
+from loadgen_study import RunParams, cli
 
 
 def test_a_bad_parameter_is_one_line(capsys):
@@ -26,7 +26,7 @@ def test_values_are_read_as_their_parameter_has_them(monkeypatch, tmp_path):
         given["params"] = params
         return tmp_path
 
-    monkeypatch.setattr("vllm_loadgen.report.make.make_report", make_report)
+    monkeypatch.setattr("loadgen_study.report.make.make_report", make_report)
     monkeypatch.delenv("VLLM_LOADGEN_COMMAND", raising=False)
     flags = {
         "chat_template": "off", "run_name": "2026-11-24", "target_qps": "auto",

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from helpers import ROOT
 
-from vllm_loadgen import LiveRun, RunParams, cli
+from loadgen_study import LiveRun, RunParams, cli
+from loadgen_study.parameter_files import plain_yaml
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.parameter_files import plain_yaml
 
 PAGES = sorted((ROOT / "params").glob("*.md"))
 CLUSTERS = ("one-node", "ray-cluster", "kubernetes")

@@ -1,9 +1,9 @@
 import pytest
 from helpers import ENVIRONMENT, MODEL
 
-from vllm_loadgen import RunParams, doctor
-from vllm_loadgen.doctor import Finding, able
-from vllm_loadgen.facts.inputs import Environment, Gpu, Model
+from loadgen_study import RunParams, doctor
+from loadgen_study.doctor import Finding, able
+from loadgen_study.facts.inputs import Environment, Gpu, Model
 
 LLAMA = Model(**MODEL | {
     "parameters": 8_030_261_248, "weight_bytes": 16_060_522_496, "dtype": "bfloat16",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_loadgen.submission.tree import build_submission
+from loadgen_study.submission.tree import build_submission
 
 GOLDEN = Path(__file__).parent / "golden"
 sys.path.append(str(GOLDEN))

@@ -19,6 +19,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import loadgen_study
+import vllm_loadgen
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DEVICES = ("cpu", "cuda")
@@ -53,7 +56,7 @@ def imported_modules() -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"vllm_loadgen"}
+    return names - set(sys.stdlib_module_names) - {"vllm_loadgen", "loadgen_study"}
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -233,3 +236,10 @@ def test_a_target_that_lacks_a_variable_names_it_in_one_line(target, words):
     said = (done.stdout + done.stderr).splitlines()
     (line,) = [line for line in said if not line.startswith("make:")]
     assert words in line
+
+
+@pytest.mark.parametrize("name", vllm_loadgen.MOVED)
+def test_a_name_that_moved_says_where(name):
+    with pytest.raises(ImportError, match=f"from loadgen_study import {name}"):
+        getattr(vllm_loadgen, name)
+    assert getattr(loadgen_study, name) is not None

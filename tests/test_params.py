@@ -5,8 +5,8 @@ import pytest
 import yaml
 from helpers import ROOT
 
+from loadgen_study.params import RunParams, as_markdown, read_yaml, value_of
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import RunParams, as_markdown, read_yaml, value_of
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import json
 import pytest
 from helpers import ROOT
 
-from vllm_loadgen import ParameterError, RunParams
+from loadgen_study import RunParams
+from vllm_loadgen import ParameterError
 from vllm_loadgen.redact import SHAPES, scrub, secrets_in
 
 # Made up. In two parts, so that no scanner takes this file for a leak.

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from helpers import RESULT, ROOT, make_records, write_facts, write_test
 
-from vllm_loadgen import ParameterError, Run, RunParams, cli, share
+from loadgen_study import Run, RunParams, cli, share
+from vllm_loadgen import ParameterError
 
 TOKEN = "hf_" + "AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
 PEM = ["-----BEGIN " + "PRIVATE KEY-----\n", "MIIEowSECRET\n", "-----END " + "PRIVATE KEY-----"]

@@ -1,31 +1,19 @@
-"""MLPerf Inference for LLMs in notebooks: vLLM as LoadGen's system under test.
+"""vLLM as LoadGen's system under test: token ids and a checkpoint in, a test's folder out.
 
-``LiveRun`` measures, ``Run`` reads what was measured; both take a ``RunParams``.
+``Session`` keeps an engine loaded in a process of its own and runs tests, each by ``TestParams``.
+Models by name, data, searches and reports are in ``loadgen_study``.
 """
 
 from vllm_loadgen.errors import BenchmarkError, EngineError, ParameterError
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.results.run import Run
-from vllm_loadgen.results.test import Test
-from vllm_loadgen.runs.live import LiveRun
+from vllm_loadgen.harness.session import Session
+from vllm_loadgen.params import TestParams
 
-__version__ = "0.1.0"
-__all__ = [
-    "BenchmarkError",
-    "EngineError",
-    "LiveRun",
-    "ParameterError",
-    "Run",
-    "RunParams",
-    "Test",
-    "explore",
-]
+__version__ = "0.2.0"
+__all__ = ["BenchmarkError", "EngineError", "ParameterError", "Session", "TestParams"]
+MOVED = ("LiveRun", "Run", "RunParams", "Test", "explore")
 
 
 def __getattr__(name: str) -> object:
-    """``explore`` brings figures and widgets along, which measuring does without."""
-    if name == "explore":
-        from vllm_loadgen.report.workbench import explore
-
-        return explore
+    if name in MOVED:
+        raise ImportError(f"{name} has moved: from loadgen_study import {name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

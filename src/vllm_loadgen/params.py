@@ -1,48 +1,19 @@
-"""What a run is: typed, validated, and read from YAML or from a notebook's parameters cell."""
+"""One test: what LoadGen asks of which engine, typed and validated."""
 
 import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from vllm_loadgen.benchmarks import BENCHMARKS, REFERENCE_INSTRUCTION, SCENARIOS, Benchmark
-from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.parameter_files import (
-    ALIASES,
-    KeyTwice,
-    kinds,
-    plain_yaml,
-    read_file,
-    takes_text,
-    value_in,
-)
+from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.redact import holds_secret
 
-# What ``tune`` may vary: the data and the prompts stay.
-TUNABLE = (
-    "target_qps", "concurrency", "longest_first", "dtype", "max_model_len",
-    "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "executor",
-    "gpu_memory_utilization", "cpu_kv_cache_gib", "cpu_reserved_cores",
-    "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
-    "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
-)  # fmt: skip
-# What ``tune`` may vary of a server that somebody else has started.
-TUNABLE_SERVED = ("target_qps", "concurrency", "longest_first")
+# LoadGen's scenarios that the harness drives.
+SCENARIOS = ("Offline", "Server", "SingleStream")
 # What only an engine of ours obeys. Such a server has its own, which is not read: "not known".
 OF_THE_SERVER = (
     "dtype", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "executor",
@@ -50,11 +21,8 @@ OF_THE_SERVER = (
     "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "kv_cache_dtype",
     "quantization", "load_format", "enable_prefix_caching", "engine_options", "seed",
 )  # fmt: skip
-NOT_KNOWN = "not known"
 # Options of vLLM's that a parameter gives under another name.
 GIVEN_BY = {"distributed_executor_backend": "executor", "data_parallel_backend": "executor"}
-# What older runs have among their engine options.
-MOVED = ("pipeline_parallel_size", "data_parallel_size", "executor", "trust_remote_code")
 # What a run has in place of a host's name, once it was cleaned to be given away (``share.clean``).
 CLEANED = "[host]"
 # LoadGen plans a test's queries before it starts, 72 bytes each here, and no system needs more.
@@ -62,53 +30,21 @@ MOST_QUERIES = 50_000_000
 OFFICIAL_DURATION_MS = 600_000  # of all benchmarks here, in LoadGen's mlperf.conf
 Rate = Annotated[float, Field(gt=0, le=1_000_000)]
 Milliseconds = Annotated[int, Field(gt=0, le=10**9)]  # LoadGen counts ns in 64 bits
-# A Ray cluster: of a driver beside it, or (ray://) of a client.
-CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
-# What a run's name may be: it is a folder's name, and stands in reports.
-PLAIN_NAME = re.compile(r"[\w.+-]([\w .+-]*[\w.+-])?")
-# Headings of the parameters, by the first of each group.
-GROUPS = {
-    "model": "What is measured", "benchmark": "How LoadGen asks", "sweep_qps": "Extra tests",
-    "engine": "The engine", "outputs": "Where it goes",
-}  # fmt: skip
-TEXT_CURE = "papermill keeps text with -r NAME VALUE; in a file or a cell put it into quotes"
 # What a server's address may end in, from its documentation or from another client.
 ENDPOINT = re.compile(
     r"(/+inference/+v1/+generate|/+v1(/+(completions|chat/+completions|models))?)?/*$"
 )
 
 
-class RunParams(BaseModel):
-    """Every parameter of a run, flat, so that papermill's ``-p`` reaches each of them.
-
-    The defaults are the embedded job on a CPU and equal ``params/cpu.yaml``. ``None`` means
-    "the benchmark's own value" for LoadGen settings and "the engine's own" for engine options.
+class TestParams(BaseModel):
+    """Every parameter of a test, with its engine. ``None`` means LoadGen's own value for this
+    benchmark, and the engine's own for its options.
     """
 
+    __test__ = False  # pytest would take it for tests
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
     )
-
-    # What is measured
-    model: str = Field(
-        "smollm2-135m-instruct", description="the embedded model's name, a folder, or a hub id"
-    )
-    model_revision: str | None = Field(None, description="revision of a model from the hub")
-    trust_remote_code: bool = Field(
-        False,
-        description="run code that the checkpoint brings along: tokenizer, configuration, model",
-    )
-    dataset: str = Field("embedded", description="embedded, cnn_dailymail, or a file's path")
-    num_samples: int = Field(0, ge=0, description="use the first N samples; 0 is all of them")
-    dataset_sha256: str = Field(
-        "",
-        pattern=r"^([0-9a-f]{64})?$",
-        description="SHA-256 of MLCommons' file by your own download, beside those that are known",
-    )
-    instruction: str = Field(REFERENCE_INSTRUCTION, description="prompt, with {input}")
-    chat_template: bool = Field(True, description="wrap the prompt as a chat turn")
-    max_new_tokens: int = Field(128, ge=2, description="longest answer, tokens")
-    min_new_tokens: int = Field(1, ge=1, description="shortest answer, tokens")
 
     # How LoadGen asks
     benchmark: str = Field(
@@ -147,6 +83,8 @@ class RunParams(BaseModel):
     tpot_limit_ms: Milliseconds | None = Field(
         None, description="Server: limit per output token, ms"
     )
+    max_new_tokens: int = Field(128, ge=2, description="longest answer, tokens")
+    min_new_tokens: int = Field(1, ge=1, description="shortest answer, tokens")
     concurrency: int | None = Field(
         None, gt=0, description="most queries that the harness gives to the engine at once"
     )
@@ -160,29 +98,6 @@ class RunParams(BaseModel):
         le=86_400,
         description="more of them, until the batch that the test will reach is equally fast twice, "
         "within so many seconds; 0: no more",
-    )
-    compliance: bool = Field(False, description="run compliance test TEST06 as well")
-
-    # Extra tests
-    sweep_qps: list[Rate] = Field([], description="a Server test at each of these rates, queries/s")
-    sweep_concurrency: list[Annotated[int, Field(gt=0)]] = Field(
-        [], description="an Offline test for each of these numbers of queries at once"
-    )
-    tune: dict[str, list[Any]] = Field(
-        {}, description="parameters to vary one at a time, each with a list of values"
-    )
-    tune_accuracy: bool = Field(False, description="tune: score the answers of each value as well")
-    repeats: int = Field(
-        1,
-        ge=1,
-        le=100,
-        description="make the performance test, and each of a sweep or a tuning, so often; from 3 "
-        "on there is an interval between runs",
-    )
-    workers: Annotated[int, Field(ge=1, le=1000)] | str | None = Field(
-        None,
-        description="so many of these at once, each on GPUs of its own: a number, auto, or a Ray "
-        "cluster's host:port; None: one after another",
     )
 
     # The engine
@@ -200,8 +115,9 @@ class RunParams(BaseModel):
     serve: bool = Field(
         False, description="vllm: start vllm serve with these options, and measure it over HTTP"
     )
-    compare_in_process: bool = Field(
-        False, description="serve: make the performance test in process as well, side by side"
+    trust_remote_code: bool = Field(
+        False,
+        description="run code that the checkpoint brings along: tokenizer, configuration, model",
     )
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
         "auto",
@@ -251,30 +167,6 @@ class RunParams(BaseModel):
     stall_timeout_s: int = Field(
         600, gt=0, description="an engine that owes answers and gives none for so long is dead, s"
     )
-    price_per_hour: float | None = Field(
-        None, gt=0, description="of all that serves, in your currency: gives the price of tokens"
-    )
-
-    # Where it goes
-    outputs: str = Field("outputs", description="folder of all runs")
-    # The last of all: a recorded file without it was cut short.
-    run_name: str = Field(
-        "", description="name of this run's folder; empty: made from time and model"
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _keep_text(cls, value: Any, info: ValidationInfo) -> Any:
-        """Text that papermill has made a number of is refused, unless its digits are the text."""
-        assert info.field_name is not None
-        return text_of(info.field_name, value, cls.model_fields[info.field_name].annotation)
-
-    @field_validator("base_url", mode="before")
-    @classmethod
-    def _read_urls(cls, value: Any) -> Any:
-        """One URL, or several; papermill's -p gives a list as text."""
-        read = cls._read_text(value)
-        return ([read] if read else []) if isinstance(read, str) else read
 
     @field_validator("base_url")
     @classmethod
@@ -292,27 +184,6 @@ class RunParams(BaseModel):
             raise ValueError("holds a URL twice")
         return plain
 
-    @field_validator("sweep_qps", "sweep_concurrency", "tune", "engine_options", mode="before")
-    @classmethod
-    def _read_text(cls, value: Any) -> Any:
-        """Papermill's -p gives a list or a mapping as text."""
-        try:
-            return plain_yaml(value) if isinstance(value, str) else value
-        except KeyTwice:
-            raise
-        except ValueError:
-            raise ValueError("is no list or mapping as YAML or JSON has them") from None
-
-    @field_validator("workers")
-    @classmethod
-    def _read_workers(cls, value: int | str | None) -> int | str | None:
-        """A number may come as text, as all of papermill's -p."""
-        if not isinstance(value, str) or value == "auto" or CLUSTER.fullmatch(value):
-            return value
-        if not value.isdigit() or not 1 <= int(value) <= 1000:
-            raise ValueError("is no number of workers from 1, no auto and no host:port")
-        return int(value)
-
     @field_validator("scenario", mode="before")
     @classmethod
     def _spell_scenario(cls, value: Any) -> Any:
@@ -320,12 +191,10 @@ class RunParams(BaseModel):
         return by_lower.get(value.lower(), value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "RunParams":
+    def _fits_together(self) -> Self:
         self._check_questions()
-        self._check_names()
         self._check_options()
         self._check_server()
-        self._check_tuning()
         return self
 
     def _refuse(self, name: str, problem: str, cure: str) -> NoReturn:
@@ -333,46 +202,27 @@ class RunParams(BaseModel):
 
     def _check_questions(self) -> None:
         """What LoadGen is to ask fits together."""
-        if self.benchmark not in BENCHMARKS:
-            self._refuse("benchmark", "is not known", f"give one of {', '.join(BENCHMARKS)}")
         if self.min_new_tokens > self.max_new_tokens:
             problem = f"is above max_new_tokens = {self.max_new_tokens}"
             self._refuse("min_new_tokens", problem, "give a number up to max_new_tokens")
-        if self.target_qps == "auto" and self.scenario != "Server":
-            problem = f"has no meaning in {self.scenario}: only Server has limits to search by"
-            self._refuse("target_qps", problem, "give scenario Server, or a number")
-        if list(self.rules.scenarios) == ["Server"] and self.scenario != "Server":
-            problem = f"{self.benchmark} exists in the Server scenario only"
-            self._refuse("scenario", problem, "give scenario Server, or another benchmark")
-        by_latency = self.scenario == "SingleStream"
-        rate = 1000 / self.target_latency_ms if by_latency else self.target_qps
-        for each in [rate, *self.sweep_qps]:
-            seconds = (self.min_duration_ms or OFFICIAL_DURATION_MS) / 1000
-            if each != "auto" and each * seconds > MOST_QUERIES:
-                name = "target_latency_ms" if by_latency else "target_qps"
-                problem = f"comes to {each * seconds:.3g} queries in min_duration_ms"
-                cure = f"stay under {MOST_QUERIES:,}: lower the rate or min_duration_ms"
-                self._refuse(name, problem, cure)
-        if "{input}" not in self.instruction:
-            cure = "put {input} where the article goes"
-            self._refuse("instruction", "has no place for the article", cure)
+        if self.scenario == "SingleStream":
+            self._check_rate("target_latency_ms", 1000 / self.target_latency_ms)
+        elif self.target_qps != "auto":
+            self._check_rate("target_qps", self.target_qps)
 
-    def _check_names(self) -> None:
-        for name, value in self:
-            if isinstance(value, str) and "\0" in value:
-                self._refuse(name, "holds a NUL byte", "leave it out")
-        plain = PLAIN_NAME.fullmatch(self.run_name) and self.run_name not in (".", "..")
-        if self.run_name and not plain:
-            cure = (
-                "use letters, digits and . _ + -; a parent folder goes into the parameter outputs"
-            )
-            self._refuse("run_name", "is not a plain name", cure)
+    def _check_rate(self, name: str, rate: float) -> None:
+        """LoadGen plans all queries of a test before it starts."""
+        queries = rate * (self.min_duration_ms or OFFICIAL_DURATION_MS) / 1000
+        if queries > MOST_QUERIES:
+            problem = f"comes to {queries:.3g} queries in min_duration_ms"
+            cure = f"stay under {MOST_QUERIES:,}: lower the rate or min_duration_ms"
+            self._refuse(name, problem, cure)
 
     def _check_options(self) -> None:
         """No parameter is given twice."""
         for name, value in self.engine_options.items():
             given = f"engine_options.{name}"
-            if (own := GIVEN_BY.get(name, name)) in RunParams.model_fields:
+            if (own := GIVEN_BY.get(name, name)) in type(self).model_fields:
                 raise ParameterError(given, value, "is a parameter of its own", f"give {own}")
             if name == "hf_token":
                 problem = "would be recorded with the run"
@@ -385,53 +235,15 @@ class RunParams(BaseModel):
             if not self.base_url:
                 self._refuse("base_url", "names no server", "give one, as in http://host:8000")
             for name in OF_THE_SERVER:
-                if getattr(self, name) != (default := RunParams.model_fields[name].default):
+                if getattr(self, name) != (default := type(self).model_fields[name].default):
                     cure = f"leave it out (default {default!r}), and start the server with it"
                     self._refuse(name, "belongs to the server, which runs already", cure)
-        if self.engine == "openai" and self.side_by_side:
-            cure = "leave it out, or tune the server's engine here (engine vllm)"
-            self._refuse("workers", "would all ask the same server, and measure each other", cure)
         for name in ("base_url", "served_model"):
             if self.engine != "openai" and getattr(self, name):
                 problem = f"has no meaning with engine {self.engine}"
                 self._refuse(name, problem, "give engine openai, or leave it out")
         if self.serve and self.engine != "vllm":
             self._refuse("serve", f"starts no {self.engine}", "give engine vllm, or leave it out")
-        if self.compare_in_process and not self.serve:
-            self._refuse("compare_in_process", "has nothing to compare with", "give serve as well")
-
-    def _check_tuning(self) -> None:
-        """Only what may be varied is, and each value would do as a parameter."""
-        others = self.model_dump(exclude={"tune"})
-        for name, values in self.tune.items():
-            given = f"tune.{name}"
-            tunable = TUNABLE_SERVED if self.engine == "openai" else TUNABLE
-            if name not in tunable:
-                cure = f"take one of {', '.join(tunable)}"
-                problem = "cannot be varied within a run"
-                raise ParameterError(given, values, problem, cure)
-            for place, value in enumerate(values):
-                if value in values[:place]:
-                    cure = "give each value once"
-                    raise ParameterError(given, values, "holds a value twice", cure)
-                if value == "auto" and name == "target_qps":
-                    problem = "is no rate to vary"
-                    raise ParameterError(given, values, problem, "give numbers")
-                try:
-                    RunParams.from_dict(others | {name: value})
-                except ParameterError as error:
-                    cure = "give values that the parameter takes"
-                    raise ParameterError(given, values, str(error), cure) from None
-
-    @property
-    def rules(self) -> Benchmark:
-        """The benchmark whose rules apply."""
-        return BENCHMARKS[self.benchmark]
-
-    @property
-    def side_by_side(self) -> bool:
-        """Whether independent tests are made by workers, at once."""
-        return self.workers not in (None, 1)
 
     @property
     def devices(self) -> int:
@@ -455,15 +267,17 @@ class RunParams(BaseModel):
         return self.target_qps
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "RunParams":
+    def of(cls, params: "TestParams") -> "TestParams":
+        """The parameters of a test alone, out of those of a study."""
+        return TestParams(**{name: getattr(params, name) for name in TestParams.model_fields})
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Validate ``values``.
 
         Raises:
             ParameterError: for the first parameter that is unknown or cannot be used.
         """
-        values = {ALIASES.get(name, name): value for name, value in values.items()}
-        # Null in the record of a run against a server.
-        values = {k: v for k, v in values.items() if v is not None or k not in OF_THE_SERVER}
         for name, value in values.items():
             if holds_secret(value):
                 cure = "leave secrets in the environment, where they are used from"
@@ -483,67 +297,9 @@ class RunParams(BaseModel):
             problem = first["msg"].removeprefix("Value error, ")
             raise ParameterError(name, values.get(name), problem, cure) from None
 
-    @classmethod
-    def from_yaml(cls, path: str | Path, **overrides: object) -> "RunParams":
-        """Read a parameters file; ``overrides`` win over it.
-
-        Raises:
-            ParameterError: if the file cannot be read or holds a bad parameter.
-        """
-        return cls.from_dict({**read_yaml(path), **overrides})
-
-    @classmethod
-    def recorded(cls, path: Path) -> "RunParams":
-        """What a run wrote down, which holds every parameter, the last of them last.
-
-        Raises:
-            BenchmarkError: if the file was cut short: what is missing is not a default.
-        """
-        values = read_yaml(path)
-        if next(reversed(cls.model_fields)) not in values:
-            raise BenchmarkError(f"{path} was cut short. Run again.")
-        return cls.from_dict(_with_own_names(values))
-
-    def known(self) -> dict[str, Any]:
-        """All parameters as they are recorded: None for those of a server that runs already."""
-        unknown = OF_THE_SERVER if self.engine == "openai" else ()
-        return self.model_dump(mode="json") | dict.fromkeys(unknown)
-
-    def to_yaml(self) -> str:
-        """All parameters as YAML text that ``from_yaml`` reads back."""
-        return str(yaml.safe_dump(self.known(), sort_keys=False, width=100))
-
-    def changed(self, **overrides: object) -> "RunParams":
+    def changed(self, **overrides: object) -> Self:
         """These parameters with some replaced, validated again."""
         return self.from_dict({**self.model_dump(), **overrides})
-
-
-def text_of(name: str, value: Any, annotation: Any = str) -> Any:
-    """A parameter's value, in which a whole number is the text of its digits where text is taken.
-
-    Raises:
-        ParameterError: for any other value that papermill makes of a text: 1.10 is 1.1 to it.
-    """
-    allowed = kinds(annotation)
-    if not takes_text(annotation) or int in allowed:
-        return value
-    if type(value) is int and str in allowed:
-        return str(value)
-    if isinstance(value, int | float) or (value is None and NoneType not in allowed):
-        raise ParameterError(name, value, f"is a {type(value).__name__}, not text", TEXT_CURE)
-    return value
-
-
-def _with_own_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Parameters that were engine options when they were written down."""
-    options = values.get("engine_options")
-    if not isinstance(options, dict):
-        return values
-    left, moved = dict(options), {}
-    for name in options:
-        if (own := GIVEN_BY.get(name, name)) in MOVED:
-            moved[own] = left.pop(name)
-    return values | moved | {"engine_options": left}
 
 
 def is_loopback(url: str) -> bool:
@@ -567,41 +323,3 @@ def _url_problem(url: str) -> str:
     if parts.query or parts.fragment:
         return "holds a ? or a #: give the server's address alone"
     return ""
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The parameters in a YAML file, not validated yet.
-
-    Raises:
-        ParameterError: if there is no such file or it is not a mapping.
-    """
-    types = {name: one.annotation for name, one in RunParams.model_fields.items()}
-    return _without_the_servers(read_file(path, types))
-
-
-def _without_the_servers(values: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run against a server, without the server's own parameters.
-
-    Older records have this project's defaults for them, newer ones null.
-    """
-    is_record = len(values) > len(RunParams.model_fields) // 2  # no user writes so many
-    if values.get("engine") != "openai" or not is_record:
-        return values
-    return {name: value for name, value in values.items() if name not in OF_THE_SERVER}
-
-
-def value_of(name: str, text: str) -> Any:
-    """A parameter's value on a command line, not validated yet."""
-    field = RunParams.model_fields.get(name)
-    return value_in(text, field.annotation if field is not None else Any)
-
-
-def as_markdown() -> str:
-    """All parameters with defaults and meanings: the table of params/README.md."""
-    lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
-    for name, field in RunParams.model_fields.items():
-        if name in GROUPS:
-            lines.append(f"| **{GROUPS[name]}** | | |")
-        default = "the reference's" if name == "instruction" else f"`{field.default}`"
-        lines.append(f"| `{name}` | {'' if default == '``' else default} | {field.description} |")
-    return "\n".join(lines)

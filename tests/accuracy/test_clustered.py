@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from vllm_loadgen.accuracy.clustered import mean, share
-from vllm_loadgen.analysis.intervals import student_t
+from loadgen_study.accuracy.clustered import mean, share
+from loadgen_study.analysis.intervals import student_t
 
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(3, 3.182), (7, 2.365), (9, 2.262), (63, 1.998)])

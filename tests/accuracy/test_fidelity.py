@@ -6,11 +6,12 @@ import math
 import pytest
 from helpers import DATASET, MODEL
 
-from vllm_loadgen.accuracy import baseline, fidelity
-from vllm_loadgen.accuracy.baseline import Answers
+from loadgen_study.accuracy import baseline, fidelity
+from loadgen_study.accuracy.baseline import Answers
+from loadgen_study.facts.inputs import Dataset, Model
+from loadgen_study.facts.scores import Baseline, Forced, Score
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.facts.inputs import Dataset, Model
-from vllm_loadgen.facts.scores import Baseline, Forced, Score, TokenScores
+from vllm_loadgen.records.engine import TokenScores
 
 ANSWERS = Answers([[5, 6, 7], [8, 9]], [[-0.1, math.nan, -0.30004], [-0.5, -1.5]])
 ROUGE = {"rouge1": 40.0, "rouge2": 20.0, "rougeL": 30.0, "rougeLsum": 35.0}

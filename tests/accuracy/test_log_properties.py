@@ -6,7 +6,7 @@ import pytest
 from damage import damaged_bytes, damaged_json, known_errors
 from hypothesis import given
 
-from vllm_loadgen.accuracy.log import check_answers, one_per_sample, read_accuracy_log
+from loadgen_study.accuracy.log import check_answers, one_per_sample, read_accuracy_log
 
 ENTRIES = [
     {"seq_id": n, "qsl_idx": n, "data": "0500000007000000", "token_data": "05000000",

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from vllm_loadgen.accuracy.paired import Answered, difference
-from vllm_loadgen.facts.scores import Forced
+from loadgen_study.accuracy.paired import Answered, difference
+from loadgen_study.facts.scores import Forced
 
 
 def answered(rouge1, forced=None):

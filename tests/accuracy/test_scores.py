@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from helpers import DATASET, MODEL
 
-from vllm_loadgen.accuracy import baseline, rouge, scores
-from vllm_loadgen.accuracy.log import read_accuracy_log
-from vllm_loadgen.benchmarks import BENCHMARKS, ROUGE_NAMES
+from loadgen_study.accuracy import baseline, rouge, scores
+from loadgen_study.accuracy.log import read_accuracy_log
+from loadgen_study.benchmarks import BENCHMARKS, ROUGE_NAMES
+from loadgen_study.facts.inputs import Dataset, Model
+from loadgen_study.facts.scores import AccuracyVerdict, Baseline, Score
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.facts.inputs import Dataset, Model
-from vllm_loadgen.facts.scores import AccuracyVerdict, Baseline, Score
 
 # Ids 1 and 2 stand for whole summaries, so that the text of a log is known.
 TEXTS = {1: " the cat sat ", 2: "Cat sleeps. Dogs barking."}

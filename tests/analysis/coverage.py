@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.analysis.intervals import mean_interval, tokens_per_s_interval
-from vllm_loadgen.analysis.percentiles import upper_bound
+from loadgen_study.analysis.intervals import mean_interval, tokens_per_s_interval
+from loadgen_study.analysis.percentiles import upper_bound
 
 QUEUES = ("M/D/1", "M/M/1")
 LOADS = (0.5, 0.8, 0.95)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stepped import frames
 
-from vllm_loadgen.analysis import roofline
-from vllm_loadgen.analysis.anatomy import NoAnatomy, Placed, anatomy, placed
-from vllm_loadgen.facts.inputs import MachineLimits, Model
+from loadgen_study.analysis import roofline
+from loadgen_study.analysis.anatomy import NoAnatomy, Placed, anatomy, placed
+from loadgen_study.facts.inputs import MachineLimits, Model
 
 SMALL = Model(**MODEL)
 MACHINE = MachineLimits(

@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from vllm_loadgen.analysis.cost import energy_of, price_of
+from loadgen_study.analysis.cost import energy_of, price_of
 
 
 def test_the_price_of_tokens_and_of_a_run():

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from vllm_loadgen.analysis.early_stopping import (
+from loadgen_study.analysis.early_stopping import (
     beyond_doubt,
     early_stopping_queries,
     violations_allowed,

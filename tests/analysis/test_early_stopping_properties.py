@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vllm_loadgen.analysis.early_stopping import (
+from loadgen_study.analysis.early_stopping import (
     CONFIDENCE,
     beyond_doubt,
     early_stopping_queries,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import make_records
 
-from vllm_loadgen.analysis.intervals import (
+from loadgen_study.analysis.intervals import (
     FEWEST_VALUES,
     WINDOW_QUERIES,
     mean_interval,
@@ -12,7 +12,7 @@ from vllm_loadgen.analysis.intervals import (
     token_rates,
     tokens_per_s_interval,
 )
-from vllm_loadgen.analysis.metrics import latencies
+from loadgen_study.analysis.metrics import latencies
 
 
 @pytest.mark.parametrize(

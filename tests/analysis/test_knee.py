@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from vllm_loadgen.analysis.knee import Knee, NoKnee, knee
+from loadgen_study.analysis.knee import Knee, NoKnee, knee
 
 
 def sweep(*points, **more):

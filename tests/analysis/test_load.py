@@ -3,8 +3,8 @@ import math
 import pytest
 from helpers import THREE, make_records
 
-from vllm_loadgen.analysis.load import load_of, load_over_time
-from vllm_loadgen.analysis.metrics import latencies
+from loadgen_study.analysis.load import load_of, load_over_time
+from loadgen_study.analysis.metrics import latencies
 
 
 def test_load_over_time_by_hand():

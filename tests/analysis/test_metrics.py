@@ -3,13 +3,8 @@ import math
 import pytest
 from helpers import THREE, make_records
 
-from vllm_loadgen.analysis.load import load_of, load_over_time
-from vllm_loadgen.analysis.metrics import (
-    latencies,
-    metrics,
-    metrics_table,
-    projection,
-)
+from loadgen_study.analysis.load import load_of, load_over_time
+from loadgen_study.analysis.metrics import latencies, metrics, metrics_table, projection
 
 
 def test_latencies_by_hand():

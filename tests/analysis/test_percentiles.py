@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from vllm_loadgen.analysis import percentiles
-from vllm_loadgen.analysis.percentiles import distribution, percentile, queries_needed, upper_bound
+from loadgen_study.analysis import percentiles
+from loadgen_study.analysis.percentiles import distribution, percentile, queries_needed, upper_bound
 
 
 def test_percentiles_are_loadgens():

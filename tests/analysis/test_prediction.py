@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vllm_loadgen.analysis.prediction import fitted, foretold, widest_gap
+from loadgen_study.analysis.prediction import fitted, foretold, widest_gap
 
 
 def sharing(rate, idle_ms=4000.0, capacity=2.0):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from vllm_loadgen.analysis.repeats import median_place, spread
+from loadgen_study.analysis.repeats import median_place, spread
 
 
 def test_the_spread_of_three_runs():

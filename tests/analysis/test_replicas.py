@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from vllm_loadgen.analysis.replicas import loads, servers, slower_server, straggler, together
+from loadgen_study.analysis.replicas import loads, servers, slower_server, straggler, together
 
 
 def steps(*rows):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers import MODEL, make_metrics
 
-from vllm_loadgen.analysis import roofline
-from vllm_loadgen.facts.inputs import Experts, MachineLimits, Model
+from loadgen_study.analysis import roofline
+from loadgen_study.facts.inputs import Experts, MachineLimits, Model
 
 # Llama-3.1-8B in float16; its embedding table is not tied to its head.
 LLAMA = Model(**MODEL | {

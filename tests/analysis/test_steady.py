@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from helpers import make_records
 
-from vllm_loadgen.analysis.metrics import latencies
-from vllm_loadgen.analysis.steady import NotSteady, Steady, steady_state
+from loadgen_study.analysis.metrics import latencies
+from loadgen_study.analysis.steady import NotSteady, Steady, steady_state
 
 NO_STEPS = pd.DataFrame()
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from stepped import frames
 
-from vllm_loadgen.analysis.anatomy import placed
-from vllm_loadgen.analysis.step_time import LEAST_STEPS, step_time
+from loadgen_study.analysis.anatomy import placed
+from loadgen_study.analysis.step_time import LEAST_STEPS, step_time
 
 # Ten queries of 40 and 61 tokens at a time, four seconds apart.
 GROUPS = [(4.0 * group + 0.1 * at, 40, 61) for group in range(8) for at in range(10)]

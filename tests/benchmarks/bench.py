@@ -21,14 +21,14 @@ from typing import Any
 
 import pandas as pd
 
-from vllm_loadgen.analysis.intervals import TWO_SIDED_95, student_t
-from vllm_loadgen.analysis.words import count
+from loadgen_study.analysis.intervals import TWO_SIDED_95, student_t
+from loadgen_study.inputs.environment import environment
+from loadgen_study.inputs.models import resolve, resolve_dtype
+from loadgen_study.params import RunParams, read_yaml
+from loadgen_study.results import folders
+from loadgen_study.runs.live import recorded
 from vllm_loadgen.files import write_json
-from vllm_loadgen.inputs.environment import environment
-from vllm_loadgen.inputs.models import resolve, resolve_dtype
-from vllm_loadgen.params import RunParams, read_yaml
-from vllm_loadgen.results import folders
-from vllm_loadgen.runs.live import recorded
+from vllm_loadgen.words import count
 
 HERE = Path(__file__).parent
 # Rates that the ceiling is looked for among, queries/s, and for how long each.

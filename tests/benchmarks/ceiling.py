@@ -21,13 +21,13 @@ import numpy as np
 import psutil
 from rig import Rig
 
-from vllm_loadgen.analysis.metrics import latencies, metrics
-from vllm_loadgen.analysis.percentiles import percentile
+from loadgen_study.analysis.metrics import latencies, metrics
+from loadgen_study.analysis.percentiles import percentile
+from loadgen_study.params import RunParams
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.log import read_log
 from vllm_loadgen.harness.watch import no_garbage_collection
-from vllm_loadgen.params import RunParams
 
 SAMPLES = 1000
 PROMPTS = [list(range(16))] * SAMPLES

@@ -27,15 +27,15 @@ import psutil
 from bench import markdown, part, say
 from rig import Rig
 
-from vllm_loadgen.analysis.metrics import latencies, metrics
-from vllm_loadgen.analysis.percentiles import percentile
-from vllm_loadgen.engines.openai import OpenAIEngine
-from vllm_loadgen.engines.routes import COMPLETIONS
-from vllm_loadgen.engines.served import free_port
+from loadgen_study.analysis.metrics import latencies, metrics
+from loadgen_study.analysis.percentiles import percentile
+from loadgen_study.inputs.models import resolve
+from loadgen_study.params import RunParams
+from loadgen_study.results import folders
 from vllm_loadgen.files import write_json
-from vllm_loadgen.inputs.models import resolve
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.results import folders
+from vllm_loadgen.http.openai import OpenAIEngine
+from vllm_loadgen.http.routes import COMPLETIONS
+from vllm_loadgen.http.served import free_port
 
 RATES = (50, 100, 200, 300, 400, 600, 800, 1000, 1500, 2000)
 RATE_S = 6.0

@@ -16,11 +16,11 @@ import numpy as np
 from ceiling import PROMPTS, settings_of
 from nbclient import NotebookClient
 
-from vllm_loadgen.analysis.metrics import latencies
-from vllm_loadgen.analysis.percentiles import percentile
-from vllm_loadgen.facts.records import read_records
+from loadgen_study.analysis.metrics import latencies
+from loadgen_study.analysis.percentiles import percentile
 from vllm_loadgen.harness import curves
 from vllm_loadgen.harness.session import Session
+from vllm_loadgen.records.columns import read_records
 
 CELL = """
 import json, sys

@@ -22,11 +22,11 @@ import numpy as np
 from rig import Rig, means, open_loop, warmed
 from workload import workload
 
+from loadgen_study.params import RunParams
 from vllm_loadgen.engines.vllm import VllmEngine, engine_args, set_environment
 from vllm_loadgen.engines.vllm_steps import detailed
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.warmup import Round
-from vllm_loadgen.params import RunParams
 
 # One in flight takes the prompts in turn: a thousand of Llama-3.1-8B would last a quarter hour.
 SERIAL_MOST = 128

@@ -14,12 +14,12 @@ from typing import Any
 import bench
 from workload import OFFICIAL_SAMPLES, SHAPES, write_prompts, write_shape
 
+from loadgen_study.params import RunParams
+from loadgen_study.report import make as report
+from loadgen_study.results import folders
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_json
-from vllm_loadgen.inputs.environment import gpu_count
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.report import make as report
-from vllm_loadgen.results import folders
+from vllm_loadgen.gpus import gpu_count
 
 SCENARIOS = {
     "offline": ("llama3_1-8b", "Offline"),

@@ -17,10 +17,10 @@ from bench import markdown, part, say
 from ceiling import PROMPTS, SAMPLES, TOKENS, settings_of
 from rig import forget_peak, peak_bytes
 
-from vllm_loadgen.facts.results import Result
+from loadgen_study.results import folders
 from vllm_loadgen.files import write_json
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.results import folders
+from vllm_loadgen.records.result import Result
 
 QUERIES = (100_000, 300_000, 1_000_000)
 RATE = 20_000.0

@@ -19,11 +19,11 @@ from bench import markdown, say
 from rig import peak_bytes
 from workload import OFFICIAL_SAMPLES, write_prompts
 
-from vllm_loadgen import LiveRun, RunParams
+from loadgen_study import LiveRun, RunParams
+from loadgen_study.inputs import models
+from loadgen_study.results import folders
+from loadgen_study.submission.preflight import preflight
 from vllm_loadgen.files import write_json
-from vllm_loadgen.inputs import models
-from vllm_loadgen.results import folders
-from vllm_loadgen.submission.preflight import preflight
 
 PROMPT_TOKENS = 760
 # As an H200 answers under load.
@@ -32,7 +32,7 @@ ANSWERS = {"ttft_ms": 50.0, "tpot_ms": 20.0}
 
 def parameters(options: argparse.Namespace, folder: Path) -> RunParams:
     """The run; LoadGen's own values where the samples are as many as the official ones."""
-    vocabulary = len(models.load_tokenizer(models.resolve(RunParams().model), "auto"))
+    vocabulary = len(models.prompt_tokenizer(models.resolve(RunParams().model), "auto"))
     prompts = folder / "prompts.json"
     write_prompts(prompts, options.samples, vocabulary, PROMPT_TOKENS)
     return RunParams.from_dict(

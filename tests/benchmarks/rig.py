@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.analysis.metrics import latencies, metrics
+from loadgen_study.analysis.metrics import latencies, metrics
+from loadgen_study.params import RunParams
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.journal import INTERVAL_S, Journal
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.warmup import Asking, Round, chosen, warm_up
 from vllm_loadgen.harness.watch import no_garbage_collection
-from vllm_loadgen.params import RunParams
 
 # A benchmark has the time to wait for the same speed twice.
 WARM_S = 600.0

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from rig import Rig
 
-from vllm_loadgen.analysis.metrics import latencies
-from vllm_loadgen.analysis.percentiles import percentile
+from loadgen_study.analysis.metrics import latencies
+from loadgen_study.analysis.percentiles import percentile
+from loadgen_study.params import RunParams
 from vllm_loadgen.engines.base import Engine, Sink
-from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.harness import loadgen
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.records.engine import EngineFacts
 
 # The official data's prompts and answers; steps as long as those of a busy H100.
 SAMPLES, PROMPT, ANSWER, STEP_S = 1000, 760, 128, 0.02

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vllm_loadgen.benchmarks import BENCHMARKS
-from vllm_loadgen.inputs import data, models
-from vllm_loadgen.params import RunParams
+from loadgen_study.benchmarks import BENCHMARKS
+from loadgen_study.inputs import data, models
+from loadgen_study.params import RunParams
 
 # meta-llama/Llama-3.1-8B-Instruct's public config.json, without its weights and tokenizer.
 LLAMA_8B = {
@@ -53,7 +53,7 @@ OFFICIAL_SAMPLES = BENCHMARKS["llama3_1-8b"].samples
 def workload(params: RunParams, count: int) -> tuple[str, list[list[int]]]:
     """Folder of the model, and the token ids of ``count`` prompts (fewer if the data has fewer)."""
     path = models.resolve(params.model)
-    tokenizer = models.load_tokenizer(path, params.load_format)
+    tokenizer = models.prompt_tokenizer(path, params.load_format)
     return str(path), list(map(list, data.load_samples(params, tokenizer).prompts[:count]))
 
 

@@ -21,8 +21,8 @@ from vllm import AsyncEngineArgs, platforms  # noqa: E402
 from vllm.platforms.cuda import NonNvmlCudaPlatform  # noqa: E402
 from vllm.platforms.interface import DeviceCapability  # noqa: E402
 
+from loadgen_study.params import RunParams  # noqa: E402
 from vllm_loadgen.engines.vllm import engine_args  # noqa: E402
-from vllm_loadgen.params import RunParams  # noqa: E402
 
 
 class StandIn(NonNvmlCudaPlatform):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-from vllm_loadgen.params import RunParams
+from loadgen_study.params import RunParams
 
 pytestmark = pytest.mark.process
 STAND_IN = Path(__file__).with_name("stand_in.py")

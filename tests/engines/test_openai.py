@@ -7,8 +7,8 @@ import pytest
 from fake_server import KEY, MODEL, FakeServer
 from helpers import echo_params
 
-from vllm_loadgen.engines.openai import OpenAIEngine
 from vllm_loadgen.errors import EngineError
+from vllm_loadgen.http.openai import OpenAIEngine
 
 VOCABULARY = 1000
 PROMPT = list(range(10, 40))

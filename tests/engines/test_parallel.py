@@ -3,8 +3,8 @@
 import pytest
 from helpers import Leftovers
 
-from vllm_loadgen import LiveRun, RunParams
-from vllm_loadgen.report import tables
+from loadgen_study import LiveRun, RunParams
+from loadgen_study.report import tables
 
 pytestmark = pytest.mark.engine
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from helpers import Leftovers
 
-from vllm_loadgen import LiveRun, RunParams
-from vllm_loadgen.engines.served import SERVER, ServedVllm, options
+from loadgen_study import LiveRun, RunParams
+from loadgen_study.runs.served import compare_in_process
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.runs.served import compare_in_process
+from vllm_loadgen.http.served import SERVER, ServedVllm, options
 
 
 def test_options_as_the_command_line_has_them():
@@ -32,7 +32,7 @@ def test_the_server_of_a_cpu_install_is_the_documented_one():
 
 
 def test_a_server_that_dies_while_it_loads_is_one_error(monkeypatch):
-    monkeypatch.setattr("vllm_loadgen.engines.served.engine_args", lambda *_: {"model": "x"})
+    monkeypatch.setattr("vllm_loadgen.http.served.engine_args", lambda *_: {"model": "x"})
     command = [sys.executable, "-c", "raise SystemExit(3)"]
 
     async def body():

@@ -1,17 +1,21 @@
 """The real engine under the real LoadGen, one run a scenario, with one load of the model."""
 
+import inspect
 import json
+import re
+from contextlib import nullcontext
 
 import pytest
+from helpers import ROOT
 
-from vllm_loadgen.analysis.metrics import latencies, metrics
+from loadgen_study.analysis.metrics import latencies, metrics
+from loadgen_study.inputs import data, models
+from loadgen_study.params import RunParams
 from vllm_loadgen.engines.vllm import engine_args
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.facts.records import read_records
-from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.inputs import data, models
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.records.columns import read_records
+from vllm_loadgen.records.result import Result
 
 pytestmark = pytest.mark.engine
 PARAMS = RunParams(
@@ -22,7 +26,7 @@ PARAMS = RunParams(
 
 @pytest.fixture(scope="module")
 def samples():
-    tokenizer = models.load_tokenizer(models.resolve(PARAMS.model))
+    tokenizer = models.prompt_tokenizer(models.resolve(PARAMS.model))
     return data.load_samples(PARAMS, tokenizer)
 
 
@@ -59,12 +63,31 @@ def test_each_scenario(session, samples, tmp_path, scenario):
 def test_answers_are_text_of_the_model(session, samples, tmp_path):
     session.run(PARAMS.changed(scenario="Offline"), samples.prompts, "accuracy", tmp_path)
     log = json.loads((tmp_path / "mlperf_log_accuracy.json").read_text())
-    tokenizer = models.load_tokenizer(models.resolve(PARAMS.model))
+    tokenizer = models.prompt_tokenizer(models.resolve(PARAMS.model))
     for entry in log:
         ids = [int.from_bytes(bytes.fromhex(entry["data"])[i : i + 4], "little")
                for i in range(0, len(entry["data"]) // 2, 4)]  # fmt: skip
         assert len(ids) == entry["token_count"]
         assert len(tokenizer.decode(ids, skip_special_tokens=True).split()) >= 4
+
+
+def test_the_readmes_example_of_the_system_under_test(session, tmp_path, monkeypatch, capsys):
+    """With the engine that is loaded, whose constructor is called as the example calls it."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+               if "from vllm_loadgen" in block]  # fmt: skip
+
+    def loaded(*args):
+        inspect.signature(Session).bind(*args)
+        return nullcontext(session)
+
+    monkeypatch.setattr("vllm_loadgen.Session", loaded)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "MLPerf Results Summary" in capsys.readouterr().out
+    records = read_records(tmp_path / "my-test" / "records.parquet")
+    assert records["input_tokens"].value_counts().index.isin([3, 4]).all()
+    assert records["output_tokens"].between(1, 8).all()
 
 
 def test_an_option_that_vllm_does_not_have():

@@ -11,12 +11,12 @@ import psutil
 import pytest
 from helpers import ROOT, Leftovers, interrupt, when_answered
 
+from loadgen_study.inputs import models
+from loadgen_study.params import RunParams
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.facts.records import read_records
-from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.inputs import models
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.records.columns import read_records
+from vllm_loadgen.records.result import Result
 
 pytestmark = pytest.mark.engine
 PROMPTS = [list(range(100 + i, 116 + i)) for i in range(8)]
@@ -86,7 +86,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.params import RunParams
+from loadgen_study.params import RunParams
 Session(RunParams.from_yaml(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
 """
 

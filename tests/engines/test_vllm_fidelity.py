@@ -6,10 +6,10 @@ in four short answers.
 
 import pytest
 
-from vllm_loadgen import LiveRun, RunParams
-from vllm_loadgen.accuracy import baseline, fidelity, scores
-from vllm_loadgen.facts.scores import Baseline
-from vllm_loadgen.runs import quality
+from loadgen_study import LiveRun, RunParams
+from loadgen_study.accuracy import baseline, fidelity, scores
+from loadgen_study.facts.scores import Baseline
+from loadgen_study.runs import quality
 
 pytestmark = pytest.mark.engine
 PARAMS = RunParams(

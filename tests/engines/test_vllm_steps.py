@@ -6,13 +6,13 @@ import time
 import pytest
 from helpers import make_records
 
-from vllm_loadgen.analysis.anatomy import placed
-from vllm_loadgen.analysis.metrics import latencies
+from loadgen_study.analysis.anatomy import placed
+from loadgen_study.analysis.metrics import latencies
+from loadgen_study.findings.steps import _later_tokens
+from loadgen_study.inputs import models
+from loadgen_study.params import RunParams
 from vllm_loadgen.engines.vllm import VllmEngine
-from vllm_loadgen.findings.steps import _later_tokens
 from vllm_loadgen.harness.telemetry import steps_frame
-from vllm_loadgen.inputs import models
-from vllm_loadgen.params import RunParams
 
 pytestmark = pytest.mark.engine
 # The first is read for long enough that all others wait for the next step together.

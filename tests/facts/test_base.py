@@ -4,10 +4,11 @@ import math
 import pytest
 from helpers import MODEL, make_metrics
 
+from loadgen_study.facts.inputs import MachineLimits, Model
+from loadgen_study.facts.results import Summary, TestSummary
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.facts.inputs import MachineLimits, Model
-from vllm_loadgen.facts.results import Result, Summary, TestSummary
 from vllm_loadgen.files import write_json
+from vllm_loadgen.records.result import Result
 
 
 def test_what_is_written_is_read_back(tmp_path):

@@ -13,8 +13,8 @@ from helpers import THREE, make_records
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_loadgen.analysis.metrics import latencies, metrics
-from vllm_loadgen.facts.records import COLUMNS, read_records
+from loadgen_study.analysis.metrics import latencies, metrics
+from vllm_loadgen.records.columns import COLUMNS, read_records
 
 GOOD = make_records(THREE)
 TABLE = pa.Table.from_pandas(GOOD)

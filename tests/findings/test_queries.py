@@ -1,12 +1,12 @@
 import pytest
 from helpers import RESULT, SETTINGS, THREE, imitated, make_records, seed_records
 
-from vllm_loadgen.analysis.early_stopping import early_stopping_queries
-from vllm_loadgen.findings.finding import Finding, doubts
-from vllm_loadgen.findings.queries import query_findings
-from vllm_loadgen.findings.validity import what_would_make_valid
+from loadgen_study.analysis.early_stopping import early_stopping_queries
+from loadgen_study.findings.finding import Finding, doubts
+from loadgen_study.findings.queries import query_findings
+from loadgen_study.findings.validity import what_would_make_valid
+from loadgen_study.params import RunParams
 from vllm_loadgen.harness.loadgen import server_schedule_ns
-from vllm_loadgen.params import RunParams
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["engine tells", "engine does not tell"])

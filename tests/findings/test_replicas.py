@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from vllm_loadgen.analysis.replicas import servers
-from vllm_loadgen.findings.replicas import straggler_finding
+from loadgen_study.analysis.replicas import servers
+from loadgen_study.findings.replicas import straggler_finding
 
 
 def of_replicas(input_tokens, output_tokens, end_s=(2.0, 9.0), scenario="Offline"):

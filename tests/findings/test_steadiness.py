@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from helpers import RESULT, imitated, make_records
 
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.findings.steadiness import steadiness_findings
+from loadgen_study.findings.steadiness import steadiness_findings
+from vllm_loadgen.records.engine import EngineFacts
 
 OFFLINE = RESULT | {"scenario": "Offline"}
 

@@ -4,10 +4,10 @@ import pytest
 from helpers import RESULT, imitated
 from stepped import stepped
 
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.findings.collect import agreeing
-from vllm_loadgen.findings.finding import Finding
-from vllm_loadgen.findings.steps import SMALLER_BATCH, step_findings
+from loadgen_study.findings.collect import agreeing
+from loadgen_study.findings.finding import Finding
+from loadgen_study.findings.steps import SMALLER_BATCH, step_findings
+from vllm_loadgen.records.engine import EngineFacts
 
 ENGINE = EngineFacts(engine="vllm", max_num_seqs=32, max_num_batched_tokens=8192)
 # While a long prompt is read for a second eight more come, which are all read in the next step.

@@ -2,7 +2,7 @@ import math
 
 import pandas as pd
 
-from vllm_loadgen.findings.system import client_finding, system_findings
+from loadgen_study.findings.system import client_finding, system_findings
 
 STEPS = pd.DataFrame({"running": [8, 8], "waiting": [3, 0], "preempted": [0, 0],
                       "kv_cache_share": [0.1, 0.2]})  # fmt: skip

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from vllm_loadgen import Run
-from vllm_loadgen.report.sections import Report
-from vllm_loadgen.runs import compare
+from loadgen_study import Run
+from loadgen_study.report.sections import Report
+from loadgen_study.runs import compare
 
 SECTIONS = (
     "headline", "summary", "what_the_data_say", "tests", "accuracy", "performance", "throughput",

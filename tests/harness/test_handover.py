@@ -12,11 +12,11 @@ import pytest
 from helpers import PROMPTS, ROOT, Leftovers, echo_params, running
 
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness import handover
 from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.harness.handover import ADDRESS, Handover
 from vllm_loadgen.harness.session import Session
+from vllm_loadgen.records.result import Result
 from vllm_loadgen.sockets import MOST_BYTES
 
 pytestmark = pytest.mark.process

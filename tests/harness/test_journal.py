@@ -8,10 +8,10 @@ import pytest
 from helpers import PROMPTS, echo_params
 
 from vllm_loadgen.engines.echo import EchoEngine
-from vllm_loadgen.facts.journal import JOURNAL, read_journal
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.loadgen import planned_ns
 from vllm_loadgen.harness.sut import Sut
+from vllm_loadgen.records.journal import JOURNAL, read_journal
 
 
 @pytest.fixture

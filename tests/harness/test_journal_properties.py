@@ -8,10 +8,10 @@ from helpers import PROMPTS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_loadgen.analysis.metrics import latencies, metrics
-from vllm_loadgen.facts.journal import JOURNAL, read_journal
+from loadgen_study.analysis.metrics import latencies, metrics
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.sut import Sut
+from vllm_loadgen.records.journal import JOURNAL, read_journal
 
 QUERIES = 12
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from helpers import PROMPTS, echo_params
 
-from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness.session import Session
+from vllm_loadgen.records.result import Result
 
 QUERIES = (8_000, 32_000)
 QPS = 4_000.0  # which the busiest machine keeps up with: what waits takes memory too

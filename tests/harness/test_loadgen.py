@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from helpers import PROMPTS, echo_params
 
-from vllm_loadgen.analysis.metrics import latencies, metrics
-from vllm_loadgen.analysis.percentiles import percentile
+from loadgen_study.analysis.metrics import latencies, metrics
+from loadgen_study.analysis.percentiles import percentile
+from loadgen_study.params import RunParams
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.facts.records import read_records
-from vllm_loadgen.facts.results import Result
 from vllm_loadgen.harness import loadgen
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.records.columns import read_records
+from vllm_loadgen.records.result import Result
 
 pytestmark = pytest.mark.process
 

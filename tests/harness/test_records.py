@@ -8,9 +8,9 @@ import pytest
 from helpers import THREE, make_records
 
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.facts.records import read_records
 from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness.records import Recorder
+from vllm_loadgen.records.columns import read_records
 
 
 def test_times_count_from_the_start_of_the_schedule(tmp_path):

@@ -8,9 +8,9 @@ from helpers import PROMPTS, echo_params
 
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.engines.echo import EchoEngine
-from vllm_loadgen.facts.scores import TokenScores
 from vllm_loadgen.harness.messages import Progress, Scored, ScoreTokens
 from vllm_loadgen.harness.worker import SCORED_AT_ONCE, Worker, score_all
+from vllm_loadgen.records.engine import TokenScores
 
 
 class Known(EchoEngine):

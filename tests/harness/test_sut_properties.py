@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vllm_loadgen.engines.base import Engine
-from vllm_loadgen.facts.journal import JOURNAL, read_journal
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.sut import Sut
+from vllm_loadgen.records.journal import JOURNAL, read_journal
 
 PROMPTS = [[0] * length for length in (3, 9, 5, 7, 1)]
 # What happens next, and to which of the queries that it can happen to.

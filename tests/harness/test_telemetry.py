@@ -12,9 +12,9 @@ import pynvml
 import pytest
 
 from vllm_loadgen.engines import vllm_steps
-from vllm_loadgen.engines.served import free_port
 from vllm_loadgen.harness import local_servers, telemetry
 from vllm_loadgen.harness.telemetry import Rapl, Telemetry, steps_frame
+from vllm_loadgen.http.served import free_port
 
 
 def test_samples_of_this_machine(monkeypatch):

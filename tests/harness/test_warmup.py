@@ -5,10 +5,9 @@ import asyncio
 import pytest
 from helpers import PROMPTS, echo_params
 
+from loadgen_study.params import RunParams
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.facts.results import Result, WarmUp
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.harness.warmup import (
     MOST_ROUNDS,
@@ -19,7 +18,8 @@ from vllm_loadgen.harness.warmup import (
     most_tokens,
     warm_up,
 )
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.records.engine import EngineFacts
+from vllm_loadgen.records.result import Result, WarmUp
 
 VLLM = EngineFacts(engine="vllm", max_num_seqs=64, max_num_batched_tokens=100)
 

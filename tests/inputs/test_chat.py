@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from loadgen_study.inputs.chat import FixedClock, add_processor_template, render_chat
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.inputs.chat import FixedClock, add_processor_template, render_chat
 
 PROMPT = "Summarize:\n The town's “council” voted.  "
 PLAIN = "<u>{{ messages[0]['content'] | trim }}</u>"

@@ -17,8 +17,8 @@ from checkpoints import (
     write_header,
 )
 
+from loadgen_study.inputs import models
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.inputs import models
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from damage import damaged_bytes, damaged_json, known_errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_loadgen.inputs.checkpoint import INDEX, SINGLE, read_headers, weigh
-from vllm_loadgen.inputs.config import Config
+from loadgen_study.inputs.checkpoint import INDEX, SINGLE, read_headers, weigh
+from loadgen_study.inputs.config import Config
 
 HEADER = {
     "__metadata__": {"format": "pt"},

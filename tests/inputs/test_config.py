@@ -3,10 +3,10 @@ import json
 import pytest
 from checkpoints import LLAMA, described, write_config
 
+from loadgen_study.inputs import models
+from loadgen_study.inputs.checkpoint import weigh
+from loadgen_study.inputs.config import Config
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.inputs import models
-from vllm_loadgen.inputs.checkpoint import weigh
-from vllm_loadgen.inputs.config import Config
 
 # Public config.json files, as far as they count, with what the model cards say: all parameters and
 # those of a token, in 10^9.

@@ -3,10 +3,10 @@ import json
 import pytest
 from helpers import write_articles
 
-from vllm_loadgen.benchmarks import REFERENCE_INSTRUCTION
+from loadgen_study.benchmarks import REFERENCE_INSTRUCTION
+from loadgen_study.inputs import data
+from loadgen_study.params import RunParams
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.inputs import data
-from vllm_loadgen.params import RunParams
 
 
 class Words:

@@ -8,8 +8,8 @@ from damage import damaged_bytes, damaged_json, known_errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_loadgen.inputs.data import check_ids, load_samples
-from vllm_loadgen.params import RunParams
+from loadgen_study.inputs.data import check_ids, load_samples
+from loadgen_study.params import RunParams
 
 ROWS = [{"tok_input": [5, 6, 7], "output": "A vote.", "input": "The town voted."}] * 2
 TEXTS = [{"article": "The town voted.", "highlights": "A vote."}] * 2

@@ -1,9 +1,10 @@
 import pytest
 from helpers import ENVIRONMENT
 
-from vllm_loadgen import ParameterError, RunParams
-from vllm_loadgen.facts.inputs import Cpu, Environment, Gpu
-from vllm_loadgen.inputs.devices import check_devices
+from loadgen_study import RunParams
+from loadgen_study.facts.inputs import Cpu, Environment, Gpu
+from loadgen_study.inputs.devices import check_devices
+from vllm_loadgen import ParameterError
 
 
 def here(gpus=0, cores=8, memory_gib=32.0):
@@ -48,8 +49,8 @@ def test_what_fits_is_not(changes, machine):
 
 def test_rays_executor_needs_ray(monkeypatch):
     params = RunParams(executor="ray", tensor_parallel_size=16)
-    monkeypatch.setattr("vllm_loadgen.inputs.devices.util.find_spec", lambda _: "a module")
+    monkeypatch.setattr("loadgen_study.inputs.devices.util.find_spec", lambda _: "a module")
     check_devices(params, here(gpus=8))  # the others may be on other machines
-    monkeypatch.setattr("vllm_loadgen.inputs.devices.util.find_spec", lambda _: None)
+    monkeypatch.setattr("loadgen_study.inputs.devices.util.find_spec", lambda _: None)
     with pytest.raises(ParameterError, match="make ray"):
         check_devices(params, here(gpus=8))

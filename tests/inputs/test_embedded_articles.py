@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import vllm_loadgen
+import loadgen_study
 
-ARTICLES = Path(vllm_loadgen.__file__).parent / "embedded" / "articles.jsonl"
+ARTICLES = Path(loadgen_study.__file__).parent / "embedded" / "articles.jsonl"
 # Length bands in words, upper bound excluded: a quarter of the articles each, by design.
 BANDS = [(100, 160), (160, 250), (250, 350), (350, 451)]
 

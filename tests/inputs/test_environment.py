@@ -6,10 +6,11 @@ import pynvml
 import pytest
 from helpers import RESULT, make_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
+from loadgen_study import Run, RunParams
+from loadgen_study.inputs.environment import git_state
+from loadgen_study.report.tables import provenance_table
 from vllm_loadgen.files import write_json
-from vllm_loadgen.inputs.environment import git_state, gpu_handles
-from vllm_loadgen.report.tables import provenance_table
+from vllm_loadgen.gpus import gpu_handles
 
 
 @pytest.fixture

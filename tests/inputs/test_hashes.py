@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from vllm_loadgen.inputs import hashes
+from loadgen_study.inputs import hashes
 
 
 @pytest.fixture(autouse=True)

@@ -9,10 +9,10 @@ import json
 import pytest
 from checkpoints import write_config
 
-from vllm_loadgen.analysis.roofline import kv_bytes
+from loadgen_study.analysis.roofline import kv_bytes
+from loadgen_study.facts.inputs import DTYPE_BYTES
+from loadgen_study.inputs import models
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.facts.inputs import DTYPE_BYTES
-from vllm_loadgen.inputs import models
 
 pytestmark = pytest.mark.process
 

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from vllm_loadgen.inputs import machine
+from loadgen_study.inputs import machine
 
 
 def cache(root, cpu, index, level, size, shared):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from checkpoints import LLAMA
 
+from loadgen_study.inputs import models
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.inputs import models
 
 
 @pytest.mark.process
@@ -19,7 +19,7 @@ def test_the_embedded_model():
     # The file holds the weights and a header of names.
     assert facts.weight_bytes == pytest.approx(weights, rel=0.001)
     assert facts.architecture == "LlamaForCausalLM"
-    assert models.load_tokenizer(path).chat_template
+    assert models.prompt_tokenizer(path).chat_template
 
 
 @pytest.mark.parametrize(

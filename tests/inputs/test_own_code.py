@@ -6,15 +6,15 @@ import sys
 import pytest
 from checkpoints import LLAMA, write_config
 
-from vllm_loadgen.engines.served import options
+from loadgen_study.inputs import models
+from loadgen_study.params import RunParams
+from loadgen_study.results.identity import NO_MATTER
+from loadgen_study.runs.live import SAME_IN_A_RUN
+from vllm_loadgen.checkpoint import check_engine, own_code, refuse_own_code
 from vllm_loadgen.engines.vllm import engine_args
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.harness.worker import make_engine
-from vllm_loadgen.inputs import models
-from vllm_loadgen.inputs.own_code import check_engine, own_code, refuse_own_code
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.results.identity import NO_MATTER
-from vllm_loadgen.runs.live import SAME_IN_A_RUN
+from vllm_loadgen.http.served import options
 
 CODE = """
 from pathlib import Path
@@ -68,9 +68,9 @@ def test_a_tokenizers_code_runs_only_where_it_is_allowed(with_code, monkeypatch)
     monkeypatch.setattr("builtins.input", ask)
     ran = with_code.parent / "ran"
     with pytest.raises(ParameterError, match=r"trust_remote_code = False: .*tokens\.py \(Mine\)"):
-        models.load_tokenizer(with_code)
+        models.prompt_tokenizer(with_code)
     assert not ran.exists()
-    found = models.load_tokenizer(with_code, trust_remote_code=True)
+    found = models.prompt_tokenizer(with_code, trust_remote_code=True)
     assert type(found).__name__ == "Mine"
     assert ran.exists()
 
@@ -79,12 +79,12 @@ def test_a_tokenizers_code_runs_only_where_it_is_allowed(with_code, monkeypatch)
 def test_code_that_fails_says_why(with_code):
     (with_code / "tokens.py").write_text("import no_such_package\n", encoding="utf-8")
     with pytest.raises(ParameterError, match=r"ImportError.*no_such_package"):
-        models.load_tokenizer(with_code, trust_remote_code=True)
+        models.prompt_tokenizer(with_code, trust_remote_code=True)
 
 
 @pytest.mark.process
 def test_the_reference_engine_runs_no_code_unasked(tmp_path):
-    from vllm_loadgen.accuracy.baseline import generate
+    from loadgen_study.accuracy.baseline import generate
 
     own = {"auto_map": {"AutoConfig": "mine.Config"}, "model_type": "of tomorrow"}
     folder = write_config(tmp_path / "model", LLAMA | own)

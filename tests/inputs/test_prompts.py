@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vllm_loadgen.inputs.prompts import MOST_ID, Prompts
+from vllm_loadgen.prompts import MOST_ID, Prompts
 
 IDS = st.lists(st.lists(st.integers(0, MOST_ID), max_size=20), max_size=20)
 

@@ -8,8 +8,8 @@ import os
 import pandas as pd
 import pytest
 
+from loadgen_study.inputs.rows import read_rows
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.inputs.rows import read_rows
 
 ROWS = [{"article": "Größe: 5.", "highlights": "Groß."}, {"article": "B.", "highlights": "C."}]
 TEXT = {

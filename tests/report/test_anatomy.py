@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 from helpers import draws
 
-from vllm_loadgen.analysis.anatomy import Anatomy, NoAnatomy
-from vllm_loadgen.report import anatomy
+from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy
+from loadgen_study.report import anatomy
 
 STEPS = pd.DataFrame(
     {
@@ -67,8 +67,8 @@ def test_without_an_anatomy_there_is_one_sentence():
 def test_reports_of_older_runs_say_why(run):
     from helpers import ROOT
 
-    from vllm_loadgen import Run
-    from vllm_loadgen.report.sections import Report
+    from loadgen_study import Run
+    from loadgen_study.report.sections import Report
 
     shown = Report(Run.open(ROOT / "outputs" / run)).limits().parts[-1]
     assert "before the tokens of each step were noted" in shown

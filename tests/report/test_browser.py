@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 from helpers import ROOT
 
-from vllm_loadgen import Run
-from vllm_loadgen.analysis.what_if import outcome
-from vllm_loadgen.report.make import render_report
+from loadgen_study import Run
+from loadgen_study.analysis.what_if import outcome
+from loadgen_study.report.make import render_report
 
 sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

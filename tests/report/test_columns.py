@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 from helpers import SWEEP
 
-from vllm_loadgen.report.columns import called
-from vllm_loadgen.report.display import table
+from loadgen_study.report.columns import called
+from loadgen_study.report.display import table
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ import pytest
 from helpers import RESULT, draws, seed_records, write_facts, write_test
 from IPython.core.formatters import DisplayFormatter
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.accuracy.scores import sample_table
-from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Fidelity, Score
-from vllm_loadgen.report import display, make, plots_queries, tables, text
-from vllm_loadgen.report.parameters import parameters_table
-from vllm_loadgen.report.sections import Report
-from vllm_loadgen.runs import compare
+from loadgen_study import Run, RunParams
+from loadgen_study.accuracy.scores import sample_table
+from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Fidelity, Score
+from loadgen_study.report import display, make, plots_queries, tables, text
+from loadgen_study.report.parameters import parameters_table
+from loadgen_study.report.sections import Report
+from loadgen_study.runs import compare
 
 ODD = (
     "<script>alert(1)</script><img src=x onerror=alert(1)>[link](javascript:alert(1))\n\n# Head\n"
@@ -28,7 +28,7 @@ OWN_TAGS = {
     "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td", "h2", "h3", "b", "strong",
     "code", "pre", "img", "a", "details", "summary", "script",
 }  # fmt: skip
-EMBEDDED = resources.files("vllm_loadgen") / "embedded"
+EMBEDDED = resources.files("loadgen_study") / "embedded"
 OWN_SCRIPTS = "".join((EMBEDDED / name).read_text() for name in ("interactive.js", "report.js"))
 
 

@@ -6,12 +6,12 @@ import shlex
 import pytest
 from helpers import DATASET, MODEL, RESULT, make_records, seed_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams, cli
-from vllm_loadgen.accuracy import baseline
-from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Comparison, Peak, Probe, Score
-from vllm_loadgen.report import next_steps
-from vllm_loadgen.report.sections import Report
-from vllm_loadgen.runs.compare import digest
+from loadgen_study import Run, RunParams, cli
+from loadgen_study.accuracy import baseline
+from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Comparison, Peak, Probe, Score
+from loadgen_study.report import next_steps
+from loadgen_study.report.sections import Report
+from loadgen_study.runs.compare import digest
 
 VALID = RESULT | {
     "verdict": "VALID",
@@ -226,13 +226,13 @@ def test_what_was_not_judged_says_why(made, monkeypatch):
     head, said = screen(run)
     assert "accuracy not judged" in head
     assert "**Not judged**: There is no baseline of this model and these data" in said
-    monkeypatch.setattr("vllm_loadgen.findings.answers.samples_covered", lambda _: 64)
+    monkeypatch.setattr("loadgen_study.findings.answers.samples_covered", lambda _: 64)
     _, said = screen(run)
     assert "The stored baseline covers 64 samples, and this run asked 16 of them." in said
 
 
 def test_the_nearest_baseline_is_that_of_more_samples_alone(tmp_path):
-    from vllm_loadgen.facts.inputs import Dataset, Model
+    from loadgen_study.facts.inputs import Dataset, Model
 
     model, data = Model(**MODEL), Dataset(**DATASET)
     key = baseline.baseline_key(model, data, 128, 1)
@@ -297,8 +297,8 @@ def test_every_command_is_one_that_the_program_takes(made, peak):
 
 
 def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path, monkeypatch):
-    from vllm_loadgen.results.folders import project_root
-    from vllm_loadgen.runs.bundle import bundle
+    from loadgen_study.results.folders import project_root
+    from loadgen_study.runs.bundle import bundle
 
     monkeypatch.chdir(tmp_path)  # which is the project then
     assert project_root() == tmp_path

@@ -9,15 +9,9 @@ import pytest
 import vl_convert
 from helpers import GPU, LIMITS, RESULT, STEPS, SWEEP, imitated, make_records, seed_records
 
-from vllm_loadgen.report import (
-    charts_machine,
-    charts_queries,
-    charts_runs,
-    embed,
-    plots_queries,
-)
-from vllm_loadgen.report.interactive import extremes, thin, with_chart
-from vllm_loadgen.report.style import VEGALITE, figure
+from loadgen_study.report import charts_machine, charts_queries, charts_runs, embed, plots_queries
+from loadgen_study.report.interactive import extremes, thin, with_chart
+from loadgen_study.report.style import VEGALITE, figure
 
 UNFINISHED = make_records([(0, 0, 0, 0.1, 1.0, 9, 5), (1, 1, None, None, None, 9, 0)])
 MANY = make_records(

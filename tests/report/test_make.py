@@ -10,10 +10,10 @@ import nbformat
 import pytest
 from helpers import ROOT, Leftovers, write_articles
 
-from vllm_loadgen import Run, RunParams, cli
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.params import read_yaml
-from vllm_loadgen.report import make
+from loadgen_study import Run, RunParams, cli
+from loadgen_study.params import read_yaml
+from loadgen_study.report import make
+from vllm_loadgen.records.engine import EngineFacts
 
 PAPERMILL = [str(Path(sys.executable).parent / "papermill")]
 ECHO = {

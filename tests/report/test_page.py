@@ -4,9 +4,9 @@ import pytest
 from bs4 import BeautifulSoup
 from helpers import ROOT
 
-from vllm_loadgen.report import glossary
-from vllm_loadgen.report.display import spoken
-from vllm_loadgen.report.page import FOLDED_ROWS, page_of
+from loadgen_study.report import glossary
+from loadgen_study.report.display import spoken
+from loadgen_study.report.page import FOLDED_ROWS, page_of
 
 HEADINGS = """
 <h1>Report</h1><div class="output_markdown"><h2>It &amp; <i>that</i></h2><p>said</p></div>

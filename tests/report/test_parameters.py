@@ -3,17 +3,17 @@ import papermill.cli
 import pytest
 from helpers import ROOT
 
-from vllm_loadgen import Run
-from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.report import parameters as report_parameters
-from vllm_loadgen.report.parameters import (
+from loadgen_study import Run
+from loadgen_study.params import RunParams
+from loadgen_study.report import parameters as report_parameters
+from loadgen_study.report.parameters import (
     _names,
     given_values,
     parameters_table,
     run_to_read,
     runs_to_compare,
 )
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 
 OWN_CELL = "target_qps: float = 0.5  # rate\nscenario: str = 'Server'\n"
 KNOWN = {"target_qps", "scenario"}

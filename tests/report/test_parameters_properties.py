@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from papermill.translators import PythonTranslator
 
-from vllm_loadgen import RunParams
-from vllm_loadgen.report.parameters import _names, given_values
+from loadgen_study import RunParams
+from loadgen_study.report.parameters import _names, given_values
 
 KNOWN = {"target_qps", "engine_options", "sweep_qps", "run_name"}
 PLAIN = st.recursive(

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from helpers import GPU, MACHINE, STEPS, draws, imitated, seed_records
 
-from vllm_loadgen.analysis.roofline import Roofline
-from vllm_loadgen.report import charts_machine, plots_machine
+from loadgen_study.analysis.roofline import Roofline
+from loadgen_study.report import charts_machine, plots_machine
 
 
 def drawn(**tables):

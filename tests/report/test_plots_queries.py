@@ -1,7 +1,7 @@
 import pytest
 from helpers import RESULT, draws, imitated, make_records, seed_records
 
-from vllm_loadgen.report import plots_queries as plots
+from loadgen_study.report import plots_queries as plots
 
 MANY = make_records([(i * 0.01, i * 0.01, None, i * 0.01 + 0.1, i * 0.01 + 1, 9, 5)
                      for i in range(3000)])  # fmt: skip

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from helpers import LIMITS, SWEEP, draws
 
-from vllm_loadgen.report import plots_sweep
+from loadgen_study.report import plots_sweep
 
 
 @pytest.mark.parametrize("limits_ms", [LIMITS, {"ttft": 0, "tpot": 0}], ids=["limits", "none"])

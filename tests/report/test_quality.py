@@ -3,10 +3,10 @@
 import pytest
 from helpers import write_facts
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Estimate, Fidelity, Score
-from vllm_loadgen.report import quality
-from vllm_loadgen.runs.quality import Beside
+from loadgen_study import Run, RunParams
+from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Estimate, Fidelity, Score
+from loadgen_study.report import quality
+from loadgen_study.runs.quality import Beside
 
 MEASURED = Fidelity(
     answers=64, identical=10, same_tokens_median=31.5, forced_tokens=7901,

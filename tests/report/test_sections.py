@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.report import first_screen
-from vllm_loadgen.report.display import Section
-from vllm_loadgen.report.display import table as shown
-from vllm_loadgen.report.sections import PICTURE, Report
-from vllm_loadgen.results import test as results_test
-from vllm_loadgen.rules.rule import IDENTITY, Rule
+from loadgen_study import Run, RunParams
+from loadgen_study.report import first_screen
+from loadgen_study.report.display import Section
+from loadgen_study.report.display import table as shown
+from loadgen_study.report.sections import PICTURE, Report
+from loadgen_study.results import test as results_test
+from loadgen_study.rules.rule import IDENTITY, Rule
 
 SECTIONS = (
     "headline", "summary", "what_the_data_say", "further_questions", "accuracy", "performance",
@@ -126,7 +126,7 @@ def test_no_table_shows_a_column_as_python_calls_it():
 def test_committed_examples_are_read_to_their_end(monkeypatch, name):
     run = Run.open(ROOT / "outputs" / name)
     # The folder belongs to the reader: nothing is written into it here.
-    monkeypatch.setattr("vllm_loadgen.report.style.Figure.savefig", lambda *_, **__: None)
+    monkeypatch.setattr("loadgen_study.report.style.Figure.savefig", lambda *_, **__: None)
     sections = make_all(Report(run))
     assert "VALID" in sections["headline"].parts[0]
     assert run.summary.tests["accuracy"].status == "complete"

@@ -4,11 +4,11 @@ import pandas as pd
 import pytest
 from helpers import MODEL, RESULT, draws, make_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.facts.inputs import MachineLimits
-from vllm_loadgen.report.display import table as shown
-from vllm_loadgen.report.sweep_limits import _knee_text, limits_parts
-from vllm_loadgen.runs.sweep import sweep_table
+from loadgen_study import Run, RunParams
+from loadgen_study.facts.inputs import MachineLimits
+from loadgen_study.report.display import table as shown
+from loadgen_study.report.sweep_limits import _knee_text, limits_parts
+from loadgen_study.runs.sweep import sweep_table
 
 
 def made(folder, measured=True):

@@ -1,9 +1,9 @@
 import pytest
 from helpers import MODEL, RESULT, make_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.facts.inputs import MachineLimits, Model
-from vllm_loadgen.report.sections import Report
+from loadgen_study import Run, RunParams
+from loadgen_study.facts.inputs import MachineLimits, Model
+from loadgen_study.report.sections import Report
 
 
 @pytest.fixture

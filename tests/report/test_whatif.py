@@ -9,11 +9,11 @@ import pytest
 import vl_convert
 from helpers import RESULT, SETTINGS, imitated, make_records, seed_records
 
-from vllm_loadgen.analysis.early_stopping import judged
-from vllm_loadgen.analysis.what_if import outcome
-from vllm_loadgen.report import whatif
-from vllm_loadgen.report.interactive import with_chart
-from vllm_loadgen.report.style import figure
+from loadgen_study.analysis.early_stopping import judged
+from loadgen_study.analysis.what_if import outcome
+from loadgen_study.report import whatif
+from loadgen_study.report.interactive import with_chart
+from loadgen_study.report.style import figure
 
 # TTFT 3 to 900 ms, TPOT 20 to 119 ms.
 ROWS = [(i, i, i, i + 0.003 * (i + 1), i + 0.003 * (i + 1) + 0.1 * (20 + i % 100) / 10, 9, 11)

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from helpers import RESULT, seed_records, write_facts, write_test
 
-import vllm_loadgen
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.facts.results import Summary
-from vllm_loadgen.report import workbench
+import loadgen_study
+from loadgen_study import Run, RunParams
+from loadgen_study.facts.results import Summary
+from loadgen_study.report import workbench
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_the_dashboard_shows_what_its_widgets_ask(outputs):
 
 
 def test_explore_without_a_run_says_so(tmp_path, capsys):
-    vllm_loadgen.explore(str(tmp_path))
+    loadgen_study.explore(str(tmp_path))
     assert "has a performance test yet" in capsys.readouterr().out
 
 

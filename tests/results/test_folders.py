@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vllm_loadgen.results.folders import portable, portable_path, without_paths
+from loadgen_study.results.folders import portable, portable_path, without_paths
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vllm_loadgen import share
-from vllm_loadgen.report.embed import PLAIN
-from vllm_loadgen.results.folders import portable, portable_path, without_paths
+from loadgen_study import share
+from loadgen_study.report.embed import PLAIN
+from loadgen_study.results.folders import portable, portable_path, without_paths
 
 ODD = " '\"`äÖß市😀[](){}<>&%+#;,=@!$^~-_.:|\\"
 

@@ -3,7 +3,7 @@
 import pytest
 from helpers import write_facts
 
-from vllm_loadgen import Run, RunParams
+from loadgen_study import Run, RunParams
 
 GPUS = {"gpus": [{"name": "H100", "memory_gib": 80.0}] * 8}
 

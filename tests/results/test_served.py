@@ -4,11 +4,13 @@ import pytest
 import yaml
 from helpers import RESULT, seed_records, write_facts, write_test
 
-from vllm_loadgen import ParameterError, Run, RunParams
-from vllm_loadgen.facts.inputs import MachineLimits
-from vllm_loadgen.params import NOT_KNOWN, OF_THE_SERVER
-from vllm_loadgen.report import tables, text
-from vllm_loadgen.report.parameters import parameters_table
+from loadgen_study import Run, RunParams
+from loadgen_study.facts.inputs import MachineLimits
+from loadgen_study.params import NOT_KNOWN
+from loadgen_study.report import tables, text
+from loadgen_study.report.parameters import parameters_table
+from vllm_loadgen import ParameterError
+from vllm_loadgen.params import OF_THE_SERVER
 
 LIMITS = MachineLimits(device="cpu", memory_bandwidth_gb_s=0.1, matrix_tflop_s={"bfloat16": 0.1})
 

@@ -3,7 +3,8 @@
 import pytest
 from helpers import RESULT, make_records, write_facts, write_test
 
-from vllm_loadgen import BenchmarkError, Run, RunParams
+from loadgen_study import Run, RunParams
+from vllm_loadgen import BenchmarkError
 
 ROWS = [(i, i, i, i + 0.5, i + 1, 9, 5) for i in range(4)]
 

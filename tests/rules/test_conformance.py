@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 from helpers import imitated, make_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.benchmarks import CNN_EVAL_5000_SHA256, CNN_EVAL_SHA256, LLAMA_3_1_8B
-from vllm_loadgen.facts.inputs import Dataset, EngineFacts, Model
-from vllm_loadgen.facts.scores import Accuracy
-from vllm_loadgen.rules import conformance, verdict
-from vllm_loadgen.rules.options import HARMLESS
-from vllm_loadgen.rules.rule import Rule, judged, table
+from loadgen_study import Run, RunParams
+from loadgen_study.benchmarks import CNN_EVAL_5000_SHA256, CNN_EVAL_SHA256, LLAMA_3_1_8B
+from loadgen_study.facts.inputs import Dataset, Model
+from loadgen_study.facts.scores import Accuracy
+from loadgen_study.rules import conformance, verdict
+from loadgen_study.rules.options import HARMLESS
+from loadgen_study.rules.rule import Rule, judged, table
+from vllm_loadgen.records.engine import EngineFacts
 
 # mlcommons/inference v6.1: mlperf.conf and inference_rules.adoc.
 SEEDS = {

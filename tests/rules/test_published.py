@@ -1,8 +1,8 @@
 import pytest
 
-from vllm_loadgen.params import RunParams
-from vllm_loadgen.rules import published
-from vllm_loadgen.rules.rule import Rule
+from loadgen_study.params import RunParams
+from loadgen_study.rules import published
+from loadgen_study.rules.rule import Rule
 
 SERVER = RunParams(benchmark="llama3_1-8b", scenario="Server")
 MODEL = Rule("Model", "Llama-3.1-8B-Instruct", "smollm2", "not met")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from helpers import PROMPTS, echo_params
 
+from loadgen_study.rules import test06
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.rules import test06
 
 LLAMA_ENDS = [128001, 128008, 128009]
 

@@ -3,7 +3,7 @@
 import pytest
 from helpers import echo_params, write_articles
 
-from vllm_loadgen import RunParams
+from loadgen_study import RunParams
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write_test
 
-from vllm_loadgen import ParameterError, Run, RunParams, cli, share
+from loadgen_study import Run, RunParams, cli, share
+from loadgen_study.results import bundles
+from loadgen_study.runs.bundle import bundle
+from loadgen_study.runs.compare import digest, read_digest
+from vllm_loadgen import ParameterError
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.results import bundles
-from vllm_loadgen.runs.bundle import bundle
-from vllm_loadgen.runs.compare import digest, read_digest
 
 SECRET = "hf_" + "aB3" * 12
 
@@ -130,7 +131,7 @@ def test_a_zip_is_not_rendered_into_nowhere(run, capsys):
 def test_the_newest_run_is_one_that_has_something_to_show(tmp_path, monkeypatch):
     import os
 
-    monkeypatch.setattr("vllm_loadgen.results.run.project_root", lambda: tmp_path)
+    monkeypatch.setattr("loadgen_study.results.run.project_root", lambda: tmp_path)
     for age, name in enumerate(["died", "finished", "older"]):
         folder = write_facts(tmp_path / "outputs" / name, RunParams())
         os.utime(folder / "params.yaml", (1e9 - age, 1e9 - age))

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from helpers import write_facts
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.facts.scores import Variant
-from vllm_loadgen.report.tuned import tuned_text
-from vllm_loadgen.runs.combined import combination, helped, outcome
+from loadgen_study import Run, RunParams
+from loadgen_study.facts.scores import Variant
+from loadgen_study.report.tuned import tuned_text
+from loadgen_study.runs.combined import combination, helped, outcome
 
 NAN = math.nan
 COLUMNS = ["tokens_per_s", "ci_low", "ci_high", "verdict", "rules"]

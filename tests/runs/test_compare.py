@@ -15,14 +15,15 @@ from helpers import (
     write_test,
 )
 
-from vllm_loadgen import LiveRun, ParameterError, Run, RunParams
-from vllm_loadgen.report import plots_compare
-from vllm_loadgen.report.sections import Report
-from vllm_loadgen.report.text_extra import comparison_text
-from vllm_loadgen.results.run import repeat_name
-from vllm_loadgen.runs import compare
-from vllm_loadgen.runs.compare import Digest
-from vllm_loadgen.runs.conditions import Conditions
+from loadgen_study import LiveRun, Run, RunParams
+from loadgen_study.report import plots_compare
+from loadgen_study.report.sections import Report
+from loadgen_study.report.text_extra import comparison_text
+from loadgen_study.results.run import repeat_name
+from loadgen_study.runs import compare
+from loadgen_study.runs.compare import Digest
+from loadgen_study.runs.conditions import Conditions
+from vllm_loadgen import ParameterError
 
 FIGURES = {
     "samples_per_s": (1.0, 0.9, 1.1),

@@ -6,7 +6,7 @@ import pytest
 from damage import damaged_bytes, damaged_json, known_errors
 from hypothesis import given
 
-from vllm_loadgen.runs.compare import FIGURES, MIME, changed_table, figures_table, read_digest
+from loadgen_study.runs.compare import FIGURES, MIME, changed_table, figures_table, read_digest
 
 FOUND = {
     "schema_version": 1, "name": "one", "params": {"target_qps": 0.5, "chat_template": "on"},

@@ -4,12 +4,12 @@ import pandas as pd
 import pytest
 from helpers import RESULT, seed_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.facts.scores import Variant
-from vllm_loadgen.report import text
-from vllm_loadgen.runs.compare import digest, figures_table
-from vllm_loadgen.runs.costs import costs
-from vllm_loadgen.runs.tuning import tune_table
+from loadgen_study import Run, RunParams
+from loadgen_study.facts.scores import Variant
+from loadgen_study.report import text
+from loadgen_study.runs.compare import digest, figures_table
+from loadgen_study.runs.costs import costs
+from loadgen_study.runs.tuning import tune_table
 
 POWER = pd.DataFrame({"time_s": [1.0, 2.0, 3.0], "cpu_energy_j": [10.0, 50.0, 90.0],
                       "cpu_share": 0.5, "own_cpu_share": 0.5, "steal_share": 0.0,

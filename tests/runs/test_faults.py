@@ -20,9 +20,10 @@ from helpers import (
     write_articles,
 )
 
-from vllm_loadgen import BenchmarkError, EngineError, LiveRun, Run
-from vllm_loadgen.facts.journal import JOURNAL
-from vllm_loadgen.rules.verdict import effective_verdict
+from loadgen_study import LiveRun, Run
+from loadgen_study.rules.verdict import effective_verdict
+from vllm_loadgen import BenchmarkError, EngineError
+from vllm_loadgen.records.journal import JOURNAL
 
 pytestmark = pytest.mark.process
 
@@ -85,7 +86,7 @@ def test_a_worker_that_is_stopped_is_seen(params, leftovers, monkeypatch):
 
 SCRIPT = """
 import sys
-from vllm_loadgen import LiveRun, RunParams
+from loadgen_study import LiveRun, RunParams
 with LiveRun.start(RunParams.from_yaml(sys.argv[1])) as run:
     print(run.session().pid, flush=True)
     run.perform("performance")

@@ -5,12 +5,13 @@ import sys
 import pytest
 from helpers import RESULT, echo_params, make_records, write_articles, write_test
 
-from vllm_loadgen import BenchmarkError, LiveRun, ParameterError, Run, share
-from vllm_loadgen.facts.inputs import Gpu, MachineLimits
-from vllm_loadgen.facts.results import Result
-from vllm_loadgen.report.tables import configuration_table
-from vllm_loadgen.runs import live
-from vllm_loadgen.runs.folders import writing
+from loadgen_study import LiveRun, Run, share
+from loadgen_study.facts.inputs import Gpu, MachineLimits
+from loadgen_study.report.tables import configuration_table
+from loadgen_study.runs import live
+from loadgen_study.runs.folders import writing
+from vllm_loadgen import BenchmarkError, ParameterError
+from vllm_loadgen.records.result import Result
 
 pytestmark = pytest.mark.process
 

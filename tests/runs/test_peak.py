@@ -1,10 +1,11 @@
 import pytest
 
-from vllm_loadgen import BenchmarkError, LiveRun, ParameterError, RunParams
-from vllm_loadgen.facts.scores import Probe
+from loadgen_study import LiveRun, RunParams
+from loadgen_study.facts.scores import Probe
+from loadgen_study.report import text, text_extra
+from loadgen_study.runs import peak
+from vllm_loadgen import BenchmarkError, ParameterError
 from vllm_loadgen.harness.loadgen import expected_queries
-from vllm_loadgen.report import text, text_extra
-from vllm_loadgen.runs import peak
 
 OFFICIAL = RunParams(
     target_qps="auto", min_duration_ms=None, min_query_count=None, target_latency_percentile=None

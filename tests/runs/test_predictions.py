@@ -1,9 +1,9 @@
 import pytest
 from helpers import RESULT, ROOT, make_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.report import text_extra
-from vllm_loadgen.runs.predictions import predictions
+from loadgen_study import Run, RunParams
+from loadgen_study.report import text_extra
+from loadgen_study.runs.predictions import predictions
 
 
 def predictions_text(run):

@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 from helpers import write_facts
 
-from vllm_loadgen import LiveRun, Run, RunParams
-from vllm_loadgen.accuracy import baseline, fidelity
-from vllm_loadgen.benchmarks import ROUGE_NAMES
+from loadgen_study import LiveRun, Run, RunParams
+from loadgen_study.accuracy import baseline, fidelity
+from loadgen_study.benchmarks import ROUGE_NAMES
+from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Baseline, Forced, Score, Variant
+from loadgen_study.report import quality as quality_report
+from loadgen_study.report.sections import Report
+from loadgen_study.runs import quality
+from loadgen_study.runs.compare import Digest
 from vllm_loadgen.errors import BenchmarkError, EngineError
-from vllm_loadgen.facts.scores import Accuracy, AccuracyVerdict, Baseline, Forced, Score, Variant
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.report import quality as quality_report
-from vllm_loadgen.report.sections import Report
-from vllm_loadgen.runs import quality
-from vllm_loadgen.runs.compare import Digest
 
 SCORE = Score(rouge1=1, rouge2=1, rougeL=1, rougeLsum=1, gen_len=1, gen_num=1)
 

@@ -8,11 +8,12 @@ import shutil
 import pytest
 from helpers import echo_params, write_articles
 
-from vllm_loadgen import BenchmarkError, LiveRun, Run
-from vllm_loadgen.inputs.environment import variables
-from vllm_loadgen.inputs.models import embedded_checkpoint
-from vllm_loadgen.report.tables import provenance_table
-from vllm_loadgen.runs import compare
+from loadgen_study import LiveRun, Run
+from loadgen_study.inputs.environment import variables
+from loadgen_study.inputs.models import embedded_checkpoint
+from loadgen_study.report.tables import provenance_table
+from loadgen_study.runs import compare
+from vllm_loadgen import BenchmarkError
 
 pytestmark = pytest.mark.process
 

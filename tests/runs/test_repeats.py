@@ -3,12 +3,13 @@ import threading
 import pytest
 from helpers import RESULT, interrupt, make_records, when_answered, write_facts, write_test
 
-from vllm_loadgen import LiveRun, ParameterError, Run, RunParams
-from vllm_loadgen.facts.scores import Variant
-from vllm_loadgen.report import tables, text, text_extra
-from vllm_loadgen.runs.repeats import measure, mixed_order, repeats_table
-from vllm_loadgen.runs.sweep import sweep, sweep_table
-from vllm_loadgen.runs.tuning import tune, tune_table
+from loadgen_study import LiveRun, Run, RunParams
+from loadgen_study.facts.scores import Variant
+from loadgen_study.report import tables, text, text_extra
+from loadgen_study.runs.repeats import measure, mixed_order, repeats_table
+from loadgen_study.runs.sweep import sweep, sweep_table
+from loadgen_study.runs.tuning import tune, tune_table
+from vllm_loadgen import ParameterError
 
 
 def made(folder, *seconds, verdicts="VALID", **params):

@@ -6,9 +6,10 @@ import threading
 import pytest
 from helpers import echo_params, interrupt, when_answered, write_articles
 
-from vllm_loadgen import EngineError, LiveRun
-from vllm_loadgen.accuracy.log import ACCURACY_LOG, read_accuracy_log
-from vllm_loadgen.runs.resume import PART, left_over
+from loadgen_study import LiveRun
+from loadgen_study.accuracy.log import ACCURACY_LOG, read_accuracy_log
+from loadgen_study.runs.resume import PART, left_over
+from vllm_loadgen import EngineError
 
 pytestmark = pytest.mark.process
 

@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from loadgen_study.facts.scores import Probe
+from loadgen_study.runs import search
 from vllm_loadgen import BenchmarkError
-from vllm_loadgen.facts.scores import Probe
-from vllm_loadgen.runs import search
 
 
 def probe(qps, valid, sure=True):

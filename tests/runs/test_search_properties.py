@@ -5,9 +5,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen_study.facts.scores import Probe
+from loadgen_study.runs import search
 from vllm_loadgen import BenchmarkError
-from vllm_loadgen.facts.scores import Probe
-from vllm_loadgen.runs import search
 
 STARTS = st.floats(0.01, 1e5)
 # From a fiftieth of the first guess up and down again, bisecting, with a doubt at each step.

@@ -9,11 +9,12 @@ import pytest
 from fake_server import KEY, FakeServer
 from helpers import echo_params, write_articles
 
-from vllm_loadgen import EngineError, LiveRun, ParameterError
+from loadgen_study import LiveRun
+from loadgen_study.report import tables
+from loadgen_study.report.sections import Report
+from loadgen_study.rules.verdict import effective_verdict
+from vllm_loadgen import EngineError, ParameterError
 from vllm_loadgen.harness.messages import Start
-from vllm_loadgen.report import tables
-from vllm_loadgen.report.sections import Report
-from vllm_loadgen.rules.verdict import effective_verdict
 
 pytestmark = pytest.mark.process
 

@@ -4,10 +4,10 @@ import pandas as pd
 import pytest
 from helpers import RESULT, seed_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.report import text_extra
-from vllm_loadgen.report.sections import Report
-from vllm_loadgen.runs.served import served_table
+from loadgen_study import Run, RunParams
+from loadgen_study.report import text_extra
+from loadgen_study.report.sections import Report
+from loadgen_study.runs.served import served_table
 
 
 def made(folder, cores, **changes):

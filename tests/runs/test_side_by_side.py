@@ -10,13 +10,14 @@ import psutil
 import pytest
 from helpers import Leftovers, echo_params, interrupt
 
-from vllm_loadgen import EngineError, LiveRun, ParameterError
+from loadgen_study import LiveRun
+from loadgen_study.runs import side_by_side, workers
+from loadgen_study.runs.far_side import Bench, Setup, Step
+from loadgen_study.runs.repeats import measure
+from loadgen_study.runs.sweep import sweep
+from loadgen_study.runs.tuning import tune
+from vllm_loadgen import EngineError, ParameterError
 from vllm_loadgen.harness.engine_process import MAIN
-from vllm_loadgen.runs import side_by_side, workers
-from vllm_loadgen.runs.far_side import Bench, Setup, Step
-from vllm_loadgen.runs.repeats import measure
-from vllm_loadgen.runs.sweep import sweep
-from vllm_loadgen.runs.tuning import tune
 
 pytestmark = pytest.mark.process
 DEADLINE_S = 120

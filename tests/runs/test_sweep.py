@@ -1,7 +1,8 @@
 import pytest
 
-from vllm_loadgen import LiveRun, ParameterError
-from vllm_loadgen.runs.sweep import sweep
+from loadgen_study import LiveRun
+from loadgen_study.runs.sweep import sweep
+from vllm_loadgen import ParameterError
 
 pytestmark = pytest.mark.process
 

@@ -1,8 +1,8 @@
 import pandas as pd
 from helpers import RESULT, make_records, write_facts, write_test
 
-from vllm_loadgen import Run, RunParams
-from vllm_loadgen.runs.sweep import points_table, sweep_table
+from loadgen_study import Run, RunParams
+from loadgen_study.runs.sweep import points_table, sweep_table
 
 
 def made(folder, **queries):

@@ -2,11 +2,12 @@ import math
 
 import pytest
 
-from vllm_loadgen import LiveRun, ParameterError, RunParams
-from vllm_loadgen.report.text_extra import tuning_text
-from vllm_loadgen.report.tuned import tuned_text
-from vllm_loadgen.runs.combined import TUNED
-from vllm_loadgen.runs.tuning import tune
+from loadgen_study import LiveRun, RunParams
+from loadgen_study.report.text_extra import tuning_text
+from loadgen_study.report.tuned import tuned_text
+from loadgen_study.runs.combined import TUNED
+from loadgen_study.runs.tuning import tune
+from vllm_loadgen import ParameterError
 
 pytestmark = pytest.mark.process
 

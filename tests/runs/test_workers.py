@@ -3,10 +3,11 @@
 import pytest
 from helpers import echo_params
 
-from vllm_loadgen import LiveRun, ParameterError, RunParams
-from vllm_loadgen.runs import workers
-from vllm_loadgen.runs.folders import pack, unpack
-from vllm_loadgen.runs.live import recorded
+from loadgen_study import LiveRun, RunParams
+from loadgen_study.runs import workers
+from loadgen_study.runs.folders import pack, unpack
+from loadgen_study.runs.live import recorded
+from vllm_loadgen import ParameterError
 
 
 @pytest.fixture

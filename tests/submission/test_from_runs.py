@@ -1,7 +1,7 @@
 import pytest
 from helpers import echo_params, write_articles
 
-from vllm_loadgen import LiveRun, cli
+from loadgen_study import LiveRun, cli
 
 pytestmark = pytest.mark.process
 

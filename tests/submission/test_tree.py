@@ -12,13 +12,14 @@ import pytest
 import yaml
 from helpers import echo_params, write_facts
 
-from vllm_loadgen import BenchmarkError, ParameterError, RunParams
-from vllm_loadgen.facts.records import read_records
-from vllm_loadgen.facts.scores import Accuracy
+from loadgen_study import RunParams
+from loadgen_study.facts.scores import Accuracy
+from loadgen_study.rules import test06
+from loadgen_study.submission import tree
+from loadgen_study.submission.preflight import preflight
+from vllm_loadgen import BenchmarkError, ParameterError
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.rules import test06
-from vllm_loadgen.submission import tree
-from vllm_loadgen.submission.preflight import preflight
+from vllm_loadgen.records.columns import read_records
 
 pytestmark = pytest.mark.process
 
@@ -115,6 +116,7 @@ def test_the_tree_of_a_closed_submission(made: dict[str, Path], tmp_path: Path) 
     }
     assert found == results | {"systems/laptop-1.json", "documentation/calibration.md"}
     assert (root / "src" / "vllm_loadgen" / "harness" / "sut.py").is_file()
+    assert (root / "src" / "loadgen_study" / "submission" / "tree.py").is_file()
     assert not [name for name in files(root) if "__pycache__" in name]
 
 
@@ -382,7 +384,7 @@ def test_preflight_of_the_closed_division_tells_what_the_checker_cannot_see(
     path = server / "params.yaml"
     path.write_text(path.read_text().replace("engine_options: {}", "engine_options: {x: 1}"))
     change(server / "dataset.json", tokenized_by="the file (tok_input)")
-    monkeypatch.setattr("vllm_loadgen.submission.preflight.is_official", lambda *_: True)
+    monkeypatch.setattr("loadgen_study.submission.preflight.is_official", lambda *_: True)
     found = {one.message for one in preflight([server], "closed") if one.check == "rules"}
     assert "identity of the data not checked" in found
     wanted = "none but those that leave answers and rules alone"

@@ -4,8 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.facts.scores import TokenScores
+from vllm_loadgen.records.engine import EngineFacts, TokenScores
 
 
 class Sink(Protocol):

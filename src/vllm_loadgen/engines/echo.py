@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from vllm_loadgen.engines.base import Engine, Sink
-from vllm_loadgen.facts.inputs import EngineFacts
+from vllm_loadgen.records.engine import EngineFacts
 
 
 class EchoEngine(Engine):

@@ -12,9 +12,8 @@ from vllm_loadgen.engines.cores import cores_of_parts
 from vllm_loadgen.engines.preload import preload
 from vllm_loadgen.engines.vllm_steps import StepLog, detailed
 from vllm_loadgen.errors import EngineError, ParameterError
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.facts.scores import TokenScores
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import TestParams
+from vllm_loadgen.records.engine import EngineFacts, TokenScores
 from vllm_loadgen.sockets import short_folder
 
 # With DELTA outputs: the first token alone, then everything else in one piece.
@@ -29,7 +28,7 @@ SOCKET_NAME_BYTES = 36  # vLLM names each by a UUID
 RENAMED = {"kv_cache_dtype": "cache_dtype"}
 
 
-def engine_args(params: RunParams, model_path: str) -> dict[str, Any]:
+def engine_args(params: TestParams, model_path: str) -> dict[str, Any]:
     """The keyword arguments of vLLM's AsyncEngineArgs for these parameters.
 
     Raises:
@@ -110,7 +109,7 @@ def _kv_cache_tokens(cache: Any) -> int | None:
     return cache.num_gpu_blocks * cache.block_size if cache.num_gpu_blocks else None
 
 
-def set_environment(params: RunParams) -> tuple[str, ...]:
+def set_environment(params: TestParams) -> tuple[str, ...]:
     """What vLLM takes from the environment alone; the parameters win, since they are recorded.
 
     Returns:
@@ -136,7 +135,7 @@ def set_environment(params: RunParams) -> tuple[str, ...]:
 class VllmEngine(Engine):
     """AsyncLLM; greedy, two outputs a query, no detokenization."""
 
-    def __init__(self, params: RunParams, model_path: str) -> None:
+    def __init__(self, params: TestParams, model_path: str) -> None:
         self._params = params
         self._model_path = model_path
         self._tasks: set[asyncio.Task[None]] = set()

@@ -5,7 +5,7 @@ import re
 from collections import deque
 from pathlib import Path
 
-from vllm_loadgen.analysis.words import count
+from vllm_loadgen.words import count
 
 TAIL_LINES = 15
 # A notebook's kernel asks the programs that it starts for colours, and vLLM obeys.

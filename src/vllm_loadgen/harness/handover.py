@@ -14,9 +14,9 @@ from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from vllm_loadgen.facts.inputs import EngineFacts
 from vllm_loadgen.harness.engine_process import STOP_S, EngineProcess
 from vllm_loadgen.harness.messages import Prepare, Start, Stop
+from vllm_loadgen.records.engine import EngineFacts
 from vllm_loadgen.sockets import short_folder
 
 # Where the notebooks find the process that executes them.

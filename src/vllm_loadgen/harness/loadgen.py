@@ -9,7 +9,7 @@ import mlperf_loadgen as lg
 import numpy as np
 
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.params import OFFICIAL_DURATION_MS, RunParams
+from vllm_loadgen.params import OFFICIAL_DURATION_MS, TestParams
 
 MODES = {
     "performance": lg.TestMode.PerformanceOnly,
@@ -38,7 +38,7 @@ SCENARIO_KEYS: dict[str, dict[str, tuple[str, float]]] = {
 }
 
 
-def user_conf(params: RunParams, sample_count: int, mode: str = "performance") -> dict[str, float]:
+def user_conf(params: TestParams, sample_count: int, mode: str = "performance") -> dict[str, float]:
     """The keys of user.conf and their values, in that file's units.
 
     Only what departs from the benchmark's own values is written, besides the rate.
@@ -68,7 +68,7 @@ def user_conf(params: RunParams, sample_count: int, mode: str = "performance") -
     return {key: value for key, value in values.items() if value is not None}
 
 
-def official_settings(params: RunParams) -> lg.TestSettings:
+def official_settings(params: TestParams) -> lg.TestSettings:
     """The benchmark's settings from the mlperf.conf inside LoadGen.
 
     Type 0 reads only that file: LoadGen skips it silently on the second ``FromConfig`` of a
@@ -85,7 +85,7 @@ def official_settings(params: RunParams) -> lg.TestSettings:
     return settings
 
 
-def make_settings(params: RunParams, mode: str, conf: Mapping[str, float], path: Path) -> Any:
+def make_settings(params: TestParams, mode: str, conf: Mapping[str, float], path: Path) -> Any:
     """Write user.conf to ``path``, apply it over the official settings and read it back.
 
     Raises:
@@ -156,7 +156,7 @@ def server_schedule_ns(seed: int, target_qps: float, queries: int) -> np.ndarray
     return np.concatenate(([0], np.cumsum(gaps_ns)[:-1])).astype(np.int64)
 
 
-def planned_ns(params: RunParams, seed: int, queries: int) -> np.ndarray | None:
+def planned_ns(params: TestParams, seed: int, queries: int) -> np.ndarray | None:
     """When the first queries of a test are due, int64 ns (queries,), from the schedule's start.
 
     None in SingleStream, where a query is due when the one before is answered.
@@ -168,7 +168,7 @@ def planned_ns(params: RunParams, seed: int, queries: int) -> np.ndarray | None:
     return server_schedule_ns(seed, params.rate, queries)
 
 
-def schedule_ns(params: RunParams, seed: int, issued_ns: np.ndarray) -> np.ndarray | None:
+def schedule_ns(params: TestParams, seed: int, issued_ns: np.ndarray) -> np.ndarray | None:
     """The due times of a test's queries, or None where a query is due when issued.
 
     The Server schedule is computed anew from LoadGen's seed; should the real one differ (another
@@ -183,7 +183,7 @@ def schedule_ns(params: RunParams, seed: int, issued_ns: np.ndarray) -> np.ndarr
     return due if plausible else None
 
 
-def offered_share(params: RunParams, seed: int | None, issued_s: Sequence[float]) -> float:
+def offered_share(params: TestParams, seed: int | None, issued_s: Sequence[float]) -> float:
     """The share of a Server test's rate at which its queries were issued: 1 unless issued late.
 
     The time over which LoadGen meant to issue them, by the gaps that it drew (so their luck does
@@ -201,12 +201,14 @@ def offered_share(params: RunParams, seed: int | None, issued_s: Sequence[float]
     return min(1.0, due_s / took_s) if took_s > 0 else 1.0
 
 
-def expected_queries(params: RunParams, samples: int, mode: str) -> int:
+def expected_queries(params: TestParams, samples: int, mode: str) -> int:
     """About how many queries LoadGen will issue (it rounds up to whole passes of the samples)."""
     if mode == "accuracy":
         return samples
-    samples = min(samples, params.performance_samples or params.rules.samples)
-    fewest = params.min_query_count or official_settings(params).min_query_count
+    official = official_settings(params)
+    drawn = params.performance_samples or official.performance_sample_count_override
+    samples = min(samples, drawn)
+    fewest = params.min_query_count or official.min_query_count
     by_latency = params.scenario == "SingleStream"
     rate = 1000 / params.target_latency_ms if by_latency else params.rate
     by_duration = rate * (params.min_duration_ms or OFFICIAL_DURATION_MS) / 1000

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.facts.base import Part, describe
-from vllm_loadgen.facts.results import LoadgenLog
+from vllm_loadgen.records.base import Part, describe
+from vllm_loadgen.records.result import LoadgenLog
 
 DETAIL, SUMMARY = "mlperf_log_detail.txt", "mlperf_log_summary.txt"
 MARK = ":::MLLOG"

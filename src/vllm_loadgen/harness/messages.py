@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.facts.results import Mode, Status
-from vllm_loadgen.facts.scores import TokenScores
-from vllm_loadgen.inputs.prompts import Prompts
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import TestParams
+from vllm_loadgen.prompts import Prompts
+from vllm_loadgen.records.engine import EngineFacts, TokenScores
+from vllm_loadgen.records.result import Mode, Status
 
 
 # Commands ---------------------------------------------------------------------------------------
@@ -25,7 +24,7 @@ class Start:
         log: where all that the process prints goes.
     """
 
-    params: RunParams
+    params: TestParams
     model_path: str
     log: Path
     # For the server that is asked. The worker's environment has none, so that no log shows one.
@@ -44,7 +43,7 @@ class RunTest:
             the others.
     """
 
-    params: RunParams
+    params: TestParams
     prompts: Prompts = field(repr=False)
     mode: Mode
     folder: Path

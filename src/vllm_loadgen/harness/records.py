@@ -5,8 +5,8 @@ from array import array
 import numpy as np
 import pandas as pd
 
-from vllm_loadgen.facts.journal import COUNTED
-from vllm_loadgen.facts.records import MISSING, records_frame, schedule_start_ns
+from vllm_loadgen.records.columns import MISSING, records_frame, schedule_start_ns
+from vllm_loadgen.records.journal import COUNTED
 
 
 class Recorder:

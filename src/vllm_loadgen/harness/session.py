@@ -9,8 +9,6 @@ from pathlib import Path
 
 from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, EngineError
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.facts.results import Mode
 from vllm_loadgen.harness import handover
 from vllm_loadgen.harness.curves import Curves
 from vllm_loadgen.harness.engine_log import compile_s, explain, position
@@ -31,8 +29,10 @@ from vllm_loadgen.harness.messages import (
     Start,
     Stop,
 )
-from vllm_loadgen.inputs.prompts import Prompts
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import TestParams
+from vllm_loadgen.prompts import Prompts
+from vllm_loadgen.records.engine import EngineFacts
+from vllm_loadgen.records.result import Mode
 
 ABORT_S = 5.0
 KEY_NAME = "OPENAI_API_KEY"
@@ -54,11 +54,11 @@ class Session:
         EngineError: if the engine cannot be started; the message ends with its log's tail.
     """
 
-    def __init__(self, params: RunParams, model_path: Path | str, log: Path) -> None:
+    def __init__(self, params: TestParams, model_path: Path | str, log: Path) -> None:
         self.log = log
         self._log_begin = position(log)
         key = os.environ.get(KEY_NAME, "").strip() if params.engine == "openai" else ""
-        self._start = Start(params, str(model_path), log.resolve(), key)
+        self._start = Start(TestParams.of(params), str(model_path), log.resolve(), key)
         self._process, loaded = self._found()
         self.engine = loaded or self._load()
         atexit.register(self.close)
@@ -94,7 +94,7 @@ class Session:
 
     def run(
         self,
-        params: RunParams,
+        params: TestParams,
         prompts: Sequence[Sequence[int]],
         mode: Mode,
         folder: Path,
@@ -108,7 +108,7 @@ class Session:
             params: LoadGen's settings are taken from here.
             prompts: token ids of each sample, by QSL index.
             mode: "performance", "accuracy" or "compliance".
-            folder: an empty folder.
+            folder: an empty folder, or one to be made.
             audit_config: LoadGen's audit.config, for a compliance test.
             numbers, resumed_samples: see ``RunTest``.
 
@@ -116,9 +116,12 @@ class Session:
             EngineError: if the engine died; what was measured until then is in ``folder``.
             KeyboardInterrupt: after an interrupt; likewise.
         """
+        folder.mkdir(parents=True, exist_ok=True)
         audit = audit_config.resolve() if audit_config else None
         asked = Prompts.of(prompts)
-        test = RunTest(params, asked, mode, folder.resolve(), audit, numbers, resumed_samples)
+        test = RunTest(
+            TestParams.of(params), asked, mode, folder.resolve(), audit, numbers, resumed_samples
+        )
         try:
             self._send(test)
             expected = expected_queries(params, len(prompts), mode)

@@ -13,8 +13,8 @@ import pandas as pd
 import psutil
 import pynvml
 
+from vllm_loadgen.gpus import gpu_handles
 from vllm_loadgen.harness.local_servers import listeners, on_this_machine
-from vllm_loadgen.inputs.environment import gpu_handles
 
 INTERVAL_S = 1.0
 POWERCAP = Path("/sys/class/powercap")

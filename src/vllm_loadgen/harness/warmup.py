@@ -14,11 +14,11 @@ from itertools import chain, cycle, islice
 
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.facts.results import WarmUp, WarmUpRound
 from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.sut import describe
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import TestParams
+from vllm_loadgen.records.engine import EngineFacts
+from vllm_loadgen.records.result import WarmUp, WarmUpRound
 
 # Two rounds that differ by less are equally fast; a cold test is a tenth slower than a warm one.
 AGREE_SHARE = 0.05
@@ -107,7 +107,7 @@ def _agree(one: Round, other: Round) -> bool:
 
 
 def expected_batch(
-    params: RunParams, samples: int, mode: str, facts: EngineFacts
+    params: TestParams, samples: int, mode: str, facts: EngineFacts
 ) -> Callable[[Round], int]:
     """How many queries the engine will have at once in a test, by what a round of them shows.
 

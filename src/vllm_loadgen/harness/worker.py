@@ -24,13 +24,10 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from vllm_loadgen.checkpoint import check_engine, load_tokenizer, vocab_size
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.facts.inputs import EngineFacts
-from vllm_loadgen.facts.journal import JOURNAL
-from vllm_loadgen.facts.results import Result, WarmUp
-from vllm_loadgen.facts.scores import TokenScores
 from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.engine_log import position, unprepared
@@ -57,10 +54,10 @@ from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
 from vllm_loadgen.harness.warmup import Asking, Round, chosen, expected_batch, most_tokens, warm_up
 from vllm_loadgen.harness.watch import Watch
-from vllm_loadgen.inputs.config import Config
-from vllm_loadgen.inputs.models import load_tokenizer
-from vllm_loadgen.inputs.own_code import check_engine
-from vllm_loadgen.params import RunParams
+from vllm_loadgen.params import TestParams
+from vllm_loadgen.records.engine import EngineFacts, TokenScores
+from vllm_loadgen.records.journal import JOURNAL
+from vllm_loadgen.records.result import Result, WarmUp
 
 STOP_S, LOADING_STOP_S = 10.0, 2.0
 T = TypeVar("T")
@@ -305,7 +302,7 @@ def _write(begun: Result, ended: Ended, duration_s: float, sut: Sut, folder: Pat
     return ended
 
 
-def make_engine(params: RunParams, model_path: str, key: str = "") -> Engine:
+def make_engine(params: TestParams, model_path: str, key: str = "") -> Engine:
     """The engine that the parameters name; ``key`` is for a server that wants one."""
     if params.engine == "echo":
         return EchoEngine(params.max_new_tokens, **params.engine_options)
@@ -313,15 +310,15 @@ def make_engine(params: RunParams, model_path: str, key: str = "") -> Engine:
     if params.engine == "vllm" and not trusted:
         check_engine(path)
     if params.engine == "openai" or params.serve:
-        vocab_size = Config(path, trusted).need("vocab_size")
+        ids = vocab_size(path, trusted)
         load = partial(load_tokenizer, path, trust_remote_code=trusted)
         if params.serve:
-            from vllm_loadgen.engines.served import ServedVllm
+            from vllm_loadgen.http.served import ServedVllm
 
-            return ServedVllm(params, model_path, vocab_size, load)
-        from vllm_loadgen.engines.openai import OpenAIEngine
+            return ServedVllm(params, model_path, ids, load)
+        from vllm_loadgen.http.openai import OpenAIEngine
 
-        return OpenAIEngine(params, params.base_url, key, vocab_size, load)
+        return OpenAIEngine(params, params.base_url, key, ids, load)
     from vllm_loadgen.engines.vllm import VllmEngine
 
     return VllmEngine(params, model_path)

@@ -1,0 +1,31 @@
+"""Studies of LLMs under MLPerf's LoadGen: models, data, runs, scores, reports.
+
+``LiveRun`` measures, ``Run`` reads what was measured; both take a ``RunParams``. The tests
+themselves are made by ``vllm_loadgen``.
+"""
+
+from loadgen_study.params import RunParams
+from loadgen_study.results.run import Run
+from loadgen_study.results.test import Test
+from loadgen_study.runs.live import LiveRun
+from vllm_loadgen.errors import BenchmarkError, EngineError, ParameterError
+
+__all__ = [
+    "BenchmarkError",
+    "EngineError",
+    "LiveRun",
+    "ParameterError",
+    "Run",
+    "RunParams",
+    "Test",
+    "explore",
+]
+
+
+def __getattr__(name: str) -> object:
+    """``explore`` brings figures and widgets along, which measuring does without."""
+    if name == "explore":
+        from loadgen_study.report.workbench import explore
+
+        return explore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,7 @@
+"""``python -m loadgen_study`` is ``vllm-loadgen``."""
+
+import sys
+
+from loadgen_study.cli import main
+
+sys.exit(main())

@@ -1,0 +1,313 @@
+"""What a reference engine (transformers, float32, greedy) answers and scores on a model and data.
+
+Scores are in one JSON file for all baselines, the answers of each in a parquet file beside it,
+which is named by its SHA-256.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from loadgen_study.accuracy.scores import Decode, score_tokens, totals
+from loadgen_study.benchmarks import ROUGE_NAMES
+from loadgen_study.facts.inputs import Dataset, Model
+from loadgen_study.facts.scores import Baseline, BaselineKey
+from vllm_loadgen import files, progress
+from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.records.base import describe
+from vllm_loadgen.records.columns import read_frame
+
+EMBEDDED = Path(str(resources.files("loadgen_study") / "embedded" / "baseline.json"))
+CURE = "Restore it, or make the baseline anew (vllm-loadgen baseline)."
+LOGPROB_DIGITS = 4
+PACKAGES = ("transformers", "torch", "tokenizers", "rouge_score", "nltk", "evaluate")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the reference engine answered, by sample.
+
+    Attributes:
+        tokens: ids. logprobs: natural logarithms, a token each; NaN where the token was not the
+            engine's own first choice.
+    """
+
+    tokens: list[list[int]]
+    logprobs: list[list[float]]
+
+
+def baseline_key(
+    model: Model, dataset: Dataset, max_new_tokens: int, min_new_tokens: int
+) -> BaselineKey:
+    """What a baseline must have been made with to be compared with a run."""
+    return BaselineKey(
+        weights_sha256=model.weights_sha256,
+        dataset_checksum=dataset.checksum,
+        samples=dataset.samples,
+        prompts_sha256=dataset.prompts_sha256,
+        instruction=dataset.instruction,
+        chat_template=dataset.chat_template,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
+    )
+
+
+def load_baseline(key: BaselineKey, path: Path = EMBEDDED) -> Baseline | None:
+    """The stored baseline with exactly this key, or None.
+
+    Raises:
+        BenchmarkError: if the file exists and is not a list of baselines, is of a later version,
+            or if this one's scores are not those of all its samples.
+    """
+    found = next((entry for entry in _read(path) if entry.key == key), None)
+    if found is not None and found.samples:
+        for name in ROUGE_NAMES:
+            scores = len(found.samples.get(name, []))
+            if scores != key.samples:
+                problem = f"{scores} {name} scores of {key.samples} samples: it was cut short"
+                raise BenchmarkError(f"{path} holds a baseline with {problem}. {CURE}")
+    return found
+
+
+def nearest(key: BaselineKey, path: Path = EMBEDDED) -> str:
+    """In what the stored baseline of the same weights that is nearest differs; empty if none is."""
+    names = [name for name in BaselineKey.model_fields if name != "weights_sha256"]
+    known = [entry.key for entry in _read(path) if entry.key.weights_sha256 == key.weights_sha256]
+    differ = [[name for name in names if getattr(k, name) != getattr(key, name)] for k in known]
+    return ", ".join(sorted(differ, key=len)[0]).replace("_sha256", "") if differ else ""
+
+
+def samples_covered(key: BaselineKey, path: Path = EMBEDDED) -> int | None:
+    """Samples of the stored baseline that differs in nothing but their number, or None."""
+    same = {"samples": key.samples, "prompts_sha256": key.prompts_sha256}
+    known = [entry.key for entry in _read(path)]
+    return next((k.samples for k in known if k.model_copy(update=same) == key), None)
+
+
+def load_answers(baseline: Baseline, path: Path = EMBEDDED) -> Answers | None:
+    """The reference engine's answers; None of a baseline that was made without.
+
+    Args:
+        path: of the file that the baseline is in.
+
+    Raises:
+        BenchmarkError: if their file is missing, is not the one that was made with the baseline, or
+            is of other data.
+    """
+    if not baseline.answers_sha256:
+        return None
+    file = _answers_path(path, baseline.answers_sha256)
+    if not file.is_file():
+        raise BenchmarkError(f"{file} is missing, with the answers of a baseline. {CURE}")
+    if files.sha256(file) != baseline.answers_sha256:
+        problem = "is not the file that its baseline was made with: cut short, or changed"
+        raise BenchmarkError(f"{file} {problem}. {CURE}")
+    frame = read_frame(file)
+    # Python's own numbers: vLLM sends no numpy ones to its engine.
+    lists = ([row.tolist() for row in frame[name]] for name in ("tokens", "logprobs"))
+    answers = Answers(*lists)
+    held, told = len(answers.tokens), baseline.key.samples
+    tokens, counted = sum(map(len, answers.tokens)), baseline.score.gen_tok_len
+    if (held, tokens) != (told, counted):
+        problem = f"{held} answers of {tokens} tokens, and its baseline {told} of {counted}"
+        raise BenchmarkError(f"{file} holds {problem}: it is of other data. {CURE}")
+    return answers
+
+
+def save_baseline(baseline: Baseline, answers: Answers, path: Path) -> None:
+    """Add a baseline to the file, in place of one with the same key, and its answers beside it."""
+    known = _read(path)
+    others = [entry for entry in known if entry.key != baseline.key]
+    baseline = baseline.model_copy(update={"answers_sha256": _save_answers(answers, path)})
+    text = to_json([*others, baseline], indent=2, inf_nan_mode="null").decode()
+    files.write_text(path, _lists_in_a_line(text) + "\n")
+    kept = {entry.answers_sha256 for entry in [*others, baseline]}
+    for sha in {entry.answers_sha256 for entry in known} - kept:
+        _answers_path(path, sha).unlink(missing_ok=True)
+
+
+def _save_answers(answers: Answers, path: Path) -> str:
+    """Write them as a table, a row a sample; returns its SHA-256."""
+    logprobs = [np.round(row, LOGPROB_DIGITS).astype(np.float32) for row in answers.logprobs]
+    tokens = [np.array(row, np.int32) for row in answers.tokens]
+    made = path.with_name(f"{path.stem}-new.parquet")
+    files.write_frame(made, pd.DataFrame({"tokens": tokens, "logprobs": logprobs}))
+    sha = files.sha256(made)
+    made.replace(_answers_path(path, sha))
+    return sha
+
+
+def _answers_path(path: Path, sha256: str) -> Path:
+    return path.with_name(f"{path.stem}-{sha256[:12]}.parquet")
+
+
+def _lists_in_a_line(text: str) -> str:
+    """JSON with its lists of numbers a line each, for a reader and for git."""
+    return re.sub(r"\[[\d.,\s]+\]", lambda found: " ".join(found[0].split()), text)
+
+
+def _read(path: Path) -> list[Baseline]:
+    if not path.exists():
+        return []
+    try:
+        return TypeAdapter(list[Baseline]).validate_json(path.read_bytes())
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+    except ValidationError as error:
+        problem = f"{path} holds no baselines that this version reads ({describe(error)})"
+    raise BenchmarkError(f"{problem}. Restore it, or delete it and make them anew.")
+
+
+def make_baseline(
+    model_path: Path,
+    prompts: Sequence[Sequence[int]],
+    references: Sequence[str],
+    decode: Decode,
+    key: BaselineKey,
+    eos_token_ids: Sequence[int],
+    batch_size: int = 8,
+    trust_remote_code: bool = False,
+) -> tuple[Baseline, Answers]:
+    """Answer every prompt with transformers in float32, greedily, and score the answers.
+
+    A CPU needs about 5 minutes for the embedded job.
+
+    Args:
+        prompts: token ids by sample. references: by sample.
+        key: of ``baseline_key``; its limits on the answers apply.
+        batch_size: prompts at once; they are padded on the left, which float32 does not feel.
+        trust_remote_code: run the model's own code, if it brings any.
+
+    Raises:
+        BenchmarkError: if transformers cannot load the model.
+    """
+    begin = datetime.now(UTC)
+    limits = key.max_new_tokens, key.min_new_tokens
+    answers = generate(model_path, prompts, *limits, eos_token_ids, batch_size, trust_remote_code)
+    seconds = (datetime.now(UTC) - begin).total_seconds()
+    scored = score_tokens(answers.tokens, references, decode)
+    made = Baseline(
+        key=key,
+        score=totals(scored),
+        samples={name: scored[name].round(6).tolist() for name in ROUGE_NAMES},
+        provenance={
+            "engine": "transformers",
+            "dtype": "float32",
+            "sampling": "greedy",
+            "batch_size": batch_size,
+            "made_at": begin.isoformat(timespec="seconds"),
+            "generation_s": round(seconds, 1),
+            "packages": {name: metadata.version(name) for name in PACKAGES},
+        },
+    )
+    return made, answers
+
+
+def generate(
+    model_path: Path,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    min_new_tokens: int,
+    eos_token_ids: Sequence[int],
+    batch_size: int,
+    trust_remote_code: bool = False,
+) -> Answers:
+    """Answers by prompt, each up to and with its end-of-text id if it has one.
+
+    Raises:
+        BenchmarkError: if transformers cannot load the model.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    model = _load(model_path, trust_remote_code)
+    if torch.cuda.is_available():
+        model = model.cuda()
+    # In place of the checkpoint's own, which may sample.
+    model.generation_config = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        min_new_tokens=min_new_tokens,
+        eos_token_id=list(eos_token_ids) or None,
+        pad_token_id=eos_token_ids[0] if eos_token_ids else 0,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    # Prompts of like length share a batch: little padding.
+    order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    answers = Answers([[] for _ in prompts], [[] for _ in prompts])
+    with progress.bar(len(prompts), "Reference engine", unit="prompt") as shown:
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            ids, mask = _padded([prompts[index] for index in chosen])
+            with torch.inference_mode():
+                out = model.generate(
+                    input_ids=torch.tensor(ids, device=model.device),
+                    attention_mask=torch.tensor(mask, device=model.device),
+                )
+            tokens = out.sequences[:, len(ids[0]) :]
+            logprobs = _logprobs(out.logits, tokens)
+            for index, row, scored in zip(chosen, tokens.tolist(), logprobs, strict=True):
+                answers.tokens[index] = _until_end(row, set(eos_token_ids))
+                answers.logprobs[index] = scored[: len(answers.tokens[index])]
+            shown.update(len(chosen))
+    return answers
+
+
+def _load(path: Path, trust_remote_code: bool) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=torch.float32, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # of any type: the model's own code may run
+        problem = " ".join(str(error).split())[:300] or type(error).__name__
+        cure = "Give trust_remote_code True, or another model"
+        cure = cure if "trust_remote_code" in str(error) else "Give another model"
+        raise BenchmarkError(f"transformers cannot load the model: {problem}. {cure}.") from None
+    return model.eval()
+
+
+def _logprobs(logits: Sequence[Any], tokens: Any) -> list[list[float]]:
+    """Log-probabilities of the tokens (answers, steps), before anything was forbidden.
+
+    NaN where another token was likelier: it was forbidden (the end of text before
+    ``min_new_tokens``), so this one is not the model's choice.
+
+    Args:
+        logits: a step each, (answers, vocabulary).
+    """
+    steps = []
+    for step, scores in enumerate(logits):
+        known = scores.float().log_softmax(-1)
+        own = known.gather(-1, tokens[:, step : step + 1])[:, 0]
+        steps.append(own.where(own >= known.amax(-1), math.nan).tolist())
+    return [list(row) for row in zip(*steps, strict=True)]
+
+
+def _padded(prompts: list[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts padded on the left to one length, and which tokens are real (1) or padding (0)."""
+    longest = max(map(len, prompts))
+    ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    return ids, mask
+
+
+def _until_end(tokens: list[int], ends: set[int]) -> list[int]:
+    """The tokens up to and with the first end of text: what follows is padding."""
+    for place, token in enumerate(tokens):
+        if token in ends:
+            return tokens[: place + 1]
+    return tokens

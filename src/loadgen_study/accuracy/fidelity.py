@@ -1,0 +1,112 @@
+"""How near an engine's answers are to the reference engine's, token by token.
+
+Teacher-forced: the engine is given the reference's answers, and tells how likely it holds each
+token of them. So each token is a question of its own, where free answers part for good at the
+first that differs, and a few answers hold thousands.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from loadgen_study.accuracy import clustered
+from loadgen_study.accuracy.baseline import Answers, load_answers
+from loadgen_study.facts.scores import Baseline, Fidelity, Forced
+from vllm_loadgen.records.engine import TokenScores
+
+FORCED = "forced.json"
+# What asking may add to an accuracy test, seconds. A slow CPU does not get to all answers in it.
+FORCED_MAX_S = 24.0
+
+NOT_ASKED = "the engine was not asked: the test is of an earlier version, or was cut short"
+OTHER_ANSWERS = "the baseline was made anew since the engine was asked"
+NO_BASELINE = "no baseline of this model and data is stored"
+NO_ANSWERS = (
+    "the stored baseline is of an earlier version and has no answers: make it anew (vllm-loadgen "
+    "baseline)"
+)
+
+
+def forced(told: Sequence[TokenScores], reference: Answers, sha256: str, took_s: float) -> Forced:
+    """What an engine told of the reference's answers, summed by answer.
+
+    Args:
+        told: by sample, of the first of them at least; of answers that were cut short for want of
+            room, what there is.
+        sha256: of the baseline's answers. took_s: what it took to ask.
+    """
+    tokens, agreed, difference = [], [], []
+    for scores, known in zip(told, reference.logprobs[: len(told)], strict=True):
+        # Where the reference was not free to choose there is nothing to agree with.
+        rows = [
+            row
+            for row in zip(scores.logprobs, scores.chosen, known, strict=False)
+            if not math.isnan(row[2])
+        ]
+        tokens.append(len(rows))
+        agreed.append(sum(chosen for _, chosen, _ in rows))
+        difference.append(math.fsum(own - theirs for own, _, theirs in rows))
+    return Forced(
+        answers_sha256=sha256,
+        tokens=tuple(tokens),
+        agreed=tuple(agreed),
+        logprob_difference=tuple(difference),
+        duration_s=round(took_s, 1),
+    )
+
+
+def against_baseline(
+    folder: Path, answers: Sequence[Sequence[int]], known: Baseline | None
+) -> tuple[Fidelity | None, str]:
+    """The fidelity of an accuracy test, or why there is none.
+
+    Args:
+        folder: of the test. answers: token ids by sample.
+        known: the baseline of its model and data, None if there is none.
+    """
+    if known is None:
+        return None, NO_BASELINE
+    if (reference := load_answers(known)) is None:
+        return None, NO_ANSWERS
+    asked = Forced.read_if_there(folder / FORCED)
+    if asked and not asked.problem and asked.answers_sha256 != known.answers_sha256:
+        asked = Forced(problem=OTHER_ANSWERS)
+    return fidelity(answers, reference, asked), ""
+
+
+def fidelity(
+    answers: Sequence[Sequence[int]], reference: Answers, asked: Forced | None
+) -> Fidelity:
+    """The engine's own answers, and what it told of the reference's, against the reference's.
+
+    Args:
+        answers: token ids by sample. asked: None if the engine was not asked.
+    """
+    same = [_same(*pair) for pair in zip(answers, reference.tokens, strict=True)]
+    parted = [tokens for tokens in same if tokens is not None]
+    free = Fidelity(
+        answers=len(same),
+        identical=len(same) - len(parted),
+        same_tokens_median=float(median(parted)) if parted else None,
+        problem=NOT_ASKED if asked is None else asked.problem,
+    )
+    if asked is None or asked.problem:
+        return free
+    known = {
+        "forced_answers": len(asked.tokens),
+        "forced_tokens": sum(asked.tokens),
+        "agreement": clustered.share(asked.agreed, asked.tokens),
+        "logprob_difference": clustered.mean(asked.logprob_difference, asked.tokens),
+        "duration_s": asked.duration_s,
+    }
+    return free.model_copy(update=known)
+
+
+def _same(answer: Sequence[int], reference: Sequence[int]) -> int | None:
+    """How many tokens two answers begin with alike; None if they are the same to the end."""
+    if list(answer) == list(reference):
+        return None
+    pairs = zip(answer, reference, strict=False)
+    differ = (place for place, (one, other) in enumerate(pairs) if one != other)
+    return next(differ, min(len(answer), len(reference)))

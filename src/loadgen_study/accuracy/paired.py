@@ -1,0 +1,94 @@
+"""Two accuracy tests on the same data, sample by sample: what differs, and whether it is chance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from loadgen_study.accuracy import clustered
+from loadgen_study.accuracy.scores import scorable_rows
+from loadgen_study.facts.scores import Estimate, Forced
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a test answered.
+
+    Attributes:
+        samples: scores.parquet, by sample. forced: forced.json; None if the engine was not asked.
+    """
+
+    samples: pd.DataFrame
+    forced: Forced | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A sample's two answers, and the ROUGE-1 of each (0 to 100)."""
+
+    sample_index: int
+    before: float
+    after: float
+    answer_before: str
+    answer_after: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The second test less the first, with intervals by sample.
+
+    Attributes:
+        rouge1: in points, over the samples that ROUGE can score; None if it can score none.
+            agreement: of the share of the reference's tokens that the engine would
+            choose as well. logprob: of them, in nats a token. None where not both were asked for
+            the same answers.
+        most_changed: by ROUGE-1, of the same samples; None if all their answers are the same.
+    """
+
+    rouge1: Estimate | None
+    agreement: Estimate | None = None
+    logprob: Estimate | None = None
+    most_changed: Change | None = None
+
+
+def difference(first: Answered, other: Answered) -> Difference:
+    """What differs; both must be of the same samples, which the caller has checked."""
+    one, two = scorable_rows(first.samples), scorable_rows(other.samples)
+    points = (two["rouge1"].to_numpy() - one["rouge1"].to_numpy()) * 100
+    agreement, logprob = _forced(first.forced, other.forced)
+    return Difference(
+        rouge1=clustered.mean(list(points), [1.0] * len(points)) if len(points) else None,
+        agreement=agreement,
+        logprob=logprob,
+        most_changed=_most_changed(one, two),
+    )
+
+
+def _forced(one: Forced | None, other: Forced | None) -> tuple[Estimate | None, Estimate | None]:
+    if one is None or other is None or one.problem or other.problem:
+        return None, None
+    both = min(len(one.tokens), len(other.tokens))  # one may have had time for more
+    tokens = one.tokens[:both]
+    if (one.answers_sha256, tokens) != (other.answers_sha256, other.tokens[:both]):
+        return None, None
+    pairs = ((one.agreed, other.agreed), (one.logprob_difference, other.logprob_difference))
+    agreed, logprobs = (
+        clustered.mean(list(np.subtract(after[:both], before[:both])), tokens)
+        for before, after in pairs
+    )
+    return agreed, logprobs
+
+
+def _most_changed(first: pd.DataFrame, other: pd.DataFrame) -> Change | None:
+    change = (other["rouge1"] - first["rouge1"]).abs()
+    change = change[first["summary"] != other["summary"]]
+    if change.empty:
+        return None
+    before, after = first.loc[change.idxmax()], other.loc[change.idxmax()]
+    return Change(
+        sample_index=int(before["sample_index"]),
+        before=float(before["rouge1"]) * 100,
+        after=float(after["rouge1"]) * 100,
+        answer_before=str(before["summary"]),
+        answer_after=str(after["summary"]),
+    )

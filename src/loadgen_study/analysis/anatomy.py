@@ -1,0 +1,176 @@
+"""A test's time, step by step, against what the machine's measured limits allow for that very step.
+
+The limits and the counting are those of ``analysis.roofline``. The least time of a step is the
+longer of two: to read the weights and its queries' keys and values, and to compute its tokens.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from loadgen_study.analysis.load import Busy
+from loadgen_study.analysis.replicas import several
+from loadgen_study.analysis.roofline import Roofline, flops, kv_bytes
+from loadgen_study.facts.inputs import Model
+
+TOLD = {"prefill_tokens", "decode_tokens", "first_tokens", "duration_ms"}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """In which steps a test's queries were answered.
+
+    Attributes:
+        steps: those that computed something, numbered from 0 (see ``telemetry.steps_frame``).
+        told: whether the engine told how long they took. Else a step's duration_ms is the time
+            since the one before in which a query was there.
+        queries: those with a first token, in the order of their first tokens (see
+            ``metrics.latencies``), with first_step and last_step: the numbers of the steps that
+            made their first and their last token.
+    """
+
+    steps: pd.DataFrame
+    queries: pd.DataFrame
+    told: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """Where a test's time went; the four parts add up to ``whole_s``.
+
+    Attributes:
+        whole_s: the test. least_s: the least time of all its steps.
+        slow_s: what they took beyond it, less what some took below it.
+        gap_s: between steps, with a query there. idle_s: without a query there.
+        gaps_told: False where what lies between two steps counts to the second.
+        steps: a row a step: time_s (its end), prefill_tokens, decode_tokens, duration_ms,
+            least_ms, computing (whether the matrix rate sets its least time).
+    """
+
+    whole_s: float
+    least_s: float
+    slow_s: float
+    gap_s: float
+    idle_s: float
+    gaps_told: bool
+    steps: pd.DataFrame
+
+    @property
+    def share(self) -> float:
+        """Of the limit of the whole test, 0 to 1."""
+        return self.least_s / self.whole_s
+
+
+@dataclass(frozen=True)
+class NoAnatomy:
+    """Nothing can be said of a test's steps; ``reason`` ends a sentence."""
+
+    reason: str
+
+
+def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
+    """Which step made which query's tokens, told from counts and not from clocks.
+
+    A step makes so many first tokens as it says, and queries are told of theirs in the order of
+    the steps. From there each step makes one token of a query.
+
+    Args:
+        steps: of ``telemetry.steps_frame``; may be empty. frame: of ``metrics.latencies``.
+    """
+    if steps.empty:
+        return NoAnatomy("the engine tells nothing of its steps")
+    if TOLD - set(steps.columns):
+        return NoAnatomy("it was made before the tokens of each step were noted")
+    if several(steps):
+        return NoAnatomy("the steps of several engines ran beside each other")
+    worked = steps[steps["prefill_tokens"] + steps["decode_tokens"] > 0].reset_index(drop=True)
+    begun = frame[frame["first_token_s"].notna()].sort_values("first_token_s", kind="stable")
+    if frame["done_s"].isna().all():
+        return NoAnatomy("no query was answered")
+    if worked["first_tokens"].sum() != len(begun):
+        return NoAnatomy(
+            f"its steps made {worked['first_tokens'].sum()} first tokens, and {len(begun)} queries "
+            "have one"
+        )
+    first = np.repeat(worked.index.to_numpy(), worked["first_tokens"])
+    last = first + np.maximum(begun["output_tokens"].to_numpy(int) - 1, 0)
+    last = np.minimum(last, len(worked) - 1)
+    told = bool(worked["duration_ms"].notna().all())
+    if not told:
+        busy = Busy(frame, float(frame["done_s"].max()))
+        lasted_s = np.diff(busy.until(worked["time_s"].to_numpy(float)), prepend=0.0)
+        worked = worked.assign(duration_ms=lasted_s * 1e3)
+    return Placed(worked, begun.assign(first_step=first, last_step=last), told)
+
+
+def anatomy(
+    found: Placed, frame: pd.DataFrame, whole_s: float, model: Model, limits: Roofline,
+    kv_cache_dtype: str = "auto",
+) -> Anatomy:  # fmt: skip
+    """Where the time of a test went.
+
+    Args:
+        found: of ``placed``. frame: of ``metrics.latencies``. whole_s: the test's duration.
+        limits: of ``roofline.roofline``.
+    """
+    steps = found.steps
+    busy = Busy(frame, whole_s)
+    reading_ms, computing_ms = _least_ms(found, model, limits, kv_cache_dtype)
+    least_ms = np.maximum(reading_ms, computing_ms)
+    # The clocks of the engine and of the harness differ by what a message takes.
+    stepped_s = min(float(steps["duration_ms"].sum()) / 1e3, busy.all_s)
+    least_s = float(least_ms.sum()) / 1e3
+    columns = steps[["time_s", "prefill_tokens", "decode_tokens", "duration_ms"]]
+    return Anatomy(
+        whole_s=whole_s,
+        least_s=least_s,
+        slow_s=stepped_s - least_s,
+        gap_s=busy.all_s - stepped_s,
+        idle_s=whole_s - busy.all_s,
+        gaps_told=found.told,
+        steps=columns.assign(least_ms=least_ms, computing=computing_ms > reading_ms),
+    )
+
+
+def _least_ms(
+    found: Placed, model: Model, limits: Roofline, kv_cache_dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least time to read and to compute each step, (steps,) each.
+
+    Of a prompt that is computed in parts the keys and values of the earlier ones are not counted
+    as read, and attention in prefill is that of the mean prompt: the first makes the least time a
+    little too small, the second moves a little of it from step to step.
+    """
+    prefill, decode = (found.steps[name].to_numpy(float) for name in
+                       ("prefill_tokens", "decode_tokens"))  # fmt: skip
+    decoded, context = _contexts(found)
+    prompts = found.queries["input_tokens"].to_numpy(float)
+    looked_back = decode * context + prefill * (prompts**2).sum() / prompts.sum() / 2
+    sampled = decode + found.steps["first_tokens"].to_numpy(float)
+    # A query that tries several tokens at once reads its context once.
+    kv_read = np.minimum(decode, decoded) * kv_bytes(model, context, kv_cache_dtype)
+    reading_ms = limits.weights_read_ms(prefill + decode) + kv_read / limits.bandwidth_gb_s / 1e6
+    computing = flops(model, prefill + decode, sampled, looked_back)
+    return reading_ms, computing / limits.rate_tflop_s / 1e9
+
+
+def _contexts(found: Placed) -> tuple[np.ndarray, np.ndarray]:
+    """How many queries each step decodes, and their mean context, tokens; (steps,) each.
+
+    The k-th token after the first looks back on prompt and k tokens.
+    """
+    queries, steps = found.queries, len(found.steps)
+    first, last = queries["first_step"].to_numpy(), queries["last_step"].to_numpy()
+    prompts = queries["input_tokens"].to_numpy(float)
+
+    def over_steps(amounts: np.ndarray) -> np.ndarray:
+        """Sum over the queries of what each has in its steps after the first."""
+        edges = np.zeros(steps + 2)
+        np.add.at(edges, first + 1, amounts)
+        np.add.at(edges, last + 1, -amounts)
+        return np.cumsum(edges)[:steps]
+
+    decoded = over_steps(np.ones(len(queries)))
+    context = over_steps(prompts - first) + decoded * np.arange(steps)
+    return decoded, np.divide(context, decoded, out=np.zeros(steps), where=decoded > 0)

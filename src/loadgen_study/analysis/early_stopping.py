@@ -1,0 +1,96 @@
+"""LoadGen's limits on a test, and its early stopping: how many queries make a verdict sure."""
+
+import functools
+import math
+
+import pandas as pd
+
+from vllm_loadgen.records.result import Result
+
+# Confidence that the percentile holds (loadgen/early_stopping.cc).
+CONFIDENCE = 0.99
+
+
+@functools.cache
+def violations_allowed(queries: int, share: float) -> int:
+    """Most queries over a limit that LoadGen's early stopping accepts; -1 if none will do.
+
+    LoadGen accepts ``t`` violations of ``n`` queries if, were the true share of violations
+    (1 - share), seeing so few would have a probability of at most 1 - CONFIDENCE:
+    P[Binomial(n, 1 - share) <= t] <= 0.01 (loadgen/early_stopping.cc, there by the incomplete
+    beta function). Summed by logarithms: the first terms underflow at 10^5 queries.
+    """
+    rate = 1 - share
+    log_term = queries * math.log1p(-rate)
+    cumulative = 0.0
+    for violations in range(queries):
+        cumulative += math.exp(log_term)
+        if cumulative > 1 - CONFIDENCE:
+            return violations - 1
+        log_term += math.log((queries - violations) / (violations + 1) * rate / (1 - rate))
+    return queries - 1  # no queries, or a share so low that all but one may be over
+
+
+def early_stopping_queries(violations: int, share: float) -> int:
+    """Fewest queries with which LoadGen accepts so many violations (459 for 0 at 0.99)."""
+    low, high = violations + 1, violations + 2
+    while violations_allowed(high, share) < violations:
+        low, high = high, high * 2
+    while low < high:
+        middle = (low + high) // 2
+        if violations_allowed(middle, share) >= violations:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def beyond_doubt(queries: int, violations: int, share: float) -> bool:
+    """Whether so many violations show, as surely as LoadGen asks, that the percentile is not kept.
+
+    Early stopping turned around: were the true share of violations (1 - share), P[Binomial(n,
+    1 - share) >= violations] <= 0.01. Between the two a test shows nothing.
+    """
+    # So many kept the limit at most, of queries that keep it with probability ``share``.
+    return queries - violations <= violations_allowed(queries, 1 - share)
+
+
+def judged(result: Result, name: str) -> tuple[float, float]:
+    """The limit, ms, on "ttft" or "tpot" that LoadGen judges a test by, and the percentile.
+
+    The limit is 0 where there is none: outside of Server, or without token latencies.
+    """
+    settings = result.effective_settings
+    limited = result.scenario == "Server" and settings.use_token_latencies is not False
+    limit_ns = {"ttft": settings.ttft_latency, "tpot": settings.tpot_latency}[name]
+    limit_ms = (limit_ns or 0) / 1e6 if limited else 0.0
+    share = settings.target_latency_percentile
+    if share is None:
+        share = 0.9 if result.scenario == "SingleStream" else 0.99
+    return limit_ms, share
+
+
+def limits_ms(result: Result) -> dict[str, float]:
+    """The limits on "ttft" and "tpot" that LoadGen judges a test by; 0 where there is none."""
+    return {name: judged(result, name)[0] for name in ("ttft", "tpot")}
+
+
+def queries_needed(result: Result, frame: pd.DataFrame) -> tuple[int, int, float]:
+    """Queries that LoadGen's early stopping asks for, how many were over a limit, the percentile.
+
+    TTFT and TPOT must pass each by itself, so the worse counts. If more were over than the
+    percentile leaves room for, further queries like these cannot help, and the number is that for
+    none over. SingleStream needs enough for one (loadgen/results.cc), Offline needs none.
+
+    Args:
+        frame: of ``metrics.latencies``.
+    """
+    share = judged(result, "ttft")[1]
+    if result.scenario == "SingleStream":
+        return early_stopping_queries(1, share), 0, share
+    limits = {name: limit for name, limit in limits_ms(result).items() if limit}
+    if not limits:
+        return 0, 0, share
+    over = max(int((frame[f"{name}_ms"] > limit).sum()) for name, limit in limits.items())
+    hopeless = over > (1 - share) * len(frame)
+    return early_stopping_queries(0 if hopeless else over, share), over, share

@@ -1,0 +1,194 @@
+"""Records to throughput and latencies, by LoadGen's definitions."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from loadgen_study.analysis.percentiles import PERCENTILES, distribution, queries_needed
+from loadgen_study.facts.results import Distribution, Metrics, OutputTokens
+
+METRIC_NAMES = {
+    "ttft_ms": "Time to first token (TTFT), ms",
+    "tpot_ms": "Time per output token (TPOT), ms",
+    "latency_ms": "Latency of a query, ms",
+}
+
+
+def latencies(records: pd.DataFrame) -> pd.DataFrame:
+    """What a reader asks of each query; float64, NaN where a query did not get so far.
+
+    LoadGen's definitions: TTFT = first token - scheduled; latency = done - scheduled; TPOT =
+    (done - first token) / (output tokens - 1). A TTFT is made of schedule_delay (the harness
+    was late), queue (the engine had not begun) and prefill.
+
+    Returns:
+        (queries,) sample_index, input_tokens, output_tokens, ttft_ms, tpot_ms, latency_ms,
+        schedule_delay_ms, queue_ms, prefill_ms, decode_ms; scheduled_s, issued_s, started_s,
+        first_token_s, done_s since the run's start; replica, where it was chosen by the harness.
+    """
+    names = ("scheduled", "issued", "started", "first_token", "done")
+    # Whole ns, exact in float64: a query at its limit is not over it, as in LoadGen.
+    at_ns = {name: records[f"{name}_ns"].astype("Float64").to_numpy(float, na_value=np.nan)
+             for name in names}  # fmt: skip
+    kept = records.columns.isin(["sample_index", "input_tokens", "output_tokens", "replica"])
+    frame = records.loc[:, kept].copy()
+    frame["ttft_ms"] = (at_ns["first_token"] - at_ns["scheduled"]) / 1e6
+    frame["latency_ms"] = (at_ns["done"] - at_ns["scheduled"]) / 1e6
+    frame["decode_ms"] = (at_ns["done"] - at_ns["first_token"]) / 1e6
+    gaps = frame["output_tokens"].where(frame["output_tokens"] >= 2) - 1
+    frame["tpot_ms"] = frame["decode_ms"] / gaps
+    frame["schedule_delay_ms"] = (at_ns["issued"] - at_ns["scheduled"]) / 1e6
+    frame["queue_ms"] = np.maximum(at_ns["started"] - at_ns["issued"], 0) / 1e6
+    frame["prefill_ms"] = (at_ns["first_token"] - at_ns["started"]) / 1e6
+    for name in names:
+        frame[f"{name}_s"] = at_ns[name] / 1e9
+    return frame
+
+
+def answered(frame: pd.DataFrame) -> "pd.Series[bool]":
+    """Which queries have a whole answer; one that the engine refused ends without a token."""
+    return frame["done_s"].notna() & (frame["output_tokens"] > 0)
+
+
+def metrics(frame: pd.DataFrame, scenario: str, kept: float | None = None) -> Metrics:
+    """Throughput and latencies of a test.
+
+    Rates are LoadGen's (loadgen/results.cc): over the time to the last completion; in the Server
+    scenario to the completion of the last query issued, where the first query only starts the
+    clock: (n - 1) samples, and all tokens, over that time. In SingleStream, where LoadGen divides
+    by the time to the last *issue* and so counts the last answer without its time, they are over
+    the time to the last completion too: below LoadGen's tokens/s by about one part in n.
+
+    Args:
+        frame: of ``latencies``.
+        kept: of ``kept_share``, for the goodput; None where no limit applies, as outside of Server.
+    """
+    done = frame[answered(frame)]
+    duration_s = float(done["done_s"].max()) if len(done) else 0.0
+    tokens = int(done["output_tokens"].sum())
+    server = scenario == "Server" and len(done) > 1
+    span_s = float(done["done_s"].iloc[-1]) if server else duration_s
+    rate = 1 / span_s if span_s else 0.0
+    samples_per_s = (len(done) - server) * rate
+    due_per_s, issued_per_s = _load_per_s(frame) if scenario == "Server" else (None, None)
+    return Metrics(
+        samples=len(frame),
+        completed=len(done),
+        duration_s=duration_s,
+        samples_per_s=samples_per_s,
+        tokens_per_s=tokens * rate,
+        input_tokens_per_s=int(done["input_tokens"].sum()) * rate,
+        output_tokens=OutputTokens(
+            mean=tokens / len(done) if len(done) else math.nan, total=tokens
+        ),
+        ttft_ms=distribution(frame["ttft_ms"]),
+        tpot_ms=distribution(frame["tpot_ms"]),
+        latency_ms=distribution(frame["latency_ms"]),
+        queue_ms=distribution(frame["queue_ms"]),
+        prefill_ms=distribution(frame["prefill_ms"]),
+        decode_ms=distribution(frame["decode_ms"]),
+        schedule_delay_ms=distribution(frame["schedule_delay_ms"]),
+        goodput_per_s=None if kept is None else samples_per_s * kept,
+        due_per_s=due_per_s,
+        issued_per_s=issued_per_s,
+    )
+
+
+def _load_per_s(frame: pd.DataFrame) -> tuple[float | None, float | None]:
+    """Queries/s that were due and that were issued; None of what is not known.
+
+    Where the schedule could not be computed anew, each query was noted as due when it was issued
+    (``harness.loadgen.schedule_ns``): that is no schedule.
+    """
+    if len(frame) < 2:
+        return None, None
+
+    def rate(times: pd.Series) -> float | None:
+        span_s = float(times.iloc[-1] - times.iloc[0])
+        return (len(times) - 1) / span_s if span_s > 0 else None
+
+    told = bool((frame["scheduled_s"] != frame["issued_s"]).any())
+    return rate(frame["scheduled_s"]) if told else None, rate(frame["issued_s"])
+
+
+def metrics_table(metrics: Metrics) -> pd.DataFrame:
+    """The metrics for display: one row each, mean beside percentiles and maximum.
+
+    A percentile has its bound (``percentiles.upper_bound``) or says how many queries it needs. A
+    Server test has its goodput, the load that it was given, and how late that came.
+    """
+    rows = {
+        "Queries answered per second": {"mean": f"{metrics.samples_per_s:.3f}"},
+        "Output tokens per second": {"mean": f"{metrics.tokens_per_s:.2f}"},
+    }
+    names = dict(METRIC_NAMES)
+    if metrics.issued_per_s is not None:
+        rows |= {
+            "Goodput: queries per second within both limits": {"mean": _goodput(metrics)},
+            "Queries issued per second": {"mean": _delivered(metrics)},
+        }
+        names["schedule_delay_ms"] = "Issued after it was due, ms"
+    for name, title in names.items():
+        known: Distribution = getattr(metrics, name)
+        if name == "schedule_delay_ms" and metrics.due_per_s is None:
+            known = distribution([])
+        rows[title] = {"mean": _shown(known.mean), "max": _shown(known.max)}
+        rows[title] |= {label: _bounded(known, label) for label in PERCENTILES}
+    columns = ["mean", *PERCENTILES, "max"]
+    return pd.DataFrame(rows).T.fillna("").rename_axis("Metric")[columns]
+
+
+def _shown(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:,.2f}"
+
+
+def _bounded(known: Distribution, label: str) -> str:
+    value = getattr(known, label)
+    if not math.isnan(value):
+        return f"{_shown(value)} (at most {_shown(getattr(known, f'{label}_upper'))})"
+    return f"needs {queries_needed(PERCENTILES[label]):,} queries" if known.queries else "n/a"
+
+
+def _goodput(metrics: Metrics) -> str:
+    known = metrics.goodput_per_s
+    return "no limits" if known is None else f"{known:.3f}"
+
+
+def _delivered(metrics: Metrics) -> str:
+    due = metrics.due_per_s
+    planned = "schedule unknown" if due is None else f"{due:.3f} due"
+    return f"{metrics.issued_per_s:.3f} ({planned})"
+
+
+def kept_share(frame: pd.DataFrame, limits_ms: dict[str, float]) -> float:
+    """The share of queries, 0 to 1, that kept the limits on both TTFT and TPOT.
+
+    Args:
+        frame: of ``latencies``. limits_ms: of ``early_stopping.limits_ms``.
+    """
+    kept = answered(frame)
+    for name, limit in limits_ms.items():
+        if limit:
+            # An answer of one token has no TPOT to be over.
+            kept &= (frame[f"{name}_ms"] <= limit) | frame[f"{name}_ms"].isna()
+    return float(kept.mean()) if len(kept) else 0.0
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a rate comes to if it is held."""
+
+    samples_per_hour: float
+    samples_per_day: float
+    full_dataset_hours: float
+
+
+def projection(samples_per_s: float, dataset_samples: int) -> Projection:
+    """Samples an hour and a day at this rate, and hours for a dataset of so many samples."""
+    return Projection(
+        samples_per_hour=samples_per_s * 3600,
+        samples_per_day=samples_per_s * 86400,
+        full_dataset_hours=dataset_samples / samples_per_s / 3600 if samples_per_s else math.inf,
+    )

@@ -1,0 +1,347 @@
+"""How far a run is from what its machine can do: decode against bandwidth, prefill against rate.
+
+The model is the roofline of Williams, Waterman and Patterson (CACM 52, 2009), applied to a decoder
+as in Pope et al., "Efficiently Scaling Transformer Inference" (2022): a decode step reads all
+weights once, whatever the batch, and each query's keys and values; a token costs two operations a
+weight. A mixture of experts reads the experts that its batch needs, and a token costs those that it
+is sent to.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from loadgen_study.facts.inputs import MachineLimits, Model
+from loadgen_study.facts.results import Metrics
+
+KV_BYTES = {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+# Bytes of a weight that vLLM quantizes as it loads the model; a checkpoint that is quantized has
+# its own size.
+LOADED_BYTES = {
+    "fp8": 1, "fp8_per_tensor": 1, "fp8_per_channel": 1, "fp8_per_block": 1, "mxfp8": 1,
+    "experts_int8": 1, "int8_per_channel_weight_only": 1, "nvfp4_per_token": 0.5,
+}  # fmt: skip
+# Bandwidth is measured by a copy; reading alone can be this much faster before it is a wonder.
+TOLERANCE = 1.15
+# One figure, or an array of them.
+Numbers = TypeVar("Numbers", float, np.ndarray)
+MOST_STEPS = 1000  # of the iteration for the critical batch; a dense model takes two
+
+
+def read_weight_bytes(model: Model, quantization: str | None = None, batch: float = 1.0) -> float:
+    """Bytes of weights that a decode step of ``batch`` queries reads.
+
+    All but the embedding table, of which a step reads one row a query; a table that is tied to
+    the output head is read in full, as the head. Weights that are quantized as they are loaded
+    count with their loaded size, without the head, which stays as it is.
+
+    Of a mixture's E experts a token reads k, and b tokens E (1 - (1 - k/E)^b) on average if each is
+    sent to any k with the same chance, independent of the others: all at most. Real tokens prefer
+    the same experts and read fewer. One token reads k whatever it prefers.
+    """
+    layers, experts, head = _weight_bytes(model, quantization)
+    return layers - experts + head + experts * _share_read(model, batch)
+
+
+def _weight_bytes(model: Model, quantization: str | None) -> tuple[float, float, float]:
+    """Bytes of all layers, of their routed experts, and of the head."""
+    parameters, size = _layer_parameters(model), model.dtype_bytes
+    layers = parameters * size if model.layer_bytes is None else model.layer_bytes
+    head = _table(model) * size if model.head_bytes is None else model.head_bytes
+    experts = (model.experts.loaded_bytes or 0) if model.experts else 0
+    if quantization in LOADED_BYTES and model.quantization is None:
+        loaded = min(1.0, LOADED_BYTES[quantization] / size)
+        return layers * loaded, experts * loaded, head
+    return layers, experts, head
+
+
+def _share_read(model: Model, batch: float) -> float:
+    """Of a mixture's experts, those that a step reads, 0 to 1."""
+    if model.experts is None:
+        return 0.0
+    return float(1 - (1 - model.experts.per_token / model.experts.count) ** batch)
+
+
+def _layer_parameters(model: Model) -> int:
+    """Parameters without the embedding table and the output head, which has the same shape."""
+    if model.layer_parameters is not None:
+        return model.layer_parameters
+    tables = 1 if model.tied_embeddings else 2
+    return _known(model.parameters) - tables * _table(model)
+
+
+def _table(model: Model) -> int:
+    return _known(model.embedding_parameters)
+
+
+def _active_layer_parameters(model: Model) -> int:
+    """Of these, what a token is computed with."""
+    idle = _known(model.parameters) - _known(model.active_parameters)
+    return _layer_parameters(model) - idle
+
+
+def kv_bytes(model: Model, context_tokens: Numbers, kv_cache_dtype: str = "auto") -> Numbers:
+    """Bytes of keys and values that a context of so many tokens leaves in all layers.
+
+    Layers that look back over a window keep no more than it holds. The state of layers that keep
+    one in place of keys and values is not counted, so limits made of this stay bounds.
+    """
+    size = KV_BYTES.get(kv_cache_dtype) or model.dtype_bytes
+    values = model.kv_values or 2 * _known(model.num_kv_heads) * _known(model.head_dim)
+    kept: Numbers = _kv_layers(model) * context_tokens
+    if model.window_layers:
+        kept = kept + model.window_layers * np.minimum(context_tokens, _known(model.window))
+    return kept * values * size
+
+
+def _kv_layers(model: Model) -> int:
+    return model.num_layers if model.kv_layers is None else model.kv_layers
+
+
+def _known(value: int | None) -> int:
+    """A value of a model that is described.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if value is None:
+        raise ValueError("the model is not described: see Model.not_known")
+    return value
+
+
+def decode_limit_ms(bytes_per_step: float, bandwidth_gb_s: float) -> float:
+    """Least time of a decode step, ms: its bytes over the memory bandwidth (10^9 bytes/s)."""
+    return bytes_per_step / bandwidth_gb_s / 1e6
+
+
+def flops(model: Model, tokens: Numbers, sampled: Numbers, attended: Numbers) -> Numbers:
+    """Operations: two a weight and token; the head for those that give the next token; attention.
+
+    Attention: scores and their sum over the context, 2 operations each, in every head and layer
+    that looks back over the whole context; those of a window are not counted.
+
+    Args:
+        tokens: computed. sampled: of them, those that are followed by a new one.
+        attended: the tokens that each of them looks back on, summed.
+    """
+    weights = _active_layer_parameters(model) * tokens + _table(model) * sampled
+    made: Numbers = 2 * weights + 4 * _attention_width(model) * attended
+    return made
+
+
+def decode_flops(model: Model, context_tokens: float) -> float:
+    """Operations of one token after so many."""
+    return flops(model, 1.0, 1.0, context_tokens)
+
+
+def prefill_flops(model: Model, tokens: float) -> float:
+    """Operations of a prompt, whose last token alone is followed by a new one.
+
+    Attention is causal: a token sees half of the prompt on average.
+    """
+    return flops(model, tokens, 1.0, tokens**2 / 2)
+
+
+def _attention_width(model: Model) -> int:
+    return _kv_layers(model) * _known(model.num_heads) * _known(model.head_dim)
+
+
+def critical_batch(
+    model: Model,
+    bandwidth_gb_s: float,
+    tflop_s: float,
+    kv_bytes: float = 0.0,
+    context_tokens: float = 0.0,
+    quantization: str | None = None,
+) -> float:
+    """Queries in a step from which the matrix rate, not bandwidth, bounds it; may be infinite.
+
+    A step of b queries reads W + b K bytes (weights; keys and values of a query's context) and
+    computes b C operations: (W + b K) / B = b C / F at b = (W / B) / (C / F - K / B). If a query's
+    keys and values take longer to read than its token to compute, no batch is large enough. W of a
+    mixture of experts grows with b, ever more slowly, so from b of all experts the right-hand side
+    falls to the one b that it gives back.
+    """
+    computing_s = decode_flops(model, context_tokens) / (tflop_s * 1e12)
+    reading_s = kv_bytes / (bandwidth_gb_s * 1e9)
+    if computing_s <= reading_s:
+        return math.inf
+    batch = math.inf
+    for _ in range(MOST_STEPS):
+        weights_s = read_weight_bytes(model, quantization, batch) / (bandwidth_gb_s * 1e9)
+        before, batch = batch, weights_s / (computing_s - reading_s)
+        if math.isclose(before, batch):
+            break
+    return batch
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """A run's shares of its machine's measured limits.
+
+    Attributes:
+        bandwidth_gb_s, rate_tflop_s: measured, of all devices that share a layer.
+        decode_limit_ms: least time to read a step's bytes at the run's batch and context.
+        decode_share: of it in the mean TPOT, 0 to 1.
+        decode_computing_ms: least time of the step's arithmetic.
+        prefill_limit_ms, prefill_share: of it in the mean prefill.
+        critical_batch: from which arithmetic bounds a step, at the run's context; may be infinite.
+        weights_ms, kv_ms: to read all weights, and the keys and values of one query.
+        experts_ms, expert_share: of ``weights_ms`` the routed experts, and the share of them that
+            one token reads, 0 to 1.
+        batch: queries served at once in a step. context_tokens, input_tokens: of a query, on
+            average. steps_at_once: each with such a batch, of replicas and parts of a pipeline.
+    """
+
+    bandwidth_gb_s: float
+    rate_tflop_s: float
+    decode_limit_ms: float
+    decode_share: float
+    decode_computing_ms: float
+    prefill_limit_ms: float
+    prefill_share: float
+    critical_batch: float
+    weights_ms: float
+    kv_ms: float
+    batch: float
+    context_tokens: float
+    input_tokens: float
+    experts_ms: float = 0.0
+    expert_share: float = 1.0
+    steps_at_once: int = 1
+
+    def reading_ms(self, batch: np.ndarray) -> np.ndarray:
+        """Least time to read a step's bytes, for each number of queries."""
+        return self.weights_read_ms(batch) + self.kv_ms * batch
+
+    def weights_read_ms(self, tokens: np.ndarray) -> np.ndarray:
+        """Least time to read the weights that a step of so many tokens needs."""
+        idle_ms: np.ndarray = self.experts_ms * (1 - self.expert_share) ** tokens
+        return self.weights_ms - idle_ms
+
+
+def roofline(
+    model: Model,
+    machine: MachineLimits | None,
+    metrics: Metrics,
+    mean_batch: float,
+    mean_input_tokens: float,
+    kv_cache_dtype: str = "auto",
+    quantization: str | None = None,
+    shared: float = 1,
+    steps_at_once: int = 1,
+) -> Roofline | None:
+    """How near a run came to its machine's limits; None where one, or the model, is not known.
+
+    The parts of a pipeline compute a token one after the other, so they make no step faster, and
+    each has a batch of its own, as each replica has.
+
+    Args:
+        mean_batch: queries served at once by all replicas, on average.
+        mean_input_tokens: prompt tokens of a query, on average.
+        quantization: of the weights as they are loaded. shared: devices that share each layer.
+        steps_at_once: replicas times parts of a pipeline.
+    """
+    bandwidth = shared * machine.memory_bandwidth_gb_s if machine else 0.0
+    rate = shared * _matrix_rate(model, machine, quantization)
+    if not bandwidth or not rate or model.not_known:
+        return None
+    layers, experts, head = _weight_bytes(model, quantization)
+    answered = metrics.output_tokens.mean
+    context = float(mean_input_tokens) + (0 if math.isnan(answered) else answered / 2)
+    kv = float(kv_bytes(model, context, kv_cache_dtype))
+    batch = max(1.0, float(mean_batch) / steps_at_once)
+    step_bytes = read_weight_bytes(model, quantization, batch) + kv * batch
+    step_ms = decode_limit_ms(step_bytes, bandwidth)
+    prefill_ms = prefill_flops(model, mean_input_tokens) / rate / 1e9
+    return Roofline(
+        bandwidth_gb_s=bandwidth,
+        rate_tflop_s=rate,
+        decode_limit_ms=step_ms,
+        decode_share=_share(step_ms, metrics.tpot_ms.mean),
+        decode_computing_ms=decode_flops(model, context) * batch / rate / 1e9,
+        prefill_limit_ms=prefill_ms,
+        prefill_share=_share(prefill_ms, metrics.prefill_ms.mean),
+        critical_batch=critical_batch(model, bandwidth, rate, kv, context, quantization),
+        weights_ms=decode_limit_ms(layers + head, bandwidth),
+        kv_ms=decode_limit_ms(kv, bandwidth),
+        batch=batch,
+        context_tokens=context,
+        input_tokens=float(mean_input_tokens),
+        experts_ms=decode_limit_ms(experts, bandwidth),
+        expert_share=_share_read(model, 1.0),
+        steps_at_once=steps_at_once,
+    )
+
+
+def multiplied_in(model: Model, quantization: str | None, device: str) -> str:
+    """The type that layers multiply in, or a method's name where that is not known; "" of a server.
+
+    Weights of four bits (AWQ, GPTQ) are unpacked to the type that the model is run in and are
+    multiplied in that. vLLM on a CPU multiplies them in int8 if the type is bfloat16 and the CPU
+    has AMX (its VLLM_CPU_INT4_W4A8), so nothing is claimed of those.
+
+    Args:
+        quantization: of the weights as they are loaded. device: "cpu" or "cuda".
+    """
+    if model.quantization is None and quantization in LOADED_BYTES:
+        return "fp8" if quantization.startswith("fp8") else quantization
+    multiplied = model.multiplied_in or model.dtype or ""
+    unsure = model.quantization and device == "cpu" and multiplied == "bfloat16"
+    return "int8" if unsure else multiplied
+
+
+def _matrix_rate(model: Model, machine: MachineLimits | None, quantization: str | None) -> float:
+    """TFLOP/s of the type that is multiplied in; 0 where it was not measured."""
+    if machine is None:
+        return 0.0
+    return machine.matrix_tflop_s.get(multiplied_in(model, quantization, machine.device), 0.0)
+
+
+def impossible(
+    model: Model,
+    machine: MachineLimits | None,
+    metrics: Metrics,
+    quantization: str | None = None,
+    shared: int = 1,
+    devices: int = 1,
+) -> list[str]:
+    """Figures above what the machine's measured limits allow, each as a sentence; mostly empty.
+
+    Only bounds that hold whatever the batch: a token takes at least one reading of the weights that
+    it needs itself, and a second of work at least its operations. Such a figure is a fault of the
+    clock, the token counts, the measured limits or the configuration (speculative decoding breaks
+    the first).
+
+    Args:
+        shared: devices that share each layer. devices: all that compute.
+    """
+    flags: list[str] = []
+    if model.not_known:
+        return flags
+    bandwidth = shared * machine.memory_bandwidth_gb_s if machine else 0.0
+    tpot_ms = metrics.tpot_ms.mean
+    if bandwidth:
+        least_ms = decode_limit_ms(read_weight_bytes(model, quantization), bandwidth)
+        if tpot_ms * TOLERANCE < least_ms:
+            flags.append(
+                f"The mean time per output token, {tpot_ms:.3g} ms, is less than the "
+                f"{least_ms:.3g} ms that one reading of the weights takes at {bandwidth:.4g} GB/s."
+            )
+    rate = devices * _matrix_rate(model, machine, quantization)
+    computed = (
+        metrics.tokens_per_s * decode_flops(model, 0)
+        + metrics.input_tokens_per_s * 2 * _active_layer_parameters(model)
+    ) / 1e12
+    if rate and computed > rate * TOLERANCE:
+        flags.append(
+            f"The answered prompts and tokens come to {computed:.3g} TFLOP/s at least, above the "
+            f"{rate:.3g} TFLOP/s that the machine reached."
+        )
+    return flags
+
+
+def _share(least: float, actual: float) -> float:
+    return least / actual if actual and not math.isnan(actual) else math.nan

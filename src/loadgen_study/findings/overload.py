@@ -1,0 +1,54 @@
+"""Whether a test was offered what was asked for, and more than it could serve."""
+
+from loadgen_study.analysis.load import Load
+from loadgen_study.results.test import Test
+from vllm_loadgen.harness.loadgen import offered_share
+
+# A rate was offered if this share of it was issued: less than a search's precision is missing.
+OFFERED_SHARE = 0.95
+# A queue that a steady system would not build: this share of arrivals piles up.
+GROWTH_SHARE = 0.1
+TREND_QUERIES = 10  # fewer tell nothing of a trend
+# Between its middle and its last third (analysis.load) a run above capacity gets slower by
+# 0.037 of its length at GROWTH_SHARE; half of that is left to chance.
+RISE_SHARE = 0.02
+# A run of fewer latencies than this is all ramp: queries pile up in it with or without a limit.
+RAMP = 5
+
+
+def offered(test: Test) -> bool:
+    """Whether the harness issued a Server test's queries at the rate that LoadGen drew."""
+    if test.params.target_qps == "auto":  # the run's parameters, of a test without its own
+        return True
+    seed = test.result.effective_settings.schedule_rng_seed
+    return offered_share(test.params, seed, list(test.latencies["issued_s"])) >= OFFERED_SHARE
+
+
+def issued_per_s(test: Test) -> float:
+    """At which rate the harness issued the queries, whenever they were due."""
+    issued_s = test.latencies["issued_s"]
+    return float((len(issued_s) - 1) / (issued_s.iloc[-1] - issued_s.iloc[0]))
+
+
+def overloaded(test: Test) -> bool:
+    """Whether queries arrived faster than they were served; False where the run cannot tell.
+
+    A queue that grows while queries arrive is not enough: queries that take long pile up in any
+    short run. They must also be getting slower to its end.
+    """
+    result, load = test.result, test.load
+    return (
+        result.scenario == "Server"
+        and test.metrics.samples >= TREND_QUERIES
+        and load.queue_growth_per_s > GROWTH_SHARE * load.arrivals_per_s
+        and load.completions_per_s < (1 - GROWTH_SHARE) * load.arrivals_per_s
+        and load.served_per_s < load.arrivals_per_s
+        and _ever_slower(load)
+    )
+
+
+def _ever_slower(load: Load) -> bool:
+    least_s = RISE_SHARE * load.window_s
+    if load.queue_rise_s > max(least_s, load.fastest_s / 2):
+        return True
+    return load.latency_rise_s > least_s and load.window_s > RAMP * load.fastest_s

@@ -1,0 +1,267 @@
+"""What the queries of a test say: where their time went, and what went wrong."""
+
+import math
+from collections.abc import Sequence
+
+from loadgen_study.analysis.percentiles import PERCENTILES, percentile, say, say_tail, tail
+from loadgen_study.findings import validity
+from loadgen_study.findings.finding import Finding
+from loadgen_study.findings.overload import issued_per_s, offered, overloaded
+from loadgen_study.params import NOT_KNOWN
+from loadgen_study.results.test import Test
+from vllm_loadgen.http.routes import USUAL
+from vllm_loadgen.words import count, say_ms
+
+SERIAL_SHARE = 0.1
+LATE_MS = 10.0
+LATE_SHARE = 0.05
+# A tail is worth a word at that multiple of p50.
+TAIL = 5
+
+
+def query_findings(test: Test, impossible: Sequence[str] = ()) -> list[Finding]:
+    """What the queries show, in no order.
+
+    Args:
+        impossible: of ``roofline.impossible``, if the machine's limits were measured.
+    """
+    if test.latencies.empty:
+        evidence = f"the run is {test.result.status}"
+        return [Finding("problem", "No query was issued", evidence, "Run it again.", doubts=True)]
+    found = [
+        validity.errors(test),
+        validity.refusals(test),
+        _unfinished(test),
+        _impossible(impossible),
+        _overload(test),
+        _serial(test),
+        _first_token_share(test),
+        _phase(test),
+        validity.limit(test, "ttft"),
+        validity.limit(test, "tpot"),
+        validity.early_stopping(test),
+        _not_offered(test),
+        _late_harness(test),
+        _tail(test),
+        _short_answers(test),
+        _capped(test),
+    ]
+    return [finding for finding in found if finding]
+
+
+def _unfinished(test: Test) -> Finding | None:
+    metrics = test.metrics
+    if not (missing := metrics.samples - metrics.completed):
+        return None
+    return Finding(
+        "problem",
+        "The run did not finish",
+        f"{missing} of {metrics.samples} queries have no answer",
+        "Run again; the figures cover the answered queries only.",
+        doubts=True,
+    )
+
+
+def _impossible(sentences: Sequence[str]) -> Finding | None:
+    if not sentences:
+        return None
+    return Finding(
+        "problem",
+        "Faster than this machine can be",
+        " ".join(sentences),
+        "Do not use this run: measure the limits again (setup.ipynb), check counts and options.",
+        doubts=True,
+    )
+
+
+def _overload(test: Test) -> Finding | None:
+    load = test.load
+    if not overloaded(test):
+        return None
+    return Finding(
+        "problem",
+        "Overloaded: arrivals exceed capacity",
+        f"{load.arrivals_per_s:.3g} queries/s arrived, {load.served_per_s:.3g} were served; "
+        f"the queries in the system grew by {load.queue_growth_per_s:.2g} a second to "
+        f"{load.peak_in_flight:.0f}{_queueing(test)}",
+        f"Lower target_qps below {load.served_per_s:.2g}, or raise the capacity. Latencies of "
+        "such a run grow with its length.",
+    )
+
+
+def _queueing(test: Test) -> str:
+    """That the first tokens were late by queueing, if they were, and why it is nothing else."""
+    metrics, frame = test.metrics, test.latencies
+    ttft, queue = metrics.ttft_ms, metrics.queue_ms.mean
+    told = not math.isnan(queue)
+    waited = queue if told else ttft.mean - ttft.min
+    if not waited > ttft.mean / 2:
+        return ""
+    how = (
+        f"against {say_ms(metrics.prefill_ms.mean)} of prefill"
+        if told
+        else f"if each could be as fast as the fastest, {say_ms(ttft.min)} (the engine does not "
+        "tell when it began a query)"
+    )
+    third = len(frame) // 3
+    early, late = frame["ttft_ms"].head(third).mean(), frame["ttft_ms"].tail(third).mean()
+    trend = (
+        f". The first third of the queries had its first token after {say_ms(early)}, the last "
+        f"after {say_ms(late)}: the loading of a model would have delayed the first"
+    )
+    return (
+        f"; most of the TTFT is queueing: {say_ms(waited)} of {say_ms(ttft.mean)} on average, "
+        f"{how}{trend if late > early else ''}"
+    )
+
+
+def _serial(test: Test) -> Finding | None:
+    result, load, params = test.result, test.load, test.params
+    if result.scenario == "SingleStream" or load.peak_served > 1:
+        return None
+    if load.serial_share < SERIAL_SHARE:
+        return None
+    unset = NOT_KNOWN if params.engine == "openai" else "the default"
+    allowed = params.max_num_seqs
+    return Finding(
+        "problem",
+        "One query in flight: the engine serves serially",
+        f"up to {load.peak_in_flight:.0f} queries were in the system and never more than one "
+        f"was being answered; others waited behind it for {load.serial_share:.0%} of the time",
+        "Batch: raise max_num_seqs from 1."
+        if allowed == 1
+        else "Batch: hand every query to the engine as it comes, and let it run several at once "
+        f"(max_num_seqs: {allowed or unset}).",
+    )
+
+
+def _first_token_share(test: Test) -> Finding | None:
+    result, metrics = test.result, test.metrics
+    parts = {
+        "late issue": metrics.schedule_delay_ms.mean,
+        "queueing": metrics.queue_ms.mean,
+        "prefill": metrics.prefill_ms.mean,
+    }
+    ttft = metrics.ttft_ms.mean
+    if any(map(math.isnan, parts.values())) or result.scenario == "Offline" or not ttft:
+        return None
+    largest = max(parts, key=lambda name: parts[name])
+    actions = {
+        "late issue": "Leave the machine to the benchmark: the engine had not even been asked.",
+        "queueing": "Lower target_qps, or raise max_num_seqs and max_num_batched_tokens.",
+        "prefill": "",  # the prompts are the benchmark's, and the limits tell how fast it could be
+    }
+    return Finding(
+        "note",
+        f"The first token is mostly {largest}",
+        f"mean TTFT {say_ms(ttft)} = {say_ms(parts['late issue'])} until issued + "
+        f"{say_ms(parts['queueing'])} in the engine's queue + {say_ms(parts['prefill'])} prefill",
+        actions[largest],
+    )
+
+
+def _phase(test: Test) -> Finding | None:
+    """Where queries spend their time in the engine; not what the hardware is bound by."""
+    metrics = test.metrics
+    prefill, decode = metrics.prefill_ms.mean, metrics.decode_ms.mean
+    if not prefill + decode > 0:  # or not known
+        return None
+    share = decode / (prefill + decode)
+    larger = "decode" if share >= 0.5 else "prefill"
+    return Finding(
+        "note",
+        f"Answering is mostly {larger}",
+        f"on average a query spends {say_ms(prefill)} in prefill and {say_ms(decode)} in decode "
+        f"({share:.0%} of its time in the engine)",
+        "",
+    )
+
+
+def _not_offered(test: Test) -> Finding | None:
+    if offered(test):
+        return None
+    return Finding(
+        "problem",
+        "The harness did not offer the rate",
+        f"{test.params.rate:,.4g} queries/s were asked for, {issued_per_s(test):,.4g} were issued",
+        "Lower target_qps: here the harness is the limit, and nothing is known of the system at "
+        "this rate.",
+        doubts=True,
+    )
+
+
+def _late_harness(test: Test) -> Finding | None:
+    result, metrics = test.result, test.metrics
+    delay, ttft = metrics.schedule_delay_ms, metrics.ttft_ms.mean
+    late_ms = percentile(test.latencies["schedule_delay_ms"], 0.99)
+    if result.scenario != "Server" or not (late_ms >= LATE_MS and ttft > 0):
+        return None
+    share = delay.mean / ttft
+    return Finding(
+        "problem" if share >= LATE_SHARE else "note",
+        "The harness itself was late",
+        f"queries were issued {say_ms(delay.mean)} after their due time on average, "
+        f"{say_tail(delay)}, at the latest {say_ms(delay.max)}; the mean is {share:.1%} of that of "
+        "TTFT",
+        "Leave the machine to the benchmark, or give the engine fewer threads.",
+        doubts=True,
+    )
+
+
+def _tail(test: Test) -> Finding | None:
+    """A long tail of first tokens, with the part of the TTFT that makes it."""
+    ttft, label = test.metrics.ttft_ms, tail(test.metrics.ttft_ms.queries)
+    if test.result.scenario == "Offline" or label in (None, "p50"):
+        return None
+    times = getattr(ttft, label) / ttft.p50
+    if overloaded(test) or not times > TAIL:
+        return None
+    known = test.latencies.dropna(subset=["ttft_ms"])
+    slowest = known.nlargest(round(len(known) * (1 - PERCENTILES[label])), "ttft_ms")
+    parts = {"schedule_delay_ms": "late issue", "queue_ms": "queueing", "prefill_ms": "prefill"}
+    means = slowest[list(parts)].mean()
+    cause = "" if means.isna().any() else f"; theirs is mostly {parts[means.idxmax()]}"
+    return Finding(
+        "note",
+        "A long tail of first tokens",
+        f"{say(ttft, label)}, {times:.1f} times {say(ttft, 'p50')}{cause}",
+        "Look at the slowest queries in the timeline, and at what ran beside them.",
+    )
+
+
+def _short_answers(test: Test) -> Finding | None:
+    frame = test.latencies
+    done = frame[frame["done_s"].notna()]
+    none, one = (int((done["output_tokens"] == tokens).sum()) for tokens in (0, 1))
+    if not none + one:
+        return None
+    return Finding(
+        "problem" if none else "note",
+        "Answers without a token" if none else "Answers of a single token",
+        f"{one} of {count(len(done), 'answer')} have one token and {none} have none: they have no "
+        "TPOT and are left out of it here, but LoadGen counts them in its own",
+        "Look at their prompts; raise min_new_tokens if they are a fault.",
+        doubts=True,
+    )
+
+
+def _capped(test: Test) -> Finding | None:
+    frame, params = test.latencies, test.params
+    done = frame.dropna(subset=["done_s"])
+    cap, official = params.max_new_tokens, params.rules.max_new_tokens
+    if done.empty:
+        return None
+    share = float((done["output_tokens"] >= cap).mean())
+    reasons = [
+        f"{times:,} ended with {reason!r}"
+        for reason, times in test.result.finish_reasons.items()
+        if reason not in USUAL
+    ]
+    return Finding(
+        "note",
+        "How the answers end",
+        f"{share:.0%} of the answers stop at max_new_tokens = {cap}; "
+        f"the mean is {done['output_tokens'].mean():.0f} tokens"
+        + "".join(f"; {reason}" for reason in reasons),
+        "" if cap == official else f"Compare equal caps only: the official task has {official}.",
+    )

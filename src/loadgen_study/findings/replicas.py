@@ -1,0 +1,52 @@
+"""Which of several engines, or servers, held the others back."""
+
+from loadgen_study.analysis.replicas import slower_server, straggler
+from loadgen_study.findings.finding import Finding
+from loadgen_study.results.test import Test
+from vllm_loadgen.words import say_ms
+
+# From here on it is the share of the work, and not the device, that made an engine late.
+MORE_TOKENS = 1.1
+
+
+def straggler_finding(test: Test) -> Finding | None:
+    """The one replica that had a queue when the others had none, or that ended long after them."""
+    at_once = test.result.scenario == "Offline"
+    found = straggler(test.replicas, test.metrics.duration_s, at_once)
+    if found is None:
+        return _slower_server(test)
+    told = [
+        f"it made {found.tokens_share:.2f} times the mean output tokens of the others and read "
+        f"{found.prompts_share:.2f} times their prompts"
+    ]
+    if found.waiting >= 1:
+        told.append(
+            f"{found.waiting:.1f} queries waited there on average, and {found.others_waiting:.1f} "
+            "at the next"
+        )
+    if found.late_s > 0:
+        told.append(f"it was at work for {found.late_s:.1f} s after all others")
+    if max(found.tokens_share, found.prompts_share) > MORE_TOKENS:
+        action = "It was given more work: more queries even that out."
+    else:
+        action = "It is slower: look at its device (clocks, temperature, what else uses it)."
+    return Finding(
+        "problem", f"Replica {found.replica} held the others back", "; ".join(told), action
+    )
+
+
+def _slower_server(test: Test) -> Finding | None:
+    """The one server whose tokens take longer than those of all others."""
+    if (slowest := slower_server(test.latencies)) is None:
+        return None
+    told = test.servers
+    own_ms = told["tpot_mean_ms"][slowest]
+    others_ms = told["tpot_mean_ms"].drop(index=slowest).max()
+    return Finding(
+        "problem",
+        f"Server {slowest} is slower than the others",
+        f"a token after the first took {say_ms(own_ms)} there on average and "
+        f"{say_ms(others_ms)} at the next; it was given {told['queries'][slowest]} of "
+        f"{told['queries'].sum()} queries (servers are counted from 0, in the order of base_url)",
+        "Look at its machine and its options: all should be alike.",
+    )

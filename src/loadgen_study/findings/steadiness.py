@@ -1,0 +1,130 @@
+"""Whether the engine was warm, kept its pace and its options, and a test reached its plateau."""
+
+from loadgen_study.analysis.steady import NotSteady, Steady
+from loadgen_study.findings.finding import Finding
+from loadgen_study.results.test import Test
+from vllm_loadgen.records.engine import EngineFacts
+from vllm_loadgen.words import count
+
+# Of an Offline test's time: more than tests of one setting differ by anyway.
+ENDS_SHARE = 0.05
+
+
+def steadiness_findings(test: Test, engine: EngineFacts | None) -> list[Finding]:
+    """What else than the setting may have made the test's speed, in no order.
+
+    Args:
+        engine: engine.json; None where there is none.
+    """
+    found = [
+        _unprepared(test),
+        _not_warm(test),
+        _shifted(test),
+        _no_plateau(test),
+        _ends(test),
+        _options(engine),
+    ]
+    return [finding for finding in found if finding]
+
+
+def _unprepared(test: Test) -> Finding | None:
+    if not (lines := test.result.unprepared):
+        return None
+    return Finding(
+        "problem",
+        "The engine made kernels or grew its pools during the test",
+        f"its log says between the test's begin and its end: {'; '.join(lines)}",
+        "Run again, with more before the clock starts (warmup_queries, warmup_max_s).",
+        doubts=True,
+    )
+
+
+def _not_warm(test: Test) -> Finding | None:
+    warmup = test.result.warmup
+    if warmup is None or warmup.steady is not False:
+        return None
+    rounds = ", ".join(f"{each.tokens_per_s:,.1f} with {each.queries}" for each in warmup.rounds)
+    return Finding(
+        "note",
+        "The warm-up ended before the engine was known to be warm",
+        f"{count(len(warmup.rounds), 'round')} made these tokens/s, by queries at once: {rounds}; "
+        f"the test was expected to reach {warmup.batch}",
+        f"Raise warmup_max_s above {test.params.warmup_max_s:g}: the first test of an engine that "
+        "is not warm may be a tenth slower than the next ones.",
+    )
+
+
+def _shifted(test: Test) -> Finding | None:
+    found = test.steady
+    if isinstance(found, NotSteady) or (shift := found.shift) is None:
+        return None
+    evidence = (
+        f"{shift.before:,.1f} tokens/s until {shift.at_s:.0f} s and {shift.after:,.1f} from there; "
+        f"the first third of the steady state made {found.thirds[0]:,.1f}, the last "
+        f"{found.thirds[1]:,.1f}"
+    )
+    if shift.after > shift.before:
+        return Finding(
+            "problem",
+            "The test began slower than it went on",
+            evidence,
+            "Run again, with more before the clock starts (warmup_queries, warmup_max_s).",
+            doubts=True,
+        )
+    return Finding(
+        "problem",
+        "The engine slowed down during the test",
+        evidence,
+        "See to what else ran on the machine, and to its temperature.",
+        doubts=True,
+    )
+
+
+def _no_plateau(test: Test) -> Finding | None:
+    found = test.steady
+    offline = test.result.scenario == "Offline"
+    if not offline or isinstance(found, Steady) or test.steps.empty:
+        return None
+    return Finding(
+        "note",
+        "There is no steady state in this test",
+        found.reason,
+        "Raise min_query_count to several times the batch: this rate is that of a batch that "
+        "fills and empties, and a longer test has a higher one.",
+    )
+
+
+def _ends(test: Test) -> Finding | None:
+    found, duration_s = test.steady, test.metrics.duration_s
+    if test.result.scenario != "Offline" or isinstance(found, NotSteady):
+        return None
+    lost_s = found.ramp_cost_s + found.drain_cost_s
+    if not lost_s > ENDS_SHARE * duration_s:
+        return None
+    return Finding(
+        "note",
+        "Filling and emptying the batch cost part of the rate",
+        f"{lost_s:.1f} s of {duration_s:.1f} s: {test.metrics.tokens_per_s:,.1f} tokens/s over the "
+        f"whole test, {found.tokens_per_s:,.1f} in its steady state",
+        "Raise min_query_count: a longer test has less of it; longest_first shortens the end.",
+    )
+
+
+def _options(engine: EngineFacts | None) -> Finding | None:
+    """Options that the engine took and made something else of."""
+    if engine is None:
+        return None
+    made = engine.made
+    others = [
+        f"{name} = {given!r} became {made[name]!r}"
+        for name, given in engine.options.items()
+        if name in made and given not in (made[name], "auto")
+    ]
+    if not others:
+        return None
+    return Finding(
+        "note",
+        "The engine made something else of an option",
+        "; ".join(others),
+        "Leave it out: it was not followed, and the engine may not have said so.",
+    )

@@ -1,0 +1,196 @@
+"""The engine's steps that made the slowest first tokens and the slowest answers, and the batch that
+would keep the limit of these."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from loadgen_study.analysis.anatomy import NoAnatomy, Placed
+from loadgen_study.analysis.early_stopping import judged
+from loadgen_study.analysis.percentiles import PERCENTILES, percentile, tail
+from loadgen_study.analysis.step_time import step_time
+from loadgen_study.findings import validity
+from loadgen_study.findings.finding import Finding
+from loadgen_study.findings.overload import overloaded
+from loadgen_study.results.test import Test
+from vllm_loadgen.records.engine import EngineFacts
+from vllm_loadgen.words import count, say_ms
+
+# What is told of: this share of the slowest queries' time, this gain in a percentile.
+CAUSE_SHARE, GAIN_SHARE = 0.25, 0.1
+# A smaller cap costs more steps than it is worth anywhere.
+LEAST_TOKENS = 64
+FULL_CACHE = 0.9
+SLOWEST = {"p90": "tenth", "p99": "hundredth"}
+SMALLER_BATCH = "TPOT would keep its limit with fewer queries at once"
+
+
+def step_findings(test: Test, engine: EngineFacts | None) -> list[Finding]:
+    """What made the slowest queries slow, step by step; nothing where the steps are not told.
+
+    Args:
+        engine: engine.json; None where there is none.
+    """
+    where = test.placed
+    if isinstance(where, NoAnatomy) or engine is None or test.result.scenario == "Offline":
+        return []
+    found = [_shared_prefill(test, where, engine), _no_place(test, where, engine),
+             _between_tokens(where), _smaller_batch(test, where)]  # fmt: skip
+    return [finding for finding in found if finding]
+
+
+def _slowest(queries: pd.DataFrame, name: str) -> tuple[str, pd.DataFrame]:
+    """The queries beyond the highest percentile that they are enough for, and its name."""
+    known = queries.dropna(subset=[name])
+    label = tail(len(known)) or ""
+    if label not in SLOWEST:
+        return label, known.iloc[:0]
+    return label, known.nlargest(round(len(known) * (1 - PERCENTILES[label])), name)
+
+
+def _cap(tokens: float, where: Placed, engine: EngineFacts) -> int | None:
+    """A power of two at most half of these tokens a step; None if vLLM would not take it.
+
+    It must hold a token of each query of the batch, and a whole prompt if they are not cut.
+    """
+    limit, batch = engine.max_num_batched_tokens, int(where.steps["decode_tokens"].max())
+    least = max(LEAST_TOKENS, 2 * batch, engine.max_num_seqs or 0)
+    cap = 2 ** int(math.log2(max(tokens / 2, 1)))
+    if engine.chunked_prefill is False or cap < least or (limit and cap >= limit):
+        return None
+    return int(cap)
+
+
+def _shared_prefill(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
+    """First tokens that came out of a step with the prompts of queries that came later.
+
+    One after the other, in the order in which they came, none is later than its step was, and the
+    last as late. So it is asked what the percentile would have been, with the step's time shared
+    in proportion to its tokens, as where arithmetic bounds it.
+    """
+    label, slowest = _slowest(where.queries, "ttft_ms")
+    if slowest.empty or overloaded(test):
+        return None
+    later, tokens, took_ms = _later_tokens(where)
+    alone_ms = where.queries["ttft_ms"] - took_ms * later / np.maximum(tokens, 1)
+    share, of = PERCENTILES[label], slowest.index
+    before, after = percentile(where.queries["ttft_ms"], share), percentile(alone_ms, share)
+    cap = _cap(float(tokens[of].mean()), where, engine)
+    if cap is None or after > (1 - GAIN_SHARE) * before:
+        return None
+    return Finding(
+        "note",
+        "The slowest first tokens waited for prompts that came later",
+        f"the slowest {SLOWEST[label]} came out of steps of {tokens[of].mean():,.0f} tokens that "
+        f"took {say_ms(took_ms[of].mean())} (means), {later[of].mean():,.0f} of them of prompts of "
+        f"queries that were issued later; read in the order of their arrival, {label} would have "
+        f"been about {say_ms(after)} and not {say_ms(before)}",
+        f"Cap max_num_batched_tokens near {cap:,}: whoever came first is answered first.",
+    )
+
+
+def _later_tokens(where: Placed) -> tuple[pd.Series, pd.Series, pd.Series]:
+    """Of the step that made each query's first token: the prefill tokens of later queries, all
+    its tokens, and its time in ms.
+
+    Of later queries is what is left after the prompts, counted whole, that ended in it and came
+    before.
+    """
+    by_arrival = where.queries.sort_values("issued_s", kind="stable")
+    until = by_arrival.groupby("first_step")["input_tokens"].cumsum()
+    steps = where.steps.iloc[where.queries["first_step"]].set_index(where.queries.index)
+    later = (steps["prefill_tokens"] - until).clip(lower=0)
+    return later, steps["prefill_tokens"] + steps["decode_tokens"], steps["duration_ms"]
+
+
+def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
+    """First tokens that waited for a place in a full batch while the KV cache had room."""
+    label, slowest = _slowest(where.queries, "ttft_ms")
+    places, steps = engine.max_num_seqs, where.steps
+    if slowest.empty or not places or overloaded(test):
+        return None
+    begun = slowest["started_s"].fillna(slowest["first_token_s"])
+    ends = steps["time_s"].to_numpy()
+    waited = np.zeros(len(steps), bool)
+    for issued_s, started_s in zip(slowest["issued_s"], begun, strict=True):
+        waited |= (ends > issued_s) & (ends <= started_s)
+    through = steps[waited]
+    full = through[through["running"] >= places]
+    queued = float(slowest["queue_ms"].mean() / slowest["ttft_ms"].mean())
+    if len(full) <= len(through) / 2 or not queued > 0.5:
+        return None
+    if (room := float(full["kv_cache_share"].max())) > FULL_CACHE:
+        return None
+    return Finding(
+        "note",
+        "The slowest first tokens waited for a place in the batch",
+        f"the slowest {SLOWEST[label]} of first tokens spent {queued:.0%} of their time in the "
+        f"engine's queue; in {len(full):,} of {count(len(through), 'step')} of that time "
+        f"all {places} places were taken, and the KV cache was {room:.0%} full at most",
+        f"Raise max_num_seqs above {places}.",
+    )
+
+
+def _between_tokens(where: Placed) -> Finding | None:
+    """Answers whose steps had other queries' prompts in them.
+
+    Smaller parts of a prompt do not help: a step's time grows with its tokens, so the same work
+    lies between the same tokens. They shorten the longest pause, which LoadGen does not look at.
+    """
+    label, slowest = _slowest(where.queries, "tpot_ms")
+    alone = where.steps.loc[where.steps["prefill_tokens"] == 0, "duration_ms"]
+    if slowest.empty or alone.empty:
+        return None
+    usual_ms = float(alone.median())
+    theirs = [where.steps.iloc[first + 1 : last + 1] for first, last in
+              zip(slowest["first_step"], slowest["last_step"], strict=True)]  # fmt: skip
+    decoded = pd.concat(theirs)
+    prefill = decoded[decoded["prefill_tokens"] > 0]
+    lost_ms = float((prefill["duration_ms"] - usual_ms).clip(lower=0).sum())
+    if (share := lost_ms / float(decoded["duration_ms"].sum())) < CAUSE_SHARE:
+        return None
+    return Finding(
+        "note",
+        "The slowest answers were held up by other queries' prompts",
+        f"of {count(len(decoded), 'step')} of the slowest {SLOWEST[label]} by time per output "
+        f"token {len(prefill):,} read {prefill['prefill_tokens'].mean():,.0f} tokens of prompts on "
+        f"average; what they took beyond the {say_ms(usual_ms)} of a step that decodes alone is "
+        f"{share:.0%} of the time of these answers",
+        "Lower target_qps: a smaller max_num_batched_tokens would spread the same work over more "
+        "steps.",
+    )
+
+
+def _smaller_batch(test: Test, where: Placed) -> Finding | None:
+    """A limit on the time per output token that is exceeded in a batch larger than the load needs.
+
+    With fewer places a query waits before its first token. So it is said where that one would keep
+    its limit still, where what arrives would be served, and where answers of this test had a batch
+    as small.
+    """
+    limit_ms, share = judged(test.result, "tpot")
+    over = validity.limit(test, "tpot")
+    if over is None or over.severity != "problem" or overloaded(test):
+        return None
+    if (line := step_time(where)) is None:
+        return None
+    most, had = line.most(limit_ms, share), int(where.steps["decode_tokens"].max())
+    if not max(line.answers["batch"].min(), 1) <= most < had:
+        return None
+    queries = where.queries.sort_values("issued_s")
+    late_ms = percentile(queries["ttft_ms"] + line.waits_ms(queries, most), share)
+    late_limit_ms, _ = judged(test.result, "ttft")
+    if line.served_per_s(most) < test.load.arrivals_per_s or late_ms > (late_limit_ms or math.inf):
+        return None
+    at = f"p{share * 100:g}"
+    return Finding(
+        "note",
+        SMALLER_BATCH,
+        f"a step took {say_ms(line.fixed_ms)} and {say_ms(line.query_ms)} for each query in it, "
+        f"with the prompts read meanwhile, and up to {had} were in it; with {most} {at} of TPOT is "
+        f"about {say_ms(line.tpot_ms(most, share))} (limit {say_ms(limit_ms)}), and {at} of TTFT, "
+        f"with the wait for a place, about {say_ms(late_ms)}"
+        + (f" (limit {say_ms(late_limit_ms)})" if late_limit_ms else ""),
+        f"Lower max_num_seqs to {most}.",
+    )

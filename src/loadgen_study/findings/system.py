@@ -1,0 +1,113 @@
+"""What the engine's steps and the machine say of a run: findings beside those of its queries."""
+
+import pandas as pd
+
+from loadgen_study.findings.finding import Finding
+from vllm_loadgen.words import count
+
+# A cache this empty was no reason to wait.
+SMALL_CACHE_SHARE = 0.5
+# Of all cores: below it, other programs hardly move a result.
+NEIGHBOUR_SHARE = 0.05
+THROTTLED_SHARE = 0.1
+# Of one core: a thread as busy as that keeps what comes waiting.
+CLIENT_CORES = 0.8
+
+
+def system_findings(
+    steps: pd.DataFrame, telemetry: pd.DataFrame, server_here: bool = False
+) -> list[Finding]:
+    """What the engine's steps and the samples of the machine show, in no order.
+
+    Args:
+        steps, telemetry: of ``Test``; either may be empty.
+        server_here: the test asked a server on this machine that ran already.
+    """
+    found: list[Finding | None] = []
+    if not steps.empty:
+        found += [_preempted(steps), _cache_use(steps)]
+    if not telemetry.empty:
+        found += [_neighbour(telemetry, server_here), _throttled(telemetry)]
+    return [finding for finding in found if finding]
+
+
+def client_finding(telemetry: pd.DataFrame) -> Finding | None:
+    """Whether the HTTP client, and no server, set the pace: its queries share one thread.
+
+    Args:
+        telemetry: of a ``Test`` whose only front end is the client.
+    """
+    if "front_cpu_cores" not in telemetry:
+        return None
+    if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
+        return None
+    return Finding(
+        "problem",
+        "The client is the limit",
+        f"the client used {cores:.2f} of a core on average, and has one for all its queries: "
+        f"its own delay is in the latencies",
+        "Ask at a lower rate, or from a faster core. The server may do more than this test shows.",
+    )
+
+
+def _preempted(steps: pd.DataFrame) -> Finding | None:
+    if not (lost := int(steps["preempted"].sum())):
+        return None
+    return Finding(
+        "problem",
+        "The KV cache was too small",
+        f"{count(lost, 'time')} a query was evicted and had to be computed anew; it was "
+        f"{steps['kv_cache_share'].max():.0%} full at most",
+        "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib), or lower max_num_seqs.",
+    )
+
+
+def _cache_use(steps: pd.DataFrame) -> Finding | None:
+    most, waiting = steps["kv_cache_share"].max(), int(steps["waiting"].max())
+    if most >= SMALL_CACHE_SHARE or not waiting:
+        return None
+    return Finding(
+        "note",
+        "Queries waited while the KV cache had room",
+        f"it was {most:.1%} full at most, and up to {count(waiting, 'query')} waited for a place "
+        f"in the batch, which held {int(steps['running'].max())} at most",
+        "Raise max_num_seqs or max_num_batched_tokens: memory is there.",
+    )
+
+
+def _neighbour(telemetry: pd.DataFrame, server_here: bool) -> Finding | None:
+    known = telemetry if server_here else telemetry.assign(server_cpu_share=0.0)
+    # Earlier runs did not look for the server's process.
+    if "server_cpu_share" not in known or (known := known.dropna(subset="server_cpu_share")).empty:
+        return None
+    other = float((known["cpu_share"] - known["own_cpu_share"]).clip(lower=0).mean())
+    stolen = float(known["steal_share"].mean())
+    if other + stolen < NEIGHBOUR_SHARE:
+        return None
+    but, unless = "", ""
+    if server_here:
+        but = " than this benchmark and the process that listens on the server's port"
+        unless = ", unless it is part of the server"
+    return Finding(
+        "problem",
+        "A noisy neighbour",
+        f"other programs{but} used {other:.0%} of the cores on average and the hypervisor took "
+        f"{stolen:.0%}",
+        f"Stop what else runs on this machine{unless}, and run again.",
+        doubts=True,
+    )
+
+
+def _throttled(telemetry: pd.DataFrame) -> Finding | None:
+    share = float(telemetry.get("gpu_throttled", pd.Series([0.0])).mean())
+    if share < THROTTLED_SHARE:
+        return None
+    units = {"gpu_temperature_c": "{:.0f} degrees C", "gpu_power_w": "{:.0f} W"}
+    told = [unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry]
+    return Finding(
+        "problem",
+        "The GPU's clocks were held down",
+        f"in {share:.0%} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
+        "See to its cooling and power limit; another run on a cool GPU may be faster.",
+        doubts=True,
+    )

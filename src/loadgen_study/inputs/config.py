@@ -1,0 +1,316 @@
+"""What a checkpoint's config.json says: the decoder's shape, its experts, how it is quantized.
+
+Models name the same things differently, put the decoder of a model that also sees or hears under
+another key, and leave out what is their class's default. The rest of the project knows one shape.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vllm_loadgen.checkpoint import read_json
+from vllm_loadgen.errors import ParameterError
+
+# Where the decoder of a model for more than text stands, and parts that some models set apart.
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+PARTS = ("attn_config", "ffn_config")
+# Other names of the same thing (the attribute_map of transformers' configurations, and models that
+# bring code of their own).
+NAMES = {
+    "hidden_size": ("n_embd", "d_model"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
+    "num_key_value_heads": ("num_kv_heads", "n_head_kv", "kv_n_heads", "multi_query_group_num"),
+    "head_dim": ("kv_channels",),
+    "vocab_size": ("padded_vocab_size",),
+    "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
+    "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size"),
+    "num_experts": ("num_local_experts", "n_routed_experts", "moe_num_experts"),
+    "num_experts_per_tok": (
+        "num_experts_per_token", "experts_per_token", "moe_k", "moe_topk", "moe_top_k",
+        "top_k_experts",
+    ),
+    "n_shared_experts": ("num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
+}  # fmt: skip
+NEEDED = ("hidden_size", "num_hidden_layers", "vocab_size")
+# Where a quantization stands that config.json does not mention, and whose it is.
+QUANTIZATION_FILES = {
+    "hf_quant_config.json": "modelopt",
+    "quantize_config.json": "gptq",
+    "quant_config.json": "awq",
+}
+# Model types whose layers are alike: nothing need be asked of transformers, which takes seconds.
+UNIFORM = ("llama",)
+# Kinds of layers, as transformers calls them: those that keep keys and values of the whole context,
+# of a window, and none. Chunked attention (Llama 4) is none of them.
+WHOLE = ("full_attention", "attention", "hybrid")
+WINDOWED = ("sliding_attention",)
+WITHOUT = ("linear_attention", "mamba", "recurrent", "conv", "moe", "mlp")
+MOST_CHARS = 200  # of a file's own words in a message
+# The layers' inputs stay as they are; weights are unpacked to their type as they are multiplied.
+WEIGHT_ONLY = ("awq", "gptq", "awq_marlin", "gptq_marlin", "auto_awq", "auto_gptq", "auto-round")
+FP8 = ("fp8", "fbgemm_fp8")
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a checkpoint's weights are quantized.
+
+    Attributes:
+        method: as vLLM calls it: "awq", "gptq", "fp8", "compressed-tensors", ...
+        weight_bits: of a weight; of several, the most: no bound is made too tight by it.
+        multiplied_in: the type that inputs are quantized to, such as "fp8" or "int8"; the method
+            where that is not known; None where they stay in the type that the model is run in.
+    """
+
+    method: str
+    weight_bits: int
+    multiplied_in: str | None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "Quantization":
+        """From a ``quantization_config``."""
+        method = str(values.get("quant_method") or "unknown").lower()
+        if method in WEIGHT_ONLY:
+            return cls(method, _number(values, "bits", "w_bit") or 4, None)
+        if method in FP8:
+            return cls(method, 8, "fp8")
+        if method == "bitsandbytes":
+            return cls(method, 8, "int8") if values.get("load_in_8bit") else cls(method, 4, None)
+        if method == "modelopt" and str(values.get("quant_algo")).upper() == "FP8":
+            return cls(method, 8, "fp8")
+        if method == "compressed-tensors":
+            return cls._of_groups(method, values)
+        return cls(method, _number(values, "bits") or 4, method)
+
+    @classmethod
+    def _of_groups(cls, method: str, values: Mapping[str, Any]) -> "Quantization":
+        found = _part(values, "config_groups").values()
+        groups = [group for group in found if isinstance(group, dict)]
+        weights = [_number(_part(group, "weights"), "num_bits") or 0 for group in groups]
+        inputs = [part for group in groups if (part := _part(group, "input_activations"))]
+        kinds = {f"{'fp' if part.get('type') == 'float' else 'int'}{part.get('num_bits')}"
+                 for part in inputs}  # fmt: skip
+        multiplied_in = kinds.pop() if len(kinds) == 1 else method if kinds else None
+        return cls(method, max(weights, default=0) or 4, multiplied_in)
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What attention keeps of a token, where all layers that attend are alike.
+
+    Attributes:
+        heads, kv_heads: of a layer. head_dim: values of a head's key; the mean of key and value
+            where the two differ.
+        layers: that keep keys and values of the whole context. window_layers: that keep them of
+            the last ``window`` tokens alone. Other layers keep none.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    layers: int
+    window_layers: int = 0
+    window: int | None = None
+
+
+class Config:
+    """A checkpoint's config.json, with the decoder's values in reach by one name each."""
+
+    def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
+        self.folder = folder
+        self._trust_remote_code = trust_remote_code
+        self.top = read_json(folder / "config.json")
+        own, nested = self.top, False
+        while inner := next((own[key] for key in TEXT_CONFIGS if _part(own, key)), None):
+            own, nested = inner, True
+        parts = [_given(_part(own, key)) for key in PARTS]
+        # What the decoder does not say itself, such as how it is quantized, may stand at the top.
+        self._values = _given(self.top) | parts[0] | parts[1] | _given(own)
+        # transformers writes an inner configuration without the values that are its class's own.
+        heads = ("num_attention_heads", "num_key_value_heads", "head_dim")
+        usual = (*NEEDED, *heads) if nested else NEEDED
+        if any(self.number(name) is None for name in usual):
+            self._values = self._defaults() | self._values
+
+    @cached_property
+    def built(self) -> Any:
+        """The configuration as transformers' class reads it; None if transformers cannot."""
+        if "model_type" not in self.top:
+            return None
+        from transformers import AutoConfig
+
+        try:
+            return AutoConfig.from_pretrained(
+                self.folder, trust_remote_code=self._trust_remote_code
+            )
+        except Exception:  # an unknown model; what is missing is named by ``need``
+            return None
+
+    @cached_property
+    def decoder(self) -> Any:
+        """The part of ``built`` that writes text; None if there is none."""
+        try:
+            return self.built.get_text_config()
+        except Exception:  # of any type, where the class is the checkpoint's own
+            return None
+
+    def _defaults(self) -> dict[str, Any]:
+        """What transformers takes for the values that are not given; empty where it cannot tell."""
+        try:
+            values = self.decoder.to_dict()
+            names = self.decoder.attribute_map.items()
+        except Exception:  # as above
+            return {}
+        return _given({name: values.get(own) for name, own in names} | values)
+
+    def get(self, name: str) -> Any:
+        """A value by its own name; None if it is not given."""
+        return self._values.get(name)
+
+    def number(self, name: str) -> int | None:
+        """A whole number above 0 by any of its names; None if it is not given.
+
+        Where it differs by layer, the least, so that a bound that is made of it holds.
+        """
+        return _number(self._values, name, *NAMES.get(name, ()))
+
+    @property
+    def architecture(self) -> str:
+        """The model's class."""
+        named = self.top.get("architectures")
+        return str(named[0]) if isinstance(named, list) and named else "unknown"
+
+    def need(self, name: str) -> int:
+        """``number``, where there is no going on without it.
+
+        Raises:
+            ParameterError: if config.json does not give it.
+        """
+        if (value := self.number(name)) is None:
+            kind = str(self.top.get("model_type") or self.architecture)[:MOST_CHARS]
+            given = ", ".join(sorted(self._values))[:MOST_CHARS] or "nothing"
+            problem = (
+                f"config.json gives no {name}, so this kind of model ({kind}) is not supported; "
+                f"what it gives: {given}"
+            )
+            raise ParameterError("model", str(self.folder), problem, "give another model")
+        return value
+
+    @cached_property
+    def attention(self) -> Attention | None:
+        """What attention keeps of a token; None where it is not known.
+
+        It is known of model types of transformers' own whose layers differ in nothing but their
+        kind. Other types may do anything, whatever the names in their config.json.
+        """
+        heads = self._equal("num_attention_heads")
+        if "model_type" in self.top and not (heads and self.get("model_type") in UNIFORM):
+            try:
+                return self._of_kinds(self.decoder)
+            except Exception:  # no such class, or one whose layers differ, which raises its own
+                return None
+        kv_heads = self._equal("num_key_value_heads", heads)
+        if self.get("multi_query"):
+            kv_heads = self.number("multi_query_group_num") or 1
+        head_dim = self.number("head_dim") or self.need("hidden_size") // (heads or 1)
+        return self._of(heads, kv_heads, head_dim, self.need("num_hidden_layers"))
+
+    def _of_kinds(self, decoder: Any) -> Attention | None:
+        """By the kinds of the layers, which transformers names."""
+        own_code = not type(decoder).__module__.startswith("transformers.models.")
+        # Some layers of Gemma 3n take the keys and values of an earlier one.
+        shared = getattr(decoder, "num_kv_shared_layers", 0)
+        latent = getattr(decoder, "kv_lora_rank", None) and not self.latent
+        if own_code or decoder.is_encoder_decoder or shared or latent:
+            return None
+        num_layers, window = self.need("num_hidden_layers"), getattr(decoder, "sliding_window", 0)
+        usual = ["sliding_attention" if window else "full_attention"] * num_layers
+        kinds = getattr(decoder, "layer_types", None) or getattr(
+            decoder, "layers_block_type", usual
+        )
+        if decoder.model_type == "recurrent_gemma":
+            kinds = ["sliding_attention" if kind == "attention" else kind for kind in kinds]
+        layers, windowed, without = (
+            sum(kind in some for kind in kinds) for some in (WHOLE, WINDOWED, WITHOUT)
+        )
+        if layers + windowed + without != num_layers or (windowed and not window):
+            return None
+        heads = getattr(decoder, "num_attention_heads", None)
+        kv_heads = getattr(decoder, "num_key_value_heads", None) or heads
+        # As in vLLM's ModelConfig: Falcon's older models share one head and do not count it.
+        if decoder.model_type == "falcon":
+            new = decoder.new_decoder_architecture
+            kv_heads = decoder.num_kv_heads if new or not decoder.multi_query else 1
+        head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
+        return self._of(heads, kv_heads, head_dim, layers, windowed, window if windowed else None)
+
+    def _of(
+        self, heads: Any, kv_heads: Any, head_dim: int, layers: int, window_layers: int = 0,
+        window: int | None = None,
+    ) -> Attention | None:  # fmt: skip
+        """None where heads are not given, or differ by layer."""
+        if not isinstance(heads, int) or not isinstance(kv_heads, int):
+            return None
+        if self.latent:
+            key = self.need("qk_nope_head_dim") + self.need("qk_rope_head_dim")
+            head_dim = (key + self.need("v_head_dim")) // 2
+        return Attention(heads, kv_heads, head_dim, layers, window_layers, window)
+
+    def _equal(self, name: str, otherwise: int | None = None) -> int | None:
+        """A number of all layers; None if it differs by layer, ``otherwise`` if it is not given."""
+        found = [self.get(known) for known in (name, *NAMES.get(name, ()))]
+        if any(isinstance(value, list) and len(set(map(str, value))) > 1 for value in found):
+            return None
+        return self.number(name) or otherwise
+
+    @property
+    def latent(self) -> int | None:
+        """Values of a token in a layer's KV cache under multi-latent attention, None without it.
+
+        Keys and values of all heads are one vector, and the rotated part of the key (DeepSeek-V2,
+        2024, section 2.1).
+        """
+        rank = self.number("kv_lora_rank")
+        return rank + self.need("qk_rope_head_dim") if rank else None
+
+    @property
+    def tied(self) -> bool | None:
+        """Whether the output head is the embedding table; None if it is not said."""
+        said = self.get("tie_word_embeddings")
+        return None if said is None else bool(said)
+
+    @cached_property
+    def quantization(self) -> Quantization | None:
+        """How the weights are quantized; None if they are not."""
+        found = _part(self._values, "quantization_config") or _part(
+            self._values, "compression_config"
+        )
+        if found:
+            return Quantization.parse(found)
+        for name, method in QUANTIZATION_FILES.items():
+            if (self.folder / name).is_file():
+                values = read_json(self.folder / name)
+                values = _part(values, "quantization") or values
+                return Quantization.parse({"quant_method": method} | values)
+        return None
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _part(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(values: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        value = values.get(name)
+        each = value if isinstance(value, list) else [value]
+        if each and all(isinstance(one, int) and one > 0 for one in each):
+            return int(min(each))
+    return None

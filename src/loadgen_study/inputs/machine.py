@@ -1,0 +1,146 @@
+"""What a machine can do at most: memory bandwidth and matrix rate, measured.
+
+Measured by ``python -m loadgen_study.inputs.machine TYPE...``, a process of its own: what PyTorch
+takes of a GPU's memory ends with it, and an engine can start beside the notebook that asked.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from loadgen_study.facts.inputs import MachineLimits
+from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.redact import environment_without_secrets
+
+BENCH_S = 1.0
+TIMEOUT_S = 600
+# A copy within a cache would be no measure of memory: buffers are so many times the last level.
+CACHES = 8
+LEAST_BUFFER = {"cpu": 2**27, "cuda": 2**30}
+MATRIX = {"cpu": 1024, "cuda": 8192}
+# "fp8" is a scaled product of float8_e4m3fn, which only GPUs have.
+TYPES = ("float32", "float16", "bfloat16", "fp8")
+
+
+def measure_limits(dtypes: Sequence[str]) -> MachineLimits:
+    """Memory bandwidth, and the matrix rate in each of these types that the device has.
+
+    Args:
+        dtypes: of ``TYPES``; others are left out.
+
+    Raises:
+        BenchmarkError: if they cannot be measured.
+    """
+    asked_for = tuple(dtype for dtype in TYPES if dtype in dtypes)
+    command = [sys.executable, "-m", __name__, *asked_for]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True,
+            timeout=TIMEOUT_S, env=environment_without_secrets(),
+        )  # fmt: skip
+    except subprocess.SubprocessError as error:
+        last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        raise BenchmarkError(f"The machine's limits cannot be measured: {' '.join(last)}") from None
+    return MachineLimits(**json.loads(done.stdout.splitlines()[-1]), asked_for=asked_for)
+
+
+def _measure(dtypes: Sequence[str]) -> dict[str, Any]:
+    """machine.json's content, measured in this process; takes some seconds."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cache = _gpu_cache_bytes() if device == "cuda" else _cpu_cache_bytes()
+    size = max(LEAST_BUFFER[device], CACHES * cache)
+    if device == "cpu":
+        size = min(size, psutil.virtual_memory().available // 8)
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    copies_per_s = _rate(partial(target.copy_, source), device)
+    del source, target
+    rates = {}
+    for dtype in dtypes:
+        with suppress(RuntimeError, AttributeError, NotImplementedError):  # the device has it not
+            rates[dtype] = round(_products_per_s(dtype, device) * 2 * MATRIX[device] ** 3 / 1e12, 4)
+    return {
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "memory_bandwidth_gb_s": round(copies_per_s * 2 * size / 1e9, 2),
+        "buffer_mib": size // 2**20,
+        "last_level_cache_mib": round(cache / 2**20, 1),
+        "matrix_tflop_s": rates,
+    }
+
+
+def _products_per_s(dtype: str, device: str) -> float:
+    """How many products of two square matrices of random numbers a second."""
+    import torch
+
+    n = MATRIX[device]
+    a, b = (torch.randn(n, n, device=device) for _ in range(2))
+    if dtype != "fp8":
+        a, b = (matrix.to(getattr(torch, dtype)) for matrix in (a, b))
+        return _rate(partial(torch.mm, a, b), device)
+    if device == "cpu":  # PyTorch emulates it there, which is no limit of the machine
+        raise NotImplementedError
+    one = torch.ones((), device=device)
+    a, b = a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn).t()  # column-major, as it wants
+    product = partial(torch._scaled_mm, a, b, one, one, out_dtype=torch.bfloat16)
+    return _rate(product, device)
+
+
+def _gpu_cache_bytes() -> int:
+    import torch
+
+    return int(getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0))
+
+
+def _cpu_cache_bytes(root: Path = Path("/sys/devices/system/cpu")) -> int:
+    """The last level of cache of all sockets together; 0 where the kernel does not tell."""
+    caches: dict[tuple[int, str], int] = {}
+    for index in root.glob("cpu[0-9]*/cache/index[0-9]*"):
+        with suppress(OSError, ValueError):
+            level = int((index / "level").read_text(encoding="utf-8"))
+            found = re.fullmatch(
+                r"(\d+)([KMG]?)", (index / "size").read_text(encoding="utf-8").strip()
+            )
+            if found:
+                unit = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[found.group(2)]
+                shared = (index / "shared_cpu_map").read_text(encoding="utf-8").strip()
+                caches[level, shared] = int(found.group(1)) * unit
+    last = max((level for level, _ in caches), default=0)
+    return sum(size for (level, _), size in caches.items() if level == last)
+
+
+def _rate(work: Callable[[], object], device: str) -> float:
+    """How often a second ``work`` runs: the fastest of repeats of about ``BENCH_S`` in all.
+
+    The fastest, since whatever else the machine does only ever slows a repeat, and a limit that
+    was measured too low would let a run seem nearer to it than it is.
+    """
+    import torch
+
+    def once() -> float:
+        begin = time.perf_counter()
+        work()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    once()  # allocation and kernel choice stay out of the figure
+    times = [once()]
+    while sum(times) < BENCH_S or len(times) < 5:
+        times.append(once())
+    return 1 / min(times)
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure(sys.argv[1:])))

@@ -1,0 +1,281 @@
+"""A data file's rows and its checksum, from one read of its bytes; only used columns are kept."""
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from loadgen_study.results.folders import NAME_ALONE, existing_file, find_folder
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.prompts import MOST_ID
+
+# Values by column name, as many in each.
+Columns = dict[str, list[Any]]
+
+# MLCommons' own files: prompts come tokenized, so they are used as they are.
+TOKENIZED_COLUMNS = ("tok_input", "output")
+# The text that such a prompt was made from, shown to a reader where it is there.
+OPTIONAL_COLUMN = "input"
+TEXT_COLUMNS = ("article", "highlights")
+DATASET_CURE = (
+    "give 'embedded', 'cnn_dailymail', MLCommons' cnn_eval.json, or a json, jsonl, csv or parquet "
+    "file with the columns article and highlights"
+)
+RECORDS_CURE = (
+    "save a list of rows, each an object with the columns (pandas: to_json(path, orient='records'))"
+)
+UNPACK = "unpack it (from a spreadsheet: save as csv)"
+PARQUET = b"PAR1"
+SIGNATURES = {
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard",
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    PARQUET: "a parquet file by its content",
+}
+NOT_BLANK = re.compile(r"[^ \t\n\r]")
+# Python's csv module refuses cells of more than 128 KiB unless it is given a limit (of 32 bits).
+MOST_CELL_CHARS = 2**31 - 1
+# As many column names as a message shows, and of each so much.
+MOST_NAMES, MOST_NAME_CHARS = 8, 40
+
+
+class _Unusable(Exception):
+    """What is wrong with a file, and its cure."""
+
+    def __init__(self, problem: str, cure: str = DATASET_CURE) -> None:
+        super().__init__(problem)
+        self.problem, self.cure = problem, cure
+
+
+def read_rows(name: str) -> tuple[Columns, str]:
+    """The used columns of the data file ``name``, checked, and "sha256:..." of the same bytes.
+
+    Used are tok_input and output with input if it is there, or else article and highlights.
+
+    Raises:
+        ParameterError: if there is no such file, it cannot be read, lacks a column, or a row of it
+            lacks a value.
+    """
+    path = existing_file(name)
+    if path is None:
+        if find_folder(name):
+            raise ParameterError("dataset", name, "it is a folder", "give a file in it")
+        cure = f"{DATASET_CURE}; {NAME_ALONE}"
+        raise ParameterError("dataset", name, "there is no such file", cure)
+    ending = path.suffix.lower()
+    try:
+        content = path.read_bytes()
+        columns = _parsed(content, ending)
+        _check(columns)
+    except _Unusable as error:
+        raise ParameterError("dataset", name, error.problem, error.cure) from None
+    except OSError as error:
+        problem = f"it cannot be read ({error.strerror})"
+        raise ParameterError("dataset", name, problem, "give a file that you may read") from None
+    except Exception as error:  # what parses a damaged file raises anything
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        problem = f"it cannot be read as {ending[1:]} ({said})"
+        raise ParameterError("dataset", name, problem, DATASET_CURE) from None
+    return columns, f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def used_columns(names: Sequence[str]) -> tuple[str, ...]:
+    """Which of a dataset's columns are used; empty if it lacks one."""
+    if set(TOKENIZED_COLUMNS) <= set(names):
+        return TOKENIZED_COLUMNS + ((OPTIONAL_COLUMN,) if OPTIONAL_COLUMN in names else ())
+    return TEXT_COLUMNS if set(TEXT_COLUMNS) <= set(names) else ()
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is text with something to see, and can be written as UTF-8."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        return bool(value.encode())
+    except UnicodeEncodeError:  # half of a surrogate pair, as \ud83d alone
+        return False
+
+
+# Files to columns ---------------------------------------------------------------------------
+def _parsed(content: bytes, ending: str) -> Columns:
+    if not content.strip():
+        raise _Unusable("it is empty")
+    for signature, kind in SIGNATURES.items():
+        if content.startswith(signature) and (signature, ending) != (PARQUET, ".parquet"):
+            cure = "name it .parquet" if signature == PARQUET else UNPACK
+            raise _Unusable(f"it is {kind}", cure)
+    match ending:
+        case ".json" | ".jsonl":
+            return _json(_text(content))
+        case ".csv":
+            return _csv(_text(content))
+        case ".parquet":
+            return _parquet(content)
+    raise _Unusable(f"files of type {ending or 'none'} are not read")
+
+
+def _text(content: bytes) -> str:
+    """UTF-8, with or without a byte order mark."""
+    encoding = json.detect_encoding(content)  # by a byte order mark, or by zeros in the first bytes
+    if not encoding.startswith("utf-8"):
+        name = encoding.upper()
+        cure = f"save it as UTF-8 (iconv -f {name} -t UTF-8)"
+        raise _Unusable(f"it is encoded in {name}, not in UTF-8", cure)
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = f"byte 0x{error.object[error.start]:02x} in line {line}"
+        problem = f"{found} is not UTF-8; it may be encoded in Windows-1252 or Latin-1"
+        raise _Unusable(problem, "save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)") from None
+
+
+def _json(text: str) -> Columns:
+    """A list of rows, or rows one after the other.
+
+    Python's reader: pyarrow's ends the process where the first row is null (apache/arrow 47409).
+    """
+    found = _documents(text)
+    rows = _list_of_rows(found[0]) if len(found) == 1 else found
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise _Unusable(f"row {number} is not an object with the columns", RECORDS_CURE)
+    used = _used([*dict.fromkeys(name for row in rows for name in row)]) if rows else TEXT_COLUMNS
+    return {name: [row.get(name) for row in rows] for name in used}
+
+
+def _documents(text: str) -> list[Any]:
+    """The JSON values that follow each other in a text."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while begin := NOT_BLANK.search(text, at):
+        value, at = decoder.raw_decode(text, begin.start())
+        found.append(value)
+    return found
+
+
+def _list_of_rows(document: Any) -> list[Any]:
+    """The rows of a file that is one list or one row; refuses an object that holds them inside."""
+    if isinstance(document, list) or not isinstance(document, dict):
+        return document if isinstance(document, list) else [document]
+    values = list(document.values())
+    needed = [document[name] for name in used_columns(list(document)) if name != OPTIONAL_COLUMN]
+    if needed and all(isinstance(value, dict | list) for value in needed):
+        raise _Unusable("it holds columns, not rows", RECORDS_CURE)
+    lists = [one for one in values if isinstance(one, list) and one]
+    if not needed and values:
+        within = any(isinstance(one[0], dict | list) for one in lists)
+        if within or all(isinstance(one, dict) for one in values):
+            problem = f"it is one object with the keys {_listed([*document])}, not a list of rows"
+            raise _Unusable(problem, RECORDS_CURE)
+    return [document]
+
+
+def _csv(text: str) -> Columns:
+    """Every cell is text, as it is written: None, NA and 007 too."""
+    csv.field_size_limit(MOST_CELL_CHARS)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    names: list[str] = []
+    columns: Columns = {}
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            cure = 'close each quote, and write a quote within a cell twice ("")'
+            raise _Unusable(f"the row in line {line} cannot be read ({error})", cure) from None
+        if cells is None:
+            break
+        if len(cells) <= 1 and not "".join(cells).strip():
+            continue  # a blank line
+        if not names:
+            names = cells
+            columns = {name: [] for name in _used(names, _separator(names))}
+            continue
+        if any(cells[len(names) :]):
+            problem = f"line {line} has {len(cells)} cells, and the header {len(names)}"
+            raise _Unusable(problem, "quote each cell that holds a comma")
+        row = dict(zip(names, cells, strict=False))
+        for name, values in columns.items():
+            values.append(row.get(name))
+    return columns
+
+
+def _separator(names: Sequence[str]) -> str:
+    """What separates the columns in a header that has no comma; empty if that is not seen."""
+    found = re.search(r"[;\t|]", names[0]) if len(names) == 1 else None
+    return found.group() if found else ""
+
+
+def _parquet(content: bytes) -> Columns:
+    file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
+    used = _used(file.schema_arrow.names)
+    table = file.read(columns=list(used))
+    return {name: table.column(name).to_pylist() for name in used}
+
+
+def _used(names: Sequence[str], separator: str = "") -> tuple[str, ...]:
+    """See ``used_columns``; refuses a file that lacks one, or has one twice."""
+    used = used_columns(names)
+    if not used and separator:
+        problem = f"its columns are separated by {separator!r}"
+        raise _Unusable(problem, "separate them by commas")
+    if not used:
+        raise _Unusable(f"it has the columns {_listed(names)}")
+    for name in used:
+        if list(names).count(name) > 1:
+            raise _Unusable(f"it has the column {name} twice", "keep one of them")
+    return used
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first column names, in quotes where a blank or a control character is not seen."""
+    first = [name if name.isprintable() and name == name.strip() else repr(name) for name in names]
+    shown = ", ".join(name[:MOST_NAME_CHARS] for name in first[:MOST_NAMES]) or "none"
+    return f"{shown} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else shown
+
+
+# Checking -----------------------------------------------------------------------------------
+def _check(columns: Columns) -> None:
+    if not any(columns.values()):
+        raise _Unusable("it has no rows")
+    for column, values in columns.items():
+        if column == OPTIONAL_COLUMN:
+            continue
+        wanted, fits = ("token ids", _is_ids) if column == "tok_input" else ("text", is_text)
+        for index, value in enumerate(values):
+            if not fits(value):
+                lacks = "nothing" if value in (None, "", []) else f"no {wanted}"
+                problem = f"row {index} has {lacks} in the column {column}"
+                raise _Unusable(problem, f"give it {wanted} there, or leave the row out")
+
+
+def _is_ids(value: object) -> bool:
+    """Whole numbers of 32 bits, from 0 on, one at least.
+
+    Whether the model knows them is for ``data.check_ids``.
+    """
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(type(one) is int and 0 <= one <= MOST_ID for one in value)
+    )
+
+
+def check_rows(name: str, columns: Columns) -> None:
+    """Refuse a dataset without rows, or with a row that lacks a value that is used.
+
+    Raises:
+        ParameterError: naming the first such row.
+    """
+    try:
+        _check(columns)
+    except _Unusable as error:
+        raise ParameterError("dataset", name, error.problem, error.cure) from None

@@ -1,0 +1,122 @@
+"""The anatomy of a test's steps in the report: sentences, table and figure."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy
+from loadgen_study.report import charts_machine
+from loadgen_study.report.interactive import MOST_POINTS, thin, with_chart
+from loadgen_study.report.style import Figure, figure
+from vllm_loadgen.words import count
+
+
+def parts(found: Anatomy | NoAnatomy) -> list[object]:
+    """All of it, in order; without an anatomy the reason alone."""
+    if isinstance(found, NoAnatomy):
+        return [f"The steps of this test cannot be set against the limits: {found.reason}."]
+    drawn = with_chart(steps(found), charts_machine.steps(shown(found)))
+    return [text(found), table(found), drawn, caption(found)]
+
+
+def text(found: Anatomy) -> str:
+    """The share of the limit of the whole test, and where the rest went."""
+    said = (
+        f"**The whole test reaches {found.share:.0%} of its limit.** Its "
+        f"{count(len(found.steps), 'step')} could have read their weights, keys and values and "
+        f"computed their tokens in {_seconds(found.least_s)}, by the limits measured on this "
+        f"machine; the test took {_seconds(found.whole_s)}. Of the rest, {_seconds(found.slow_s)} "
+        f"went into steps beyond their least time, {_seconds(found.gap_s)} passed between steps "
+        f"while a query was there, and for {_seconds(found.idle_s)} there was none."
+    )
+    if not found.gaps_told:
+        said += (
+            " How long a step took is not told here, as vLLM prepared each while it computed the "
+            "one before: the time between two steps counts to the second."
+        )
+    if below := int((found.steps["duration_ms"] < found.steps["least_ms"]).sum()):
+        said += (
+            f" {count(below, 'step')} took less than their least time: the bandwidth is that of a "
+            "copy, and reading from a cache is faster."
+        )
+    return said
+
+
+def _seconds(value_s: float) -> str:
+    return f"{value_s:,.1f} s"
+
+
+def table(found: Anatomy) -> pd.DataFrame:
+    """Where the time went, and how near each kind of step came to its limit."""
+    prefill = found.steps["prefill_tokens"] > 0
+    kinds = {"steps that decode alone": ~prefill, "steps with prefill": prefill}
+    rows = [_row(name, found.steps[of], found.whole_s) for name, of in kinds.items()]
+    for name, value_s in {"between steps, a query there": found.gap_s,
+                          "no query there": found.idle_s}.items():  # fmt: skip
+        share = f"{value_s / found.whole_s:.0%}"
+        rows.append({"Part": name, "seconds": _seconds(value_s), "of the test": share})
+    whole = _row("the whole test", found.steps, found.whole_s)
+    whole |= {
+        "seconds": _seconds(found.whole_s),
+        "of the test": "100%",
+        "of its limit": f"{found.share:.0%}",
+    }
+    frame = pd.DataFrame([*rows, whole]).set_index("Part")
+    return frame.fillna("")
+
+
+def _row(name: str, of: pd.DataFrame, whole_s: float) -> dict[str, object]:
+    """One kind of step."""
+    took_s, least_s = of["duration_ms"].sum() / 1e3, of["least_ms"].sum() / 1e3
+    row: dict[str, object] = {
+        "Part": name,
+        "seconds": _seconds(took_s),
+        "of the test": f"{took_s / whole_s:.0%}",
+        "of its limit": f"{least_s / took_s:.0%}" if took_s else "",
+        "steps": f"{len(of):,}",
+    }
+    if len(of):
+        row |= {
+            "mean, ms": f"{of['duration_ms'].mean():.3g}",
+            "least, ms": f"{of['least_ms'].mean():.3g}",
+            "prefill tokens a step": f"{of['prefill_tokens'].mean():,.0f}",
+            "decode tokens a step": f"{of['decode_tokens'].mean():.1f}",
+        }
+    return row
+
+
+def shown(found: Anatomy) -> pd.DataFrame:
+    """The steps that are drawn: all, or as many of them evenly over the test."""
+    return thin(found.steps, pd.Series(False, found.steps.index), MOST_POINTS)
+
+
+def steps(found: Anatomy) -> Figure:
+    """How long each step took against its least time, by the share of prefill in its tokens."""
+    drawn = shown(found)
+    share = drawn["prefill_tokens"] / (drawn["prefill_tokens"] + drawn["decode_tokens"])
+    name = "prefill, share of its tokens"
+    fig, axes = figure(height=3.8)
+    axis = axes[0, 0]
+    sns.scatterplot(
+        drawn.assign(**{name: share}), x="least_ms", y="duration_ms", hue=name, palette="viridis",
+        hue_norm=(0, 1), s=14, linewidth=0, alpha=0.7, ax=axis,
+    )  # fmt: skip
+    ends = np.array([drawn["least_ms"].min(), drawn["least_ms"].max()])
+    axis.plot(ends, ends, color="black", linewidth=1.2, label="at the limit")
+    axis.set(xscale="log", yscale="log", xlabel="least time, ms", ylabel="time taken, ms")
+    axis.set_title("Each step against the machine's measured limits", fontsize=10)
+    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white", title=name, title_fontsize=8)
+    return fig
+
+
+def caption(found: Anatomy) -> str:
+    """The sentence under ``steps``."""
+    computing = found.steps["computing"].mean()
+    text = (
+        f"A step on the line took its least time. Memory bandwidth sets it for {1 - computing:.0%} "
+        f"of the steps and the matrix rate for {computing:.0%}."
+    )
+    drawn = len(shown(found))
+    if drawn < len(found.steps):
+        text += f" Shown are {drawn:,} of {len(found.steps):,} steps, evenly over the test."
+    return text

@@ -1,0 +1,155 @@
+"""What every interactive figure shares: its data as CSV, its thinning, its look.
+
+Altair makes Vega-Lite, which JupyterLab draws by itself; ``embed`` puts it into the report. A
+figure is a seaborn one that carries its interactive twin, so that there is always a picture.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from loadgen_study.report.style import BLUE, Figure
+
+# Points that a figure draws at most: more make a large file and say no more.
+MOST_POINTS = 2000
+WIDE, NARROW, SLIM = 760, 335, 215  # px of a figure's one, two or three columns
+GREY = "#808080"  # is seen on white and on black
+# Pictures of it may be saved; its editor would open another site.
+OPTIONS = {"embedOptions": {"actions": {"export": True, "source": False, "compiled": False,
+                                        "editor": False}}}  # fmt: skip
+
+
+def source(name: str, frame: pd.DataFrame) -> alt.NamedData:
+    """What a chart draws from: the table that ``with_chart`` is given under this name."""
+    numbers = {column: "number" for column in frame.select_dtypes("number")}
+    return alt.NamedData(name, format=alt.CsvDataFormat(type="csv", parse=numbers))
+
+
+# A chart, and the tables that it draws from by name.
+Drawn = tuple[alt.TopLevelMixin, Mapping[str, pd.DataFrame]]
+
+
+def with_chart(figure: Figure, drawn: Drawn) -> Figure:
+    """A figure that carries its interactive twin.
+
+    The twin's tables are kept as CSV, which is small and which the report offers as it is.
+    """
+    chart, tables = drawn
+    styled = (
+        chart.configure_view(stroke=None)
+        .configure_axis(gridColor=GREY, gridOpacity=0.2, domainColor=GREY, tickColor=GREY,
+                        titleFontWeight="normal", titleFontSize=12, labelFontSize=11,
+                        tickCount=8)
+        .configure_title(anchor="start", fontSize=13, fontWeight="normal",
+                         subtitleFontSize=12, subtitleColor=GREY)
+        .configure_legend(orient="top", title=None, labelFontSize=12)
+        .properties(usermeta=OPTIONS, background="transparent")
+    )  # fmt: skip
+    figure.chart = styled.to_dict()
+    texts = {name: table.to_csv(index=False) for name, table in tables.items()}
+    figure.chart["datasets"] = {**figure.chart.get("datasets", {}), **texts}
+    return figure
+
+
+def tooltip(**columns: str) -> list[alt.Tooltip]:
+    """Columns with what a reader calls them."""
+    return [alt.Tooltip(f"{name}:N", title=title) for name, title in columns.items()]
+
+
+def called(chart: alt.Chart, kind: str, colors: Mapping[str, str]) -> alt.Chart:
+    """A layer in its kind's colour, which the legend names; ``colors`` has all kinds in order."""
+    scale = alt.Scale(domain=list(colors), range=list(colors.values()))
+    return chart.transform_calculate(kind=f"'{kind}'").encode(
+        color=alt.Color("kind:N", scale=scale)
+    )
+
+
+def thin(frame: pd.DataFrame, keep: "pd.Series[bool]", most: int = MOST_POINTS) -> pd.DataFrame:
+    """At most so many rows, in their order and always the same: those to keep, then evenly spread.
+
+    Of more to keep than that, the same is done among them.
+    """
+    if len(frame) <= most:
+        return frame
+    kept, others = np.flatnonzero(keep.to_numpy(bool)), np.flatnonzero(~keep.to_numpy(bool))
+    chosen = [_spread(kept, most)]
+    chosen.append(_spread(others, most - len(chosen[0])))
+    return frame.iloc[np.sort(np.concatenate(chosen))]
+
+
+def _spread(places: np.ndarray, most: int) -> np.ndarray:
+    """So many of the places, evenly spread; all of fewer."""
+    if len(places) <= most:
+        return places
+    chosen: np.ndarray = places[np.linspace(0, len(places) - 1, most).round().astype(int)]
+    return chosen
+
+
+def extremes(frame: pd.DataFrame, column: str, buckets: int = 250) -> pd.DataFrame:
+    """The rows with the least and the greatest value of each stretch of a course, in order."""
+    if len(frame) <= 2 * buckets:
+        return frame
+    plain = frame.reset_index(drop=True)
+    groups = plain.groupby(np.arange(len(plain)) * buckets // len(plain))[column]
+    return plain.loc[sorted({*groups.idxmin(), *groups.idxmax(), 0, len(plain) - 1})]
+
+
+def histogram(bins: alt.NamedData, name: str, across: str) -> alt.Chart:
+    """Bars of one of ``bins_of``, each with what it holds."""
+    shown = tooltip(low="from", high="to", queries="queries", share_up_to="share up to here")
+    bars: alt.Chart = (
+        alt.Chart(bins, width=NARROW, height=170)
+        .transform_filter(alt.datum.of == name)
+        .mark_bar(color=BLUE, stroke="white", strokeWidth=0.5)
+        .encode(
+            x=alt.X("low:Q", bin="binned", title=across, scale=alt.Scale(zero=False, nice=False)),
+            x2="high:Q",
+            y=alt.Y("queries:Q", title="queries"),
+            tooltip=shown,
+        )
+    )
+    return bars
+
+
+def bins_of(values: Mapping[str, tuple["pd.Series[float]", np.ndarray]]) -> pd.DataFrame:
+    """Histograms as a table: of, low, high, queries, share_up_to ("90.0 %").
+
+    Args:
+        values: of each, all values and the edges of its bins.
+    """
+    rows: list[dict[str, Any]] = []
+    for name, (known, edges) in values.items():
+        counts, _ = np.histogram(known, edges)
+        shares = np.cumsum(counts) / max(1, len(known))
+        digits = 1 if edges[-1] >= 100 else 3
+        for low, high, count, share in zip(edges, edges[1:], counts, shares, strict=False):
+            rows.append({"of": name, "low": round(float(low), digits),
+                         "high": round(float(high), digits), "queries": int(count),
+                         "share_up_to": f"{share:.1%}"})  # fmt: skip
+    return pd.DataFrame(rows, columns=["of", "low", "high", "queries", "share_up_to"])
+
+
+def stretch_of_time(name: str, chosen: Sequence[float] | None) -> alt.Parameter:
+    """A stretch of the x axis that can be dragged; it begins as the one that is given."""
+    value: Any = {"x": list(chosen)} if chosen else alt.Undefined
+    mark = alt.BrushConfig(fill=GREY, fillOpacity=0.12)
+    return alt.selection_interval(name=name, encodings=["x"], mark=mark, value=value)
+
+
+def ruler(base: alt.Chart, name: str, shown: list[alt.Tooltip]) -> alt.Chart:
+    """A line that follows the pointer and says what is there."""
+    nearest = alt.selection_point(name=name, nearest=True, on="pointermove", fields=["time_s"],
+                                  empty=False, clear="pointerout")  # fmt: skip
+    line: alt.Chart = (
+        base.mark_rule(color=GREY)
+        .encode(
+            x="time_s:Q",
+            opacity=alt.condition(nearest, alt.value(1), alt.value(0)),
+            tooltip=shown,
+        )
+        .add_params(nearest)
+    )
+    return line

@@ -1,0 +1,128 @@
+"""The main job: the four notebooks, headless by papermill, and the report as one HTML file."""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+from traitlets.config import Config
+
+from loadgen_study.params import RunParams
+from loadgen_study.report import embed
+from loadgen_study.report.page import page_of
+from loadgen_study.results.folders import checkout, existing, find_file, shown
+from loadgen_study.runs.compare import MIME
+from loadgen_study.runs.folders import make_folder
+from loadgen_study.share import portable_notebook
+from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.files import write_text
+from vllm_loadgen.harness.handover import Handover
+from vllm_loadgen.redact import scrub
+
+# A kernel warns that its connection is not encrypted; the connection stays on this machine.
+QUIET_KERNEL = ["--IPKernelApp.log_level=ERROR"]
+MEASURING = ("setup", "accuracy", "perf")
+
+
+def make_report(
+    params: RunParams, given: Mapping[str, object], notebooks: Sequence[str] = MEASURING
+) -> Path:
+    """Execute the notebooks into one run folder and render the report.
+
+    Args:
+        params: validated.
+        given: the values that go to the notebooks, as the user gave them.
+        notebooks: those that measure, in order; analysis.ipynb, the report, follows.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder.
+    """
+    source = notebooks_folder()
+    folder = make_folder(params)
+    given = {**given, "run_name": folder.name}
+    executed = folder / "notebooks"
+    executed.mkdir(exist_ok=True)
+    with Handover() as engine:
+        for name in notebooks:
+            if params.engine == "vllm" and not params.serve:
+                engine.prepare(folder / "engine.log")
+            execute(source / f"{name}.ipynb", executed, given)
+        engine.dismiss()
+        return render_report(folder)
+
+
+def render_report(folder: Path) -> Path:
+    """The report of a run that is there, made anew by analysis.ipynb alone; returns its path.
+
+    Raises:
+        BenchmarkError: if the notebook stops.
+    """
+    source = notebooks_folder()
+    executed = folder / "notebooks"
+    executed.mkdir(exist_ok=True)
+    execute(source / "analysis.ipynb", executed, {"run": shown(folder)})
+    report = folder / "report.html"
+    render(executed / "analysis.ipynb", report)
+    return report
+
+
+def notebooks_folder() -> Path:
+    """The checkout's notebooks.
+
+    Raises:
+        BenchmarkError: outside of a checkout.
+    """
+    if (root := checkout()) is None:
+        raise BenchmarkError("The checkout's notebooks are needed. Call this from within it.")
+    return root / "notebooks"
+
+
+def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
+    """One notebook by papermill, in its own directory, with the kernel of this environment."""
+    target = folder / notebook.name
+    # Every parameter goes to every notebook, which checks them all itself; papermill would warn
+    # of those that its parameters cell does not show.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    begin = time.monotonic()
+    print(f"{notebook.stem}.ipynb ...", flush=True)
+    try:
+        papermill.execute_notebook(
+            str(notebook), str(target), parameters=dict(values), cwd=str(notebook.parent),
+            kernel_name="python3", progress_bar=False, extra_arguments=QUIET_KERNEL,
+        )  # fmt: skip
+    except papermill.PapermillExecutionError as error:
+        raise BenchmarkError(scrub(f"{error.ename}: {error.evalue}")) from None
+    finally:
+        if target.is_file():
+            known = [folder.parent, *_paths(values)]
+            write_text(target, portable_notebook(target.read_text(encoding="utf-8"), known))
+    print(f"{notebook.stem}.ipynb done in {time.monotonic() - begin:.0f} s", flush=True)
+
+
+def _paths(values: Mapping[str, object]) -> Iterator[Path]:
+    """The files and folders among parameters, as a message or a traceback may name them."""
+    for value in values.values():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and (path := existing(find_file(one))):
+                yield from (path.absolute(), path.resolve())
+
+
+def render(notebook: Path, target: Path) -> None:
+    """An executed notebook as one HTML file that asks no other machine for anything."""
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        if cell.cell_type == "code":  # what a comparison reads of it is nothing to look at
+            cell.outputs = [each for each in cell.outputs if MIME not in each.get("data", {})]
+    tables = embed.take_charts(content)
+    # The basic template is the bare body: the page around it is ours (page.py).
+    config = Config({"HTMLExporter": {"exclude_input": True, "exclude_output_prompt": True}})
+    exporter = HTMLExporter(template_name="basic", embed_images=True, config=config)
+    body, _ = exporter.from_notebook_node(content)
+    body = scrub(body) + embed.downloads(target.parent, notebook)
+    write_text(target, page_of(body, embed.scripts(tables)))

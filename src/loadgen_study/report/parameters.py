@@ -1,0 +1,195 @@
+"""A notebook's parameters: found by the shape of its cells, checked, and shown.
+
+The parameters cell is the first that assigns plain values and does nothing else; papermill puts its
+own such cell right beneath it. No comment and no tag is needed (a kernel does not see tags).
+"""
+
+import ast
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import yaml
+from IPython import get_ipython
+
+from loadgen_study.params import NOT_KNOWN, RunParams, by_group, text_of
+from loadgen_study.results.folders import note_outside
+from loadgen_study.results.run import Run
+from loadgen_study.runs.compare import Digest, check_distinct, digest, read_digest
+from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.params import OF_THE_SERVER
+
+# Parameters of analysis.ipynb alone.
+READING = {"run", "runs"}
+NOT_RUN = (
+    "Run the notebook's parameters cell first. IPython keeps no cells of a notebook that %run "
+    "executes: use JupyterLab, papermill, jupyter execute or jupyter nbconvert --execute."
+)
+# What the parser raises: NUL bytes and half characters are ValueErrors, and nesting has limits.
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+
+def _assigned_values(source: str) -> dict[str, Any] | None:
+    """Names and values of a cell that assigns plain values and does nothing else.
+
+    Returns:
+        None for any other cell, an empty one among them.
+
+    Raises:
+        _NotPlain: for a cell of assignments of which one is no plain value.
+    """
+    try:
+        body = ast.parse(source).body
+    except NOT_PYTHON:
+        return None
+    values: dict[str, Any] = {}
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                values[name] = value
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                values[name] = value
+            case _:
+                return None
+    return {name: _literal(name, value) for name, value in values.items()} or None
+
+
+class _NotPlain(Exception):
+    """A value that is no literal."""
+
+
+def _literal(name: str, value: ast.expr) -> Any:
+    try:
+        match value:
+            # What papermill writes for values that have no literal.
+            case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]):
+                return float(text)
+        return ast.literal_eval(value)
+    except (*NOT_PYTHON, TypeError):  # {[]: 1}
+        raise _NotPlain(name) from None
+
+
+def given_values(cells: Sequence[str], known: set[str]) -> dict[str, Any]:
+    """The parameters that executed cells give: the parameters cell's, then what came over them.
+
+    Papermill only warns of a name it does not know; here the name stays in the result, so that
+    it can be refused. Variables of other cells are nobody's parameters.
+
+    Args:
+        cells: sources in order of execution.
+        known: names that a later cell of plain values may set anew.
+
+    Raises:
+        BenchmarkError: if the parameters cell was not run, or holds more than plain values.
+    """
+    own: set[str] = set()
+    merged: dict[str, Any] = {}
+    follows = False  # the cell before was the parameters cell
+    for source in cells:
+        values = _plain(source, known)
+        if values is None:
+            follows = follows and not source.strip()
+        elif not own:
+            if set(values) & known:
+                own, merged, follows = set(values), values, True
+        elif not follows and len(own & set(values)) > len(own) / 2:
+            merged, follows = values, True  # the parameters cell, run again
+        elif follows or set(values) & known:
+            merged, follows = merged | values, False
+    if not own:
+        raise BenchmarkError(NOT_RUN)
+    return merged
+
+
+def _plain(source: str, known: set[str]) -> dict[str, Any] | None:
+    """``_assigned_values``, with an error for a parameter that is given something else."""
+    try:
+        return _assigned_values(source)
+    except _NotPlain as found:
+        if str(found) not in known:
+            return None  # a calculation of the user's own
+        raise BenchmarkError(
+            f"The parameter {found} must be a plain value: a parameters cell holds "
+            "'name = value' lines only."
+        ) from None
+
+
+def parameters() -> RunParams:
+    """The parameters of the notebook that calls this, validated.
+
+    Raises:
+        ParameterError: for an unknown, misspelt or unusable parameter.
+    """
+    params = RunParams.from_dict(given_values(_executed_cells(), set(RunParams.model_fields)))
+    _say_if_outside()
+    return params
+
+
+def _say_if_outside() -> None:
+    if note := note_outside():
+        print(note)
+
+
+def parameters_table(params: RunParams) -> pd.DataFrame:
+    """All parameters with their values and what they mean; those not at their default marked."""
+    defaults = RunParams()
+    unknown = OF_THE_SERVER if params.engine == "openai" else ()
+    rows = {
+        name: {
+            "value": NOT_KNOWN if name in unknown else value,
+            "": "" if value == getattr(defaults, name) else "changed",
+            "meaning": RunParams.model_fields[name].description,
+        }
+        for names in by_group().values()
+        for name, value in ((name, getattr(params, name)) for name in names)
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("parameter")
+    return frame.astype({"value": str})
+
+
+def run_to_read() -> Run:
+    """The run that the notebook's parameter ``run`` names, else the first of ``runs``, else the
+    newest.
+
+    Raises:
+        ParameterError: for an unknown parameter, or a folder that holds no run.
+    """
+    values = given_values(_executed_cells(), READING)
+    name = text_of("run", values.pop("run", ""))
+    others = _names(values.pop("runs", []))
+    outputs = RunParams.from_dict(values).outputs  # a parameters file may be given as well
+    _say_if_outside()
+    name = name or next((other for other in others if not other.endswith(".ipynb")), "")
+    return Run.open(name) if name else Run.newest(outputs)
+
+
+def runs_to_compare(run: Run) -> list[Digest]:
+    """The runs that the notebook's parameter ``runs`` names; a single one is set beside ``run``.
+
+    Raises:
+        ParameterError: if one of them is no run, or is set beside itself.
+    """
+    names = _names(given_values(_executed_cells(), READING).get("runs", []))
+    found = [read_digest(name) for name in names]
+    found = [digest(run), *found] if len(found) == 1 else found
+    check_distinct(found)
+    return found
+
+
+def _names(value: object) -> list[str]:
+    """A list of names; papermill's -p gives it as text, of which every item is text as well."""
+    try:
+        is_text = isinstance(value, str) and value
+        found = yaml.load(value, yaml.BaseLoader) if is_text else value or []
+    except (yaml.YAMLError, ValueError, RecursionError):
+        found = None
+    if isinstance(found, list) and all(isinstance(name, str) for name in found):
+        return found
+    cure = "give a list, as in '[outputs/one, outputs/other]'"
+    raise ParameterError("runs", value, "is no list of folders or notebooks", cure)
+
+
+def _executed_cells() -> list[str]:
+    shell: Any = get_ipython()
+    cells: list[str] = shell.user_ns["In"]
+    return cells

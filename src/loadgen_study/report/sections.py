@@ -1,0 +1,280 @@
+"""The report, section by section: what analysis.ipynb shows, one displayable a section."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import pandas as pd
+
+from loadgen_study.analysis.metrics import metrics_table
+from loadgen_study.findings import finding
+from loadgen_study.findings.collect import findings_of
+from loadgen_study.findings.finding import Finding
+from loadgen_study.report import (
+    anatomy,
+    charts_machine,
+    charts_queries,
+    charts_runs,
+    first_screen,
+    glossary,
+    next_steps,
+    plots_compare,
+    plots_machine,
+    plots_queries,
+    plots_sweep,
+    quality,
+    sweep_limits,
+    tables,
+    text,
+    text_extra,
+    tuned,
+    whatif,
+)
+from loadgen_study.report.display import Section
+from loadgen_study.report.interactive import with_chart
+from loadgen_study.results.run import Run
+from loadgen_study.results.test import Test
+from loadgen_study.rules import published, rule
+from loadgen_study.rules.conformance import rules_of
+from loadgen_study.rules.rule import Rule
+from loadgen_study.runs import compare
+from loadgen_study.runs.compare import Digest
+from loadgen_study.runs.peak import peak_table
+from loadgen_study.runs.predictions import predictions
+from loadgen_study.runs.quality import compared
+from loadgen_study.runs.quality import tuned as tuned_answers
+from loadgen_study.runs.repeats import repeats_table
+from loadgen_study.runs.served import served_table
+from loadgen_study.runs.sweep import points_table, sweep_table
+from loadgen_study.runs.tuning import tune_table
+from vllm_loadgen.words import visible
+
+PICTURE = "benchmark_results_visualization.png"
+
+
+def _by_kind(sweep: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rates of a sweep, and apart from them its numbers of queries at once.
+
+    Those have no limits and are all due at 0 s: their verdict, goodput and TTFT say nothing.
+    """
+    kinds = {
+        kind: sweep[sweep["kind"] == kind]
+        .dropna(axis=1, how="all")
+        .drop(columns="kind")
+        .rename(columns={"offered": title})
+        for kind, title in (("rate", "offered, queries/s"), ("concurrency", "queries at once"))
+    }
+    at_once = kinds["concurrency"]
+    says_nothing = [name for name in at_once if name.startswith(("ttft", "latency"))]
+    lacking = ["verdict", "goodput_per_s", *says_nothing]
+    kinds["concurrency"] = at_once.drop(columns=lacking, errors="ignore")
+    return [table for table in kinds.values() if len(table)]
+
+
+class Report:
+    """A run's report. Each section is made when it is asked for; what several need, once.
+
+    Args:
+        others: runs to set beside it.
+    """
+
+    def __init__(self, run: Run, others: Sequence[Digest] = ()) -> None:
+        self.run = run
+        self._others = list(others)
+
+    @cached_property
+    def rules(self) -> list[Rule]:
+        """The official rules as the run keeps them."""
+        return rules_of(self.run)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What the data say."""
+        return findings_of(self.run)
+
+    @property
+    def _test(self) -> Test | None:
+        return self.run.performance
+
+    # The sections, in the order of the report ----------------------------------------------------
+    def headline(self) -> Section:
+        """Both verdicts, and what was measured."""
+        return Section(first_screen.headline(self.run, self.rules))
+
+    def summary(self) -> Section:
+        """How fast, how good, how far from the limit, whether to trust it, what next."""
+        answers = first_screen.answers(self.run, self.rules, self.findings)
+        test = self._test
+        if test is None or test.latencies.empty or not plots_queries.judged_by(test):
+            return Section(answers)
+        names = plots_queries.judged_by(test)
+        return Section(
+            answers,
+            with_chart(plots_queries.judged_figure(test), charts_queries.judged_chart(test)),
+            " ".join(plots_queries.distribution_caption(test, name) for name in names),
+        )
+
+    def what_the_data_say(self) -> Section:
+        """Findings, and what to do."""
+        if not self.findings:
+            return Section("There is nothing to find yet: no test was made.")
+        found = finding.table(self.findings)
+        nothing = "No finding asks for a change: there is nothing to tune at this load."
+        return Section(found, "" if found["To do"].any() else nothing)
+
+    def further_questions(self) -> Section:
+        """What else to ask, each with its command."""
+        return Section(next_steps.further_commands(self.run))
+
+    def tests(self) -> Section:
+        """The tests that the figures rest on, and what another run would give."""
+        return Section(
+            tables.tests_table(self.run),
+            text.repeats_text(self.run),
+            repeats_table(self.run),
+        )
+
+    def accuracy(self) -> Section:
+        """What the answers are worth."""
+        return quality.accuracy(self.run)
+
+    def performance(self) -> Section:
+        """The figures and the queries; the whole test on one page is kept as a picture."""
+        test = self._test
+        if test is None:
+            return Section("There is no performance test in this run; perf.ipynb makes one.")
+        title = f"{self.run.model.name}, {test.result.scenario}: {test.result.verdict}"
+        overview = plots_queries.overview(test, visible(title))
+        overview.savefig(self.run.folder / PICTURE, dpi=110)
+        drawn = with_chart(plots_queries.queries_figure(test), charts_queries.queries_chart(test))
+        others = plots_queries.not_judged(test)
+        captions = [plots_queries.distribution_caption(test, name) for name in others]
+        captions += [plots_queries.timeline_caption(test), text.BOUNDS]
+        captions += filter(None, [charts_queries.thinned(test)])
+        return Section(metrics_table(test.metrics), drawn, " ".join(captions))
+
+    def throughput(self) -> Section:
+        """Rates, whether a queue grew, and the test between its ramp and its drain."""
+        if (test := self._test) is None:
+            return Section()
+        return Section(
+            text.throughput_text(self.run, test),
+            text.cost_text(self.run, test),
+            with_chart(plots_queries.arrivals(test), charts_queries.arrivals(test)),
+            plots_queries.load_caption(test),
+            text.steady_text(test),
+            tables.steady_table(test),
+        )
+
+    def latency(self) -> Section:
+        """What a query's time is made of, and how long prompts and answers are."""
+        if (test := self._test) is None:
+            return Section()
+        return Section(
+            text.latency_text(test),
+            with_chart(plots_queries.lengths(test), charts_queries.lengths(test)),
+            plots_queries.lengths_caption(test),
+        )
+
+    def what_if(self) -> Section:
+        """What other limits would come to, by sliders."""
+        return whatif.what_if(self._test) if self._test else Section()
+
+    def machine(self) -> Section:
+        """Batch, KV cache and machine over the test."""
+        if (test := self._test) is None:
+            return Section()
+        return Section(
+            text.machine_text(self.run, test),
+            with_chart(plots_machine.over_time(test), charts_machine.over_time(test)),
+            plots_machine.occupancy_caption(test.steps),
+            plots_machine.machine_caption(test.telemetry),
+            tables.replicas_table(test),
+        )
+
+    def limits(self) -> Section:
+        """How far the run is from what the machine can do."""
+        if (test := self._test) is None:
+            return Section()
+        said, found = text.limits_text(self.run, test), self.run.roofline
+        if found is None:
+            return Section(said)
+        tpot_ms = test.metrics.tpot_ms.mean
+        drawn = with_chart(
+            plots_machine.roofline(found, tpot_ms), charts_machine.roofline(found, tpot_ms)
+        )
+        return Section(
+            said,
+            drawn,
+            plots_machine.roofline_caption(found, tpot_ms),
+            *anatomy.parts(self.run.anatomy),
+        )
+
+    def published(self) -> Section:
+        """The run compared with published results."""
+        if (test := self._test) is None:
+            return Section()
+        return Section(text.published_text(self.run, test, self.rules), published.results())
+
+    def conformance(self) -> Section:
+        """Each official rule."""
+        return Section(rule.table(self.rules) if self.rules else None)
+
+    def extra_tests(self) -> Section:
+        """Both ways to ask, the peak, the sweep and the tuning."""
+        peak, sweep = peak_table(self.run), sweep_table(self.run)
+        tuning, served = tune_table(self.run), served_table(self.run)
+        if all(table.empty for table in (peak, sweep, tuning, served)):
+            return Section("None was made. The commands stand under Further questions.")
+        return Section(
+            text_extra.served_text(self.run, served),
+            served,
+            text_extra.peak_text(self.run),
+            peak,
+            *self._sweep(sweep),
+            text_extra.predictions_text(predictions(self.run)),
+            tuning,
+            text_extra.tuning_text(tuning),
+            tuned.tuned_text(self.run, tuning),
+            *quality.beside_parts(tuned_answers(self.run)),
+        )
+
+    def _sweep(self, sweep: pd.DataFrame) -> list[object]:
+        if sweep.empty:
+            return []
+        limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
+        points = points_table(self.run)
+        curves = with_chart(
+            plots_sweep.sweep_curves(points, limits_ms), charts_runs.sweep(points, limits_ms)
+        )
+        read = text_extra.sweep_text(points)
+        caption = plots_sweep.sweep_caption(points, limits_ms)
+        against_limits = sweep_limits.limits_parts(self.run, sweep)
+        return [read, curves, caption, *_by_kind(sweep), *against_limits]
+
+    def comparison(self) -> Section:
+        """Other runs beside this one; this run's figures travel in the notebook."""
+        others = self._others
+        overlaid = plots_compare.overlaid(others)
+        return Section(
+            text_extra.comparison_text(others),
+            compare.figures_table(others) if others else None,
+            with_chart(plots_compare.distributions(overlaid), charts_runs.distributions(overlaid))
+            if overlaid
+            else None,
+            text.plain(plots_compare.distributions_caption(overlaid)) if overlaid else None,
+            compare.changed_table(others) if others else None,
+            *quality.beside_parts(compared(others)),
+            compare.digest(self.run) if self._test else None,
+        )
+
+    def configuration(self) -> Section:
+        """What was asked, and what the engine made of it."""
+        return Section(tables.configuration_table(self.run), text.engine_text(self.run))
+
+    def provenance(self) -> Section:
+        """What a stranger needs to repeat the run."""
+        return Section(next_steps.repeated_by(self.run), tables.provenance_table(self.run))
+
+    def words(self) -> Section:
+        """The words of the report, explained."""
+        return Section(glossary.table())

@@ -1,0 +1,88 @@
+"""The report's part on a sweep against the machine's limits: each point at its batch, the knee."""
+
+import math
+
+import pandas as pd
+
+from loadgen_study.analysis.knee import Knee, knee
+from loadgen_study.report import charts_runs
+from loadgen_study.report.interactive import with_chart
+from loadgen_study.report.plots_sweep import say_offer
+from loadgen_study.report.style import BLUE, ORANGE, Figure, figure, legend_above
+from loadgen_study.results.run import Run, median_run
+
+
+def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
+    """Figure, sentence and table; the sentence on the knee alone where no limit was measured."""
+    table = limits_table(run, sweep)
+    said = " ".join(_knee_text(kind, rows) for kind, rows in sweep.groupby("kind"))
+    if table.empty:
+        return [said]
+    drawn = with_chart(limits_figure(table), charts_runs.against_limits(table))
+    return [drawn, f"{_near_text(table)} {said}", table]
+
+
+def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Each test of a sweep at its batch: what decode reaches of the limit there.
+
+    Returns:
+        index test; served_at_once (queries, mean), decode_tokens_per_s (they at the mean TPOT),
+        limit_tokens_per_s (of the nearer of bandwidth and matrix rate), limit_share of it, 0 to 1,
+        and bound_by, the nearer of the two; of several runs the median. Tests without a TPOT are
+        left out; empty where no limit was measured.
+    """
+    rows = {}
+    for name in sweep.index:
+        test = median_run(list(run.repeats(f"sweep/{name}").values()))
+        found, tpot_ms = run.roofline_of(test), test.metrics.tpot_ms.mean
+        if found is None or math.isnan(tpot_ms):
+            continue
+        least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
+        at_once = found.steps_at_once * found.batch
+        reading = found.decode_limit_ms >= found.decode_computing_ms
+        rows[name] = {
+            "served_at_once": at_once,
+            "decode_tokens_per_s": at_once / tpot_ms * 1e3,
+            "limit_tokens_per_s": at_once / least_ms * 1e3,
+            "limit_share": least_ms / tpot_ms,
+            "bound_by": "memory bandwidth" if reading else "matrix rate",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
+
+
+def limits_figure(table: pd.DataFrame) -> Figure:
+    """Decode tokens/s of each test beside the limit at its batch."""
+    fig, axes = figure(height=3.6)
+    axis, points = axes[0, 0], table.sort_values("served_at_once")
+    axis.plot(
+        points["served_at_once"], points["limit_tokens_per_s"], "--", color=ORANGE, label="limit"
+    )
+    axis.plot(
+        points["served_at_once"], points["decode_tokens_per_s"], "o-", color=BLUE, label="decode"
+    )
+    for name, row in points.iterrows():
+        at = row["served_at_once"], row["decode_tokens_per_s"]
+        axis.annotate(str(name), at, (4, 5), textcoords="offset points", fontsize=8)
+    axis.set(xscale="log", yscale="log", xlabel="queries served at once", ylabel="tokens/s")
+    axis.set_title("The sweep against the machine's limit", fontsize=10)
+    legend_above(axis)
+    return fig
+
+
+def _near_text(table: pd.DataFrame) -> str:
+    low, high = table["limit_share"].min(), table["limit_share"].max()
+    return (
+        f"At their batches the tests reach {low:.0%} to {high:.0%} of what the machine's limits "
+        f"allow in decode, the most with {table['limit_share'].idxmax()}."
+    )
+
+
+def _knee_text(kind: object, rows: pd.DataFrame) -> str:
+    found = knee(rows)
+    if not isinstance(found, Knee):
+        return f"By {charts_runs.UNITS[str(kind)]} no knee is named: {found.reason}."
+    text = f"The knee lies near {say_offer(kind, found.offered)} (Kneedle's rule)"
+    if found.enough is None:
+        return f"{text}; tokens/s still grew to the end of the sweep."
+    enough = say_offer(kind, found.enough)
+    return f"{text}; from {enough} on more load bought less than 5 % more tokens/s."

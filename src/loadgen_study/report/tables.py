@@ -1,0 +1,231 @@
+"""The report's tables, each a frame made of a run's facts; ``display.table`` shows them."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+
+from loadgen_study.analysis.steady import NotSteady
+from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
+from loadgen_study.params import NOT_KNOWN
+from loadgen_study.results.run import Run
+from loadgen_study.results.test import Test
+from vllm_loadgen.params import OF_THE_SERVER
+
+# Shown in the report's table of the configuration, in this order.
+CONFIGURATION = (
+    "model", "model_revision", "trust_remote_code", "dataset", "num_samples", "chat_template",
+    "benchmark", "scenario", "target_qps", "target_latency_ms", "min_duration_ms",
+    "min_query_count", "target_latency_percentile", "max_new_tokens", "base_url", "served_model",
+    "dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size",
+    "data_parallel_size", "executor", "max_num_seqs", "max_num_batched_tokens",
+    "enforce_eager", "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching",
+    "engine_options",
+)  # fmt: skip
+# What is told of a server that was asked over HTTP.
+SERVED = {"route": "asked by", "token_ids": "token ids given by"}
+# Shown of a model in setup.ipynb; of these None means that they could not be found out.
+MAY_BE_UNKNOWN = ("parameters", "active_parameters", "weight_bytes", "dtype", "num_heads",
+                  "num_kv_heads")  # fmt: skip
+SHAPE = (
+    "name", "architecture", "parameters", "active_parameters", "weight_bytes", "dtype",
+    "quantization", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size",
+    "max_position_embeddings",
+)  # fmt: skip
+
+# What a reader calls the parts of a score.
+METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum",
+           "gen_len": "length of all answers, characters", "gen_num": "answers",
+           "gen_tok_len": "length of all answers, tokens"}  # fmt: skip
+
+
+def _named(rows: Mapping[str, object]) -> pd.DataFrame:
+    """Names and values as a table."""
+    return pd.DataFrame({"value": rows}, dtype=object).rename_axis("What")
+
+
+# What was measured, on what ---------------------------------------------------------------------
+def environment_table(environment: Environment) -> pd.DataFrame:
+    """The machine and its software."""
+    gpus = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in environment.gpus)
+    rows = {
+        "CPU": environment.cpu.model,
+        "cores": environment.cpu.cores,
+        "memory, GiB": environment.cpu.memory_gib,
+        "GPUs": gpus or "none",
+        "OS": environment.os,
+        "Python": environment.python,
+    }
+    return _named(rows | environment.packages)
+
+
+def model_table(model: Model) -> pd.DataFrame:
+    """The model's shape."""
+    rows = {name: getattr(model, name) for name in SHAPE}
+    rows |= {name: NOT_KNOWN for name in MAY_BE_UNKNOWN if rows[name] is None}
+    return _named({name.replace("_", " "): value for name, value in rows.items()})
+
+
+def dataset_table(dataset: Dataset) -> pd.DataFrame:
+    """The samples."""
+    lengths = dataset.input_tokens
+    rows = dataset.model_dump(exclude={"schema_version", "input_tokens", "unscorable_references"})
+    if dataset.unscorable_references is not None:
+        rows["references that ROUGE cannot score"] = dataset.unscorable_references
+    rows["input tokens"] = f"{lengths.min} to {lengths.max}, mean {lengths.mean}"
+    return _named(rows)
+
+
+def limits_table(limits: MachineLimits) -> pd.DataFrame:
+    """What the machine can do at most."""
+    rows: dict[str, object] = {
+        "device": limits.device,
+        "threads": limits.threads,
+        "memory bandwidth, GB/s": limits.memory_bandwidth_gb_s,
+    }
+    rates: dict[str, object] = {
+        f"{name}, TFLOP/s": rate for name, rate in limits.matrix_tflop_s.items()
+    }
+    lacking = [name for name in limits.asked_for if name not in limits.matrix_tflop_s]
+    rates |= {f"{name}, TFLOP/s": "this device has no such products" for name in lacking}
+    if limits.buffer_mib:
+        rows["measured by copies of, MiB"] = limits.buffer_mib
+    if limits.last_level_cache_mib:
+        rows["last level of cache, MiB"] = limits.last_level_cache_mib
+    return _named(rows | rates)
+
+
+# What came of it --------------------------------------------------------------------------------
+def tests_table(run: Run) -> pd.DataFrame:
+    """Samples, duration, status and verdict of each test and its repeats; empty without one."""
+    rows = []
+    repeats = [name for name in run.repeats("performance") if name != "performance"]
+    for name in ("accuracy", "performance", *repeats):
+        if run.has(name):
+            result = run.test(name).result
+            scored = run.accuracy.verdict.status if run.accuracy else ""
+            rows.append(
+                {
+                    "Test": name,
+                    "scenario": result.scenario,
+                    "samples": result.queries,
+                    "duration, s": f"{result.duration_s:.1f}",
+                    "status": result.status,
+                    "verdict": scored if name == "accuracy" else result.verdict or "",
+                    "errors logged": "" if result.num_errors is None else result.num_errors,
+                }
+            )
+    return pd.DataFrame(rows).set_index("Test") if rows else pd.DataFrame()
+
+
+def steady_table(test: Test) -> pd.DataFrame:
+    """The whole test beside its steady state; empty without one."""
+    found, metrics = test.steady, test.metrics
+    if isinstance(found, NotSteady):
+        return pd.DataFrame()
+    rows = {
+        "The whole test": (
+            metrics.duration_s, metrics.completed, test.load.mean_served, metrics.tokens_per_s,
+            metrics.tpot_ms.mean,
+        ),
+        "Its steady state": (
+            found.end_s - found.begin_s, found.queries, found.batch, found.tokens_per_s,
+            found.tpot_ms,
+        ),
+    }  # fmt: skip
+    names = ["seconds", "queries answered", "at once", "tokens/s", "mean TPOT, ms"]
+    shown = {
+        name: [
+            f"{seconds:.1f}",
+            queries,
+            f"{batch:.1f}",
+            f"{rate:.1f}",
+            "n/a" if math.isnan(tpot_ms) else f"{tpot_ms:.1f}",
+        ]
+        for name, (seconds, queries, batch, rate, tpot_ms) in rows.items()
+    }
+    return pd.DataFrame.from_dict(shown, orient="index", columns=names).rename_axis("Part")
+
+
+def replicas_table(test: Test) -> pd.DataFrame:
+    """What each of several engines, or servers, had to do; empty of one."""
+    return test.servers if test.replicas.empty else test.replicas
+
+
+def accuracy_table(run: Run) -> pd.DataFrame:
+    """Each accuracy metric beside what is required of it; the score alone without a baseline."""
+    if run.accuracy is None:
+        return pd.DataFrame()
+    verdict = run.accuracy.verdict
+    if not verdict.comparisons:
+        score = run.accuracy.score.model_dump()
+        return pd.DataFrame({"actual": score}).rename(index=METRICS).rename_axis("Metric")
+    rows = {
+        row.metric: {
+            "actual": row.actual,
+            "reference": row.reference,
+            "ratio": f"{row.ratio:.4f}" if row.decides else "not known",
+            "required": row.required if row.decides else "not known",
+            "met at 99 %": row.met if row.decides else "not decided",
+            "met at 99.9 %": row.met_99_9 if row.decides else "not decided",
+        }
+        for row in verdict.comparisons
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return frame.rename(index=METRICS).rename_axis("Metric")
+
+
+def configuration_table(run: Run) -> pd.DataFrame:
+    """The parameters of the run and what the engine made of those left to it.
+
+    Those of a server that runs already are not known.
+    """
+    made = run.engine.made if run.engine else {}
+    rows: dict[str, dict[str, object]] = {}
+    for name in CONFIGURATION:
+        if run.params.engine == "openai" and name in OF_THE_SERVER:
+            rows[name] = {"given": "", "effective": NOT_KNOWN}
+            continue
+        given, effective = (
+            getattr(run.params, name),
+            made.get(name, getattr(run.engine, name, None)),
+        )
+        if given not in (None, {}, [], "") or effective is not None:
+            rows[name] = {"given": given, "effective": "" if effective is None else effective}
+    for name in ("route", "token_ids"):
+        if run.engine is not None and (told := getattr(run.engine, name)):
+            rows[SERVED[name]] = {"given": "", "effective": told}
+    return pd.DataFrame(rows).T.fillna("").rename_axis("Parameter")
+
+
+def _files(run: Run) -> dict[str, str]:
+    """The checkpoint's files by their hashes; the weights of a server are not known."""
+    served = run.params.engine == "openai"
+    files = run.model.other_sha256 if served else run.model.sha256
+    rows = {f"SHA-256 of {name}": sha for name, sha in files.items()}
+    return rows | ({"weights of the server": NOT_KNOWN} if served else {})
+
+
+def provenance_table(run: Run) -> pd.DataFrame:
+    """What a stranger needs to repeat the run."""
+    environment, dataset = run.environment, run.dataset
+    git = environment.git
+    rows: dict[str, object] = {
+        "git commit": f"not known: {git.problem}" if git.problem else git.commit,
+        "changed since the commit": git.dirty,
+        "command": environment.command,
+        "dataset": f"{dataset.source}, {dataset.samples} of {dataset.total_samples}",
+        "dataset checksum": dataset.checksum,
+        "SHA-256 of the prompts' token ids": dataset.prompts_sha256 or NOT_KNOWN,
+        **({"date in the chat template": date} if (date := dataset.template_date) else {}),
+        **_files(run),
+        "operating system": environment.os,
+        "python": environment.python,
+        **environment.packages,
+        **{f"variable {name}": value for name, value in (environment.variables or {}).items()},
+    }
+    if run.performance is not None:
+        settings = run.performance.result.effective_settings.model_dump()
+        seeds = {name: str(settings[name]) for name in settings if name.endswith("rng_seed")}
+        rows |= seeds
+    return _named(rows)

@@ -1,0 +1,373 @@
+"""The report's sentences, each computed from a run; Markdown."""
+
+import html
+import math
+import re
+from collections.abc import Sequence
+
+from loadgen_study.analysis.load import Busy
+from loadgen_study.analysis.metrics import projection
+from loadgen_study.analysis.percentiles import lacking, say, tail
+from loadgen_study.analysis.repeats import FEWEST_RUNS, spread
+from loadgen_study.analysis.roofline import Roofline
+from loadgen_study.analysis.steady import NotSteady
+from loadgen_study.benchmarks import REFERENCE_INSTRUCTION
+from loadgen_study.findings.answers import said
+from loadgen_study.findings.overload import issued_per_s, offered, overloaded
+from loadgen_study.findings.validity import limit, what_would_make_valid
+from loadgen_study.params import NOT_KNOWN
+from loadgen_study.results.run import Run
+from loadgen_study.results.test import Test
+from loadgen_study.rules import published
+from loadgen_study.rules.rule import Rule
+from loadgen_study.runs.repeats import verdicts
+from vllm_loadgen.words import count, visible
+
+BOUNDS = (
+    "Behind a percentile stands what it stays under at 99 % confidence if queries are independent; "
+    "those that wait behind one another are not, and it holds less often."
+)
+
+
+def plain(text: object) -> str:
+    """Text from a file, such as a dataset's name, that Markdown must show and not obey."""
+    escaped = html.escape(visible(" ".join(str(text).split())), quote=False)
+    # An underscore within a word is one.
+    return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", escaped)
+
+
+def verdict_text(test: Test) -> str:
+    """LoadGen's verdict on one test with its own reasons, and the cure of an INVALID one."""
+    lines = [f"**LoadGen: {plain(test.result.verdict)}**", ""]
+    lines += [f"- {plain(reason)}" for reason in test.result.verdict_reasons]
+    if cures := what_would_make_valid(test):
+        lines += ["", "To make it valid:", "", *(f"1. {plain(cure)}" for cure in cures)]
+    return "\n".join(lines)
+
+
+def devices(run: Run) -> str:
+    """What answered, as far as it is known."""
+    machine = run.environment
+    found = f"{count(machine.cpu.cores, 'core')} of {machine.cpu.model}"
+    if machine.gpus:
+        found = f"{len(machine.gpus)} x {machine.gpus[0].name}"
+        if (elsewhere := run.devices - len(machine.gpus)) > 0:
+            found += f" and {count(elsewhere, 'GPU')} of other machines"
+    if run.params.engine != "openai":
+        return found
+    asked = f"{count(len(run.params.base_url), 'server')}, asked from {found}"
+    return asked if run.params.here else f"{asked} (the server's machine was not measured)"
+
+
+def measured(run: Run) -> str:
+    """What was asked of which model, in a sentence."""
+    model, data, test = run.model, run.dataset, run.performance
+    built_in = data.name == "embedded"
+    what = count(data.total_samples, "built-in news article" if built_in else "sample")
+    if data.samples != data.total_samples:
+        what = f"{data.samples:,} of the {what}"
+    what += "" if built_in else f" of {plain(data.name)}"
+    did = "summarizes" if data.instruction == REFERENCE_INSTRUCTION else "answers"
+    how = f", in LoadGen's {plain(test.result.scenario)} scenario" if test else ""
+    dtype = plain(model.dtype or f"type {NOT_KNOWN}")
+    return f"{plain(model.name)} ({model.size_text}, {dtype}) {did} {what}{how}."
+
+
+def repeats_text(run: Run) -> str:
+    """How far the run's figures would be those of another run; empty without a finished test."""
+    runs = list(run.repeats("performance").values())
+    if not runs:
+        return ""
+    if len(runs) == 1:
+        asked = f" ({run.params.repeats} runs were asked for)" if run.params.repeats > 1 else ""
+        return (
+            f"The performance test was made once{asked}: what another run would give cannot be "
+            "told from it (`repeats: 3` tells)."
+        )
+    between = spread([test.metrics.tokens_per_s for test in runs])
+    missing = run.params.repeats - len(runs)
+    text = [
+        f"The performance test was made {len(runs)} times"
+        f"{f', of {run.params.repeats} that were asked for' if missing > 0 else ''}; LoadGen's "
+        f"verdict: {plain(verdicts(runs))}. This report is of the median run by tokens/s, "
+        f"{plain(run.performance_name)}. From run to run tokens/s has a coefficient of variation "
+        f"of {between.cv:.1%}"
+    ]
+    if math.isnan(between.low):
+        text.append(f"; from {FEWEST_RUNS} runs on there is an interval.")
+    else:
+        text.append(
+            f"; the mean of the runs is {between.mean:,.1f} (95 % interval between runs "
+            f"{between.low:,.1f} to {between.high:,.1f}), and one more run is expected at "
+            f"{between.next_low:,.1f} to {between.next_high:,.1f}."
+        )
+    text.append(
+        " All runs have the same queries, due at the same times: this is the variation of the "
+        "machine, not that of the arrivals."
+    )
+    return "".join(text)
+
+
+def accuracy_text(run: Run) -> str:
+    """The verdict on the answers, and what decided it."""
+    if run.accuracy is None:
+        return "There is no accuracy test in this run; accuracy.ipynb makes one."
+    return f"**{run.accuracy.verdict.status}**: {plain(said(run))}"
+
+
+def throughput_text(run: Run, test: Test) -> str:
+    """Rates, how they were limited, and what they come to by the hour and the day."""
+    m, load = test.metrics, test.load
+    text = []
+    if test.result.scenario == "Server":
+        text.append(
+            f"{load.arrivals_per_s:.3f} queries/s arrived. While they did, "
+            f"{load.completions_per_s:.3f} a second were completed; the others were answered after "
+            f"the last arrival. Over the whole test it is {m.samples_per_s:.3f} a second, which is "
+            f"LoadGen's figure. {_against_capacity(run, test)}"
+        )
+    text.append(
+        f"On average {load.mean_served:.1f} queries were being answered at once, at most "
+        f"{load.peak_served:.0f}."
+    )
+    if test.result.scenario == "Offline" or (run.peak and run.peak.confirmed):
+        text.append(_held(run, test))
+    return " ".join(text)
+
+
+def _held(run: Run, test: Test) -> str:
+    """What the machine's rate comes to; the rate of a load that was typed in says nothing of it."""
+    samples = run.params.rules.samples
+    held = projection(test.metrics.samples_per_s, samples)
+    return (
+        f"Held for longer, this rate comes to {held.samples_per_hour:,.0f} queries an hour and "
+        f"{held.samples_per_day:,.0f} a day; the {samples:,} samples of the official dataset, if "
+        f"they were like these, would take {held.full_dataset_hours:.1f} hours."
+    )
+
+
+def cost_text(run: Run, test: Test) -> str:
+    """Price and energy of this rate, as far as they are known; empty if neither is."""
+    text = []
+    if price := test.price(run.params.price_per_hour):
+        text.append(
+            f"At {run.params.price_per_hour:g} an hour, a million output tokens at this rate cost "
+            f"{price.per_million_tokens:,.3g}, and {run.params.rules.samples:,} samples like these "
+            f"{price.per_run:,.3g}, in the same currency."
+        )
+    if energy := test.energy:
+        sources = " and ".join(f"{watts:,.0f} W ({name})" for name, watts in energy.watts.items())
+        text.append(
+            f"The machine took {sources} on average, idle parts included: "
+            f"{energy.joules_per_token:,.3g} J per output token, by what it measures of itself."
+        )
+    return " ".join(text)
+
+
+def _against_capacity(run: Run, test: Test) -> str:
+    """What the rate of a Server test says of the machine."""
+    if not offered(test):
+        return (
+            f"**The harness did not offer the {test.params.rate:,.4g} queries/s that were asked "
+            f"for**: it issued {issued_per_s(test):,.4g}, so it is the limit here and not the "
+            "machine under test."
+        )
+    if run.peak is not None and run.peak.confirmed:
+        return "This is the highest rate that kept the limits: the next one tried did not."
+    if overloaded(test):
+        return (
+            "**Arrivals exceeded capacity**: the queries in the system grew by "
+            f"{test.load.queue_growth_per_s:.2g} a second, so the measured rate is the capacity "
+            "and latencies grow with the length of the test."
+        )
+    kept_up = "No queue built up, so the measured rate is the offered one"
+    if broken := broken_limits(test):
+        return (
+            f"{kept_up}, but {' and '.join(broken)} exceeded the limits: within them the machine "
+            "serves less than this."
+        )
+    return f"{kept_up}, and not the most that this machine can do: that was not measured."
+
+
+def broken_limits(test: Test) -> list[str]:
+    """Those of TTFT and TPOT that exceed their limits."""
+    found = {name.upper(): limit(test, name) for name in ("ttft", "tpot")}
+    return [name for name, one in found.items() if one and one.severity == "problem"]
+
+
+def steady_text(test: Test) -> str:
+    """The test between its ramp and its drain, beside the whole of it, or why there is no such."""
+    found = test.steady
+    if isinstance(found, NotSteady):
+        return f"There is no steady state in this test: {found.reason}."
+    text = (
+        f"The batch had reached its level at {found.begin_s:.1f} s, and the last query came into "
+        f"it at {found.end_s:.1f} s: between the two lies the steady state"
+    )
+    if overloaded(test):
+        return f"{text}, in which the tokens/s are the capacity's and the latencies grow."
+    if test.result.scenario == "Server":
+        return f"{text}, in which the arrivals decide the tokens/s."
+    if found.shift is not None:
+        shifted = (
+            f"they changed from {found.shift.before:,.1f} to {found.shift.after:,.1f} at "
+            f"{found.shift.at_s:.0f} s, which is no chance"
+        )
+    elif found.windows:
+        shifted = f"no lasting change of them was found in {found.windows} parts of it"
+    else:
+        shifted = "it is too short to look for a lasting change of them"
+    return (
+        f"{text}. At the tokens/s of that time the whole test would have been "
+        f"{found.ramp_cost_s:.1f} s shorter in its ramp and {found.drain_cost_s:.1f} s in its "
+        f"drain; {shifted}. LoadGen's figure is that of the whole test."
+    )
+
+
+def latency_text(test: Test) -> str:
+    """What a query's time is made of, and where the tail is."""
+    m = test.metrics
+    text = []
+    if not math.isnan(m.queue_ms.mean):
+        text.append(
+            f"The mean TTFT of {m.ttft_ms.mean:.0f} ms is {m.schedule_delay_ms.mean:.1f} ms until "
+            f"the harness issued the query, {m.queue_ms.mean:.0f} ms in the engine's queue and "
+            f"{m.prefill_ms.mean:.0f} ms of prefill."
+        )
+    for name, known in (("TTFT", m.ttft_ms), ("TPOT", m.tpot_ms)):
+        if (label := tail(known.queries)) not in (None, "p50") and known.p50:
+            times = getattr(known, label) / known.p50
+            text.append(f"Of {name}, {say(known, label)} is {times:.1f} x the median.")
+    if lacks := lacking(m.ttft_ms.queries):
+        text.append(f"{lacks}.")
+    return " ".join(text)
+
+
+def machine_text(run: Run, test: Test) -> str:
+    """Whose machine is shown, where that is not the engine's; what busy cores tell and what not."""
+    if not run.params.here:
+        return "This is the client's machine: the server's was not measured."
+    if run.environment.gpus or test.telemetry.empty:
+        return ""
+    whole_s = test.metrics.duration_s
+    busy = Busy(test.latencies, whole_s).all_s / whole_s if whole_s else 0.0
+    return (
+        f"A query was in the system {busy:.0%} of the time. On a CPU a single one may keep all "
+        "cores busy: how busy they are tells how often something ran, not how much more they could "
+        "do."
+    )
+
+
+def no_limits(run: Run) -> str:
+    """Why the run is not held against the machine's limits; empty if it is."""
+    if run.params.engine == "openai":
+        return (
+            "A server's weights and their type were not read, and a limit is computed from both: "
+            "how far this is from the machine's limits is not known."
+        )
+    if run.roofline is None and run.machine is None:
+        return "The machine's limits were not measured in this run (setup.ipynb measures them)."
+    if missing := run.model.not_known:
+        return f"The model's {missing}: not known, so no limit is claimed."
+    if run.roofline is None:
+        return (
+            "How fast this machine multiplies in the type that this model's layers multiply in was "
+            "not measured, so no limit is claimed."
+        )
+    return ""
+
+
+def nearer_limit(found: Roofline, tpot_ms: float) -> tuple[str, float]:
+    """What bounds a decode step first, the memory or the arithmetic, and the share of it."""
+    computing = found.decode_computing_ms > found.decode_limit_ms
+    least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
+    return "arithmetic" if computing else "memory", least_ms / tpot_ms
+
+
+def limits_text(run: Run, test: Test) -> str:
+    """The run compared with the machine's measured limits."""
+    if (found := run.roofline) is None:
+        return no_limits(run)
+    tpot_ms = test.metrics.tpot_ms.mean
+    nearer, share = nearer_limit(found, tpot_ms)
+    step_gb = found.decode_limit_ms * found.bandwidth_gb_s / 1e3
+    who = "This machine"
+    if found.steps_at_once > 1:
+        who = (
+            f"{found.steps_at_once} steps ran at once, of replicas or parts of a pipeline; what "
+            "follows is of each of them. Its part of this machine"
+        )
+    text = [
+        f"{who} copies {found.bandwidth_gb_s:.1f} GB/s and multiplies "
+        f"{found.rate_tflop_s:.3g} TFLOP/s in {plain(run.model.dtype)} (measured). A decode step "
+        f"of {found.batch:.1f} queries must read at least {step_gb:.2f} GB, which takes "
+        f"{found.decode_limit_ms:.1f} ms, and its arithmetic {found.decode_computing_ms:.1f} ms."
+    ]
+    if not math.isnan(tpot_ms):
+        text.append(
+            f"The mean time per output token was {tpot_ms:.1f} ms: **{share:.0%} of what the "
+            f"{nearer} allows**. What else may take time: prefills of other queries in between, "
+            f"work between two steps, a {nearer} below its full speed. {_what_helps(found)}"
+        )
+    if not math.isnan(found.prefill_share):
+        text.append(
+            f"A prompt of {found.input_tokens:.0f} tokens needs at least "
+            f"{found.prefill_limit_ms:.0f} ms of arithmetic; the mean prefill reaches "
+            f"{found.prefill_share:.0%} of that."
+        )
+    return " ".join([*text, _where_reading_ends(found)])
+
+
+def _what_helps(found: Roofline) -> str:
+    """Whether more queries at once make more of the machine."""
+    if found.batch < found.critical_batch:
+        return (
+            "More queries at once share one reading of the weights (Offline, or a higher "
+            "target_qps as far as the limits allow): more tokens/s of the machine, and a slower "
+            "next token for each of them."
+        )
+    return "More queries at once would not help: the arithmetic bounds a step already."
+
+
+def _where_reading_ends(found: Roofline) -> str:
+    length = f"{found.context_tokens:.0f} tokens of context"
+    if math.isinf(found.critical_batch):
+        ends = f"With {length}, memory and not arithmetic is decode's limit at every batch."
+    else:
+        batch = f"a batch of about {found.critical_batch:.0f}"
+        ends = f"With {length}, memory and not arithmetic is decode's limit up to {batch}."
+    if not found.experts_ms:
+        return ends
+    return (
+        f"{ends} The experts that a step reads are counted as if each token were sent to any of "
+        "them with the same chance; a step whose tokens prefer the same ones reads less."
+    )
+
+
+def engine_text(run: Run) -> str:
+    """Which name is not the model's; how long the engine took to load, and what its cache holds."""
+    rules = "`benchmark` names the official rules to compare with, not the model that ran."
+    engine = run.engine
+    if engine is not None and engine.engine == "openai":
+        took_s = engine.connect_s or engine.load_s  # older runs have it as the time to load
+        connected = "" if took_s is None else f" Connecting to it took {took_s:.2g} s."
+        return f"{rules} The server was running already: its time to load is not known.{connected}"
+    if engine is None or engine.load_s is None:
+        return rules
+    compiled = f", {engine.compile_s:.0f} s of it compiling" if engine.compile_s else ""
+    cache = engine.kv_cache_tokens
+    of = "Each replica's" if run.params.data_parallel_size > 1 else "Its"
+    room = f" {of} KV cache has room for {cache:,} tokens." if cache else ""
+    loaded = f" Its processes preload {', '.join(engine.preloaded)}." if engine.preloaded else ""
+    return f"{rules} The engine took {engine.load_s:.0f} s to load{compiled}.{room}{loaded}"
+
+
+def published_text(run: Run, test: Test, rules: Sequence[Rule]) -> str:
+    """The run compared with the published results, or why it is not comparable."""
+    kind = "GPU" if run.environment.gpus else "CPU"
+    rate = test.metrics.tokens_per_s
+    text = plain(published.comparison(run.params, rate, run.devices, rules, kind))
+    if run.impossible:
+        sentences = " ".join(run.impossible)
+        return f"{text} **This figure is impossible on this machine**: {sentences}"
+    return text

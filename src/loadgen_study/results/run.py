@@ -1,0 +1,295 @@
+"""A run, read: its folder's facts and tests, each read once."""
+
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from loadgen_study.analysis import roofline
+from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, anatomy
+from loadgen_study.analysis.repeats import median_place
+from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
+from loadgen_study.facts.results import Summary
+from loadgen_study.facts.scores import Accuracy, Compliance, Peak
+from loadgen_study.params import RunParams
+from loadgen_study.results.bundles import SUFFIX, unpacked
+from loadgen_study.results.folders import find_file, project_root, shown
+from loadgen_study.results.identity import NO_MATTER
+from loadgen_study.results.test import Test
+from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.records.engine import EngineFacts
+
+# A test that was made again has its number behind the name.
+_NUMBER = re.compile(r"-([2-9]|[1-9]\d+)$")
+
+
+def repeat_name(name: str, number: int) -> str:
+    """The name of a test's run by its number, from 1: NAME, NAME-2, NAME-3."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def repeated_name(name: str) -> str:
+    """The name of the test that a run is of: ``repeat_name`` undone."""
+    return _NUMBER.sub("", name)
+
+
+def median_run(tests: Sequence[Test]) -> Test:
+    """The median by tokens/s of the runs of a test; of an even number the slower in the middle."""
+    return tests[median_place([test.metrics.tokens_per_s for test in tests])]
+
+
+def _has_ended(folder: Path) -> bool:
+    """Whether a test of a run came to its end; of a run that cannot be read it is not known."""
+    try:
+        tests = (Summary.read_if_there(folder / "summary.json") or Summary()).tests
+    except BenchmarkError:
+        return False
+    return any(test.status == "complete" for test in tests.values())
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One folder under outputs, as it is. ``LiveRun`` makes one, and ``read`` of it gives this.
+
+    Attributes:
+        folder: where it lies. params: what was asked.
+        bundle: the zip that it came in, as it was named; empty of a folder.
+    """
+
+    folder: Path
+    params: RunParams
+    bundle: str = ""
+    _tests: dict[str, Test] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """The run in a folder, or in a zip file of one.
+
+        Args:
+            folder: named from the working directory or from the project's root.
+
+        Raises:
+            ParameterError: if there is none.
+        """
+        path, bundle = Path(find_file(str(folder))), ""
+        if path.suffix == SUFFIX and path.is_file():
+            path, bundle = unpacked(path), str(folder)
+        if not (path / "params.yaml").is_file():
+            cure = "give the folder of a run, as in outputs/NAME, or a zip of one"
+            raise ParameterError("run", str(folder), "holds no params.yaml", cure)
+        return cls(path, RunParams.recorded(path / "params.yaml"), bundle)
+
+    @classmethod
+    def newest(cls, outputs: str = "outputs") -> "Run":
+        """The run whose parameters were written last, of those with a test that came to its end.
+
+        Raises:
+            ParameterError: if there is none.
+        """
+        found = (project_root() / outputs).glob("*/params.yaml")
+        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+        runs = [path.parent for path in newest]
+        if not runs:
+            raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
+        return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
+
+    def named(self, file: str = "") -> str:
+        """The run, or a file of it, as its reader has it: in its folder, or in the zip it came in.
+
+        The program takes it where it takes a run or a file of parameters.
+        """
+        return shown(Path(self.bundle or self.folder) / file)
+
+    def _repr_html_(self) -> str:
+        rows = {
+            name: {
+                "status": test.status,
+                "verdict": test.verdict,
+                "queries": test.queries,
+                "samples/s": test.metrics and f"{test.metrics.samples_per_s:.3f}",
+                "output tokens/s": test.metrics and f"{test.metrics.tokens_per_s:.1f}",
+            }
+            for name, test in self.summary.tests.items()
+        }
+        title = html.escape(f"{self.folder.name}: {self.params.model}, {self.params.scenario}")
+        if not rows:
+            return f"<b>{title}</b> has no test yet"
+        frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test").reset_index()
+        return f"<b>{title}</b>{frame.fillna('').to_html(index=False, border=0)}"
+
+    # Its tests ----------------------------------------------------------------------------------
+    def has(self, name: str) -> bool:
+        """Whether the run holds this test, finished or not."""
+        return (self.folder / name / "result.json").is_file()
+
+    def finished(self, name: str) -> bool:
+        """Whether the run holds this test from its start to its end."""
+        return self.has(name) and self.test(name).result.complete
+
+    def test(self, name: str) -> Test:
+        """A test by its folder's name, such as "performance" or "sweep/0.5-qps"; read once.
+
+        Raises:
+            BenchmarkError: if there is none, or it cannot be read.
+        """
+        if name not in self._tests:
+            self._tests[name] = Test.open(self.folder / name)
+        return self._tests[name]
+
+    def finished_tests(self, pattern: str) -> dict[str, Test]:
+        """The finished tests whose folders match, by name, in the order of their names."""
+        paths = sorted(self.folder.glob(f"{pattern}/result.json"))
+        names = [str(path.parent.relative_to(self.folder)) for path in paths]
+        return {name: self.test(name) for name in names if self.test(name).result.complete}
+
+    def repeats(self, name: str) -> dict[str, Test]:
+        """The finished runs of a test, by name, in the order of their numbers.
+
+        One that was asked in another way than the first is another test.
+        """
+        tests = self.finished_tests(f"{name}*")
+        runs = sorted((key for key in tests if repeated_name(key) == name), key=_number)
+        asked = [tests[key].params.model_dump(exclude=NO_MATTER) for key in runs]
+        return {key: tests[key] for key, how in zip(runs, asked, strict=True) if how == asked[0]}
+
+    @cached_property
+    def performance(self) -> Test | None:
+        """The performance test, finished or not; of several finished runs the median."""
+        if made := list(self.repeats("performance").values()):
+            return median_run(made)
+        return self.test("performance") if self.has("performance") else None
+
+    @property
+    def performance_name(self) -> str:
+        """The name of the test that ``performance`` is."""
+        return self.performance.folder.name if self.performance else "performance"
+
+    # Its facts ----------------------------------------------------------------------------------
+    @cached_property
+    def model(self) -> Model:
+        """model.json; of a server without type and bytes, which older runs recorded."""
+        model = Model.read(self.folder / "model.json")
+        return model.served() if self.params.engine == "openai" else model
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """dataset.json."""
+        return Dataset.read(self.folder / "dataset.json")
+
+    @cached_property
+    def environment(self) -> Environment:
+        """environment.json."""
+        return Environment.read(self.folder / "environment.json")
+
+    @cached_property
+    def machine(self) -> MachineLimits | None:
+        """machine.json: the measured limits; None if they were not measured."""
+        return MachineLimits.read_if_there(self.folder / "machine.json")
+
+    @cached_property
+    def engine(self) -> EngineFacts | None:
+        """engine.json; None before an engine was loaded."""
+        return EngineFacts.read_if_there(self.folder / "engine.json")
+
+    @cached_property
+    def accuracy(self) -> Accuracy | None:
+        """accuracy.json; None if no answers were scored."""
+        return Accuracy.read_if_there(self.folder / "accuracy" / "accuracy.json")
+
+    @property
+    def rouge1(self) -> float | None:
+        """The answers' ROUGE-1, 0 to 100; None if they were not scored, or cannot be."""
+        return self.accuracy.score.rouge1 if self.accuracy and self.dataset.scorable else None
+
+    @cached_property
+    def compliance(self) -> Compliance | None:
+        """compliance.json: TEST06's verdict; None if it was not run."""
+        return Compliance.read_if_there(self.folder / "compliance" / "compliance.json")
+
+    @cached_property
+    def peak(self) -> Peak | None:
+        """peak.json; None if there was no search."""
+        return Peak.read_if_there(self.folder / "peak.json")
+
+    @cached_property
+    def summary(self) -> Summary:
+        """summary.json; empty before the first test."""
+        return Summary.read_if_there(self.folder / "summary.json") or Summary()
+
+    # What is computed from both -----------------------------------------------------------------
+    @property
+    def devices(self) -> int:
+        """Accelerators that were used, whatever the machine has; 1 on a CPU."""
+        return self.params.devices if self.environment.gpus else 1
+
+    def roofline_of(self, test: Test) -> roofline.Roofline | None:
+        """How near a test of the run came to the machine's limits; None if not measured, and of a
+        server, whose type and weights are not known."""
+        if self.params.engine == "openai":
+            return None
+        return roofline.roofline(
+            self.model,
+            self.machine,
+            test.metrics,
+            test.load.mean_served,
+            float(test.latencies["input_tokens"].mean()),
+            self.params.kv_cache_dtype,
+            self.params.quantization,
+            self._shared(),
+            self.params.data_parallel_size * self.params.pipeline_parallel_size,
+        )
+
+    def _shared(self) -> float:
+        """GPUs that share each layer, or the part of the CPU that each replica has."""
+        if self.environment.gpus:
+            return self.params.tensor_parallel_size
+        return 1 / self.params.data_parallel_size
+
+    @cached_property
+    def roofline(self) -> roofline.Roofline | None:
+        """How near the performance test came to the machine's limits; None if not measured."""
+        return None if self.performance is None else self.roofline_of(self.performance)
+
+    @cached_property
+    def anatomy(self) -> Anatomy | NoAnatomy:
+        """Where the performance test's time went, step by step, against the machine's limits."""
+        if self.params.engine == "openai":
+            return NoAnatomy("a server's type and weights are not known")
+        if self.performance is None or self.roofline is None:
+            return NoAnatomy("there are no measured limits to set its steps against")
+        if self.params.pipeline_parallel_size > 1:
+            return NoAnatomy("the parts of its pipeline compute several steps at once")
+        found = self.performance.placed
+        if isinstance(found, NoAnatomy):
+            return found
+        return anatomy(
+            found,
+            self.performance.latencies,
+            self.performance.metrics.duration_s,
+            self.model,
+            self.roofline,
+            self.params.kv_cache_dtype,
+        )
+
+    @cached_property
+    def impossible(self) -> list[str]:
+        """Figures of the performance test above what the machine's limits allow, as sentences."""
+        if self.performance is None or self.params.engine == "openai":
+            return []
+        return roofline.impossible(
+            self.model,
+            self.machine,
+            self.performance.metrics,
+            self.params.quantization,
+            self.params.tensor_parallel_size if self.environment.gpus else 1,
+            self.devices,
+        )
+
+
+def _number(name: str) -> int:
+    found = _NUMBER.search(name)
+    return int(found.group(1)) if found else 1

@@ -1,0 +1,220 @@
+"""One LoadGen test, read: its facts, its tables, and each figure of it computed once."""
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from loadgen_study.analysis import early_stopping, intervals, replicas
+from loadgen_study.analysis.anatomy import NoAnatomy, Placed, placed
+from loadgen_study.analysis.cost import Energy, Price, energy_of, price_of
+from loadgen_study.analysis.load import Load, load_of, load_over_time
+from loadgen_study.analysis.metrics import kept_share, latencies, metrics, metrics_table
+from loadgen_study.analysis.steady import NotSteady, Steady, steady_state
+from loadgen_study.facts.inputs import Environment, MachineLimits
+from loadgen_study.facts.results import Metrics, TestSummary
+from loadgen_study.params import RunParams
+from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.records.columns import TIMES, read_frame, read_records
+from vllm_loadgen.records.journal import JOURNAL, read_journal
+from vllm_loadgen.records.result import Result
+
+RATE_WINDOWS = 20
+# A table by its name, as a frame; an empty one where there is none.
+Tables = Callable[[str], pd.DataFrame]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Test:
+    """What one test left. Everything that reports, compares or submits a test takes this object.
+
+    Attributes:
+        result: result.json. params: what this test was made with.
+        folder: where it lies. tables: reads one of its tables by name.
+    """
+
+    __test__ = False  # pytest would take it for tests
+
+    result: Result
+    params: RunParams
+    folder: Path
+    tables: Tables
+
+    @classmethod
+    def open(cls, folder: Path) -> "Test":
+        """The test in a folder; one that was killed is as interrupted, with what it wrote.
+
+        Raises:
+            BenchmarkError: if its facts cannot be read.
+        """
+        own = folder / "params.yaml"
+        if not own.is_file():  # the run's parameters are the test's
+            own = next(p / "params.yaml" for p in folder.parents if (p / "params.yaml").is_file())
+        result, params = Result.read(folder / "result.json"), RunParams.recorded(own)
+        if result.status != "running":
+            return cls(result, params, folder, lambda name: _table(folder, name))
+        return cls(_cut_off(result, folder), params, folder, lambda name: _left(folder, name))
+
+    @cached_property
+    def environment(self) -> Environment | None:
+        """environment.json of the test; None of one made before tests had their own."""
+        return Environment.read_if_there(self.folder / "environment.json")
+
+    @cached_property
+    def machine(self) -> MachineLimits | None:
+        """machine.json of the test; None if the limits were not measured before it."""
+        return MachineLimits.read_if_there(self.folder / "machine.json")
+
+    # What was written down ----------------------------------------------------------------------
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """A row a query; null times stay null (see outputs/README.md).
+
+        Raises:
+            BenchmarkError: if the table is damaged, or is not the whole of this test.
+        """
+        records = self.tables("records")
+        if self.result.queries not in (0, len(records)):
+            raise BenchmarkError(
+                f"{self.folder}/records.parquet has {len(records)} of {self.result.queries} "
+                "queries. Run again."
+            )
+        return records
+
+    @cached_property
+    def telemetry(self) -> pd.DataFrame:
+        """The machine during the test (see ``Telemetry.frame``); empty if it was too short."""
+        return self.tables("telemetry")
+
+    @cached_property
+    def replica_steps(self) -> pd.DataFrame:
+        """The engine's steps (see ``telemetry.steps_frame``); empty if it tells none."""
+        return self.tables("engine_steps")
+
+    # What is computed from it -------------------------------------------------------------------
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """The same, where several engines share the queries as those of one."""
+        return replicas.together(self.replica_steps)
+
+    @cached_property
+    def replicas(self) -> pd.DataFrame:
+        """What each of several engines had to do (see ``analysis.replicas``); empty of one."""
+        return replicas.loads(self.replica_steps)
+
+    @cached_property
+    def servers(self) -> pd.DataFrame:
+        """What each of several servers was asked for (see ``analysis.replicas``)."""
+        return replicas.servers(self.latencies)
+
+    @cached_property
+    def latencies(self) -> pd.DataFrame:
+        """What a reader asks of each query (see ``analysis.metrics.latencies``)."""
+        return latencies(self.records)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Throughput and latencies."""
+        kept = self.kept_share if any(self.limits_ms.values()) else None
+        return metrics(self.latencies, self.result.scenario, kept)
+
+    @cached_property
+    def load(self) -> Load:
+        """Arrivals against service."""
+        return load_of(self.latencies)
+
+    @cached_property
+    def load_over_time(self) -> pd.DataFrame:
+        """How many queries were where (see ``analysis.load.load_over_time``)."""
+        return load_over_time(self.latencies)
+
+    @cached_property
+    def steady(self) -> Steady | NotSteady:
+        """The test between its ramp and its drain (see ``analysis.steady``)."""
+        return steady_state(self.steps, self.latencies, self.result.scenario)
+
+    @cached_property
+    def placed(self) -> Placed | NoAnatomy:
+        """Which of the engine's steps made which query's tokens (see ``analysis.anatomy``)."""
+        return placed(self.replica_steps, self.latencies)
+
+    @cached_property
+    def token_rates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Output tokens/s over the test (see ``analysis.intervals.token_rates``)."""
+        return intervals.token_rates(self.latencies, RATE_WINDOWS)
+
+    @cached_property
+    def tokens_per_s_interval(self) -> tuple[float, float]:
+        """95 % interval of the output tokens/s."""
+        return intervals.tokens_per_s_interval(self.latencies)
+
+    @cached_property
+    def energy(self) -> Energy | None:
+        """Power and energy of this machine; None if not measured, or if others answered."""
+        gpus = self.environment.gpus if self.environment else ()
+        if not self.params.here or (gpus and self.params.devices > len(gpus)):
+            return None
+        return energy_of(self.telemetry, self.metrics.tokens_per_s)
+
+    def price(self, per_hour: float | None) -> Price | None:
+        """What its rate costs at this price of an hour; None without."""
+        rates = self.metrics.tokens_per_s, self.metrics.samples_per_s
+        return price_of(per_hour, *rates, self.params.rules.samples)
+
+    @cached_property
+    def limits_ms(self) -> dict[str, float]:
+        """The limits on "ttft" and "tpot" that LoadGen judges by; 0 where there is none."""
+        return early_stopping.limits_ms(self.result)
+
+    @cached_property
+    def kept_share(self) -> float:
+        """The share of queries, 0 to 1, that kept those limits."""
+        return kept_share(self.latencies, self.limits_ms)
+
+    def __repr__(self) -> str:
+        return f"{self._title}\n{metrics_table(self.metrics).to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<b>{html.escape(self._title)}</b>{metrics_table(self.metrics).to_html()}"
+
+    @property
+    def _title(self) -> str:
+        return f"{self.result.scenario}, {self.result.mode}: {self.result.verdict}"
+
+    def summary(self) -> TestSummary:
+        """The test in a few figures, for summary.json."""
+        return TestSummary(
+            status=self.result.status,
+            scenario=self.result.scenario,
+            verdict=self.result.verdict,
+            duration_s=self.result.duration_s,
+            queries=self.result.queries,
+            num_errors=self.result.num_errors,
+            metrics=self.metrics,
+        )
+
+
+def _table(folder: Path, name: str) -> pd.DataFrame:
+    path = folder / f"{name}.parquet"
+    if name == "records":
+        return read_records(path)
+    return read_frame(path) if path.is_file() else pd.DataFrame()
+
+
+def _cut_off(result: Result, folder: Path) -> Result:
+    """result.json of a test whose process was ended from outside, by what reached the disk."""
+    records = _left(folder, "records")
+    last_ns = records[[*TIMES]].max().max() if len(records) else 0
+    known = {"status": "interrupted", "queries": len(records), "duration_s": float(last_ns) / 1e9}
+    return result.model_copy(update=known)
+
+
+def _left(folder: Path, name: str) -> pd.DataFrame:
+    """A table of such a test; records are in the journal, unless it was ended while writing."""
+    if name == "records" and not (folder / "records.parquet").is_file():
+        return read_journal(folder / JOURNAL).records
+    return _table(folder, name)

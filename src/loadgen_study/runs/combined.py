@@ -1,0 +1,101 @@
+"""What a tuning comes to: all values that helped beyond noise, together, and the best kept."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from loadgen_study.facts.scores import Variant
+from loadgen_study.results.run import Run
+from loadgen_study.runs.live import LiveRun, recorded
+from vllm_loadgen.files import write_text
+
+TITLE = "combined: "
+TUNED = "tuned.yaml"
+JSONS = "tune/*/variant.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tuning found.
+
+    Attributes:
+        helped: titles of the values that helped beyond noise, the best of each parameter.
+        best: the title of the fastest of them and of their combination; None where none helped.
+        changes: of the run's parameters in ``best``.
+        combined: the title of the combination, if it was measured.
+    """
+
+    helped: tuple[str, ...]
+    best: str | None
+    changes: dict[str, object]
+    combined: str | None
+
+
+def helped(table: pd.DataFrame) -> list[str]:
+    """The values that gave more tokens/s beyond noise, fastest first.
+
+    Beyond noise: above the faster of both baselines by more than these two differ, and, where both
+    have an interval (95 %: between runs from three on, of one run within it), with intervals that
+    do not meet. A value that breaks a rule or a verdict which the baselines keep is no help.
+
+    Args:
+        table: of ``tuning.tune_table``.
+    """
+    is_base = table.index.str.startswith("baseline")
+    base, rates = table[is_base], table["tokens_per_s"]
+    if base["tokens_per_s"].notna().sum() < 2:
+        return []
+    least = 2 * base["tokens_per_s"].max() - base["tokens_per_s"].min()
+    good = ~is_base & ~table.index.str.startswith(TITLE) & (rates > least)
+    good &= ~(table["ci_low"] <= base["ci_high"].max())
+    good &= table["rules"] == "kept"
+    if (base["verdict"] == "VALID").all():
+        good &= table["verdict"] == "VALID"
+    return list(rates[good].sort_values(ascending=False).index)
+
+
+def combination(run: Run, table: pd.DataFrame) -> Variant | None:
+    """All that helped as one more variant; None if that is one value or none."""
+    chosen = _best_of_each(run, table)
+    if len(chosen) < 2:
+        return None
+    changes = {name: value for one in chosen for name, value in one.changes.items()}
+    return Variant(title=TITLE + ", ".join(one.title for one in chosen), changes=changes)
+
+
+def outcome(run: Run, table: pd.DataFrame) -> Outcome:
+    """What a tuning found, by its table."""
+    chosen = _best_of_each(run, table)
+    whole, rates = combination(run, table), table.get("tokens_per_s", pd.Series(dtype=float))
+    measured = whole is not None and pd.notna(rates.get(whole.title))
+    tried = [*chosen, *([whole] if whole is not None and measured else [])]
+    best = max(tried, key=lambda one: float(rates[one.title]), default=None)
+    return Outcome(
+        helped=tuple(one.title for one in chosen),
+        best=best.title if best else None,
+        changes=dict(best.changes) if best else {},
+        combined=whole.title if whole is not None and measured else None,
+    )
+
+
+def keep_best(run: LiveRun, found: Outcome) -> None:
+    """Write the run's parameters with what was best; no file where nothing helped."""
+    path = run.folder / TUNED
+    if found.best is None:
+        path.unlink(missing_ok=True)
+        return
+    tuned = run.params.changed(**{**found.changes, "tune": {}, "tune_accuracy": False})
+    write_text(path, recorded(tuned).to_yaml())
+
+
+def _best_of_each(run: Run, table: pd.DataFrame) -> list[Variant]:
+    """Of each parameter the fastest value that helped, fastest first."""
+    if table.empty:
+        return []
+    known = [Variant.read(path) for path in sorted(run.folder.glob(JSONS))]
+    by_title = {one.title: one for one in known if one.changes}
+    chosen: dict[tuple[str, ...], Variant] = {}
+    for title in helped(table):
+        if title in by_title:
+            chosen.setdefault(tuple(by_title[title].changes), by_title[title])
+    return list(chosen.values())

@@ -1,0 +1,368 @@
+"""Several runs side by side: figures with their intervals, differences, and all that differs.
+
+What a comparison needs of a run, its digest, travels in the run's notebooks. Digests of earlier
+versions have parameters and figures alone; what they lack is not recorded, and said to be so.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+from pydantic import Field, JsonValue, ValidationError, field_validator
+
+from loadgen_study.analysis.intervals import mean_interval
+from loadgen_study.analysis.repeats import spread
+from loadgen_study.params import NOT_KNOWN
+from loadgen_study.results.folders import find_file, portable
+from loadgen_study.results.run import Run
+from loadgen_study.results.test import Test
+from loadgen_study.runs.conditions import Conditions, conditions_of
+from loadgen_study.runs.costs import COSTS, costs
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.params import OF_THE_SERVER
+from vllm_loadgen.records.base import Facts
+
+# An executed notebook carries its run's figures under this MIME type, shown by no front end.
+MIME = "application/vnd.vllm-loadgen.run+json"
+# Figure -> (how it is called, digits); the bigger the better of rates alone.
+FIGURES = {
+    "samples_per_s": ("Queries answered per second", 3),
+    "tokens_per_s": ("Output tokens per second", 1),
+    "ttft_ms": ("Mean TTFT, ms", 0),
+    "tpot_ms": ("Mean TPOT, ms", 1),
+    "latency_ms": ("Mean latency, ms", 0),
+}
+LATENCIES = ("ttft_ms", "tpot_ms", "latency_ms")
+# So many values stand for a distribution: it is drawn, and no percentile is read from its ends.
+MOST_QUANTILES = 100
+# Parameters that change what is asked of the same prompts.
+OF_THE_ANSWERS = ("max_new_tokens", "min_new_tokens", "performance_samples")
+# Parameters that make the prompts, where a run did not record the hash of their token ids.
+OF_THE_PROMPTS = ("instruction", "chat_template")
+# What stands for checksums where they are not recorded.
+NAMES_OF_THE_DATA, NAMES_OF_THE_MODEL = ("dataset", "num_samples"), ("model",)
+NOT_RECORDED = "not recorded"
+PLACES = ("outputs", "run_name")  # where a run lies is no difference
+
+
+# A value with its 95 % interval; None for what is not known.
+Figure = tuple[float | None, float | None, float | None]
+
+
+class Digest(Facts):
+    """What a comparison needs of a run, small enough to travel in a notebook.
+
+    Attributes:
+        name: of the run. params: its parameters. rouge1: None if not scored, or not scorable.
+        verdict: LoadGen's, of the median run.
+        figures: by the names of ``FIGURES``: of one run with the interval of its own queries, of
+            several their mean with the interval between them; of ``COSTS`` those that are known.
+        runs: how often the test was made.
+        conditions: None in digests of earlier versions.
+        quantiles: by the names of ``LATENCIES``, ascending, of the median run: its values, or
+            ``MOST_QUANTILES`` quantiles of them; empty in digests of earlier versions.
+    """
+
+    name: str
+    params: dict[str, JsonValue]
+    verdict: str | None
+    rouge1: float | None
+    figures: dict[str, Figure]
+    runs: int = 1
+    conditions: Conditions | None = None
+    quantiles: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    # Where the run was read from; not sent with it.
+    folder: Path | None = Field(None, exclude=True)
+
+    @field_validator("params")
+    @classmethod
+    def _switches_are_bools(cls, params: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """Notebooks of the first version have "on" and "off" for one of them."""
+        given = params.get("chat_template")
+        return params | {"chat_template": given == "on"} if given in ("on", "off") else params
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        shown = f"Figures of {self.name}, for comparison with other runs"
+        return {MIME: self.model_dump(mode="json"), "text/plain": shown}
+
+
+def digest(run: Run) -> Digest:
+    """The performance test of a run in the form that is compared.
+
+    Raises:
+        ParameterError: if the run has none.
+    """
+    test = run.performance
+    if test is None:
+        cure = "give runs that perf.ipynb was run into"
+        raise ParameterError("runs", run.named(), "has no performance test", cure)
+    runs = list(run.repeats("performance").values())
+    return Digest(
+        name=run.folder.name,
+        params={k: _portable(value) for k, value in run.params.known().items()},
+        verdict=test.result.verdict,
+        rouge1=run.rouge1,
+        figures=_between(runs) if len(runs) > 1 else _within(test),
+        runs=max(1, len(runs)),
+        conditions=conditions_of(run),
+        quantiles={name: _quantiles(test.latencies[name]) for name in LATENCIES},
+        folder=run.folder,
+    )
+
+
+def _portable(value: JsonValue) -> JsonValue:
+    """A parameter without paths that say whose machine it was."""
+    if isinstance(value, str):
+        return portable(value)
+    if isinstance(value, list):
+        return [_portable(one) for one in value]
+    return {k: _portable(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _within(test: Test) -> dict[str, Figure]:
+    """The figures of one run, with the intervals of its own queries."""
+    rate, tokens = test.metrics.samples_per_s, test.metrics.tokens_per_s
+    low, high = test.tokens_per_s_interval
+    # Of samples the same relative interval: answers are about as long in one window as the next.
+    per_token = rate / tokens if tokens else math.nan
+    figures = {
+        "samples_per_s": _known(rate, low * per_token, high * per_token),
+        "tokens_per_s": _known(tokens, low, high),
+    }
+    for name in LATENCIES:
+        interval = mean_interval(test.latencies[name])
+        figures[name] = _known(getattr(test.metrics, name).mean, *interval)
+    found = costs(test, test.params.price_per_hour)
+    figures |= {name: (value, None, None) for name, value in found.items()}
+    return figures
+
+
+def _between(runs: Sequence[Test]) -> dict[str, Figure]:
+    """The means of several runs, with the intervals between them."""
+    figures = {}
+    for name in FIGURES:
+        found = [getattr(run.metrics, name) for run in runs]
+        over = spread([one.mean if name in LATENCIES else one for one in found])
+        figures[name] = _known(over.mean, over.low, over.high)
+    return figures
+
+
+def _quantiles(values: pd.Series) -> tuple[float, ...]:
+    """A distribution in at most ``MOST_QUANTILES`` values, to five digits."""
+    known = np.sort(values.dropna().to_numpy(float))
+    if len(known) > MOST_QUANTILES:
+        places = (np.arange(MOST_QUANTILES) + 0.5) / MOST_QUANTILES
+        known = np.quantile(known, places, method="inverted_cdf")
+    return tuple(float(f"{value:.5g}") for value in known)
+
+
+def _known(value: float, low: float, high: float) -> Figure:
+    # JSON has no NaN, and a notebook is JSON.
+    value_, low_, high_ = (None if math.isnan(x) else x for x in (value, low, high))
+    return value_, low_, high_
+
+
+def read_digest(name: str) -> Digest:
+    """A run by its folder, or by a zip or an executed notebook that someone sent.
+
+    Raises:
+        ParameterError: if it is neither.
+    """
+    path = Path(find_file(name))
+    if path.suffix != ".ipynb":
+        return digest(Run.open(path))
+    try:
+        outputs = [
+            output.get("data")
+            for cell in nbformat.read(path, as_version=4).cells
+            for output in cell.get("outputs") or []
+        ]
+    except Exception as error:  # of many types: the file may hold anything
+        problem = f"cannot be read as a notebook ({type(error).__name__})"
+        cure = "give folders or zips of runs, or executed perf or analysis notebooks"
+        raise ParameterError("runs", name, problem, cure) from None
+    for output in outputs:
+        if isinstance(output, dict) and MIME in output:
+            found = _received(output[MIME], name)
+            # A folder that the sender names is none of ours.
+            return found.model_copy(update={"name": found.name or path.stem, "folder": None})
+    cure = "execute perf.ipynb or analysis.ipynb and give that"
+    raise ParameterError("runs", name, "holds no figures of a run", cure)
+
+
+def _received(found: object, name: str) -> Digest:
+    """The figures in a notebook; some front ends keep JSON as text."""
+    try:
+        if isinstance(found, str):
+            return Digest.model_validate_json(found)
+        return Digest.model_validate(found)
+    except ValidationError:
+        problem = "holds no figures that this version reads"
+        cure = "execute its notebook again and give that"
+        raise ParameterError("runs", name, problem, cure) from None
+
+
+def check_distinct(runs: Sequence[Digest]) -> None:
+    """Refuse to set a run beside itself, be it by its folder or by its notebook.
+
+    Raises:
+        ParameterError: naming the run.
+    """
+    for place, run in enumerate(runs):
+        values = _values(run)
+        if any(known is not None and known == values for known in map(_values, runs[:place])):
+            problem = "is set beside itself: a run has no difference from itself"
+            raise ParameterError("runs", run.name, problem, "give two runs or more")
+
+
+def _values(run: Digest) -> list[float] | None:
+    """The figures alone, which no two runs share; None where there are none."""
+    found = [run.figures[name][0] for name in FIGURES if name in run.figures]
+    values = [float(f"{value:.9g}") for value in found if value is not None]
+    return values or None
+
+
+def obstacle(first: Digest, other: Digest) -> str:
+    """Why two runs' figures cannot be compared: "other model", "other data", "other prompts"; or
+    nothing.
+
+    Other weights of the same shape are no obstacle: how much faster a quantized model is, and how
+    much worse, is a question. Without checksums the parameters' names decide.
+    """
+    one, two = first.conditions, other.conditions
+    if one.shape != two.shape if one and two else _differ(first, other, NAMES_OF_THE_MODEL):
+        return "other model"
+    if _differ(first, other, OF_THE_ANSWERS):
+        return "other data"
+    if not one or not two:
+        names = (*NAMES_OF_THE_DATA, *OF_THE_PROMPTS)
+        return "other data" if _differ(first, other, names) else ""
+    same_data = (one.data_checksum, one.samples) == (two.data_checksum, two.samples)
+    if one.prompts_sha256 is None or two.prompts_sha256 is None:
+        same_data = same_data and not _differ(first, other, OF_THE_PROMPTS)
+        return "" if same_data else "other data"
+    if one.prompts_sha256 == two.prompts_sha256:
+        return ""
+    return "other prompts" if same_data else "other data"
+
+
+def _differ(first: Digest, other: Digest, names: Sequence[str]) -> bool:
+    """Whether a parameter differs that both record."""
+    return any(
+        first.params[name] != other.params[name]
+        for name in names
+        if name in first.params and name in other.params
+    )
+
+
+def _not_compared(first: Digest, other: Digest, figure: str) -> str:
+    """Why this figure of two runs is not compared; or nothing."""
+    if found := obstacle(first, other):
+        return found
+    # Where all is due at 0 s, waiting is the length of the test.
+    waits = figure in ("ttft_ms", "latency_ms")
+    return "other scenario" if waits and _differ(first, other, ["scenario"]) else ""
+
+
+def reservations(runs: Sequence[Digest]) -> list[str]:
+    """What a comparison may not be read for, a sentence each; text from files is in it as it is."""
+    first, found = runs[0], []
+    for place, run in enumerate(runs):
+        name = heading(runs, place)
+        if place and (why := obstacle(first, run)):
+            found.append(
+                f"{name} is of {why} than {heading(runs, 0)}: their figures are not compared."
+            )
+        elif place and _differ(first, run, ["scenario"]):
+            found.append(f"{name} is of another scenario: TTFT and latency are not compared.")
+        if run.conditions is None:
+            found.append(
+                f"{name} is the digest of an earlier version: machine, versions, model and data "
+                f"are {NOT_RECORDED}, so whether they are the same is not known."
+            )
+        elif run.conditions.prompts_sha256 is None:
+            found.append(f"{name}: prompts not known (an earlier version made it).")
+        if lacks := [title for key, (title, _) in FIGURES.items() if key not in run.figures]:
+            found.append(f"The digest of {name} lacks: {', '.join(lacks)}.")
+    return found
+
+
+def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
+    """Each figure of each run with its 95 % interval, and the difference from the first run.
+
+    A difference is marked with * where the two intervals do not meet. There is none where the two
+    may not be compared (``obstacle``).
+    """
+    first = runs[0]
+    columns: dict[str, dict[str, str]] = {}
+    for place, run in enumerate(runs):
+        column = columns[heading(runs, place)] = {"LoadGen's verdict": run.verdict or "none"}
+        column["Runs"] = str(run.runs)
+        for name, (title, digits) in FIGURES.items():
+            if name not in run.figures:
+                column[title] = NOT_RECORDED
+                continue
+            column[title] = _with_interval(run.figures[name], digits)
+            if place:
+                why = _not_compared(first, run, name)
+                known = first.figures.get(name, (None, None, None))
+                column[title] += f" ({why or _difference(known, run.figures[name])})"
+        for name, title in COSTS.items():
+            if any(name in one.figures for one in runs):
+                column[title] = _with_interval(run.figures.get(name, (None, None, None)), 3)
+        column["ROUGE-1"] = "not scored" if run.rouge1 is None else f"{run.rouge1:.2f}"
+    return pd.DataFrame(columns).rename_axis("Figure")
+
+
+def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
+    """All that is recorded and not the same in all runs: parameters, machine, versions, model,
+    data and departures; empty if all is the same.
+    """
+    found = [run.conditions for run in runs if run.conditions]
+    known = [
+        {name: _shown(run, name) for name in run.params if name not in PLACES}
+        | (run.conditions.rows(found) if run.conditions else {})
+        for run in runs
+    ]
+    names = dict.fromkeys(name for one in known for name in one)
+    # What one run records and another does not is no difference.
+    differ = [n for n in names if len({one[n] for one in known if n in one}) > 1]
+    columns = {
+        heading(runs, place): {name: one.get(name, NOT_RECORDED) for name in differ}
+        for place, one in enumerate(known)
+    }
+    return pd.DataFrame(columns).rename_axis("What differs")
+
+
+def _shown(run: Digest, name: str) -> str:
+    """A parameter of a run; digests of earlier versions have those of a server, too."""
+    served = run.params.get("engine") == "openai"
+    return NOT_KNOWN if served and name in OF_THE_SERVER else str(run.params[name])
+
+
+def heading(runs: Sequence[Digest], place: int) -> str:
+    """What a run is called in a comparison: its name, with its place where two share it."""
+    name = runs[place].name
+    return name if [run.name for run in runs].count(name) == 1 else f"{name} ({place + 1})"
+
+
+def _with_interval(figure: Figure, digits: int) -> str:
+    value, low, high = figure
+    if value is None:
+        return "n/a"
+    if low is None or high is None:
+        return f"{value:,.{digits}f}"
+    return f"{value:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+
+
+def _difference(first: Figure, other: Figure) -> str:
+    if not first[0] or other[0] is None:
+        return "n/a"
+    (_, low, high), (_, other_low, other_high) = first, other
+    apart = False
+    if low is not None and high is not None and other_low is not None and other_high is not None:
+        apart = other_low > high or other_high < low
+    return f"{other[0] / first[0] - 1:+.1%}{'*' if apart else ''}"

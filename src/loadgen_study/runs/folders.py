@@ -1,0 +1,105 @@
+"""Room for what is measured: a run's folder, a test's folder, and nothing in them overwritten."""
+
+import fcntl
+import io
+import os
+import secrets as random_names
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from loadgen_study.params import RunParams
+from loadgen_study.results.folders import project_root
+from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.files import writable
+from vllm_loadgen.records.result import Result
+
+
+def make_folder(params: RunParams) -> Path:
+    """The run's folder, made and found writable.
+
+    Raises:
+        ParameterError: if it cannot be written.
+    """
+    try:
+        base = Path(params.outputs).expanduser()
+    except RuntimeError:
+        problem, cure = "its user has no home", "give a folder that you may write to"
+        raise ParameterError("outputs", params.outputs, problem, cure) from None
+    base = base if base.is_absolute() else project_root() / base
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    model = Path(params.model).name
+    folder = base / (params.run_name or f"{stamp}-{model}-{params.scenario.lower()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{random_names.token_hex(4)}"
+        probe.write_bytes(os.urandom(4096))
+        probe.unlink()
+    except OSError as error:
+        problem = f"{folder} cannot be written: {error.strerror}"
+        cure = "give a folder that you may write to, on a disk with room"
+        raise ParameterError("outputs", params.outputs, problem, cure) from None
+    return folder
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold a run's folder while it is written into: two processes would lose each other's tests.
+
+    Raises:
+        BenchmarkError: if another process holds it, or it cannot be written.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = f"Another process is writing the run {folder.name}."
+            raise BenchmarkError(f"{problem} Wait for it, or give another run_name.") from None
+        with writable(folder):
+            yield
+    finally:
+        os.close(handle)
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a test's folder that holds a finished one.
+
+    Raises:
+        ParameterError: if it does.
+    """
+    if (folder / "result.json").is_file():
+        if not Result.read(folder / "result.json").complete:
+            return
+        problem = f"this run holds the test {folder.name} already, and nothing is overwritten"
+        raise ParameterError("run_name", folder.parent.name, problem, "give another run_name")
+
+
+def make_room(folder: Path) -> None:
+    """An empty folder for a test; what an interrupted one left is set aside, not overwritten."""
+    check_free(folder)
+    if folder.exists():
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}-unfinished-{number}")).exists():
+            number += 1
+        folder.rename(aside)
+    folder.mkdir(parents=True)
+
+
+def pack(folder: Path, names: Iterable[str]) -> bytes:
+    """What lies under these names of a folder, as a zip; a name that is not there is left out."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
+        for name in names:
+            for path in [folder / name, *sorted((folder / name).rglob("*"))]:
+                if path.is_file():
+                    file.write(path, path.relative_to(folder))
+    return packed.getvalue()
+
+
+def unpack(packed: bytes, folder: Path) -> None:
+    """``pack`` undone, into a folder."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as file:
+        file.extractall(folder)

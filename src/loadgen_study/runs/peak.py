@@ -1,0 +1,239 @@
+"""The highest rate that LoadGen calls VALID: bracketed, bisected, doubted, confirmed.
+
+Which rate comes next is ``runs/search.py``. A rate that the harness did not offer does not hold,
+whatever LoadGen says of it. A search resumes: what was finished under the same ``run_name`` is not
+made again.
+
+LoadGen issues whole passes of the samples: 13,368 queries at least with the official data, hours
+at a low rate. So a probe draws from fewer samples, the first ones, and the full test that confirms
+a peak from all. The fewer queries, the smaller the share of them that LoadGen lets be over a limit
+(at p99 none of 459, 0.5 % of 2,010, 0.8 % of 13,368): a probe of few would fail where the full test
+holds. So it has queries enough for ``ROOM`` of them over it.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from loadgen_study.analysis.early_stopping import (
+    beyond_doubt,
+    early_stopping_queries,
+    queries_needed,
+)
+from loadgen_study.facts.scores import Peak, Probe
+from loadgen_study.findings.overload import issued_per_s, offered
+from loadgen_study.params import RunParams
+from loadgen_study.results.run import Run
+from loadgen_study.results.test import Test
+from loadgen_study.rules.verdict import effective_verdict
+from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.search import bounds, next_rate, probes_left
+from vllm_loadgen.harness.loadgen import expected_queries, official_settings
+from vllm_loadgen.words import count, say_duration
+
+# A first guess, on the low side: a search that begins with a rate that holds is the shorter.
+SERVER_SHARE = 0.7
+PROBE_MS = 60_000
+# So many queries over a limit must be allowed in a probe, unless the full test has no more.
+ROOM = 10
+# A probe draws from as many samples at least, and the first guess from as many at most: fewer are
+# no mix of lengths, and more only take longer.
+FEWEST_SAMPLES, GUESS_SAMPLES = 64, 1024
+PROBES = "peak/[0-9]*"
+
+
+def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
+    """The highest rate that LoadGen calls VALID, confirmed by the full performance test.
+
+    The first guess comes from a short Offline test. A peak that does not hold in the full test is
+    taken back into the search. The course goes to peak.json.
+
+    Args:
+        say: takes a line before each test, with what it costs, and one after it.
+
+    Raises:
+        BenchmarkError: if no rate keeps the limits.
+    """
+    samples = len(run.samples)
+    guess = guess_changes(run.params, samples)
+    queries = expected_queries(run.params.changed(**guess), samples, "performance")
+    say(f"first guess: {count(queries, 'sample')} at once (Offline)")
+    capacity = run.once("peak/offline", "performance", **guess).metrics.samples_per_s
+    probes = _resumed(run)
+    while True:
+        rate = next_rate(probes, SERVER_SHARE * capacity)
+        full = rate is None
+        if rate is None:
+            rate = bounds(probes)[0]
+        changes = {"target_qps": rate} if full else probe_changes(run.params, samples, rate)
+        say(_announcement(run, changes, full))
+        if full:
+            test = run.once("performance", "performance", **changes)
+        else:
+            test = run.perform("performance", _next_name(run), **changes)
+        probes.append(_probe(test))
+        confirmed = full and probes[-1].valid
+        _note(run, capacity, probes, confirmed)
+        say(_outcome(run, probes, full))
+        if confirmed:
+            return test
+        if full:
+            # Nothing measured is lost: it becomes one of the probes.
+            run.rename("performance", _next_name(run))
+
+
+def guess_changes(params: RunParams, samples: int) -> dict[str, object]:
+    """What makes the Offline test of the first guess of a run's parameters."""
+    changes: dict[str, object] = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
+    if samples > GUESS_SAMPLES:
+        fewest = min(params.min_query_count or GUESS_SAMPLES, GUESS_SAMPLES)
+        changes |= {"performance_samples": GUESS_SAMPLES, "min_query_count": fewest}
+    return changes
+
+
+def probe_changes(params: RunParams, samples: int, rate: float) -> dict[str, object]:
+    """What makes a probe at this rate of a run's parameters: shorter, and not more queries.
+
+    Args:
+        samples: in the dataset.
+    """
+    full = params.changed(target_qps=rate)
+    duration_ms = min(params.min_duration_ms or PROBE_MS, PROBE_MS)
+    changes: dict[str, object] = {"target_qps": rate, "min_duration_ms": duration_ms}
+    official = official_settings(params)
+    share = params.target_latency_percentile or official.server_target_latency_percentile
+    asked = max(
+        math.ceil(rate * duration_ms / 1000),
+        params.min_query_count or official.min_query_count,
+        early_stopping_queries(ROOM, share),
+    )
+    wanted = min(asked, expected_queries(full, samples, "performance"))
+    # As many passes as all samples would take, of no more of them than that needs.
+    whole = min(samples, params.performance_samples or params.rules.samples)
+    drawn = max(math.ceil(wanted / math.ceil(wanted / whole)), min(FEWEST_SAMPLES, whole))
+    if drawn < whole:
+        changes["performance_samples"] = drawn
+    if expected_queries(params.changed(**changes), samples, "performance") < wanted:
+        changes["min_query_count"] = wanted
+    return changes
+
+
+# What is said -------------------------------------------------------------------------------
+def _cost(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
+    """Queries of a test, and about how long it takes to issue them, s."""
+    asked = run.params.changed(**changes)
+    queries = expected_queries(asked, len(run.samples), "performance")
+    return queries, queries / asked.rate
+
+
+def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> str:
+    queries, seconds = _cost(run, changes)
+    rate = queries / seconds
+    drawn = changes.get("performance_samples")
+    few = ""
+    if isinstance(drawn, int):
+        lengths = run.samples.prompts.lengths
+        mean = lengths[:drawn].mean() / lengths.mean()
+        few = f" of the first {drawn:,} samples (length of prompts {mean - 1:+.1%})"
+    kind = "the full test" if full else "a probe"
+    took = say_duration(seconds)
+    return f"{rate:.4g} queries/s: {kind} of {count(queries, 'query')}{few}, about {took}"
+
+
+def _outcome(run: LiveRun, probes: Sequence[Probe], full: bool) -> str:
+    last = probes[-1]
+    text = f"{last.qps:.4g} queries/s: {_verdict(last)}"
+    if full:
+        limit = harness_limit(probes)
+        held = f". {limit}" if limit else ""
+        return f"{text} in the full test" + (held if last.valid else ", so the search goes on")
+    left, samples = probes_left(probes), len(run.samples)
+    _, probe_s = _cost(run, probe_changes(run.params, samples, last.qps))
+    queries, full_s = _cost(run, {"target_qps": last.qps})
+    probes_text = f"about {count(left, 'more probe')} and " if left else ""
+    return (
+        f"{text}; {probes_text}the full test of {count(queries, 'query')}, "
+        f"about {say_duration(left * probe_s + full_s)}"
+    )
+
+
+def _verdict(probe: Probe) -> str:
+    if probe.reached_qps is not None:
+        return f"not offered, the harness reached {probe.reached_qps:,.4g}"
+    return "VALID" if probe.valid else "INVALID"
+
+
+def harness_limit(probes: Sequence[Probe]) -> str:
+    """That the harness ended the search and not the system, in a sentence; empty if not so."""
+    high = bounds(probes)[1]
+    reached = [p.reached_qps for p in probes if p.qps == high and p.reached_qps is not None]
+    if not reached:
+        return ""
+    return (
+        f"The harness is the limit here, not the system: asked for {high:,.4g} queries/s it "
+        f"issued {max(reached):,.4g}."
+    )
+
+
+# The course ---------------------------------------------------------------------------------
+def _resumed(run: LiveRun) -> list[Probe]:
+    """What an earlier search under this run_name found, if it was asked as this one is."""
+    found = run.read()
+    for name, test in found.finished_tests(PROBES).items():
+        rate, made = test.params.rate, test.params
+        full = {"target_qps": rate}
+        short = probe_changes(run.params, len(run.samples), rate)
+        # A full test that did not confirm lies among the probes.
+        is_short = all(getattr(made, key) == value for key, value in short.items())
+        run.check_same(name, test, run.params.changed(**(short if is_short else full)))
+    probes = finished_probes(found)
+    if probes:
+        print(f"{count(len(probes), 'probe')} of an earlier search reused")
+    return probes
+
+
+def _next_name(run: LiveRun) -> str:
+    number = 1
+    while (run.folder / f"peak/{number:02d}").exists():
+        number += 1
+    return f"peak/{number:02d}"
+
+
+def finished_probes(run: Run) -> list[Probe]:
+    """The probes of a search that came to their end, in their order."""
+    return [_probe(test) for test in run.finished_tests(PROBES).values()]
+
+
+def _probe(test: Test) -> Probe:
+    _, over, share = queries_needed(test.result, test.latencies)
+    is_offered = offered(test)
+    return Probe(
+        qps=test.params.rate,
+        valid=is_offered and effective_verdict(test)[0] == "VALID",
+        duration_s=test.result.duration_s,
+        sure=beyond_doubt(len(test.latencies), over, share),
+        reached_qps=None if is_offered else issued_per_s(test),
+    )
+
+
+def _note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool) -> None:
+    low, high = bounds(probes)
+    Peak(
+        offline_samples_per_s=capacity,
+        highest_valid_qps=low,
+        lowest_invalid_qps=None if math.isinf(high) else high,
+        confirmed=confirmed,
+        probes=tuple(probes),
+    ).write(run.folder / "peak.json")
+
+
+def peak_table(run: Run) -> pd.DataFrame:
+    """The probes of a search in their order; empty if there was none."""
+    if run.peak is None:
+        return pd.DataFrame()
+    rows = [
+        {"queries/s": probe.qps, "verdict": _verdict(probe), "duration, s": probe.duration_s}
+        for probe in run.peak.probes
+    ]
+    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="Probe"))

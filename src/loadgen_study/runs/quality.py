@@ -1,0 +1,76 @@
+"""The answers of several runs beside those of one: of a tuning's variants, and of runs compared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadgen_study.accuracy.fidelity import FORCED
+from loadgen_study.accuracy.paired import Answered, Difference, difference
+from loadgen_study.facts.inputs import Dataset
+from loadgen_study.facts.scores import Forced, Variant
+from loadgen_study.results.run import Run
+from loadgen_study.runs.compare import Digest
+from loadgen_study.runs.tuning import VARIANT
+from vllm_loadgen.records.columns import read_frame
+
+OTHER_DATA = "not compared: other data"
+OTHER_PROMPTS = "not compared: other prompts"
+PROMPTS_NOT_KNOWN = "not compared: prompts not known"
+NOT_SCORED = "no scored answers"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A run's answers beside the first run's; without a difference it says why."""
+
+    title: str
+    difference: Difference | None = None
+    problem: str = ""
+
+
+def tuned(run: Run) -> list[Beside]:
+    """The variants of a tuning beside the run as it is; empty without scored answers."""
+    paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
+    return beside([(Variant.read(path).title, Run.open(path.parent)) for path in paths])
+
+
+def compared(runs: Sequence[Digest]) -> list[Beside]:
+    """Runs that are compared beside the first; those that came in a notebook bring no answers."""
+    folders = [(run.name, run.folder) for run in runs if run.folder is not None]
+    if not folders or runs[0].folder is None:
+        return []
+    return beside([(name, Run.open(folder)) for name, folder in folders])
+
+
+def beside(runs: Sequence[tuple[str, Run]]) -> list[Beside]:
+    """All runs but the first beside the first, each by its title; empty if no two were scored."""
+    answered = [_answered(run) for _, run in runs]
+    if sum(one is not None for one in answered) < 2 or answered[0] is None:
+        return []
+    first, data = answered[0], runs[0][1].dataset
+    found = []
+    for (title, run), other in list(zip(runs, answered, strict=True))[1:]:
+        if other is None:
+            found.append(Beside(title, problem=NOT_SCORED))
+        elif problem := _obstacle(data, run.dataset):
+            found.append(Beside(title, problem=problem))
+        else:
+            found.append(Beside(title, difference(first, other)))
+    return found
+
+
+def _answered(run: Run) -> Answered | None:
+    """What a run's accuracy test answered; None if it was not scored."""
+    folder = run.folder / "accuracy"
+    if run.accuracy is None or not (folder / "scores.parquet").is_file():
+        return None
+    samples = read_frame(folder / "scores.parquet")
+    return Answered(samples, Forced.read_if_there(folder / FORCED))
+
+
+def _obstacle(first: Dataset, other: Dataset) -> str:
+    """Why the answers of two runs cannot be compared; empty if they can."""
+    if (first.checksum, first.samples) != (other.checksum, other.samples):
+        return OTHER_DATA
+    if first.prompts_sha256 is None or other.prompts_sha256 is None:
+        return PROMPTS_NOT_KNOWN
+    return "" if first.prompts_sha256 == other.prompts_sha256 else OTHER_PROMPTS

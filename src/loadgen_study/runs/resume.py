@@ -1,0 +1,58 @@
+"""An accuracy test that goes on where an earlier one was cut off, and its answers in one log."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from loadgen_study.accuracy.log import ACCURACY_LOG, TOKEN_BYTES, read_accuracy_log
+from loadgen_study.results.test import Test
+from vllm_loadgen.files import write_json
+from vllm_loadgen.records.journal import JOURNAL, read_journal
+
+# What LoadGen logged of a resumed test: the samples that were left, counted from 0.
+PART = "mlperf_log_accuracy_part.json"
+
+
+def answered_before(folder: Path, alike: Callable[[Test], bool]) -> dict[int, list[int]]:
+    """The answers, by sample, that unfinished tests of this name left in their journals.
+
+    Args:
+        folder: of the test that goes on.
+        alike: whether a test was asked as this one is.
+    """
+    found: dict[int, list[int]] = {}
+    for earlier in sorted(folder.parent.glob(f"{folder.name}-unfinished-*")):
+        if (earlier / JOURNAL).is_file() and alike(Test.open(earlier)):
+            found |= read_journal(earlier / JOURNAL).answers
+    return found
+
+
+def left_over(answered: Iterable[int], samples: int) -> list[int]:
+    """The samples to ask for still, ascending; LoadGen needs at least one, so the last is asked
+    again where all were answered."""
+    return sorted(set(range(samples)) - set(answered)) or [samples - 1]
+
+
+def join_logs(test: Test, answered: dict[int, list[int]]) -> None:
+    """Make LoadGen's log of a resumed test one of all samples; what it wrote is kept beside it.
+
+    Safe to repeat: an interrupt in between leaves both parts.
+
+    Args:
+        answered: of ``answered_before``.
+    """
+    log, part = test.folder / ACCURACY_LOG, test.folder / PART
+    if not part.exists():
+        log.rename(part)
+    asked = np.unique(test.records["sample_index"])
+    own = [_entry(int(asked[answer.qsl_idx]), answer.tokens) for answer in read_accuracy_log(part)]
+    known = {entry["qsl_idx"] for entry in own}
+    earlier = [_entry(index, ids) for index, ids in answered.items() if index not in known]
+    write_json(log, [entry | {"seq_id": at} for at, entry in enumerate([*earlier, *own])])
+
+
+def _entry(sample: int, ids: Sequence[int]) -> dict[str, object]:
+    """An answer as LoadGen logs it."""
+    data = np.array(ids, f"<i{TOKEN_BYTES}").tobytes().hex().upper()
+    return {"seq_id": 0, "qsl_idx": sample, "data": data, "token_count": len(ids)}

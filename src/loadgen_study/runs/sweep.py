@@ -1,0 +1,131 @@
+"""Throughput against latency: a test at each rate, and at each number of queries at once.
+
+With ``repeats`` each of them several times, in mixed order. A sweep resumes: what was finished
+under the same ``run_name`` is not made again.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from loadgen_study.analysis.percentiles import PERCENTILES
+from loadgen_study.analysis.repeats import spread
+from loadgen_study.facts.results import Distribution
+from loadgen_study.results.run import Run, median_run, repeat_name, repeated_name
+from loadgen_study.results.test import Test
+from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.peak import PROBES
+from loadgen_study.runs.repeats import mixed_order, verdicts
+from loadgen_study.runs.side_by_side import make_tests
+
+SPREAD = ["runs", "tokens_per_s_cv", "tokens_per_s_low", "tokens_per_s_high"]
+# What of a run is measured at a rate, and where its tests lie.
+PARTS = {"main test": "performance", "sweep": "sweep/*", "search": PROBES}
+
+
+def sweep(run: LiveRun) -> pd.DataFrame:
+    """A Server test at each of ``sweep_qps``, an Offline test at each of ``sweep_concurrency``.
+
+    Returns:
+        see ``sweep_table``.
+    """
+    points: dict[str, dict[str, object]] = {
+        f"sweep/{rate:.12g}-qps": {"scenario": "Server", "target_qps": rate}
+        for rate in run.params.sweep_qps
+    }
+    offline = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
+    for at_once in run.params.sweep_concurrency:
+        points[f"sweep/{at_once}-at-once"] = {**offline, "concurrency": at_once}
+    order = mixed_order(list(points), run.params.repeats)
+    make_tests(run, {repeat_name(name, number): points[name] for name, number in order})
+    return sweep_table(run.read())
+
+
+def sweep_table(run: Run) -> pd.DataFrame:
+    """What a run's sweep found, one row a test, its median run; empty if there was none.
+
+    Returns:
+        index test; kind ("rate" or "concurrency"), offered (queries/s, or queries at once),
+        verdict, samples_per_s, tokens_per_s, user_tokens_per_s (1 / mean TPOT: what one user
+        sees), tpot_mean_ms, latency_mean_ms, goodput_per_s (queries/s that kept the limits on
+        TTFT and TPOT; all, where there is none), queries, ttft_max_ms, and of TTFT and TPOT
+        p50, p90 and p99, each with its bound (ttft_p90_ms, ttft_p90_upper_ms). Percentiles that
+        no test has queries for are left out; NaN where this one has not. Where a test was made
+        more than once also runs, tokens_per_s_cv (a share; NaN of one run), tokens_per_s_low and
+        tokens_per_s_high (95 %, between runs; NaN below three).
+    """
+    return _frame(_rows(run, "sweep"))
+
+
+def points_table(run: Run) -> pd.DataFrame:
+    """A run's sweep, with what else the run measured at a rate beside it; empty without a sweep.
+
+    Returns:
+        as ``sweep_table``, the search's tests by names such as "peak/01" and the main test's by
+        "performance", and part, of ``PARTS``.
+    """
+    rows = {part: _rows(run, part) for part in PARTS}
+    if not rows["sweep"]:
+        return pd.DataFrame()
+    found = {
+        name: {"part": part, **row} for part, tests in rows.items() for name, row in tests.items()
+    }
+    return _frame(found)
+
+
+def _rows(run: Run, part: str) -> dict[str, dict[str, object]]:
+    """The tests of one of ``PARTS``; of a main test that offered no rate nothing."""
+    names = dict.fromkeys(map(repeated_name, run.finished_tests(PARTS[part])))
+    tests = {name: list(run.repeats(name).values()) for name in names}
+    return {
+        name.removeprefix("sweep/"): _row(runs)
+        for name, runs in tests.items()
+        if runs and (part == "sweep" or _at_a_rate(runs[0]))
+    }
+
+
+def _at_a_rate(test: Test) -> bool:
+    return test.result.scenario == "Server" and test.params.target_qps != "auto"
+
+
+def _frame(rows: Mapping[str, dict[str, object]]) -> pd.DataFrame:
+    """Rows as a table, without the columns that no test has."""
+    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
+    if frame.empty:
+        return frame
+    lacking = [name for name in frame if name.startswith(("ttft_p", "tpot_p")) and
+               frame[name].isna().all()]  # fmt: skip
+    once = (frame["runs"] == 1).all()
+    lacking += SPREAD if once else []
+    return frame.drop(columns=lacking).sort_values(["kind", "offered"])
+
+
+def _row(runs: Sequence[Test]) -> dict[str, object]:
+    test, between = median_run(runs), spread([run.metrics.tokens_per_s for run in runs])
+    m = test.metrics
+    # In Server a limit on the queries at once is a property of the harness, and the rate is asked.
+    at_once = test.params.concurrency if test.result.scenario == "Offline" else None
+    return {
+        "kind": "rate" if at_once is None else "concurrency",
+        "offered": test.params.rate if at_once is None else at_once,
+        "verdict": verdicts(runs),
+        "samples_per_s": m.samples_per_s,
+        "tokens_per_s": m.tokens_per_s,
+        "user_tokens_per_s": 1e3 / m.tpot_ms.mean,
+        "tpot_mean_ms": m.tpot_ms.mean,
+        "latency_mean_ms": m.latency_ms.mean,
+        "goodput_per_s": m.samples_per_s * test.kept_share,
+        "runs": between.runs,
+        "tokens_per_s_cv": between.cv,
+        "tokens_per_s_low": between.low,
+        "tokens_per_s_high": between.high,
+        "queries": m.samples,
+        "ttft_max_ms": m.ttft_ms.max,
+        **_percentiles("ttft", m.ttft_ms),
+        **_percentiles("tpot", m.tpot_ms),
+    }
+
+
+def _percentiles(name: str, known: Distribution) -> dict[str, float]:
+    labels = [f"{label}{bound}" for label in PERCENTILES for bound in ("", "_upper")]
+    return {f"{name}_{label}_ms": getattr(known, label) for label in labels}

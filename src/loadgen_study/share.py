@@ -1,0 +1,262 @@
+"""Whether a run may be given away: secrets, paths and names in its files, found and taken out."""
+
+import getpass
+import json
+import re
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from loadgen_study.results.folders import without_paths
+from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.files import write_frame, write_json, write_text
+from vllm_loadgen.records.columns import read_frame
+from vllm_loadgen.redact import OF_ENVIRONMENT, scrub, secrets_in
+
+Kind = Literal["secret", "absolute path", "host name", "user name", "not checked"]
+# LoadGen's own logs, which MLPerf's checker and reviewers want as they were written. LoadGen puts
+# no path and no name of host or user into them.
+EVIDENCE = "mlperf_log_"
+TEXTS = {".txt", ".log", ".html", ".csv", ".md", ".conf", ".config", ".jsonl", ".json", ".ipynb",
+         ".yaml", ".yml"}  # fmt: skip
+PACKED = {".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".zst", ".7z"}
+# Names that half of all machines have, and that are words of a report as well.
+COMMON = {"root", "user", "users", "admin", "ubuntu", "debian", "runner", "jovyan", "vagrant",
+          "docker", "localhost", "host", "test", "model", "data"}  # fmt: skip
+SHORTEST_NAME = 3
+LONGEST_EXCERPT = 100
+# An address is told from a version of four numbers by its port or its protocol.
+_ADDRESS = re.compile(
+    r"(?<![\d.])(?!127\.|0\.0\.0\.0)(?:(?<=://)(?:\d{1,3}\.){3}\d{1,3}|(?:\d{1,3}\.){3}\d{1,3}(?=:\d))"
+)
+_IMAGE = re.compile(r"(data:[\w/+.-]+;base64,[A-Za-z0-9+/=]*)")
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What one file gives away.
+
+    Attributes:
+        excerpt: never a secret itself. times: how often it stands there.
+    """
+
+    file: Path
+    kind: Kind
+    excerpt: str
+    times: int = 1
+
+    @property
+    def evidence(self) -> bool:
+        """Whether the file is a log of LoadGen's own, which is never changed."""
+        return self.file.name.startswith(EVIDENCE)
+
+    def __str__(self) -> str:
+        often = f" ({self.times} times)" if self.times > 1 else ""
+        return f"{self.file}: {self.kind}: {self.excerpt}{often}"
+
+
+def check(path: Path, known: Iterable[Path] = ()) -> list[Leak]:
+    """What a run's folder, or one file of it, gives away; pictures are not looked into.
+
+    Args:
+        known: paths that the files may hold, besides ``path`` and those of this machine.
+
+    Raises:
+        ParameterError: if there is no such file or folder.
+    """
+    known = (path.absolute(), path.resolve(), *known)
+    return [leak for file in _files(path) for leak in _examine(file, known, clean=False)]
+
+
+def clean(path: Path, known: Iterable[Path] = ()) -> list[Leak]:
+    """Take out, in place, what ``check`` finds; returns what is left.
+
+    Secrets become [secret], names [user] and [host]; of a path the part goes that says whose
+    machine it was (see ``results.folders.portable``). LoadGen's own logs stay as they are.
+
+    Raises:
+        ParameterError: if there is no such file or folder.
+    """
+    known = (path.absolute(), path.resolve(), *known)
+    for file in _files(path):
+        if not file.name.startswith(EVIDENCE):
+            _examine(file, known, clean=True)
+    return check(path, known)
+
+
+def portable_notebook(text: str, known: Iterable[Path] = ()) -> str:
+    """An executed notebook without secrets and without paths that say whose machine it was."""
+    search = _Search(known, names=False)
+    return _notebook(_changed(json.loads(text), search, search))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        cure = "give the folder of a run, or a file of it"
+        raise ParameterError("path", str(path), "is no file and no folder", cure)
+    return sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def _examine(file: Path, known: Iterable[Path], clean: bool) -> list[Leak]:
+    """The leaks of one file; with ``clean``, it is written anew without them."""
+    search, of_keys = _Search(known), _Search(known, names=False)
+    try:
+        if (content := _read(file)) is None:
+            return []
+        change = _in_frame if file.suffix == ".parquet" else _changed
+        cleaned = change(content, search, of_keys)
+        found = search.found + of_keys.found
+        if clean and found:
+            _write(file, cleaned)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, BenchmarkError) as error:
+        reason = " ".join(str(error).split())[:LONGEST_EXCERPT] or type(error).__name__
+        return [Leak(file, "not checked", scrub(f"cannot be read or written: {reason}"))]
+    return [Leak(file, *what, times) for what, times in found.items()]
+
+
+def _read(file: Path) -> Any:
+    """A file's content: a tree of values, a frame or text; None for a picture and its like."""
+    if file.suffix == ".parquet":
+        return read_frame(file)
+    raw = file.read_bytes()
+    if file.suffix not in TEXTS and b"\0" in raw:
+        if file.suffix in PACKED:
+            raise ValueError("unpack it and check the files in it")
+        return None
+    text = raw.decode(errors="replace")
+    if file.suffix in (".json", ".ipynb"):
+        return json.loads(text)
+    return yaml.safe_load(text) if file.suffix in (".yaml", ".yml") else text
+
+
+def _write(file: Path, content: Any) -> None:
+    match file.suffix:
+        case ".parquet":
+            write_frame(file, content)
+        case ".json":
+            write_json(file, content)
+        case ".ipynb":
+            write_text(file, _notebook(content))
+        case ".yaml" | ".yml":
+            write_text(file, yaml.safe_dump(content, sort_keys=False, width=100))
+        case _:
+            write_text(file, content)
+
+
+def _notebook(content: Any) -> str:
+    """A notebook as nbformat writes it."""
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _in_frame(frame: Any, change: Callable[[str], str], of_keys: Callable[[str], str]) -> Any:
+    """A table with each text in it changed."""
+    texts = {
+        name: frame[name].map(lambda value: _changed(value, change, of_keys))
+        for name in frame.select_dtypes(["object", "string"])
+    }
+    return frame.assign(**texts).rename(columns=lambda name: _changed(name, of_keys, of_keys))
+
+
+def _changed(value: Any, change: Callable[[str], str], of_keys: Callable[[str], str]) -> Any:
+    """A tree of values with each text in it changed.
+
+    Args:
+        of_keys: changes keys, which may be a name: "max" is a user of some machine.
+    """
+    match value:
+        case str():
+            return change(value)
+        case dict():
+            return {
+                _changed(key, of_keys, of_keys): each
+                if _is_image(key)
+                else _changed(each, change, of_keys)
+                for key, each in value.items()
+            }
+        case list() if _is_lines(value):
+            return change("".join(value)).splitlines(keepends=True)
+        case list():
+            return [_changed(each, change, of_keys) for each in value]
+    return value
+
+
+def _is_image(key: object) -> bool:
+    """Whether a notebook keeps base64 under this key."""
+    return isinstance(key, str) and key.startswith("image/") and key != "image/svg+xml"
+
+
+def _is_lines(value: list[Any]) -> bool:
+    """Whether this is one text in lines, as notebooks keep it."""
+    ends = [isinstance(line, str) and line.endswith("\n") for line in value[:-1]]
+    return bool(ends) and all(ends) and isinstance(value[-1], str)
+
+
+def _between_images(text: str, change: Callable[[str], str]) -> str:
+    """A text changed, but not in the images that an HTML page carries."""
+    parts = _IMAGE.split(text)
+    parts[::2] = map(change, parts[::2])
+    return "".join(parts)
+
+
+class _Search:
+    """Takes a text, notes what it gives away, and returns it without that.
+
+    Args:
+        known: paths that are replaced whole. names: whether names of user and host go, too.
+
+    Attributes:
+        found: how often each (kind, excerpt) was met.
+    """
+
+    def __init__(self, known: Iterable[Path], names: bool = True) -> None:
+        self.found: Counter[tuple[Kind, str]] = Counter()
+        self._known = tuple(known)
+        self._names = list(_names()) if names else []
+
+    def __call__(self, text: str) -> str:
+        return _between_images(text, self._part)
+
+    def _part(self, text: str) -> str:
+        for what, secret in secrets_in(text):
+            shown = (
+                "" if what == OF_ENVIRONMENT else f" {secret[:4]}..."
+            )  # what the issuer prefixes
+            self._note("secret", what + shown)
+        text, paths = without_paths(scrub(text), self._known)
+        for path in paths:
+            self._note("absolute path", path)
+        for kind, mark, name in self._names:
+            for match in name.finditer(text):
+                self._note(kind, match.group())
+            text = name.sub(mark, text)
+        return text
+
+    def _note(self, kind: Kind, excerpt: str) -> None:
+        self.found[kind, excerpt[:LONGEST_EXCERPT]] += 1
+
+
+def _names() -> Iterator[tuple[Kind, str, re.Pattern[str]]]:
+    """What this machine and its user are called, and addresses of any."""
+    host = socket.gethostname()
+    hosts, users = {host, host.split(".")[0]}, set()
+    with suppress(OSError, KeyError):  # a user without an entry
+        users.add(getpass.getuser())
+    for name in _longest_first(hosts):
+        yield "host name", "[host]", re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
+    yield "host name", "[host]", _ADDRESS
+    for name in _longest_first(users):
+        yield "user name", "[user]", re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
+
+
+def _longest_first(names: set[str]) -> list[str]:
+    """The names that are worth a search."""
+    rare = [name for name in names if len(name) >= SHORTEST_NAME and name.lower() not in COMMON]
+    return sorted(rare, key=len, reverse=True)

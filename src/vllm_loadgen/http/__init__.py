@@ -1,0 +1,1 @@
+"""Engines over HTTP: a server that runs already, and one that a test starts."""

@@ -1,0 +1,138 @@
+"""vLLM behind HTTP: a ``vllm serve`` of the run's own, on this machine's loopback."""
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from vllm_loadgen.engines.base import Engine, Sink
+from vllm_loadgen.engines.vllm import engine_args, set_environment
+from vllm_loadgen.errors import EngineError
+from vllm_loadgen.http.openai import OpenAIEngine
+from vllm_loadgen.http.routes import ROUTES
+from vllm_loadgen.params import TestParams
+from vllm_loadgen.records.engine import EngineFacts
+
+HOST = "127.0.0.1"
+SERVER = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
+# Switches that the command line knows no way to set off, which they are.
+ONLY_ON = ("disable_log_stats", "aggregate_engine_logging")
+LOOK_S = 0.2
+STOP_S = 8.0  # the worker waits for 10 s
+
+
+class ServedVllm(Engine):
+    """Starts the server with the run's own options, asks it as any other, and stops it.
+
+    Args:
+        vocab_size, load_tokenizer: see ``OpenAIEngine``.
+        command: what is started, before its options.
+    """
+
+    def __init__(
+        self,
+        params: TestParams,
+        model_path: str,
+        vocab_size: int,
+        load_tokenizer: Callable[[], Any],
+        command: Sequence[str] = SERVER,
+    ) -> None:
+        self._params = params
+        self._model_path = model_path
+        self._command = command
+        self._port = free_port()
+        url = f"http://{HOST}:{self._port}"
+        self._client = OpenAIEngine(params, [url], "", vocab_size, load_tokenizer, ROUTES[:2])
+        self._process: asyncio.subprocess.Process | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._sink: Sink | None = None
+
+    async def start(self) -> EngineFacts:
+        preloaded = set_environment(self._params)
+        args = engine_args(self._params, self._model_path)
+        command = [*self._command, *options({**args, "host": HOST, "port": self._port,
+                                             "enable_scale_out": True,
+                                             "disable_uvicorn_access_log": True})]  # fmt: skip
+        # A child in the worker's session: it ends with it, and prints to the same log.
+        self._process = await asyncio.create_subprocess_exec(*command)
+        self._watch = asyncio.get_running_loop().create_task(self._until_its_end(self._process))
+        while not await self._listens():
+            if self._process.returncode is not None:
+                status = self._process.returncode
+                raise EngineError(f"vllm serve ended with status {status} while it loaded")
+            await asyncio.sleep(LOOK_S)
+        facts = await self._client.start()
+        told = {name: value for name, value in args.items() if name != "model"}
+        return facts.model_copy(update={"engine": "vllm", "options": told,
+                                        "preloaded": preloaded,
+                                        "served_model": None})  # fmt: skip
+
+    async def _listens(self) -> bool:
+        """Whether the port is open: vLLM opens it for answers once the model is loaded."""
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection(HOST, self._port)
+            try:
+                writer.write(f"GET /health HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+                             .encode())  # fmt: skip
+                async with asyncio.timeout(STOP_S):
+                    return b" 200 " in await reader.readline()
+            except TimeoutError:
+                return False
+            finally:
+                writer.close()
+        return False
+
+    async def _until_its_end(self, process: asyncio.subprocess.Process) -> None:
+        """Our own server does not come back, as one of somebody else's may."""
+        status = await process.wait()
+        if self._sink is not None:
+            self._sink.failed(EngineError(f"vllm serve ended with status {status}"))
+
+    def submit(
+        self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
+    ) -> None:
+        self._sink = sink
+        if self._process is not None and self._process.returncode is not None:
+            sink.failed(EngineError(f"vllm serve ended with status {self._process.returncode}"))
+            return
+        self._client.submit(row, prompt, sink, most_tokens)
+
+    async def stop(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._client.stop()
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await self._process.wait()
+
+
+def options(args: Mapping[str, Any]) -> list[str]:
+    """Keyword arguments of vLLM's as it takes them on the command line."""
+    words: list[str] = []
+    for name, value in args.items():
+        flag = name.replace("_", "-")
+        if name in ONLY_ON and not value:
+            continue
+        if value is True or value is False:
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, dict):
+            words += [f"--{flag}", json.dumps(value)]
+        elif isinstance(value, list | tuple):
+            words += [f"--{flag}", *map(str, value)]
+        elif value is not None:
+            words += [f"--{flag}", str(value)]
+    return words
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
+    with socket.socket() as held:
+        held.bind((HOST, 0))
+        port: int = held.getsockname()[1]
+        return port

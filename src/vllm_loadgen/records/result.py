@@ -1,0 +1,151 @@
+"""What LoadGen and the harness record of one test: result.json."""
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from vllm_loadgen.records.base import Facts, Part
+
+Mode = Literal["performance", "accuracy", "compliance"]
+# "running" stands on the disk while a test is made; whoever reads it finds an interrupted one.
+Status = Literal["complete", "failed", "interrupted", "running"]
+
+
+class EffectiveSettings(Part):
+    """The settings that LoadGen says it used; None where its log does not tell.
+
+    All that it says is kept; the fields are those that the project reads.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    min_duration_ms: int | None = None
+    min_query_count: int | None = None
+    samples_per_query: int | None = None
+    performance_sample_count: int | None = None
+    accuracy_sample_count: int | None = None
+    accuracy_log_sampling_target: int | None = None
+    target_qps: float | None = None
+    target_latency_percentile: float | None = None
+    ttft_latency: int | None = None  # ns
+    tpot_latency: int | None = None  # ns
+    use_token_latencies: bool | None = None
+    sample_concatenate_permutation: bool | None = None
+    qsl_rng_seed: int | None = None
+    sample_index_rng_seed: int | None = None
+    schedule_rng_seed: int | None = None
+
+
+class LoadgenResults(Part):
+    """LoadGen's results; None where its log does not tell. All that it says is kept."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    validity: str | None = None
+    min_duration_met: bool | None = None
+    min_queries_met: bool | None = None
+    early_stopping_met: bool | None = None
+
+    def number(self, key: str) -> float | None:
+        """A figure by LoadGen's own name; None if it is not there or no number."""
+        value = self.__pydantic_extra__.get(key)
+        return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def ttft_p99_ns(self) -> float | None:
+        """The 99th percentile of TTFT, whatever percentile the test was judged at."""
+        return self.number("first_token_99.00_percentile_latency_ns")
+
+    @property
+    def tpot_p99_ns(self) -> float | None:
+        """The same of TPOT."""
+        return self.number("time_per_output_token_99.00_percentile_ns")
+
+
+class LoadgenLog(Facts):
+    """What the logs of one LoadGen test say.
+
+    Attributes:
+        verdict: "VALID", "INVALID", or None of an accuracy run and of one without its end.
+        verdict_reasons: LoadGen's own lines beneath it.
+        num_errors: None where there is no log.
+        error_lines: the first of them.
+        total_sample_count: samples of the QSL.
+    """
+
+    verdict: str | None = None
+    verdict_reasons: tuple[str, ...] = ()
+    num_errors: int | None = None
+    num_warnings: int | None = None
+    error_lines: tuple[str, ...] = ()
+    total_sample_count: int | None = None
+    effective_settings: EffectiveSettings = EffectiveSettings()
+    loadgen_results: LoadgenResults = LoadgenResults()
+
+
+class WarmUpRound(Part):
+    """Queries that were asked at once before the clock started, and how fast they were answered."""
+
+    queries: int
+    tokens: int
+    duration_s: float
+    tokens_per_s: float
+
+
+class WarmUp(Part):
+    """What an engine was asked before the clock started.
+
+    Attributes:
+        batch: that the test was expected to reach; 0: not asked.
+        steady: whether the last two rounds were of it and equally fast; None where that was not
+            looked at: an accuracy test, warmup_max_s = 0, an engine that an earlier test warmed, or
+            one that does not tell what it takes at most.
+    """
+
+    rounds: tuple[WarmUpRound, ...] = ()
+    batch: int = 0
+    steady: bool | None = None
+
+
+class Result(LoadgenLog):
+    """result.json: one LoadGen test.
+
+    Attributes:
+        started_at: ISO 8601, UTC. duration_s: of the test. queries: that were issued.
+        warmup_queries, warmup_s: before the clock started, in all rounds of ``warmup``, which is
+            None in older files.
+        unprepared: what the engine printed during the test of kernels that it made and pools that
+            grew.
+        refused: queries that the engine would not answer. refused_because: its first reasons.
+        finish_reasons: why a server's answers ended, in its words, with how many did; empty where
+            the engine gives no reasons.
+        resumed_samples: of an accuracy test, answered by an earlier one that was interrupted.
+    """
+
+    mode: Mode = "performance"
+    status: Status
+    scenario: str
+    benchmark: str = "llama3_1-8b"
+    started_at: str = ""
+    duration_s: float = 0.0
+    queries: int = 0
+    warmup_queries: int = 0
+    warmup_s: float = 0.0
+    warmup: WarmUp | None = None
+    unprepared: tuple[str, ...] = ()
+    refused: int = 0
+    refused_because: tuple[str, ...] = ()
+    finish_reasons: dict[str, int] = Field(default_factory=dict)
+    resumed_samples: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the test came to its end."""
+        return self.status == "complete"
+
+    def with_log(self, log: LoadgenLog) -> "Result":
+        """The same test with what its logs say now."""
+        named = {name: getattr(log, name) for name in LoadgenLog.model_fields}
+        return self.model_copy(update=named)

@@ -1,4 +1,0 @@
-"""Runs as they are made: ``live`` measures; ``peak``, ``sweep`` and ``tuning`` ask further.
-
-``compare`` sets runs side by side. What they leave is read by ``vllm_loadgen.results``.
-"""
