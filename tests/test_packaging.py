@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Iterable
 from importlib import metadata, util
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 import yaml
@@ -243,3 +244,24 @@ def test_a_name_that_moved_says_where(name):
     with pytest.raises(ImportError, match=f"from loadgen_study import {name}"):
         getattr(vllm_loadgen, name)
     assert getattr(loadgen_study, name) is not None
+
+
+def test_the_workflow_runs_the_projects_own_ci():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands == [".ci/run"]
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+    least = PROJECT["requires-python"].split(",")[0].removeprefix(">=")
+    assert least in job["strategy"]["matrix"]["python"]
+
+
+def test_pre_commit_runs_tools_that_make_setup_installs():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    hooks = [hook for repo in config["repos"] for hook in repo["hooks"]]
+    assert {repo["repo"] for repo in config["repos"]} == {"local"}  # nothing is fetched
+    tools = {hook["entry"].split()[0] for hook in hooks}
+    missing = [
+        tool for tool in tools if not (Path(sys.executable).parent / Path(tool).name).exists()
+    ]
+    assert not missing
