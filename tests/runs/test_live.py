@@ -285,7 +285,7 @@ def test_compliance_is_one_more_test(params, scenario):
 
 
 def test_two_processes_do_not_write_one_run(params):
-    script = "import sys; from vllm_loadgen import LiveRun, RunParams; "
+    script = "import sys; from loadgen_study import LiveRun, RunParams; "
     script += "LiveRun.start(RunParams.from_yaml(sys.argv[1]))"
     run = LiveRun.start(params)
     given = run.folder.parent / "given.yaml"
