@@ -21,6 +21,8 @@ SECTIONS = (
     "published", "conformance", "configuration", "provenance", "words",
 )  # fmt: skip
 
+EXPLORE = ROOT / "tests/golden/runs/explore"  # a search, a sweep and a tuning
+
 
 def make_all(report):
     return {name: getattr(report, name)() for name in SECTIONS}
@@ -101,7 +103,7 @@ def test_an_unfinished_test_has_a_report_that_says_so(tmp_path, status):
 
 
 def test_no_table_shows_a_column_as_python_calls_it():
-    report = Report(Run.open(ROOT / "outputs" / "example-explore"))
+    report = Report(Run.open(EXPLORE))
     tables = {
         name: [part for part in getattr(report, name)().parts if isinstance(part, pd.DataFrame)]
         for name in ("tests", "throughput", "extra_tests", "published", "conformance")
@@ -114,7 +116,7 @@ def test_no_table_shows_a_column_as_python_calls_it():
     assert not [head for head in every if "_" in head]
     # A kind of accelerator is not what a sweep offers.
     assert heads["published"][0][:3] == ["accelerator", "kind", "devices"]
-    probes, rates, at_once, limits = heads["extra_tests"]
+    probes, rates, at_once, limits, _ = heads["extra_tests"]
     assert probes == ["Probe", "queries/s", "verdict", "duration, s"]
     assert rates[:3] == ["test", "offered, queries/s", "verdict"]
     assert at_once[:3] == ["test", "queries at once", "completed, queries/s"]
@@ -122,9 +124,9 @@ def test_no_table_shows_a_column_as_python_calls_it():
     assert "served at once, queries" in limits
 
 
-@pytest.mark.parametrize("name", ["example", "example-explore", "example-served"])
-def test_committed_examples_are_read_to_their_end(monkeypatch, name):
-    run = Run.open(ROOT / "outputs" / name)
+@pytest.mark.parametrize("name", ["outputs/example", "tests/golden/runs/served"])
+def test_committed_runs_are_read_to_their_end(monkeypatch, name):
+    run = Run.open(ROOT / name)
     # The folder belongs to the reader: nothing is written into it here.
     monkeypatch.setattr("loadgen_study.report.style.Figure.savefig", lambda *_, **__: None)
     sections = make_all(Report(run))
@@ -135,14 +137,14 @@ def test_committed_examples_are_read_to_their_end(monkeypatch, name):
 
 
 def test_a_sweep_is_read_with_the_search_and_the_main_test_of_its_run():
-    parts = Report(Run.open(ROOT / "outputs" / "example-explore")).extra_tests().parts
+    parts = Report(Run.open(EXPLORE)).extra_tests().parts
     place = next(place for place, part in enumerate(parts) if getattr(part, "chart", None))
     read, figure, caption = parts[place - 1 : place + 2]
-    assert "the 6 probes of the search and the main test of this report at 1.313 queries/s" in read
+    assert "the 7 probes of the search and the main test of this report at 6.347 queries/s" in read
     assert "main test" in figure.chart["datasets"]["sweep"]
-    # The sweep's own best, at 1 query/s, has 0.815 queries/s within the limits.
-    assert "goodput is highest, 1.12 queries/s within the limits, with 1.347 queries/s" in caption
-    assert "the highest rate that kept them is 1.313 queries/s offered (main test)" in caption
+    # The sweep's own best, at 6 queries/s, has fewer queries/s within the limits.
+    assert "goodput is highest, 5.44 queries/s within the limits, with 6.677 queries/s" in caption
+    assert "the highest rate that kept them is 6.347 queries/s offered (main test)" in caption
 
 
 def test_the_full_dataset_is_that_of_the_benchmark(tmp_path):
