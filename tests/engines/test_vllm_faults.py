@@ -44,33 +44,36 @@ def engine_core(session: Session) -> int:
     return next(child.pid for child in children if "EngineCore" in " ".join(child.cmdline()))
 
 
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [(signal.SIGKILL, "the engine died: EngineDeadError"),
-     (signal.SIGSTOP, "the engine gave no answer for 20 s")],
-)  # fmt: skip
-def test_an_engine_core_that_is_ended_or_stopped(path, tmp_path, leftovers, number, words):
-    with Session(PARAMS, path, tmp_path / "engine.log") as session:
-        core = engine_core(session)
-        when_answered(tmp_path, 2, os.kill, core, number)
-        with pytest.raises(EngineError, match=words):
-            session.run(PARAMS, PROMPTS, "performance", tmp_path)
-        leftovers.check(session.pid, core)
-    assert Result.read(tmp_path / "result.json").status == "failed"
-    assert read_records(tmp_path / "records.parquet")["done_ns"].count() >= 2
-
-
-def test_a_query_that_is_refused_in_mid_run(path, tmp_path):
+def test_a_query_that_is_refused_and_then_an_engine_core_that_is_killed(path, tmp_path, leftovers):
     short = PARAMS.changed(min_duration_ms=100)
     prompts = [*PROMPTS[:7], list(range(300))]  # longer than max_model_len
-    with Session(short, path, tmp_path / "engine.log") as session:
-        session.run(short, prompts, "performance", tmp_path)
+    refused, killed = tmp_path / "refused", tmp_path / "killed"
+    with Session(PARAMS, path, tmp_path / "engine.log") as session:
+        session.run(short, prompts, "performance", refused)
         assert session.alive
-    result = Result.read(tmp_path / "result.json")
+        ends_a_test(session, killed, leftovers, signal.SIGKILL, "the engine died: EngineDeadError")
+    result = Result.read(refused / "result.json")
     assert result.complete
     assert result.refused == result.queries / 8
     assert "300" in result.refused_because[0]
     assert "256" in result.refused_because[0]
+
+
+def test_an_engine_core_that_is_stopped(path, tmp_path, leftovers):
+    with Session(PARAMS, path, tmp_path / "engine.log") as session:
+        words = "the engine gave no answer for 20 s"
+        ends_a_test(session, tmp_path / "stopped", leftovers, signal.SIGSTOP, words)
+
+
+def ends_a_test(session, folder, leftovers, number, words):
+    """A signal to the engine core ends the test by this error, and its records are kept."""
+    core = engine_core(session)
+    when_answered(folder, 2, os.kill, core, number)
+    with pytest.raises(EngineError, match=words):
+        session.run(PARAMS, PROMPTS, "performance", folder)
+    leftovers.check(session.pid, core)
+    assert Result.read(folder / "result.json").status == "failed"
+    assert read_records(folder / "records.parquet")["done_ns"].count() >= 2
 
 
 def test_an_interrupt_while_the_engine_loads(path, tmp_path, leftovers):
