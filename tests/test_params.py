@@ -264,15 +264,7 @@ def test_a_recorded_file_that_was_cut_is_no_run_of_defaults(tmp_path):
             RunParams.recorded(path)
 
 
-def test_engine_options_of_older_runs_are_the_parameters_that_they_became(tmp_path):
-    options = {"data_parallel_size": 4, "distributed_executor_backend": "ray", "block_size": 16}
-    text = RunParams().to_yaml().replace("engine_options: {}", f"engine_options: {options}")
-    without = [line for line in text.splitlines() if not line.startswith(("data_par", "executor"))]
-    path = tmp_path / "params.yaml"
-    path.write_text("\n".join(without))
-    params = RunParams.recorded(path)
-    assert (params.data_parallel_size, params.executor, params.devices) == (4, "ray", 4)
-    assert params.engine_options == {"block_size": 16}
+def test_an_option_that_is_a_parameter_under_another_name_is_refused():
     with pytest.raises(ParameterError, match="Give executor"):
         RunParams(engine_options={"distributed_executor_backend": "ray"})
 

@@ -14,6 +14,7 @@ from loadgen_study.benchmarks import BENCHMARKS, REFERENCE_INSTRUCTION, Benchmar
 from loadgen_study.parameter_files import (
     ALIASES,
     KeyTwice,
+    Types,
     kinds,
     plain_yaml,
     read_file,
@@ -21,7 +22,7 @@ from loadgen_study.parameter_files import (
     value_in,
 )
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import GIVEN_BY, OF_THE_SERVER, Rate, TestParams
+from vllm_loadgen.params import OF_THE_SERVER, Rate, TestParams
 
 # What ``tune`` may vary: the data and the prompts stay.
 TUNABLE = (
@@ -34,8 +35,6 @@ TUNABLE = (
 # What ``tune`` may vary of a server that somebody else has started.
 TUNABLE_SERVED = ("target_qps", "concurrency", "longest_first")
 NOT_KNOWN = "not known"
-# What older runs have among their engine options.
-MOVED = ("pipeline_parallel_size", "data_parallel_size", "executor", "trust_remote_code")
 # A Ray cluster: of a driver beside it, or (ray://) of a client.
 CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
 # What a run's name may be: it is a folder's name, and stands in reports.
@@ -241,7 +240,7 @@ class RunParams(TestParams):
         values = read_yaml(path)
         if next(reversed(cls.model_fields)) not in values:
             raise BenchmarkError(f"{path} was cut short. Run again.")
-        return cls.from_dict(_with_own_names(values))
+        return cls.from_dict(values)
 
     def known(self) -> dict[str, Any]:
         """All parameters as they are recorded: None for those of a server that runs already."""
@@ -269,43 +268,24 @@ def text_of(name: str, value: Any, annotation: Any = str) -> Any:
     return value
 
 
-def _with_own_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Parameters that were engine options when they were written down."""
-    options = values.get("engine_options")
-    if not isinstance(options, dict):
-        return values
-    left, moved = dict(options), {}
-    for name in options:
-        if (own := GIVEN_BY.get(name, name)) in MOVED:
-            moved[own] = left.pop(name)
-    return values | moved | {"engine_options": left}
-
-
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The parameters in a YAML file, not validated yet.
 
     Raises:
         ParameterError: if there is no such file or it is not a mapping.
     """
-    types = {name: one.annotation for name, one in RunParams.model_fields.items()}
-    return _without_the_servers(read_file(path, types))
-
-
-def _without_the_servers(values: dict[str, Any]) -> dict[str, Any]:
-    """The record of a run against a server, without the server's own parameters.
-
-    Older records have this project's defaults for them, newer ones null.
-    """
-    is_record = len(values) > len(RunParams.model_fields) // 2  # no user writes so many
-    if values.get("engine") != "openai" or not is_record:
-        return values
-    return {name: value for name, value in values.items() if name not in OF_THE_SERVER}
+    return read_file(path, _types())
 
 
 def value_of(name: str, text: str) -> Any:
     """A parameter's value on a command line, not validated yet."""
-    field = RunParams.model_fields.get(name)
-    return value_in(text, field.annotation if field is not None else Any)
+    return value_in(text, _types().get(name, Any))
+
+
+def _types() -> Types:
+    """The types of all parameters; a server's may be null, as in the record of a run against it."""
+    types: Types = {name: field.annotation for name, field in RunParams.model_fields.items()}
+    return {**types, **{name: types[name] | None for name in OF_THE_SERVER}}
 
 
 def by_group() -> dict[str, list[str]]:

@@ -112,13 +112,8 @@ def test_the_engine_is_told_the_same(trusted):
     assert flag in options(args)
 
 
-def test_it_is_one_parameter(tmp_path):
+def test_it_is_one_parameter():
     with pytest.raises(ParameterError, match=r"(?i)give trust_remote_code"):
         RunParams(engine_options={"trust_remote_code": True})
     assert "trust_remote_code" in SAME_IN_A_RUN
     assert "trust_remote_code" not in NO_MATTER
-    old = RunParams().model_dump() | {"engine_options": {"trust_remote_code": True}}
-    del old["trust_remote_code"]
-    file = tmp_path / "params.yaml"
-    file.write_text(json.dumps({**old, "run_name": old.pop("run_name")}), encoding="utf-8")
-    assert RunParams.recorded(file).trust_remote_code
