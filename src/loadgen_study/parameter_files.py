@@ -17,12 +17,6 @@ from vllm_loadgen.errors import ParameterError
 
 # The types of parameters, by their names.
 Types = Mapping[str, Any]
-# LoadGen's names in user.conf of parameters that have another name here.
-ALIASES = {
-    "min_duration": "min_duration_ms", "target_latency": "target_latency_ms",
-    "ttft_latency": "ttft_limit_ms", "tpot_latency": "tpot_limit_ms",
-    "performance_sample_count_override": "performance_samples",
-}  # fmt: skip
 # A line of user.conf, such as: *.Server.target_qps = 1.0
 _USER_CONF = re.compile(r"^[ \t]*([\w*.-]+)\.(\w+|\*)\.(\w+)[ \t]*=[ \t]*(\S+)", re.MULTILINE)
 _NULLS = ("", "~", "null", "Null", "NULL", "None")
@@ -117,11 +111,12 @@ def value_in(text: str, annotation: Any) -> Any:
         return text
 
 
-def read_file(path: str | Path, types: Types) -> dict[str, Any]:
+def read_file(path: str | Path, types: Types, keys: Mapping[str, str]) -> dict[str, Any]:
     """The parameters in a YAML file.
 
     Args:
         types: of the parameters, by name.
+        keys: parameters by LoadGen's names in user.conf, where these are others.
 
     Raises:
         ParameterError: if there is no such file, or it holds something else.
@@ -132,7 +127,7 @@ def read_file(path: str | Path, types: Types) -> dict[str, Any]:
 
     try:
         text = Path(path).read_text(encoding="utf-8")
-        if names := _user_conf(text, types):
+        if names := _user_conf(text, types, keys):
             raise refused("is LoadGen's user.conf", f"give its values in YAML: {names}")
         values = plain_yaml(text, types)
     except KeyTwice as error:
@@ -141,13 +136,13 @@ def read_file(path: str | Path, types: Types) -> dict[str, Any]:
         raise refused(str(error)) from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise refused("holds no parameters")
-    for name, own in ALIASES.items():
+    for name, own in keys.items():
         if name in values and own in values:
             raise refused(f"gives {own} twice (also as {name})", "leave one of them out")
     return values
 
 
-def _user_conf(text: str, types: Types) -> str:
+def _user_conf(text: str, types: Types, keys: Mapping[str, str]) -> str:
     """The lines of LoadGen's user.conf as parameters; empty if the text is something else.
 
     Of several scenarios the first is taken: a run has one. Settings without a parameter are listed.
@@ -157,7 +152,7 @@ def _user_conf(text: str, types: Types) -> str:
     values = {"scenario": scenario} if scenario else {}
     for _, of, key, value in found:
         if of in ("*", scenario):
-            values[ALIASES.get(key, key)] = _share(value) if "percentile" in key else value
+            values[keys.get(key, key)] = _share(value) if "percentile" in key else value
     others = ", ".join(name for name in values if name not in types)
     known = ", ".join(f"{name}: {value}" for name, value in values.items() if name in types)
     return f"{known} (no parameter here: {others})" if others else known

@@ -3,6 +3,8 @@ command line or a notebook's parameters cell."""
 
 import re
 from collections.abc import Mapping
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Self
@@ -12,7 +14,6 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from loadgen_study.benchmarks import BENCHMARKS, REFERENCE_INSTRUCTION, Benchmark
 from loadgen_study.parameter_files import (
-    ALIASES,
     KeyTwice,
     Types,
     kinds,
@@ -22,28 +23,16 @@ from loadgen_study.parameter_files import (
     value_in,
 )
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import OF_THE_SERVER, Rate, TestParams
+from vllm_loadgen.params import ENGINE, LOADGEN, Rate, TestParams, Trait, noted, option
 
-# What ``tune`` may vary: the data and the prompts stay.
-TUNABLE = (
-    "target_qps", "concurrency", "longest_first", "dtype", "max_model_len",
-    "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "executor",
-    "gpu_memory_utilization", "cpu_kv_cache_gib", "cpu_reserved_cores",
-    "max_num_seqs", "max_num_batched_tokens", "enforce_eager",
-    "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching", "engine_options",
-)  # fmt: skip
-# What ``tune`` may vary of a server that somebody else has started.
-TUNABLE_SERVED = ("target_qps", "concurrency", "longest_first")
 NOT_KNOWN = "not known"
 # A Ray cluster: of a driver beside it, or (ray://) of a client.
 CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
 # What a run's name may be: it is a folder's name, and stands in reports.
 PLAIN_NAME = re.compile(r"[\w.+-]([\w .+-]*[\w.+-])?")
-# Headings of the parameters, by the first field of each group, in the order of the table.
-GROUPS = {
-    "model": "What is measured", "benchmark": "How LoadGen asks", "compliance": "Extra tests",
-    "engine": "The engine", "price_per_hour": "What it costs, where it goes",
-}  # fmt: skip
+MEASURED, EXTRA, COSTS = "What is measured", "Extra tests", "What it costs, where it goes"
+GROUPS = (MEASURED, LOADGEN, EXTRA, ENGINE, COSTS)  # in the order in which they are listed
+of_measured, of_extra, of_costs = (partial(option, group) for group in (MEASURED, EXTRA, COSTS))
 TEXT_CURE = "papermill keeps text with -r NAME VALUE; in a file or a cell put it into quotes"
 
 
@@ -53,77 +42,59 @@ class RunParams(TestParams):
     The defaults are the embedded job on a CPU and equal ``params/cpu.yaml``.
     """
 
-    # What is measured
-    model: str = Field(
-        "smollm2-135m-instruct", description="the embedded model's name, a folder, or a hub id"
-    )
-    model_revision: str | None = Field(None, description="revision of a model from the hub")
-    dataset: str = Field("embedded", description="embedded, cnn_dailymail, or a file's path")
-    num_samples: int = Field(0, ge=0, description="use the first N samples; 0 is all of them")
-    dataset_sha256: str = Field(
-        "",
-        pattern=r"^([0-9a-f]{64})?$",
-        description="SHA-256 of MLCommons' file by your own download, beside those that are known",
-    )
-    instruction: str = Field(REFERENCE_INSTRUCTION, description="prompt, with {input}")
-    chat_template: bool = Field(True, description="wrap the prompt as a chat turn")
+    model: str = of_measured("smollm2-135m-instruct", "model", "ignored", "shown")
+    """the embedded model's name, a folder, or a hub id"""
+    model_revision: str | None = of_measured(None, "model", "ignored", "shown")
+    """revision of a model from the hub"""
+    dataset: str = of_measured("embedded", "samples", "ignored", "shown")
+    """embedded, cnn_dailymail, or a file's path"""
+    num_samples: int = of_measured(0, "samples", "ignored", "shown", ge=0)
+    """use the first N samples; 0 is all of them"""
+    dataset_sha256: str = of_measured("", "ignored", pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of MLCommons' file by your own download, beside those that are known"""
+    instruction: str = of_measured(REFERENCE_INSTRUCTION, "prompts", "fixed", "ignored")
+    """prompt, with {input}"""
+    chat_template: bool = of_measured(True, "prompts", "fixed", "ignored", "shown")
+    """wrap the prompt as a chat turn"""
 
-    # Extra tests
-    compliance: bool = Field(False, description="run compliance test TEST06 as well")
-    sweep_qps: list[Rate] = Field([], description="a Server test at each of these rates, queries/s")
-    sweep_concurrency: list[Annotated[int, Field(gt=0)]] = Field(
-        [], description="an Offline test for each of these numbers of queries at once"
-    )
-    tune: dict[str, list[Any]] = Field(
-        {}, description="parameters to vary one at a time, each with a list of values"
-    )
-    tune_accuracy: bool = Field(False, description="tune: score the answers of each value as well")
-    repeats: int = Field(
-        1,
-        ge=1,
-        le=100,
-        description="make the performance test, and each of a sweep or a tuning, so often; from 3 "
-        "on there is an interval between runs",
-    )
-    workers: Annotated[int, Field(ge=1, le=1000)] | str | None = Field(
-        None,
-        description="so many of these at once, each on GPUs of its own: a number, auto, or a Ray "
-        "cluster's host:port; None: one after another",
-    )
-    compare_in_process: bool = Field(
-        False, description="serve: make the performance test in process as well, side by side"
-    )
+    compliance: bool = of_extra(False, "ignored")
+    """run compliance test TEST06 as well"""
+    sweep_qps: list[Rate] = of_extra([], "ignored")
+    """a Server test at each of these rates, queries/s"""
+    sweep_concurrency: list[Annotated[int, Field(gt=0)]] = of_extra([], "ignored")
+    """an Offline test for each of these numbers of queries at once"""
+    tune: dict[str, list[Any]] = of_extra({}, "ignored")
+    """parameters to vary one at a time, each with a list of values"""
+    tune_accuracy: bool = of_extra(False, "ignored")
+    """tune: score the answers of each value as well"""
+    repeats: int = of_extra(1, "ignored", ge=1, le=100)
+    """make the performance test, and each of a sweep or a tuning, so often; from 3 on there is an
+    interval between runs"""
+    workers: Annotated[int, Field(ge=1, le=1000)] | str | None = of_extra(None, "ignored")
+    """so many of these at once, each on GPUs of its own: a number, auto, or a Ray cluster's
+    host:port; None: one after another"""
+    compare_in_process: bool = of_extra(False, "ignored")
+    """serve: make the performance test in process as well, side by side"""
 
-    # What it costs, where it goes
-    price_per_hour: float | None = Field(
-        None, gt=0, description="of all that serves, in your currency: gives the price of tokens"
-    )
-    outputs: str = Field("outputs", description="folder of all runs")
+    price_per_hour: float | None = of_costs(None, "ignored", gt=0)
+    """of all that serves, in your currency: gives the price of tokens"""
+    outputs: str = of_costs("outputs", "ignored", "place")
+    """folder of all runs"""
     # The last of all: a recorded file without it was cut short.
-    run_name: str = Field(
-        "", description="name of this run's folder; empty: made from time and model"
-    )
+    run_name: str = of_costs("", "ignored", "place")
+    """name of this run's folder; empty: made from time and model"""
 
     @field_validator("*", mode="before")
     @classmethod
-    def _keep_text(cls, value: Any, info: ValidationInfo) -> Any:
-        """Text that papermill has made a number of is refused, unless its digits are the text."""
+    def _read_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Papermill's -p gives a list or a mapping as text; what it made of a text is refused."""
         assert info.field_name is not None
-        return text_of(info.field_name, value, cls.model_fields[info.field_name].annotation)
-
-    @field_validator("base_url", mode="before")
-    @classmethod
-    def _read_urls(cls, value: Any) -> Any:
-        """One URL, or several; papermill's -p gives a list as text."""
-        read = cls._read_text(value)
-        return ([read] if read else []) if isinstance(read, str) else read
-
-    @field_validator("sweep_qps", "sweep_concurrency", "tune", "engine_options", mode="before")
-    @classmethod
-    def _read_text(cls, value: Any) -> Any:
-        """Papermill's -p gives a list or a mapping as text."""
+        annotation = cls.model_fields[info.field_name].annotation
+        value = text_of(info.field_name, value, annotation)
+        if not isinstance(value, str) or kinds(annotation).isdisjoint((list, dict)):
+            return value
         try:
-            return plain_yaml(value) if isinstance(value, str) else value
+            return plain_yaml(value)
         except KeyTwice:
             raise
         except ValueError:
@@ -185,23 +156,43 @@ class RunParams(TestParams):
         others = self.model_dump(exclude={"tune"})
         for name, values in self.tune.items():
             given = f"tune.{name}"
-            tunable = TUNABLE_SERVED if self.engine == "openai" else TUNABLE
-            if name not in tunable:
-                cure = f"take one of {', '.join(tunable)}"
-                problem = "cannot be varied within a run"
-                raise ParameterError(given, values, problem, cure)
+            if name not in self.tunable:
+                cure = f"take one of {', '.join(self.tunable)}"
+                raise ParameterError(given, values, "cannot be varied within a run", cure)
             for place, value in enumerate(values):
                 if value in values[:place]:
-                    cure = "give each value once"
-                    raise ParameterError(given, values, "holds a value twice", cure)
+                    raise ParameterError(
+                        given, values, "holds a value twice", "give each value once"
+                    )
                 if value == "auto" and name == "target_qps":
-                    problem = "is no rate to vary"
-                    raise ParameterError(given, values, problem, "give numbers")
+                    raise ParameterError(given, values, "is no rate to vary", "give numbers")
                 try:
-                    RunParams.from_dict(others | {name: value})
+                    self.from_dict(others | {name: value})
                 except ParameterError as error:
                     cure = "give values that the parameter takes"
                     raise ParameterError(given, values, str(error), cure) from None
+
+    @classmethod
+    def names(cls, *traits: Trait) -> list[str]:
+        """As of ``TestParams``, group by group."""
+        return sorted(super().names(*traits), key=lambda name: GROUPS.index(cls.group(name)))
+
+    @classmethod
+    def group(cls, name: str) -> str:
+        """The heading of a parameter in the table of all."""
+        return str(noted(cls.model_fields[name])["group"])
+
+    @classmethod
+    def by_key(cls) -> dict[str, str]:
+        """Parameters by LoadGen's names in user.conf, where these are others."""
+        fields = cls.model_fields.items()
+        return {str(key): name for name, field in fields if (key := noted(field)["key"])}
+
+    @property
+    def tunable(self) -> list[str]:
+        """What ``tune`` may vary; of a server that runs already, how it is asked."""
+        settled = self.names("fixed", "server") if self.engine == "openai" else []
+        return [name for name in self.names("tunable") if name not in settled]
 
     @property
     def rules(self) -> Benchmark:
@@ -215,10 +206,11 @@ class RunParams(TestParams):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        own = {ALIASES.get(name, name): value for name, value in values.items()}
+        keys, server = cls.by_key(), cls.names("server")
+        own = {keys.get(name, name): value for name, value in values.items()}
         # Null in the record of a run against a server.
         return super().from_dict(
-            {k: v for k, v in own.items() if v is not None or k not in OF_THE_SERVER}
+            {name: v for name, v in own.items() if v is not None or name not in server}
         )
 
     @classmethod
@@ -238,14 +230,14 @@ class RunParams(TestParams):
             BenchmarkError: if the file was cut short: what is missing is not a default.
         """
         values = read_yaml(path)
-        if next(reversed(cls.model_fields)) not in values:
+        if cls.names()[-1] not in values:
             raise BenchmarkError(f"{path} was cut short. Run again.")
         return cls.from_dict(values)
 
     def known(self) -> dict[str, Any]:
         """All parameters as they are recorded: None for those of a server that runs already."""
-        unknown = OF_THE_SERVER if self.engine == "openai" else ()
-        return self.model_dump(mode="json") | dict.fromkeys(unknown)
+        values = self.model_dump(mode="json") | dict.fromkeys(self.unknown)
+        return {name: values[name] for name in self.names()}
 
     def to_yaml(self) -> str:
         """All parameters as YAML text that ``from_yaml`` reads back."""
@@ -274,7 +266,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         ParameterError: if there is no such file or it is not a mapping.
     """
-    return read_file(path, _types())
+    return read_file(path, _types(), RunParams.by_key())
 
 
 def value_of(name: str, text: str) -> Any:
@@ -285,27 +277,16 @@ def value_of(name: str, text: str) -> Any:
 def _types() -> Types:
     """The types of all parameters; a server's may be null, as in the record of a run against it."""
     types: Types = {name: field.annotation for name, field in RunParams.model_fields.items()}
-    return {**types, **{name: types[name] | None for name in OF_THE_SERVER}}
+    return {**types, **{name: types[name] | None for name in RunParams.names("server")}}
 
 
-def by_group() -> dict[str, list[str]]:
-    """The names of all parameters under their headings, in the order in which they are shown."""
-    groups: dict[str, list[str]] = {title: [] for title in GROUPS.values()}
-    title = ""
-    for name in RunParams.model_fields:
-        title = GROUPS.get(name, title)
-        groups[title].append(name)
-    return groups
-
-
-def as_markdown() -> str:
+def as_markdown(params: type[RunParams] = RunParams) -> str:
     """All parameters with defaults and meanings: the table of params/README.md."""
     lines = ["| parameter | default | meaning |", "| --- | --- | --- |"]
-    for title, names in by_group().items():
+    for title, names in groupby(params.names(), params.group):
         lines.append(f"| **{title}** | | |")
         for name in names:
-            field = RunParams.model_fields[name]
-            default = "the reference's" if name == "instruction" else f"`{field.default}`"
-            shown = "" if default == "``" else default
-            lines.append(f"| `{name}` | {shown} | {field.description} |")
+            default = f"`{params.model_fields[name].default}`".replace("``", "")
+            default = "the reference's" if name == "instruction" else default
+            lines.append(f"| `{name}` | {default} | {params.meaning(name)} |")
     return "\n".join(lines)

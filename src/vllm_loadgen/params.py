@@ -2,26 +2,23 @@
 
 import difflib
 import ipaddress
+import math
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, NoReturn, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
 
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.redact import holds_secret
 
 # LoadGen's scenarios that the harness drives.
 SCENARIOS = ("Offline", "Server", "SingleStream")
-# What only an engine of ours obeys. Such a server has its own, which is not read: "not known".
-OF_THE_SERVER = (
-    "dtype", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "executor",
-    "gpu_memory_utilization", "cpu_kv_cache_gib", "cpu_reserved_cores",
-    "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "kv_cache_dtype",
-    "quantization", "load_format", "enable_prefix_caching", "engine_options", "seed",
-)  # fmt: skip
-# Options of vLLM's that a parameter gives under another name.
+# vLLM's names of options that a parameter gives under another name.
 GIVEN_BY = {"distributed_executor_backend": "executor", "data_parallel_backend": "executor"}
 # What a run has in place of a host's name, once it was cleaned to be given away (``share.clean``).
 CLEANED = "[host]"
@@ -34,6 +31,46 @@ Milliseconds = Annotated[int, Field(gt=0, le=10**9)]  # LoadGen counts ns in 64 
 ENDPOINT = re.compile(
     r"(/+inference/+v1/+generate|/+v1(/+(completions|chat/+completions|models))?)?/*$"
 )
+# What may hold of a parameter. Its field says it; ``TestParams.names`` finds it by that.
+Trait = Literal[
+    "vllm",  # vLLM's AsyncEngineArgs has it under the same name
+    "server",  # belongs to the server: not known of one that runs already (engine openai)
+    "client",  # has a meaning with engine openai alone
+    "devices",  # a factor of the number of devices
+    "fixed",  # has one value in a run: decides the engine, the prompts or the answers
+    "model",  # as "fixed", but compared by what it makes: the weights
+    "samples",  # as "fixed", but compared by what it makes: the data
+    "prompts",  # makes prompts of the data
+    "answers",  # changes what is asked of the same prompts
+    "performance",  # does not matter to an accuracy test
+    "ignored",  # does not identify a test: cannot change its result, or a hash knows better
+    "tunable",  # ``tune`` may vary it
+    "shown",  # a row of the report's table of the configuration
+    "place",  # where a run lies
+]
+VLLM: tuple[Trait, ...] = ("vllm", "server", "fixed", "tunable", "shown")  # nearly all its options
+
+
+def option(group: str, default: Any, *traits: Trait, key: str = "", **constraints: Any) -> Any:
+    """The field of a parameter, with all that is known of it; its docstring says what it means.
+
+    Args:
+        group: its heading in the table of all parameters.
+        key: its name in LoadGen's user.conf, if that is another.
+        constraints: as pydantic has them.
+    """
+    extra: JsonDict = {"group": group, "key": key, **dict.fromkeys(traits, True)}
+    return Field(default, json_schema_extra=extra, **constraints)
+
+
+def noted(field: FieldInfo) -> JsonDict:
+    """What ``option`` has noted on a field."""
+    extra = field.json_schema_extra
+    return extra if isinstance(extra, dict) else {}
+
+
+LOADGEN, ENGINE = "How LoadGen asks", "The engine"
+of_loadgen, of_engine = partial(option, LOADGEN), partial(option, ENGINE)
 
 
 class TestParams(BaseModel):
@@ -43,130 +80,118 @@ class TestParams(BaseModel):
 
     __test__ = False  # pytest would take it for tests
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
-    # How LoadGen asks
-    benchmark: str = Field(
-        "llama3_1-8b", description="official rules to compare with; it does not choose the model"
+    benchmark: str = of_loadgen("llama3_1-8b", "shown")
+    """official rules to compare with; it does not choose the model"""
+    scenario: Literal["Offline", "Server", "SingleStream"] = of_loadgen("Server", "shown")
+    """Offline, Server or SingleStream"""
+    target_qps: Rate | Literal["auto"] = of_loadgen(0.5, "performance", "tunable", "shown")
+    """queries/s offered (Offline: expected); auto finds the highest VALID"""
+    target_latency_ms: float = of_loadgen(
+        3000.0, "performance", "shown", key="target_latency", gt=0
     )
-    scenario: Literal["Offline", "Server", "SingleStream"] = Field(
-        "Server", description="Offline, Server or SingleStream"
+    """SingleStream: estimated latency, which sizes the test"""
+    min_duration_ms: Milliseconds | None = of_loadgen(
+        60_000, "performance", "shown", key="min_duration"
     )
-    target_qps: Rate | Literal["auto"] = Field(
-        0.5, description="queries/s offered (Offline: expected); auto finds the highest VALID"
+    """minimum duration of a test, ms"""
+    min_query_count: int | None = of_loadgen(64, "performance", "shown", gt=0, le=MOST_QUERIES)
+    """minimum number of queries; LoadGen rounds up to whole passes over the samples (40 of 64
+    samples makes 64), fewer with performance_samples"""
+    performance_samples: int | None = of_loadgen(
+        None, "performance", "answers", key="performance_sample_count_override", gt=0
     )
-    target_latency_ms: float = Field(
-        3000.0, gt=0, description="SingleStream: estimated latency, which sizes the test"
+    """a performance test draws from the first N samples; None: the benchmark's"""
+    target_latency_percentile: float | None = of_loadgen(
+        0.9, "performance", "shown", ge=0.01, le=0.9999
     )
-    min_duration_ms: Milliseconds | None = Field(
-        60_000, description="minimum duration of a test, ms"
-    )
-    min_query_count: int | None = Field(
-        64,
-        gt=0,
-        le=MOST_QUERIES,
-        description="minimum number of queries; LoadGen rounds up to whole passes over the samples "
-        "(40 of 64 samples makes 64), fewer with performance_samples",
-    )
-    performance_samples: int | None = Field(
-        None,
-        gt=0,
-        description="a performance test draws from the first N samples; None: the benchmark's",
-    )
-    target_latency_percentile: float | None = Field(
-        0.9, ge=0.01, le=0.9999, description="Server: share of queries that must keep the limits"
-    )
-    ttft_limit_ms: Milliseconds | None = Field(
-        None, description="Server: limit on first tokens, ms"
-    )
-    tpot_limit_ms: Milliseconds | None = Field(
-        None, description="Server: limit per output token, ms"
-    )
-    max_new_tokens: int = Field(128, ge=2, description="longest answer, tokens")
-    min_new_tokens: int = Field(1, ge=1, description="shortest answer, tokens")
-    concurrency: int | None = Field(
-        None, gt=0, description="most queries that the harness gives to the engine at once"
-    )
-    longest_first: bool = Field(False, description="Offline: long prompts first, pass by pass")
-    warmup_queries: int = Field(
-        4, ge=0, le=100_000, description="queries before the clock starts, at least"
-    )
-    warmup_max_s: float = Field(
-        20.0,
-        ge=0,
-        le=86_400,
-        description="more of them, until the batch that the test will reach is equally fast twice, "
-        "within so many seconds; 0: no more",
-    )
+    """Server: share of queries that must keep the limits"""
+    ttft_limit_ms: Milliseconds | None = of_loadgen(None, "performance", key="ttft_latency")
+    """Server: limit on first tokens, ms"""
+    tpot_limit_ms: Milliseconds | None = of_loadgen(None, "performance", key="tpot_latency")
+    """Server: limit per output token, ms"""
+    max_new_tokens: int = of_loadgen(128, "fixed", "answers", "shown", ge=2)
+    """longest answer, tokens"""
+    min_new_tokens: int = of_loadgen(1, "fixed", "answers", ge=1)
+    """shortest answer, tokens"""
+    concurrency: int | None = of_loadgen(None, "tunable", gt=0)
+    """most queries that the harness gives to the engine at once"""
+    longest_first: bool = of_loadgen(False, "tunable")
+    """Offline: long prompts first, pass by pass"""
+    warmup_queries: int = of_loadgen(4, "performance", ge=0, le=100_000)
+    """queries before the clock starts, at least"""
+    warmup_max_s: float = of_loadgen(20.0, "performance", ge=0, le=86_400)
+    """more of them, until the batch that the test will reach is equally fast twice, within so many
+    seconds; 0: no more"""
 
-    # The engine
-    engine: Literal["vllm", "openai", "echo"] = Field(
-        "vllm",
-        description="vllm (in process), openai (a server that runs already), or echo (fake "
-        "answers, to test the harness)",
+    engine: Literal["vllm", "openai", "echo"] = of_engine("vllm", "fixed")
+    """vllm (in process), openai (a server that runs already), or echo (fake answers, to test the
+    harness)"""
+    base_url: list[str] = of_engine([], "client", "fixed", "shown")
+    """openai: the server's URL, or a list of several that share the queries"""
+    served_model: str = of_engine("", "client", "fixed", "shown")
+    """openai: what the server calls the model; empty: the only one it has"""
+    serve: bool = of_engine(False, "fixed")
+    """vllm: start vllm serve with these options, and measure it over HTTP"""
+    trust_remote_code: bool = of_engine(False, "vllm", "fixed", "shown")
+    """run code that the checkpoint brings along: tokenizer, configuration, model"""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = of_engine(
+        "auto", "vllm", "server", "model", "tunable", "shown"
     )
-    base_url: list[str] = Field(
-        [], description="openai: the server's URL, or a list of several that share the queries"
+    """type of weights and activations; auto: the model's own, float32 where a CPU has no hardware
+    for it"""
+    max_model_len: int = of_engine(2048, "vllm", "fixed", "tunable", "shown", gt=0)
+    """longest prompt plus answer, tokens"""
+    tensor_parallel_size: int = of_engine(1, *VLLM, "devices", gt=0)
+    """GPUs that share each layer"""
+    pipeline_parallel_size: int = of_engine(1, *VLLM, "devices", gt=0)
+    """groups of such GPUs in a row, each with a part of the layers"""
+    data_parallel_size: int = of_engine(1, *VLLM, "devices", gt=0)
+    """replicas of all that, each on GPUs of its own, that share the queries"""
+    executor: Literal["mp", "ray", "uni"] | None = of_engine(
+        None, "server", "fixed", "tunable", "shown"
     )
-    served_model: str = Field(
-        "", description="openai: what the server calls the model; empty: the only one it has"
-    )
-    serve: bool = Field(
-        False, description="vllm: start vllm serve with these options, and measure it over HTTP"
-    )
-    trust_remote_code: bool = Field(
-        False,
-        description="run code that the checkpoint brings along: tokenizer, configuration, model",
-    )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        "auto",
-        description="type of weights and activations; auto: the model's own, float32 where a CPU "
-        "has no hardware for it",
-    )
-    max_model_len: int = Field(2048, gt=0, description="longest prompt plus answer, tokens")
-    tensor_parallel_size: int = Field(1, gt=0, description="GPUs that share each layer")
-    pipeline_parallel_size: int = Field(
-        1, gt=0, description="groups of such GPUs in a row, each with a part of the layers"
-    )
-    data_parallel_size: int = Field(
-        1, gt=0, description="replicas of all that, each on GPUs of its own, that share the queries"
-    )
-    executor: Literal["mp", "ray", "uni"] | None = Field(
-        None,
-        description="where an engine's parts run: mp (processes here), ray (over several "
-        "machines), uni (one process); None: vLLM's choice",
-    )
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of GPU memory")
-    cpu_kv_cache_gib: int = Field(2, gt=0, description="KV cache on a CPU, GiB")
-    cpu_reserved_cores: int | None = Field(
-        None, ge=0, description="cores that vLLM's threads leave free on a CPU"
-    )
-    max_num_seqs: int | None = Field(
-        None, gt=0, description="most queries that vLLM puts into one batch"
-    )
-    max_num_batched_tokens: int | None = Field(
-        None, gt=0, description="most tokens that vLLM computes in one step"
-    )
-    enforce_eager: bool | None = Field(
-        None, description="True leaves compilation out: starts faster, runs slower"
-    )
-    kv_cache_dtype: str = Field("auto", description="type of the KV cache: auto, fp8, ...")
-    quantization: str | None = Field(None, description="quantization of the weights: fp8, awq, ...")
-    load_format: str = Field(
-        "auto", description="how weights are loaded: auto, or dummy for random ones (timing only)"
-    )
-    enable_prefix_caching: bool = Field(
-        False, description="reuse the KV cache of equal prompt starts; MLPerf forbids it"
-    )
-    engine_options: dict[str, Any] = Field({}, description="other options of vLLM's EngineArgs")
-    seed: int = Field(0, ge=0, description="seed of the engine")
-    load_timeout_s: int = Field(
-        7200, gt=0, description="an engine that loads for longer is dead, s"
-    )
-    stall_timeout_s: int = Field(
-        600, gt=0, description="an engine that owes answers and gives none for so long is dead, s"
-    )
+    """where an engine's parts run: mp (processes here), ray (over several machines), uni (one
+    process); None: vLLM's choice"""
+    gpu_memory_utilization: float = of_engine(0.9, "vllm", "server", "fixed", "tunable", gt=0, le=1)
+    """share of GPU memory"""
+    cpu_kv_cache_gib: int = of_engine(2, "server", "fixed", "tunable", gt=0)
+    """KV cache on a CPU, GiB"""
+    cpu_reserved_cores: int | None = of_engine(None, "server", "fixed", "tunable", ge=0)
+    """cores that vLLM's threads leave free on a CPU"""
+    max_num_seqs: int | None = of_engine(None, *VLLM, gt=0)
+    """most queries that vLLM puts into one batch"""
+    max_num_batched_tokens: int | None = of_engine(None, *VLLM, gt=0)
+    """most tokens that vLLM computes in one step"""
+    enforce_eager: bool | None = of_engine(None, *VLLM)
+    """True leaves compilation out: starts faster, runs slower"""
+    kv_cache_dtype: str = of_engine("auto", *VLLM)
+    """type of the KV cache: auto, fp8, ..."""
+    quantization: str | None = of_engine(None, *VLLM)
+    """quantization of the weights: fp8, awq, ..."""
+    load_format: str = of_engine("auto", *VLLM)
+    """how weights are loaded: auto, or dummy for random ones (timing only)"""
+    enable_prefix_caching: bool = of_engine(False, *VLLM)
+    """reuse the KV cache of equal prompt starts; MLPerf forbids it"""
+    engine_options: dict[str, Any] = of_engine({}, "server", "fixed", "tunable", "shown")
+    """other options of vLLM's EngineArgs"""
+    seed: int = of_engine(0, "vllm", "server", "fixed", ge=0)
+    """seed of the engine"""
+    load_timeout_s: int = of_engine(7200, "ignored", gt=0)
+    """an engine that loads for longer is dead, s"""
+    stall_timeout_s: int = of_engine(600, "ignored", gt=0)
+    """an engine that owes answers and gives none for so long is dead, s"""
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _list_of_urls(cls, value: Any) -> Any:
+        return ([value] if value else []) if isinstance(value, str) else value
 
     @field_validator("base_url")
     @classmethod
@@ -234,21 +259,37 @@ class TestParams(BaseModel):
         if self.engine == "openai":
             if not self.base_url:
                 self._refuse("base_url", "names no server", "give one, as in http://host:8000")
-            for name in OF_THE_SERVER:
+            for name in self.names("server"):
                 if getattr(self, name) != (default := type(self).model_fields[name].default):
                     cure = f"leave it out (default {default!r}), and start the server with it"
                     self._refuse(name, "belongs to the server, which runs already", cure)
-        for name in ("base_url", "served_model"):
+        for name in self.names("client"):
             if self.engine != "openai" and getattr(self, name):
                 problem = f"has no meaning with engine {self.engine}"
                 self._refuse(name, problem, "give engine openai, or leave it out")
         if self.serve and self.engine != "vllm":
             self._refuse("serve", f"starts no {self.engine}", "give engine vllm, or leave it out")
 
+    @classmethod
+    def names(cls, *traits: Trait) -> list[str]:
+        """The parameters of which one of these traits holds; all of them without a trait."""
+        fields = cls.model_fields.items()
+        return [name for name, field in fields if not traits or noted(field).keys() & {*traits}]
+
+    @classmethod
+    def meaning(cls, name: str) -> str:
+        """What a parameter means, as one line."""
+        return " ".join((cls.model_fields[name].description or "").split())
+
+    @property
+    def unknown(self) -> list[str]:
+        """The parameters that a server which runs already has set for itself."""
+        return self.names("server") if self.engine == "openai" else []
+
     @property
     def devices(self) -> int:
         """GPUs that the engine takes, on all machines."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+        return math.prod(getattr(self, name) for name in self.names("devices"))
 
     @property
     def here(self) -> bool:
@@ -293,7 +334,7 @@ class TestParams(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = str(first["loc"][0])
-            cure = f"it is: {cls.model_fields[name].description}"
+            cure = f"it is: {cls.meaning(name)}"
             problem = first["msg"].removeprefix("Value error, ")
             raise ParameterError(name, values.get(name), problem, cure) from None
 

@@ -8,8 +8,6 @@ from checkpoints import LLAMA, write_config
 
 from loadgen_study.inputs import models
 from loadgen_study.params import RunParams
-from loadgen_study.results.identity import NO_MATTER
-from loadgen_study.runs.live import SAME_IN_A_RUN
 from vllm_loadgen.checkpoint import check_engine, own_code, refuse_own_code
 from vllm_loadgen.engines.vllm import engine_args
 from vllm_loadgen.errors import BenchmarkError, ParameterError
@@ -115,5 +113,5 @@ def test_the_engine_is_told_the_same(trusted):
 def test_it_is_one_parameter():
     with pytest.raises(ParameterError, match=r"(?i)give trust_remote_code"):
         RunParams(engine_options={"trust_remote_code": True})
-    assert "trust_remote_code" in SAME_IN_A_RUN
-    assert "trust_remote_code" not in NO_MATTER
+    assert "trust_remote_code" in RunParams.names("fixed")
+    assert "trust_remote_code" not in RunParams.names("ignored")

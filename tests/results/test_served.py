@@ -10,7 +10,6 @@ from loadgen_study.params import NOT_KNOWN
 from loadgen_study.report import tables, text
 from loadgen_study.report.parameters import parameters_table
 from vllm_loadgen import ParameterError
-from vllm_loadgen.params import OF_THE_SERVER
 
 LIMITS = MachineLimits(device="cpu", memory_bandwidth_gb_s=0.1, matrix_tflop_s={"bfloat16": 0.1})
 
@@ -36,11 +35,12 @@ def test_what_was_not_asked_of_a_server_is_not_recorded(tmp_path):
     write_facts(tmp_path, params)
     write_test(tmp_path / "performance", RESULT, seed_records())
     recorded = yaml.safe_load((tmp_path / "params.yaml").read_text(encoding="utf-8"))
-    assert {name: recorded[name] for name in OF_THE_SERVER} == dict.fromkeys(OF_THE_SERVER)
+    of_the_server = RunParams.names("server")
+    assert {name: recorded[name] for name in of_the_server} == dict.fromkeys(of_the_server)
     run = Run.open(tmp_path)
     assert run.params == params  # and it is read back
     shown = tables.configuration_table(run)
-    for name in set(OF_THE_SERVER) & set(shown.index):
+    for name in set(of_the_server) & set(shown.index):
         assert shown.loc[name].tolist() == ["", NOT_KNOWN]
     listed = parameters_table(params)
     assert listed.loc["enable_prefix_caching", "value"] == NOT_KNOWN

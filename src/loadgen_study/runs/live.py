@@ -36,17 +36,6 @@ from vllm_loadgen.prompts import Prompts
 from vllm_loadgen.records.result import Mode
 from vllm_loadgen.redact import scrub
 
-# What decides answers and speed beside model and dataset; LoadGen's questions may differ.
-SAME_IN_A_RUN = (
-    "trust_remote_code", "instruction", "chat_template", "max_new_tokens", "min_new_tokens",
-    "engine", "base_url", "served_model", "serve", "max_model_len", "tensor_parallel_size",
-    "pipeline_parallel_size", "data_parallel_size", "executor", "gpu_memory_utilization",
-    "cpu_kv_cache_gib", "cpu_reserved_cores", "max_num_seqs", "max_num_batched_tokens",
-    "enforce_eager", "kv_cache_dtype", "quantization", "load_format",
-    "enable_prefix_caching", "engine_options", "seed",
-)  # fmt: skip
-# What is loaded from the start.
-SAME_DATA = ("model", "model_revision", "dataset", "num_samples", "dtype")
 # An accuracy test in Server asks for all at once: it is judged by answers, and the engine sets the
 # pace.
 ACCURACY_QPS = 1000.0
@@ -308,7 +297,7 @@ class LiveRun:
             ParameterError: if a change is of what the loaded engine or the run cannot change.
         """
         for name in changes:
-            if name in (*SAME_IN_A_RUN, *SAME_DATA):
+            if name in self.params.names("fixed", "model", "samples"):
                 cure = "use variant, which loads an engine of its own"
                 problem = "belongs to the engine that the run has loaded"
                 raise ParameterError(name, changes[name], problem, cure)
@@ -476,7 +465,7 @@ def _check_same(
         _refuse_to_mix(folder, f"{before.name} with another {file}")
     if any(folder.rglob("result.json")):
         known_params = RunParams.recorded(folder / "params.yaml")
-        for name in SAME_IN_A_RUN:
+        for name in params.names("fixed"):
             if _as_set(getattr(known_params, name)) != _as_set(getattr(params, name)):
                 _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")
         where = Environment.read_if_there(folder / "environment.json") or here

@@ -45,24 +45,9 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, Any]:
             )
     args = {
         "model": model_path,
-        "trust_remote_code": params.trust_remote_code,
-        "dtype": params.dtype,
-        "max_model_len": params.max_model_len,
-        "tensor_parallel_size": params.tensor_parallel_size,
-        "pipeline_parallel_size": params.pipeline_parallel_size,
-        "data_parallel_size": params.data_parallel_size,
+        **{name: getattr(params, name) for name in params.names("vllm")},
         "distributed_executor_backend": params.executor,
         "data_parallel_backend": "ray" if params.executor == "ray" else None,
-        "gpu_memory_utilization": params.gpu_memory_utilization,
-        "max_num_seqs": params.max_num_seqs,
-        "max_num_batched_tokens": params.max_num_batched_tokens,
-        "enforce_eager": params.enforce_eager,
-        "kv_cache_dtype": params.kv_cache_dtype,
-        "quantization": params.quantization,
-        "load_format": params.load_format,
-        # The rules want every query computed in full; vLLM's default is on.
-        "enable_prefix_caching": params.enable_prefix_caching,
-        "seed": params.seed,
         "stream_interval": WHOLE_REST,
         # Statistics carry when a query left the queue: queueing is told from prefill by it.
         "disable_log_stats": False,
