@@ -282,11 +282,9 @@ def sent(path, digest):
     return str(path)
 
 
-def test_notebooks_of_the_first_version_are_read(tmp_path):
-    old = run("a", params={"chat_template": "on"}).model_dump(exclude={"schema_version"})
-    read = compare.read_digest(sent(tmp_path / "old.ipynb", {**old, "name": ""}))
-    assert read.params["chat_template"] is True
-    assert read.name == "old"
+def test_a_digest_without_a_name_takes_that_of_its_notebook(tmp_path):
+    old = run("a").model_dump(exclude={"schema_version"})
+    assert compare.read_digest(sent(tmp_path / "old.ipynb", {**old, "name": ""})).name == "old"
 
 
 def test_a_folder_that_a_sender_names_is_not_opened(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
-from pydantic import Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, ValidationError
 
 from loadgen_study.analysis.intervals import mean_interval
 from loadgen_study.analysis.repeats import spread
@@ -68,13 +68,6 @@ class Digest(Facts):
     quantiles: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     # Where the run was read from; not sent with it.
     folder: Path | None = Field(None, exclude=True)
-
-    @field_validator("params")
-    @classmethod
-    def _switches_are_bools(cls, params: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        """Notebooks of the first version have "on" and "off" for one of them."""
-        given = params.get("chat_template")
-        return params | {"chat_template": given == "on"} if given in ("on", "off") else params
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         shown = f"Figures of {self.name}, for comparison with other runs"
