@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
-from loadgen_study import RunParams, Test
+from loadgen_study import Run, RunParams, Test
 from loadgen_study.facts.inputs import Dataset, Environment, Model
 from loadgen_study.facts.results import Metrics
 from vllm_loadgen.records.columns import NULLABLE
@@ -154,6 +154,14 @@ def imitated(records, result=RESULT, params=None, **tables) -> Test:
         Path("nowhere"),
         lambda name: frames.get(name, pd.DataFrame()),
     )
+
+
+def imitated_run(test: Test, **facts) -> Run:
+    """A run that nobody made, of this performance test; ``facts`` such as ``engine``."""
+    run = Run(Path("nowhere"), test.params)
+    known = {"performance": test, "accuracy": None, "engine": None, "impossible": []}
+    vars(run).update(known | facts)  # where a cached property keeps its value
+    return run
 
 
 def write_facts(folder: Path, params: RunParams, **facts: dict) -> Path:

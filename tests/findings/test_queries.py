@@ -1,12 +1,16 @@
 import pytest
-from helpers import RESULT, SETTINGS, THREE, imitated, make_records, seed_records
+from helpers import RESULT, SETTINGS, THREE, imitated, imitated_run, make_records, seed_records
 
 from loadgen_study.analysis.early_stopping import early_stopping_queries
+from loadgen_study.findings.collect import find, given_by
 from loadgen_study.findings.finding import Finding, doubts
-from loadgen_study.findings.queries import query_findings
 from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.params import RunParams
 from vllm_loadgen.harness.loadgen import server_schedule_ns
+
+
+def query_findings(test, **facts):
+    return find(given_by(imitated_run(test, **facts)))
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["engine tells", "engine does not tell"])
@@ -68,13 +72,13 @@ def test_logged_errors_and_single_tokens_are_named():
 
 def test_what_would_make_valid():
     short = {**RESULT, "loadgen_results": {"min_duration_met": False, "min_queries_met": False}}
-    steps = what_would_make_valid(imitated(seed_records(), short))
+    steps = list(what_would_make_valid(imitated(seed_records(), short)).values())
     # LoadGen judges a Server test by when its last query was due: the 20th, at 19 / 0.5 s.
     assert "must last 120 s and lasted 38.0 s, 82.0 s too short" in steps[0]
     assert steps[1] == "Issue 80 more queries: 100 are asked for."
     assert "Lower target_qps below the 0.34 queries/s that were served" in steps[2]
     assert "asks for 459 even if none is over" in steps[3]
-    assert what_would_make_valid(imitated(seed_records(), {**RESULT, "verdict": "VALID"})) == []
+    assert what_would_make_valid(imitated(seed_records(), {**RESULT, "verdict": "VALID"})) == {}
 
 
 def test_offline_has_no_arrivals_to_exceed_anything():
@@ -144,7 +148,7 @@ def test_the_limit_is_judged_at_the_percentile_in_force():
 
 
 def test_more_queries_are_not_advised_against_a_limit_that_most_exceed():
-    steps = " ".join(what_would_make_valid(imitated(seed_records(queries=105))))
+    steps = " ".join(what_would_make_valid(imitated(seed_records(queries=105))).values())
     assert "459" in steps
     assert "after the rate is low enough" in steps
     assert "12,6" not in steps
@@ -195,7 +199,7 @@ def test_of_few_queries_the_tail_is_a_tenth_or_nothing():
 
 def test_an_impossible_figure_is_a_problem():
     rows = [(i, i, i, i + 0.2, i + 1, 50, 20) for i in range(50)]
-    found = query_findings(imitated(make_records(rows)), ["Too fast."])
+    found = query_findings(imitated(make_records(rows)), impossible=["Too fast."])
     assert found[0].title == "Faster than this machine can be"
 
 

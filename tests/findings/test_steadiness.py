@@ -2,16 +2,19 @@
 
 import pandas as pd
 import pytest
-from helpers import RESULT, imitated, make_records
+from helpers import RESULT, imitated, imitated_run, make_records
 
-from loadgen_study.findings.steadiness import steadiness_findings
+from loadgen_study.findings.collect import find, given_by
 from vllm_loadgen.records.engine import EngineFacts
 
 OFFLINE = RESULT | {"scenario": "Offline"}
 
 
 def found(test, engine=None):
-    return {finding.title: finding for finding in steadiness_findings(test, engine)}
+    own = ("late-kernels", "cold-engine", "shifted-pace", "no-steady-state", "ramp-and-drain",
+           "changed-options")  # fmt: skip
+    findings = find(given_by(imitated_run(test, engine=engine)))
+    return {finding.title: finding for finding in findings if finding.id in own}
 
 
 def offline(queries=240, batch=4, seconds=lambda wave: 10.0, **result):
@@ -25,6 +28,7 @@ def offline(queries=240, batch=4, seconds=lambda wave: 10.0, **result):
         left = queries - (wave + 1) * batch
         steps.append((now_s, min(left, batch), max(0, left - batch)))
     frame = pd.DataFrame(steps, columns=["time_s", "running", "waiting"])
+    frame = frame.assign(preempted=0, kv_cache_share=1.0)
     return imitated(make_records(rows), OFFLINE | result, engine_steps=frame)
 
 
@@ -61,6 +65,7 @@ def test_a_long_drain_is_told_with_both_rates():
     rows[-1] = (0, 0, 90, 91, 190, 9, 100)
     steps = [(10 * w, 4, 36 - 4 * w) for w in range(10)] + [(100, 1, 0), (190, 0, 0)]
     frame = pd.DataFrame(steps, columns=["time_s", "running", "waiting"])
+    frame = frame.assign(preempted=0, kv_cache_share=1.0)
     test = imitated(make_records(rows), OFFLINE, engine_steps=frame)
     told = found(test)["Filling and emptying the batch cost part of the rate"]
     assert "2.6 tokens/s over the whole test, 4.0 in its steady state" in told.evidence

@@ -1,12 +1,11 @@
 """Findings of the engine's steps, on an imitated engine whose cause of slowness is known."""
 
 import pytest
-from helpers import RESULT, imitated
+from helpers import RESULT, imitated, imitated_run
 from stepped import stepped
 
-from loadgen_study.findings.collect import agreeing
+from loadgen_study.findings.collect import agreeing, find, given_by
 from loadgen_study.findings.finding import Finding
-from loadgen_study.findings.steps import SMALLER_BATCH, step_findings
 from vllm_loadgen.records.engine import EngineFacts
 
 ENGINE = EngineFacts(engine="vllm", max_num_seqs=32, max_num_batched_tokens=8192)
@@ -35,7 +34,10 @@ WAVES = [
 
 def findings(asked, engine=ENGINE, result=RESULT, change=lambda steps: steps, **limits):
     steps, records = stepped(asked, **limits)
-    return step_findings(imitated(records, result, engine_steps=change(steps)), engine)
+    test = imitated(records, result, engine_steps=change(steps))
+    own = ("later-prompts", "no-place", "other-prompts", "smaller-batch")
+    found = find(given_by(imitated_run(test, engine=engine)))
+    return [one for one in found if one.id in own]
 
 
 def of_title(found, title):
@@ -108,7 +110,8 @@ def limited(tpot_ms, ttft_ms=2000):
 
 
 def smaller(asked, result, **changes):
-    return of_title(findings(asked, result=result, **changes), SMALLER_BATCH)
+    found = findings(asked, result=result, **changes)
+    return [one for one in found if one.id == "smaller-batch"]
 
 
 def test_a_batch_too_large_for_the_limit_of_tpot():
@@ -141,9 +144,9 @@ def test_no_smaller_batch_where_a_step_takes_no_longer_with_more():
 
 
 def test_where_fewer_at_once_are_asked_for_nothing_asks_for_more():
-    fewer = Finding("note", SMALLER_BATCH, "", "Lower max_num_seqs to 23.")
-    room = Finding("note", "room", "4% full", "Raise max_num_seqs: memory is there.")
-    late = Finding("note", "late", "", "Lower target_qps, or raise max_num_seqs.")
+    room = Finding("note", "room", "4% full", "Raise max_num_seqs: memory is there.", id="room")
+    late = Finding("note", "late", "", "Lower target_qps, or raise max_num_seqs.", id="late")
+    fewer = Finding("note", "fewer", "", "Lower max_num_seqs.", overrides=("room", "late"))
     said = agreeing([room, fewer, late])
     assert [one.action for one in said] == ["", fewer.action, ""]
     assert said[0].evidence == room.evidence

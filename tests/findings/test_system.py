@@ -1,14 +1,31 @@
 import math
 
 import pandas as pd
+from helpers import THREE, imitated, imitated_run, make_records
 
-from loadgen_study.findings.system import client_finding, system_findings
+from loadgen_study import RunParams
+from loadgen_study.findings.collect import find, given_by
 
-STEPS = pd.DataFrame({"running": [8, 8], "waiting": [3, 0], "preempted": [0, 0],
+STEPS = pd.DataFrame({"time_s": [1.0, 2.0], "running": [8, 8], "waiting": [3, 0], "preempted": [0, 0],
                       "kv_cache_share": [0.1, 0.2]})  # fmt: skip
 MACHINE = pd.DataFrame({"cpu_share": [1.0, 0.9], "own_cpu_share": [0.98, 0.9],
                         "steal_share": [0.0, 0.0]})  # fmt: skip
 NOTHING = pd.DataFrame()
+
+
+def system_findings(steps, telemetry, server_here=False):
+    served = {"engine": "openai", "base_url": "http://127.0.0.1:1"} if server_here else {}
+    test = imitated(make_records(THREE), params=RunParams.from_dict(served),
+                    engine_steps=steps, telemetry=telemetry)  # fmt: skip
+    found = find(given_by(imitated_run(test)))
+    own = ("preemptions", "free-cache", "noisy-neighbour", "throttled-gpu", "slow-client")
+    return [one for one in found if one.id in own]
+
+
+def client_finding(telemetry):
+    """Of a server on this machine that is no neighbour."""
+    known = telemetry.assign(server_cpu_share=0.9) if len(telemetry) else telemetry
+    return next(iter(system_findings(NOTHING, known, server_here=True)), None)
 
 
 def titles_of(steps, telemetry):

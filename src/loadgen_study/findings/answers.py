@@ -4,16 +4,14 @@ from collections.abc import Sequence
 
 from loadgen_study.accuracy.baseline import baseline_key, samples_covered
 from loadgen_study.accuracy.scores import NAMES, chance, undecided_text, unscorable_text
-from loadgen_study.facts.scores import AccuracyVerdict, Comparison
-from loadgen_study.findings.finding import Finding
+from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Comparison
+from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.results.run import Run
 
 
-def answers(run: Run) -> Finding | None:
-    """What the accuracy test found; None without one."""
-    if run.accuracy is None:
-        return None
-    verdict, dtype, evidence = run.accuracy.verdict, run.model.dtype, said(run)
+@finding("answers", needs=("run", "accuracy"))
+def _answers(run: Run, accuracy: Accuracy) -> Finding:
+    verdict, dtype, evidence = accuracy.verdict, run.model.dtype, said(run)
     if verdict.status == "PASS":
         return Finding("good", "The answers are as good as the reference's", evidence, "")
     if verdict.status == "FAIL":

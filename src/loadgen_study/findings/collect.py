@@ -1,43 +1,51 @@
 """All findings of a run."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from loadgen_study.findings.answers import answers
-from loadgen_study.findings.finding import Finding, by_severity
-from loadgen_study.findings.queries import query_findings
-from loadgen_study.findings.replicas import straggler_finding
-from loadgen_study.findings.steadiness import steadiness_findings
-from loadgen_study.findings.steps import SMALLER_BATCH, step_findings
-from loadgen_study.findings.system import client_finding, system_findings
-from loadgen_study.results.run import Run
-from loadgen_study.results.test import Test
+import pandas as pd
 
-LARGER_BATCH = "raise max_num_seqs"
+from loadgen_study.analysis.anatomy import Placed
+from loadgen_study.findings.finding import FINDINGS, SEVERITIES, Finding
+from loadgen_study.results.run import Run
 
 
 def findings_of(run: Run) -> list[Finding]:
     """All that the performance test and the accuracy test show, problems first."""
-    found = _of_performance(run, run.performance) if run.performance else []
-    if of_answers := answers(run):
-        found = [of_answers, *found]
-    return by_severity(found)
+    found = agreeing(find(given_by(run)))
+    return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
 
 
-def _of_performance(run: Run, test: Test) -> list[Finding]:
-    asks_server = run.params.engine == "openai"
-    of_system = system_findings(test.steps, test.telemetry, run.params.here and asks_server)
-    if asks_server and (client := client_finding(test.telemetry)):
-        of_system.append(client)
-    of_pace = steadiness_findings(test, run.engine)
-    of_steps = step_findings(test, run.engine)
-    if of_replica := straggler_finding(test):
-        of_system.append(of_replica)
-    of_queries = query_findings(test, run.impossible)
-    return agreeing([*of_queries, *of_system, *of_pace, *of_steps])
+def given_by(run: Run) -> dict[str, object]:
+    """What findings may need, by name, as far as the run has it.
+
+    Returns:
+        run, accuracy and engine (their facts); of the performance test: test, queries (the test, if
+        it has any), steps and telemetry (tables), placed (the queries by their steps, where they
+        arrive one by one) and impossible (sentences).
+    """
+    given: dict[str, object] = {"run": run, "accuracy": run.accuracy, "engine": run.engine}
+    if test := run.performance:
+        given |= {"test": test, "queries": None if test.latencies.empty else test}
+        given |= {"steps": test.steps, "telemetry": test.telemetry, "impossible": run.impossible}
+        if run.engine and test.result.scenario != "Offline" and isinstance(test.placed, Placed):
+            given["placed"] = test.placed
+    return {name: value for name, value in given.items()
+            if (value.size if isinstance(value, pd.DataFrame) else value)}  # fmt: skip
+
+
+def find(given: Mapping[str, object]) -> list[Finding]:
+    """What the findings find whose needs are given."""
+    found = []
+    for id, (needs, function) in FINDINGS.items():
+        if set(needs) <= given.keys():
+            made = function(*(given[name] for name in needs)) or []
+            made = made if isinstance(made, list) else [made]
+            found += [one if one.id else replace(one, id=id) for one in made]
+    return found
 
 
 def agreeing(found: list[Finding]) -> list[Finding]:
-    """Where fewer queries at once are asked for, the others do not ask for more."""
-    if all(one.title != SMALLER_BATCH for one in found):
-        return found
-    return [replace(one, action="") if LARGER_BATCH in one.action.lower() else one for one in found]
+    """Without the actions that another finding overrides."""
+    overridden = {id for one in found for id in one.overrides}
+    return [replace(one, action="") if one.id in overridden else one for one in found]

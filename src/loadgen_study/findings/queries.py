@@ -3,9 +3,19 @@
 import math
 from collections.abc import Sequence
 
-from loadgen_study.analysis.percentiles import PERCENTILES, percentile, say, say_tail, tail
-from loadgen_study.findings import validity
-from loadgen_study.findings.finding import Finding
+import pandas as pd
+
+from loadgen_study.analysis.early_stopping import judged, queries_needed
+from loadgen_study.analysis.percentiles import (
+    PERCENTILES,
+    lacking,
+    percentile,
+    say,
+    say_tail,
+    tail,
+    upper_bound,
+)
+from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.test import Test
@@ -19,36 +29,47 @@ LATE_SHARE = 0.05
 TAIL = 5
 
 
-def query_findings(test: Test, impossible: Sequence[str] = ()) -> list[Finding]:
-    """What the queries show, in no order.
-
-    Args:
-        impossible: of ``roofline.impossible``, if the machine's limits were measured.
-    """
-    if test.latencies.empty:
-        evidence = f"the run is {test.result.status}"
-        return [Finding("problem", "No query was issued", evidence, "Run it again.", doubts=True)]
-    found = [
-        validity.errors(test),
-        validity.refusals(test),
-        _unfinished(test),
-        _impossible(impossible),
-        _overload(test),
-        _serial(test),
-        _first_token_share(test),
-        _phase(test),
-        validity.limit(test, "ttft"),
-        validity.limit(test, "tpot"),
-        validity.early_stopping(test),
-        _not_offered(test),
-        _late_harness(test),
-        _tail(test),
-        _short_answers(test),
-        _capped(test),
-    ]
-    return [finding for finding in found if finding]
+@finding("no-queries", needs=("test",))
+def _no_queries(test: Test) -> Finding | None:
+    if not test.latencies.empty:
+        return None
+    evidence = f"the run is {test.result.status}"
+    return Finding("problem", "No query was issued", evidence, "Run it again.", doubts=True)
 
 
+@finding("loadgen-errors", needs=("queries",))
+def errors(test: Test) -> Finding | None:
+    """What LoadGen logged as an error, of which its verdict takes no account."""
+    result = test.result
+    if not result.num_errors:
+        return None
+    lines = [line[:200] for line in result.error_lines[:1]]
+    return Finding(
+        "problem",
+        "LoadGen logged errors",
+        "; first: ".join([count(result.num_errors, "error"), *lines]),
+        "Do not use this run: LoadGen's verdict does not take logged errors into account.",
+        doubts=True,
+    )
+
+
+@finding("refused-queries", needs=("queries",))
+def refusals(test: Test) -> Finding | None:
+    """Queries that the engine would not answer, whatever else makes a test invalid."""
+    result = test.result
+    if not result.refused:
+        return None
+    return Finding(
+        "problem",
+        "The engine refused queries",
+        f"{result.refused} of {count(result.queries, 'query')}; its first reasons: "
+        + "; ".join(reason[:200] for reason in result.refused_because),
+        "Remove the cause and run again: such a run is never valid.",
+        doubts=True,
+    )
+
+
+@finding("unfinished", needs=("queries",))
 def _unfinished(test: Test) -> Finding | None:
     metrics = test.metrics
     if not (missing := metrics.samples - metrics.completed):
@@ -62,9 +83,8 @@ def _unfinished(test: Test) -> Finding | None:
     )
 
 
-def _impossible(sentences: Sequence[str]) -> Finding | None:
-    if not sentences:
-        return None
+@finding("impossible-figures", needs=("impossible",))
+def _impossible(sentences: Sequence[str]) -> Finding:
     return Finding(
         "problem",
         "Faster than this machine can be",
@@ -74,6 +94,7 @@ def _impossible(sentences: Sequence[str]) -> Finding | None:
     )
 
 
+@finding("overload", needs=("queries",))
 def _overload(test: Test) -> Finding | None:
     load = test.load
     if not overloaded(test):
@@ -115,6 +136,7 @@ def _queueing(test: Test) -> str:
     )
 
 
+@finding("serial-engine", needs=("queries",))
 def _serial(test: Test) -> Finding | None:
     result, load, params = test.result, test.load, test.params
     if result.scenario == "SingleStream" or load.peak_served > 1:
@@ -135,6 +157,7 @@ def _serial(test: Test) -> Finding | None:
     )
 
 
+@finding("first-token", needs=("queries",))
 def _first_token_share(test: Test) -> Finding | None:
     result, metrics = test.result, test.metrics
     parts = {
@@ -157,9 +180,11 @@ def _first_token_share(test: Test) -> Finding | None:
         f"mean TTFT {say_ms(ttft)} = {say_ms(parts['late issue'])} until issued + "
         f"{say_ms(parts['queueing'])} in the engine's queue + {say_ms(parts['prefill'])} prefill",
         actions[largest],
+        id=f"first-token-{largest.replace(' ', '-')}",
     )
 
 
+@finding("phase", needs=("queries",))
 def _phase(test: Test) -> Finding | None:
     """Where queries spend their time in the engine; not what the hardware is bound by."""
     metrics = test.metrics
@@ -177,6 +202,63 @@ def _phase(test: Test) -> Finding | None:
     )
 
 
+@finding("limits", needs=("queries",))
+def _limits(test: Test) -> list[Finding]:
+    return [found for name in ("ttft", "tpot") if (found := limit(test, name))]
+
+
+def limit(test: Test, name: str) -> Finding | None:
+    """Whether "ttft" or "tpot" keeps its limit, at the percentile that LoadGen judges by."""
+    load, values = test.load, test.latencies[f"{name}_ms"]
+    limit_ms, share = judged(test.result, name)
+    actual = percentile(values, share)
+    if not limit_ms or math.isnan(actual):
+        return None
+    over, title = int((values > limit_ms).sum()), name.upper()
+    evidence = (
+        f"{over} of {count(len(values), 'query')} {'is' if over == 1 else 'are'} over the limit "
+        f"of {say_ms(limit_ms)}; {_at(values, share, limit_ms)}"
+    )
+    if actual <= limit_ms:
+        return Finding("good", f"{title} keeps its limit", evidence, "")
+    served = f" below the {load.served_per_s:.2g} queries/s that were served"
+    return Finding(
+        "problem",
+        f"{title} exceeds its limit",
+        evidence,
+        f"Lower target_qps{served if overloaded(test) else ''}, or raise the capacity.",
+    )
+
+
+def _at(values: pd.Series, share: float, limit_ms: float) -> str:
+    """The percentile with its bound and its distance from the limit, or what it lacks."""
+    if lacks := lacking(int(values.count()), share):
+        return lacks
+    actual, bound = percentile(values, share), upper_bound(values, share)
+    apart = f"{say_ms(abs(actual - limit_ms))} {'over' if actual > limit_ms else 'under'} it"
+    return f"p{share * 100:g} is {say_ms(actual)}, {apart} (at most {say_ms(bound)})"
+
+
+@finding("early-stopping", needs=("queries",))
+def early_stopping(test: Test) -> Finding | None:
+    """Whether there are queries enough to be sure of the percentile."""
+    result, frame = test.result, test.latencies
+    needed, over, share = queries_needed(result, frame)
+    if len(frame) >= needed:
+        return None
+    too_slow = over > (1 - share) * len(frame)
+    return Finding(
+        "problem",
+        "Too few queries for early stopping",
+        f"{count(len(frame), 'query')}, {over} of them over a limit; for p{share * 100:g} "
+        f"LoadGen asks for {needed:,} "
+        + ("even if none is over" if too_slow or not over else f"with {over} over"),
+        f"Raise min_query_count to {needed} ({needed - len(frame):,} more)"
+        + (", after the rate is low enough for the limits." if too_slow else "."),
+    )
+
+
+@finding("rate-not-offered", needs=("queries",))
 def _not_offered(test: Test) -> Finding | None:
     if offered(test):
         return None
@@ -190,6 +272,7 @@ def _not_offered(test: Test) -> Finding | None:
     )
 
 
+@finding("late-harness", needs=("queries",))
 def _late_harness(test: Test) -> Finding | None:
     result, metrics = test.result, test.metrics
     delay, ttft = metrics.schedule_delay_ms, metrics.ttft_ms.mean
@@ -208,6 +291,7 @@ def _late_harness(test: Test) -> Finding | None:
     )
 
 
+@finding("first-token-tail", needs=("queries",))
 def _tail(test: Test) -> Finding | None:
     """A long tail of first tokens, with the part of the TTFT that makes it."""
     ttft, label = test.metrics.ttft_ms, tail(test.metrics.ttft_ms.queries)
@@ -229,6 +313,7 @@ def _tail(test: Test) -> Finding | None:
     )
 
 
+@finding("short-answers", needs=("queries",))
 def _short_answers(test: Test) -> Finding | None:
     frame = test.latencies
     done = frame[frame["done_s"].notna()]
@@ -245,6 +330,7 @@ def _short_answers(test: Test) -> Finding | None:
     )
 
 
+@finding("answer-ends", needs=("queries",))
 def _capped(test: Test) -> Finding | None:
     frame, params = test.latencies, test.params
     done = frame.dropna(subset=["done_s"])

@@ -1,7 +1,7 @@
 """Which of several engines, or servers, held the others back."""
 
 from loadgen_study.analysis.replicas import slower_server, straggler
-from loadgen_study.findings.finding import Finding
+from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.results.test import Test
 from vllm_loadgen.words import say_ms
 
@@ -9,6 +9,7 @@ from vllm_loadgen.words import say_ms
 MORE_TOKENS = 1.1
 
 
+@finding("straggler", needs=("test",))
 def straggler_finding(test: Test) -> Finding | None:
     """The one replica that had a queue when the others had none, or that ended long after them."""
     at_once = test.result.scenario == "Offline"

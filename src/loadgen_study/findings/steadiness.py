@@ -1,7 +1,9 @@
 """Whether the engine was warm, kept its pace and its options, and a test reached its plateau."""
 
+import pandas as pd
+
 from loadgen_study.analysis.steady import NotSteady, Steady
-from loadgen_study.findings.finding import Finding
+from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.results.test import Test
 from vllm_loadgen.records.engine import EngineFacts
 from vllm_loadgen.words import count
@@ -10,23 +12,7 @@ from vllm_loadgen.words import count
 ENDS_SHARE = 0.05
 
 
-def steadiness_findings(test: Test, engine: EngineFacts | None) -> list[Finding]:
-    """What else than the setting may have made the test's speed, in no order.
-
-    Args:
-        engine: engine.json; None where there is none.
-    """
-    found = [
-        _unprepared(test),
-        _not_warm(test),
-        _shifted(test),
-        _no_plateau(test),
-        _ends(test),
-        _options(engine),
-    ]
-    return [finding for finding in found if finding]
-
-
+@finding("late-kernels", needs=("test",))
 def _unprepared(test: Test) -> Finding | None:
     if not (lines := test.result.unprepared):
         return None
@@ -39,6 +25,7 @@ def _unprepared(test: Test) -> Finding | None:
     )
 
 
+@finding("cold-engine", needs=("test",))
 def _not_warm(test: Test) -> Finding | None:
     warmup = test.result.warmup
     if warmup is None or warmup.steady is not False:
@@ -54,6 +41,7 @@ def _not_warm(test: Test) -> Finding | None:
     )
 
 
+@finding("shifted-pace", needs=("test",))
 def _shifted(test: Test) -> Finding | None:
     found = test.steady
     if isinstance(found, NotSteady) or (shift := found.shift) is None:
@@ -80,10 +68,10 @@ def _shifted(test: Test) -> Finding | None:
     )
 
 
-def _no_plateau(test: Test) -> Finding | None:
+@finding("no-steady-state", needs=("test", "steps"))
+def _no_plateau(test: Test, _: pd.DataFrame) -> Finding | None:
     found = test.steady
-    offline = test.result.scenario == "Offline"
-    if not offline or isinstance(found, Steady) or test.steps.empty:
+    if test.result.scenario != "Offline" or isinstance(found, Steady):
         return None
     return Finding(
         "note",
@@ -94,6 +82,7 @@ def _no_plateau(test: Test) -> Finding | None:
     )
 
 
+@finding("ramp-and-drain", needs=("test",))
 def _ends(test: Test) -> Finding | None:
     found, duration_s = test.steady, test.metrics.duration_s
     if test.result.scenario != "Offline" or isinstance(found, NotSteady):
@@ -110,10 +99,9 @@ def _ends(test: Test) -> Finding | None:
     )
 
 
-def _options(engine: EngineFacts | None) -> Finding | None:
+@finding("changed-options", needs=("engine",))
+def _options(engine: EngineFacts) -> Finding | None:
     """Options that the engine took and made something else of."""
-    if engine is None:
-        return None
     made = engine.made
     others = [
         f"{name} = {given!r} became {made[name]!r}"

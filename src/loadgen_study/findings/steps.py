@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pandas as pd
 
-from loadgen_study.analysis.anatomy import NoAnatomy, Placed
+from loadgen_study.analysis.anatomy import Placed
 from loadgen_study.analysis.early_stopping import judged
 from loadgen_study.analysis.percentiles import PERCENTILES, percentile, tail
 from loadgen_study.analysis.step_time import step_time
-from loadgen_study.findings import validity
-from loadgen_study.findings.finding import Finding
+from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.findings.overload import overloaded
+from loadgen_study.findings.queries import limit
 from loadgen_study.results.test import Test
 from vllm_loadgen.records.engine import EngineFacts
 from vllm_loadgen.words import count, say_ms
@@ -23,21 +23,6 @@ CAUSE_SHARE, GAIN_SHARE = 0.25, 0.1
 LEAST_TOKENS = 64
 FULL_CACHE = 0.9
 SLOWEST = {"p90": "tenth", "p99": "hundredth"}
-SMALLER_BATCH = "TPOT would keep its limit with fewer queries at once"
-
-
-def step_findings(test: Test, engine: EngineFacts | None) -> list[Finding]:
-    """What made the slowest queries slow, step by step; nothing where the steps are not told.
-
-    Args:
-        engine: engine.json; None where there is none.
-    """
-    where = test.placed
-    if isinstance(where, NoAnatomy) or engine is None or test.result.scenario == "Offline":
-        return []
-    found = [_shared_prefill(test, where, engine), _no_place(test, where, engine),
-             _between_tokens(where), _smaller_batch(test, where)]  # fmt: skip
-    return [finding for finding in found if finding]
 
 
 def _slowest(queries: pd.DataFrame, name: str) -> tuple[str, pd.DataFrame]:
@@ -62,6 +47,7 @@ def _cap(tokens: float, where: Placed, engine: EngineFacts) -> int | None:
     return int(cap)
 
 
+@finding("later-prompts", needs=("test", "placed", "engine"))
 def _shared_prefill(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
     """First tokens that came out of a step with the prompts of queries that came later.
 
@@ -104,6 +90,7 @@ def _later_tokens(where: Placed) -> tuple[pd.Series, pd.Series, pd.Series]:
     return later, steps["prefill_tokens"] + steps["decode_tokens"], steps["duration_ms"]
 
 
+@finding("no-place", needs=("test", "placed", "engine"))
 def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
     """First tokens that waited for a place in a full batch while the KV cache had room."""
     label, slowest = _slowest(where.queries, "ttft_ms")
@@ -132,6 +119,7 @@ def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
     )
 
 
+@finding("other-prompts", needs=("placed",))
 def _between_tokens(where: Placed) -> Finding | None:
     """Answers whose steps had other queries' prompts in them.
 
@@ -162,6 +150,7 @@ def _between_tokens(where: Placed) -> Finding | None:
     )
 
 
+@finding("smaller-batch", needs=("test", "placed"))
 def _smaller_batch(test: Test, where: Placed) -> Finding | None:
     """A limit on the time per output token that is exceeded in a batch larger than the load needs.
 
@@ -170,7 +159,7 @@ def _smaller_batch(test: Test, where: Placed) -> Finding | None:
     as small.
     """
     limit_ms, share = judged(test.result, "tpot")
-    over = validity.limit(test, "tpot")
+    over = limit(test, "tpot")
     if over is None or over.severity != "problem" or overloaded(test):
         return None
     if (line := step_time(where)) is None:
@@ -186,11 +175,12 @@ def _smaller_batch(test: Test, where: Placed) -> Finding | None:
     at = f"p{share * 100:g}"
     return Finding(
         "note",
-        SMALLER_BATCH,
+        "TPOT would keep its limit with fewer queries at once",
         f"a step took {say_ms(line.fixed_ms)} and {say_ms(line.query_ms)} for each query in it, "
         f"with the prompts read meanwhile, and up to {had} were in it; with {most} {at} of TPOT is "
         f"about {say_ms(line.tpot_ms(most, share))} (limit {say_ms(limit_ms)}), and {at} of TTFT, "
         f"with the wait for a place, about {say_ms(late_ms)}"
         + (f" (limit {say_ms(late_limit_ms)})" if late_limit_ms else ""),
         f"Lower max_num_seqs to {most}.",
+        overrides=("first-token-queueing", "free-cache", "no-place"),
     )

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from loadgen_study.findings.finding import Finding
+from loadgen_study.findings.finding import Finding, finding
+from loadgen_study.results.run import Run
 from vllm_loadgen.words import count
 
 # A cache this empty was no reason to wait.
@@ -14,42 +15,7 @@ THROTTLED_SHARE = 0.1
 CLIENT_CORES = 0.8
 
 
-def system_findings(
-    steps: pd.DataFrame, telemetry: pd.DataFrame, server_here: bool = False
-) -> list[Finding]:
-    """What the engine's steps and the samples of the machine show, in no order.
-
-    Args:
-        steps, telemetry: of ``Test``; either may be empty.
-        server_here: the test asked a server on this machine that ran already.
-    """
-    found: list[Finding | None] = []
-    if not steps.empty:
-        found += [_preempted(steps), _cache_use(steps)]
-    if not telemetry.empty:
-        found += [_neighbour(telemetry, server_here), _throttled(telemetry)]
-    return [finding for finding in found if finding]
-
-
-def client_finding(telemetry: pd.DataFrame) -> Finding | None:
-    """Whether the HTTP client, and no server, set the pace: its queries share one thread.
-
-    Args:
-        telemetry: of a ``Test`` whose only front end is the client.
-    """
-    if "front_cpu_cores" not in telemetry:
-        return None
-    if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
-        return None
-    return Finding(
-        "problem",
-        "The client is the limit",
-        f"the client used {cores:.2f} of a core on average, and has one for all its queries: "
-        f"its own delay is in the latencies",
-        "Ask at a lower rate, or from a faster core. The server may do more than this test shows.",
-    )
-
-
+@finding("preemptions", needs=("steps",))
 def _preempted(steps: pd.DataFrame) -> Finding | None:
     if not (lost := int(steps["preempted"].sum())):
         return None
@@ -62,6 +28,7 @@ def _preempted(steps: pd.DataFrame) -> Finding | None:
     )
 
 
+@finding("free-cache", needs=("steps",))
 def _cache_use(steps: pd.DataFrame) -> Finding | None:
     most, waiting = steps["kv_cache_share"].max(), int(steps["waiting"].max())
     if most >= SMALL_CACHE_SHARE or not waiting:
@@ -75,7 +42,9 @@ def _cache_use(steps: pd.DataFrame) -> Finding | None:
     )
 
 
-def _neighbour(telemetry: pd.DataFrame, server_here: bool) -> Finding | None:
+@finding("noisy-neighbour", needs=("run", "telemetry"))
+def _neighbour(run: Run, telemetry: pd.DataFrame) -> Finding | None:
+    server_here = run.params.here and run.params.engine == "openai"
     known = telemetry if server_here else telemetry.assign(server_cpu_share=0.0)
     # Earlier runs did not look for the server's process.
     if "server_cpu_share" not in known or (known := known.dropna(subset="server_cpu_share")).empty:
@@ -98,6 +67,7 @@ def _neighbour(telemetry: pd.DataFrame, server_here: bool) -> Finding | None:
     )
 
 
+@finding("throttled-gpu", needs=("telemetry",))
 def _throttled(telemetry: pd.DataFrame) -> Finding | None:
     share = float(telemetry.get("gpu_throttled", pd.Series([0.0])).mean())
     if share < THROTTLED_SHARE:
@@ -110,4 +80,21 @@ def _throttled(telemetry: pd.DataFrame) -> Finding | None:
         f"in {share:.0%} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
         "See to its cooling and power limit; another run on a cool GPU may be faster.",
         doubts=True,
+    )
+
+
+@finding("slow-client", needs=("run", "telemetry"))
+def _client(run: Run, telemetry: pd.DataFrame) -> Finding | None:
+    """Whether the HTTP client, and no server, set the pace: its queries share one thread."""
+    # Where the project starts the server, that is a front end too.
+    if run.params.engine != "openai" or "front_cpu_cores" not in telemetry:
+        return None
+    if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
+        return None
+    return Finding(
+        "problem",
+        "The client is the limit",
+        f"the client used {cores:.2f} of a core on average, and has one for all its queries: "
+        f"its own delay is in the latencies",
+        "Ask at a lower rate, or from a faster core. The server may do more than this test shows.",
     )

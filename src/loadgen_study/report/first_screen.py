@@ -9,7 +9,8 @@ from loadgen_study.analysis.percentiles import lacking, percentile, say_tail, up
 from loadgen_study.findings.answers import said
 from loadgen_study.findings.finding import Finding, doubts
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
-from loadgen_study.findings.validity import early_stopping, limit, what_would_make_valid
+from loadgen_study.findings.queries import early_stopping, limit
+from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.report import text
 from loadgen_study.report.next_steps import first_commands
 from loadgen_study.report.text import plain
@@ -77,8 +78,8 @@ def _cures(test: Test) -> list[str]:
     if effective_verdict(test)[0] == "VALID":
         return []
     broken = text.broken_limits(test)
-    others = [cure for cure in what_would_make_valid(test)
-              if not cure.startswith(tuple(f"{name} exceeds" for name in broken))]  # fmt: skip
+    told = [f"{name.lower()}-limit" for name in broken]
+    others = [cure for id, cure in what_would_make_valid(test).items() if id not in told]
     first = limit(test, broken[0].lower()) if broken else None
     return [first.action, *others] if first else others
 

@@ -14,7 +14,8 @@ from loadgen_study.analysis.steady import NotSteady
 from loadgen_study.benchmarks import REFERENCE_INSTRUCTION
 from loadgen_study.findings.answers import said
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
-from loadgen_study.findings.validity import limit, what_would_make_valid
+from loadgen_study.findings.queries import limit
+from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
@@ -41,7 +42,7 @@ def verdict_text(test: Test) -> str:
     lines = [f"**LoadGen: {plain(test.result.verdict)}**", ""]
     lines += [f"- {plain(reason)}" for reason in test.result.verdict_reasons]
     if cures := what_would_make_valid(test):
-        lines += ["", "To make it valid:", "", *(f"1. {plain(cure)}" for cure in cures)]
+        lines += ["", "To make it valid:", "", *(f"1. {plain(cure)}" for cure in cures.values())]
     return "\n".join(lines)
 
 
