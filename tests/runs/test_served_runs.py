@@ -70,7 +70,7 @@ def test_a_run_against_two_replicas(tmp_path, monkeypatch):
     assert test.result.finish_reasons == {"length": test.result.queries}
     kept = b"".join(path.read_bytes() for path in run.folder.rglob("*") if path.is_file())
     assert KEY.encode() not in kept
-    rules = {rule.rule: rule for rule in Report(read).rules}
+    rules = {rule.title: rule for rule in Report(read).rules}
     for name in ("Prefix caching", "Decoding", "Weights", "Engine options"):
         assert rules[name].status == "not checked", name
         assert rules[name].note

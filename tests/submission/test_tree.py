@@ -383,7 +383,7 @@ def test_preflight_of_the_closed_division_tells_what_the_checker_cannot_see(
 ) -> None:
     path = server / "params.yaml"
     path.write_text(path.read_text().replace("engine_options: {}", "engine_options: {x: 1}"))
-    change(server / "dataset.json", tokenized_by="the file (tok_input)")
+    change(server / "dataset.json", tokenized_by="the file (tok_input)", instruction=None)
     monkeypatch.setattr("loadgen_study.submission.preflight.is_official", lambda *_: True)
     found = {one.message for one in preflight([server], "closed") if one.check == "rules"}
     assert "identity of the data not checked" in found

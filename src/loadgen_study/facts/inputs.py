@@ -143,7 +143,7 @@ class Dataset(Facts):
         name: what a user calls it. source: where it came from.
         samples, total_samples: that were used, that it has.
         checksum: "sha256:..." of the file, or "fingerprint:..." of a hub's dataset.
-        tokenized: whether the prompts came as token ids (``tokenized_by`` in words).
+        tokenized_by: the file or this run, in words.
         prompts_sha256: of the prompts' token ids (``Prompts.sha256``); None in older files.
         instruction: None if the prompts came tokenized.
         template_date: given to a chat template that asks for today's; None if it does not ask.
@@ -172,7 +172,7 @@ class Dataset(Facts):
     @property
     def tokenized(self) -> bool:
         """Whether the file brought its prompts as token ids."""
-        return self.tokenized_by == TOKENIZED_BY_FILE
+        return self.instruction is None
 
 
 class Cpu(Part):

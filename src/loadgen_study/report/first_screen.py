@@ -256,8 +256,8 @@ def _early_stopping(test: Test) -> bool | None:
 
 def _official_percentile(rules: Sequence[Rule]) -> str:
     """The one that the rules ask for, where it is another."""
-    wanted = [rule.required for rule in departures(rules) if rule.rule == PERCENTILE]
-    return f" (the rules ask for p{float(wanted[0].removeprefix('>= ')) * 100:g})" if wanted else ""
+    wanted = [rule.least for rule in departures(rules) if rule.id == PERCENTILE and rule.least]
+    return f" (the rules ask for p{wanted[0] * 100:g})" if wanted else ""
 
 
 def _as_a_result(rules: Sequence[Rule]) -> str:
@@ -266,7 +266,7 @@ def _as_a_result(rules: Sequence[Rule]) -> str:
     if not broken:
         kept = f"every rule that was checked is kept{left}"
         return f"As an MLPerf result: {kept}; {plain(how_official(rules))}."
-    names = ", ".join(plain(_within(rule.rule)) for rule in broken)
+    names = ", ".join(plain(_within(rule.title)) for rule in broken)
     return f"As an MLPerf result: **no**: {count(len(broken), 'rule')} not met ({names}){left}."
 
 

@@ -6,11 +6,7 @@ from importlib import resources
 import pandas as pd
 
 from loadgen_study.params import RunParams
-from loadgen_study.rules.rule import Rule
-
-# The rules without which figures are of another task: all others may be a matter of degree.
-SAME_TASK = ("Model", "Weights", "Dataset", "Prompt", "Longest answer", "Shortest answer",
-             "Prefix caching", "Decoding", "Engine options")  # fmt: skip
+from loadgen_study.rules.rule import Rule, departures
 
 
 def results() -> pd.DataFrame:
@@ -43,9 +39,9 @@ def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
     if params.engine == "openai":
         return ["accelerators: those of the server are not known"]
     return [
-        f"{rule.rule.lower()} is {rule.actual} (needed: {rule.required})"
-        for rule in rules
-        if rule.rule in SAME_TASK and rule.status == "not met"
+        f"{rule.title.lower()} is {rule.actual} (needed: {rule.required})"
+        for rule in departures(rules)
+        if rule.part in ("task", "engine")  # all others may be a matter of degree
     ]
 
 

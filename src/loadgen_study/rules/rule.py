@@ -1,17 +1,28 @@
 """One official rule as a run keeps it, in two wordings: the report's and the checker's."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
 
 import pandas as pd
 
-Status = Literal["met", "not met", "not checked"]
-# The rules whose note is a reservation: without the identity of data and weights nothing is called
-# official.
-IDENTITY, WEIGHTS = "Identity of the data", "Weights"
-PERCENTILE = "Percentile of the limits"
-SEED = "Seed "  # begins the name of each seed's rule
+from loadgen_study.params import RunParams
+from loadgen_study.results.run import Run
+from vllm_loadgen.harness import loadgen
+from vllm_loadgen.records.result import Result
+
+# What a rule is of: the task that is measured, how LoadGen asks, how the engine answers, what came
+# of it.
+Part = Literal["task", "loadgen", "engine", "outcome"]
+# The ids of those that are looked up. A note on data or weights is a reservation: without the
+# identity of both nothing is called official.
+IDENTITY, WEIGHTS, PERCENTILE = "data-identity", "weights", "percentile"
+SEEDS = {
+    "qsl_rng_seed": "seed-qsl",
+    "sample_index_rng_seed": "seed-sample-index",
+    "schedule_rng_seed": "seed-schedule",
+}
 
 
 @dataclass(frozen=True)
@@ -33,35 +44,111 @@ class Rule:
     """A line of the conformance table.
 
     Attributes:
+        id: which rule it is, whatever its title.
+        met: None if that is not known.
         note: why, or what to do.
         complaints: the checker's words for it; none where the checker does not look, or has
             nothing to refuse.
+        least: what is required, where that is a number or more.
+        part: what it is of; ``conformance.judge`` fills it in.
     """
 
-    rule: str
+    id: str
+    title: str
     required: str
     actual: str
-    status: Status
+    met: bool | None
     note: str = ""
     complaints: tuple[Complaint, ...] = ()
+    least: float | None = None
+    part: Part = "outcome"
+
+    @property
+    def status(self) -> str:
+        """Whether it is met, as a reader sees it."""
+        return "not checked" if self.met is None else "met" if self.met else "not met"
 
 
-def judged(
-    rule: str, required: str, actual: str, met: bool | None, note: str = "", *found: Complaint
+@dataclass(frozen=True)
+class Case:
+    """A run that is judged, and its tests by their result.json, or by their logs anew.
+
+    Attributes:
+        accuracy: None if there is no such test.
+    """
+
+    run: Run
+    performance: Result
+    accuracy: Result | None = None
+
+    @property
+    def params(self) -> RunParams:
+        """Those of the run."""
+        return self.run.params
+
+    @property
+    def served(self) -> bool:
+        """Whether a server that ran already answered: what it does is not seen."""
+        return self.params.engine == "openai"
+
+    def seen(self, rule: Rule, why_not: str, actual: str = "the server's") -> Rule:
+        """The rule as it is; of a server that it is not known, and why."""
+        return replace(rule, actual=actual, met=None, note=why_not) if self.served else rule
+
+    @cached_property
+    def official(self) -> Any:
+        """LoadGen's official settings (``mlperf_loadgen.TestSettings``)."""
+        return loadgen.official_settings(self.params)
+
+
+Judge = Callable[[Case], Iterable[Rule]]
+JUDGES: list[tuple[Part, Judge]] = []
+
+
+def judges(part: Part) -> Callable[[Judge], Judge]:
+    """Register a function that judges rules of a part, as far as they apply to a run."""
+
+    def register(judge: Judge) -> Judge:
+        JUDGES.append((part, judge))
+        return judge
+
+    return register
+
+
+def at_least(
+    id: str, title: str, actual: float | None, least: float, *found: Complaint, unit: str = ""
 ) -> Rule:
-    """A rule that is met, departed from or (None) not checked; unless met, it is complained of."""
-    status: Status = "not checked" if met is None else "met" if met else "not met"
-    return Rule(rule, required, actual, status, note, () if met else found)
+    """A rule that asks for so much or more; unless it is met, ``found`` is complained of."""
+    met = None if actual is None else actual >= least
+    required = f">= {least:g}{unit}"
+    return Rule(id, title, required, shown(actual, unit), met, "", () if met else found, least)
+
+
+def equal(
+    id: str, title: str, actual: object, required: object, *found: Complaint, note: str = ""
+) -> Rule:
+    """A rule that asks for one value; unless it is met, ``found`` is complained of."""
+    met = None if actual is None else actual == required
+    return Rule(id, title, shown(required), shown(actual), met, note, () if met else found)
+
+
+def shown(value: object, unit: str = "") -> str:
+    """A value as the table has it."""
+    if value is None:
+        return "unknown"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}{unit}" if isinstance(value, float) else f"{value}{unit}"
 
 
 def table(rules: Sequence[Rule]) -> pd.DataFrame:
     """The rules as a frame to be shown; seeds that are all met are one line."""
-    seeds = [rule for rule in rules if rule.rule.startswith(SEED)]
-    if seeds and all(rule.status == "met" for rule in seeds):
+    seeds = [rule for rule in rules if rule.id in SEEDS.values()]
+    if seeds and all(rule.met for rule in seeds):
         first = rules.index(seeds[0])
-        one = Rule("Seeds", "LoadGen's official", "the official", "met")
+        one = Rule("seeds", "Seeds", "LoadGen's official", "the official", True)
         rules = [*rules[:first], one, *(rule for rule in rules[first:] if rule not in seeds)]
-    columns = {"rule": "Rule", "required": "Required", "actual": "This run", "status": "Status",
+    columns = {"title": "Rule", "required": "Required", "actual": "This run", "status": "Status",
                "note": "Note"}  # fmt: skip
     frame = pd.DataFrame([[getattr(rule, name) for name in columns] for rule in rules])
     return frame.set_axis(list(columns.values()), axis=1) if rules else pd.DataFrame()
@@ -69,14 +156,14 @@ def table(rules: Sequence[Rule]) -> pd.DataFrame:
 
 def reservation(rules: Sequence[Rule]) -> str:
     """What a run that breaks no rule still cannot claim of its data and its weights; or nothing."""
-    return "; ".join(rule.note for rule in rules if rule.rule in (IDENTITY, WEIGHTS) and rule.note)
+    return "; ".join(rule.note for rule in rules if rule.id in (IDENTITY, WEIGHTS) and rule.note)
 
 
 def departures(rules: Sequence[Rule]) -> list[Rule]:
     """The rules that the run breaks."""
-    return [rule for rule in rules if rule.status == "not met"]
+    return [rule for rule in rules if rule.met is False]
 
 
 def unchecked(rules: Sequence[Rule]) -> list[Rule]:
     """The rules of which it is not known whether the run keeps them."""
-    return [rule for rule in rules if rule.status == "not checked"]
+    return [rule for rule in rules if rule.met is None]

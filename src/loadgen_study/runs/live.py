@@ -366,7 +366,8 @@ class LiveRun:
 
     def score(self) -> pd.DataFrame:
         """Score the accuracy test; writes accuracy.json and returns the scores by sample."""
-        folder, test = self.folder / "accuracy", self.read().test("accuracy")
+        folder, run = self.folder / "accuracy", self.read()
+        test = run.test("accuracy")
         if test.result.resumed_samples:
             resume.join_logs(test, self._answered_before(folder, test.params))
         log = folder / ACCURACY_LOG
@@ -374,7 +375,7 @@ class LiveRun:
         samples = scores.score_tokens(answers, self.samples.references, self._decode)
         score = scores.totals(samples)
         known = baseline.load_baseline(self._baseline_key())
-        if is_official(self.params, self.model, self.samples.facts):
+        if is_official(run):
             verdict = scores.official_verdict(score, self.params.rules)
         else:
             nearest = baseline.nearest(self._baseline_key())

@@ -221,6 +221,6 @@ def _row(variant: Run) -> dict[str, object]:
             "tpot_mean_ms": test.metrics.tpot_ms.mean,
             "verdict": verdicts(runs),
             **costs(test, variant.params.price_per_hour),
-            "rules": [rule.rule for rule in engine_departures(variant.params)],
+            "rules": [rule.title for rule in engine_departures(variant)],
         }  # fmt: skip
     return row

@@ -11,7 +11,7 @@ from pathlib import Path
 from loadgen_study.benchmarks import Suite
 from loadgen_study.results.run import Run
 from loadgen_study.rules.conformance import engine_departures, is_official, judge
-from loadgen_study.rules.rule import Rule, reservation
+from loadgen_study.rules.rule import Case, Rule, reservation
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.harness.log import DETAIL, SUMMARY, read_log
 from vllm_loadgen.records.result import Result
@@ -109,7 +109,7 @@ def _of_run(run: Run, division: str) -> list[Refusal]:
     if accuracy is None or run.accuracy is None:
         text = "Accuracy log or accuracy.txt missing"
         return [Refusal(place(run), "missing_check", text)]
-    rules = judge(run, performance, accuracy)
+    rules = judge(Case(run, performance, accuracy))
     complaints = [
         complaint
         for rule in rules
@@ -133,12 +133,12 @@ def _of_run(run: Run, division: str) -> list[Refusal]:
 
 def _beyond_the_checker(run: Run, rules: Sequence[Rule]) -> Iterator[str]:
     """What the closed division asks for and the checker cannot see."""
-    if not is_official(run.params, run.model, run.dataset):
+    if not is_official(run):
         yield "the closed division wants the official model, dataset and prompt"
     elif reserved := reservation(rules):
         yield reserved
-    for rule in engine_departures(run.params):
-        yield f"{rule.rule}: {rule.actual}; the closed division wants {rule.required}"
+    for rule in engine_departures(run):
+        yield f"{rule.title}: {rule.actual}; the closed division wants {rule.required}"
 
 
 def _logged(run: Run, test: str) -> Result | None:

@@ -161,7 +161,7 @@ def _check_tests(run: Run) -> None:
 # A scenario's folder ------------------------------------------------------------------------
 def _benchmark_folder(run: Run, division: str) -> str:
     """The open division names another model by its own name, mapped to the benchmark."""
-    if division == "closed" or is_official(run.params, run.model, run.dataset):
+    if division == "closed" or is_official(run):
         return run.params.rules.suite.folder
     return Path(run.model.name).name
 
