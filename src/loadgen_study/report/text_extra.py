@@ -6,6 +6,7 @@ import pandas as pd
 
 from loadgen_study.report.text import plain
 from loadgen_study.results.run import Run
+from loadgen_study.runs.combined import BASELINES
 from loadgen_study.runs.compare import Digest, reservations
 from loadgen_study.runs.peak import harness_limit
 from loadgen_study.runs.predictions import Predictions
@@ -107,14 +108,14 @@ def tuning_text(tuning: pd.DataFrame) -> str:
     if tuning.empty:
         return ""
     rates = tuning["tokens_per_s"].dropna()
-    baselines = rates[rates.index.str.startswith("baseline")]
+    baselines = rates[rates.index.isin(BASELINES)]
     if len(baselines) < 2:
         return "One of the two measurements of the run as it is failed: nothing to compare with."
     drift = baselines.max() / baselines.min() - 1
     best = rates.idxmax()
     repeated = ""
     if "runs" in tuning:
-        spreads = tuning["cv"][tuning.index.str.startswith("baseline")].max()
+        spreads = tuning["cv"][tuning.index.isin(BASELINES)].max()
         repeated = (
             f"Each value has up to {tuning['runs'].max():.0f} runs, made in mixed order, and shows "
             f"the median; from run to run the run as it is varies by {spreads:.1%} (coefficient of "

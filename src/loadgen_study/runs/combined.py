@@ -10,6 +10,8 @@ from loadgen_study.runs.live import LiveRun, recorded
 from vllm_loadgen.files import write_text
 
 TITLE = "combined: "
+# The run as it is, measured first and last; and what the column "rules" says where none is broken.
+BASELINES, KEPT = ("baseline", "baseline again"), "kept"
 TUNED = "tuned.yaml"
 JSONS = "tune/*/variant.json"
 
@@ -36,19 +38,20 @@ def helped(table: pd.DataFrame) -> list[str]:
 
     Beyond noise: above the faster of both baselines by more than these two differ, and, where both
     have an interval (95 %: between runs from three on, of one run within it), with intervals that
-    do not meet. A value that breaks a rule or a verdict which the baselines keep is no help.
+    do not meet. A value that breaks a rule or a verdict which the baselines keep is no help. The
+    combination is judged as the others are.
 
     Args:
         table: of ``tuning.tune_table``.
     """
-    is_base = table.index.str.startswith("baseline")
+    is_base = table.index.isin(BASELINES)
     base, rates = table[is_base], table["tokens_per_s"]
     if base["tokens_per_s"].notna().sum() < 2:
         return []
     least = 2 * base["tokens_per_s"].max() - base["tokens_per_s"].min()
-    good = ~is_base & ~table.index.str.startswith(TITLE) & (rates > least)
+    good = ~is_base & (rates > least)
     good &= ~(table["ci_low"] <= base["ci_high"].max())
-    good &= table["rules"] == "kept"
+    good &= table["rules"] == KEPT
     if (base["verdict"] == "VALID").all():
         good &= table["verdict"] == "VALID"
     return list(rates[good].sort_values(ascending=False).index)
@@ -93,7 +96,7 @@ def _best_of_each(run: Run, table: pd.DataFrame) -> list[Variant]:
     if table.empty:
         return []
     known = [Variant.read(path) for path in sorted(run.folder.glob(JSONS))]
-    by_title = {one.title: one for one in known if one.changes}
+    by_title = {one.title: one for one in known if len(one.changes) == 1}  # not the combination
     chosen: dict[tuple[str, ...], Variant] = {}
     for title in helped(table):
         if title in by_title:

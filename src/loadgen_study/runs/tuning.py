@@ -15,7 +15,7 @@ from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.scores import Variant
 from loadgen_study.results.run import Run, repeat_name
 from loadgen_study.rules.conformance import engine_departures
-from loadgen_study.runs.combined import combination, keep_best, outcome
+from loadgen_study.runs.combined import BASELINES, KEPT, combination, keep_best, outcome
 from loadgen_study.runs.costs import COSTS, costs
 from loadgen_study.runs.far_side import Step
 from loadgen_study.runs.live import LiveRun
@@ -35,11 +35,11 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     Returns:
         see ``tune_table``.
     """
-    asked: list[Variant] = [Variant(title="baseline")]
+    first, last = (Variant(title=title) for title in BASELINES)
+    asked = [first]
     for name, values in run.params.tune.items():
         asked += [Variant(title=_title(name, value), changes={name: value}) for value in values]
-    asked.append(Variant(title="baseline again"))
-    _measure_all(run, asked, say)
+    _measure_all(run, [*asked, last], say)
     if whole := combination(run.read(), tune_table(run.read())):
         _measure_all(run, [whole], say)
     found = run.read()
@@ -185,14 +185,14 @@ def tune_table(run: Run) -> pd.DataFrame:
     frame = pd.DataFrame(rows, index=pd.Index(titles, name="variant"))
     if frame.empty:
         return frame
-    baselines = frame[frame.index.str.startswith("baseline")]
+    baselines = frame[frame.index.isin(BASELINES)]
     frame.insert(3, "ratio", frame["tokens_per_s"] / baselines["tokens_per_s"].mean())
     if frame["runs"].max() <= 1:
         frame = frame.drop(columns=["runs", "cv"])
     unknown = [name for name in COSTS if frame[name].isna().all()]
     frame = frame.drop(columns=unknown)
     own = baselines["rules"].iloc[0]
-    frame["rules"] = [", ".join(r for r in broken if r not in own) or "kept"
+    frame["rules"] = [", ".join(r for r in broken if r not in own) or KEPT
                       for broken in frame["rules"]]  # fmt: skip
     return frame
 
