@@ -376,23 +376,22 @@ def test_a_baseline_of_0_leaves_accuracy_unchecked_with_the_reason(rules: Rules)
 
 
 def test_a_valid_of_loadgens_is_passed_on_only_without_errors() -> None:
-    assert verdict.effective_verdict(imitated(GOOD_RECORDS, result()))[0] == "VALID"
+    assert verdict.effective_verdict(imitated(GOOD_RECORDS, result())).status == "VALID"
     line = "error_runtime: n_tokens argument missing"
     errors = result(num_errors=2, error_lines=[line])
-    expected = ("NOT VALID: LoadGen logged 2 errors", [line])
-    assert verdict.effective_verdict(imitated(GOOD_RECORDS, errors)) == expected
+    found = verdict.effective_verdict(imitated(GOOD_RECORDS, errors))
+    assert (found.text, *found.reasons) == ("NOT VALID: LoadGen logged 2 errors", line)
 
 
 def test_a_valid_without_first_tokens_is_not_passed_on() -> None:
-    found, reasons = verdict.effective_verdict(
-        imitated(records([1, None], [3, 4], [9, 9]), result())
-    )
-    assert (found, reasons) == ("NOT VALID: no first token", ["no first token: samples 11"])
+    found = verdict.effective_verdict(imitated(records([1, None], [3, 4], [9, 9]), result()))
+    assert found.text == "NOT VALID: no first token"
+    assert found.reasons == ["no first token: samples 11"]
 
 
 def test_a_valid_offline_answer_of_one_token_stays_valid_but_is_listed(rules: Rules) -> None:
     short = records([1], [3], [1])
-    assert verdict.effective_verdict(imitated(short, result()))[0] == "VALID"
+    assert verdict.effective_verdict(imitated(short, result())).status == "VALID"
     assert rules(records=short)["Answers"].note == "one token: samples 10"
 
 
@@ -405,7 +404,7 @@ def test_a_valid_offline_answer_of_one_token_stays_valid_but_is_listed(rules: Ru
     ],
 )
 def test_other_verdicts(given: dict[str, Any], expected: str) -> None:
-    assert verdict.effective_verdict(imitated(GOOD_RECORDS, given))[0] == expected
+    assert verdict.effective_verdict(imitated(GOOD_RECORDS, given)).text == expected
 
 
 def test_how_official_a_run_is(rules: Rules) -> None:

@@ -47,7 +47,7 @@ def check_partial(run: LiveRun, answered: int = 20) -> None:
     """The test is marked as partial, and what was answered is on the disk."""
     test = run.read().test("performance")
     assert test.result.status in ("interrupted", "failed")
-    assert effective_verdict(test)[0].startswith("NOT VALID")
+    assert effective_verdict(test).status == "NOT VALID"
     assert test.records["done_ns"].count() >= answered
     assert test.metrics.completed >= answered
 
@@ -161,9 +161,9 @@ def test_a_refused_query_is_one_failed_query(params):
         test = run.perform("performance")
     assert test.result.complete
     assert test.result.refused == 1
-    verdict, reasons = effective_verdict(test)
-    assert verdict == "NOT VALID: the engine refused 1 query"
-    assert reasons == ["ValueError: the echo engine was told to refuse this"]
+    verdict = effective_verdict(test)
+    assert verdict.text == "NOT VALID: the engine refused 1 query"
+    assert verdict.reasons == ("ValueError: the echo engine was told to refuse this",)
     assert test.metrics.completed == test.metrics.samples - 1
 
 

@@ -87,7 +87,7 @@ def test_faults_in_mid_run_are_counted_and_the_run_is_not_valid(tmp_path):
     assert test.result.status == "complete"
     assert test.result.refused == 4
     assert len(test.result.refused_because) == 3
-    assert effective_verdict(test)[0] != "VALID"
+    assert effective_verdict(test).status != "VALID"
     (found,) = [one for one in Report(run.read()).findings if "refused" in one.title]
     assert found.evidence.startswith("4 of ")
     assert "status 429: told 429" in found.evidence

@@ -7,7 +7,8 @@ from pydantic import Field, JsonValue
 
 from vllm_loadgen.records.base import Facts, Number, Part
 
-AccuracyStatus = Literal["PASS", "FAIL", "INCONCLUSIVE", "NO BASELINE"]
+ComplianceStatus = Literal["PASS", "FAIL"]
+AccuracyStatus = Literal[ComplianceStatus, "INCONCLUSIVE", "NO BASELINE"]
 
 
 class Score(Part):
@@ -153,7 +154,7 @@ class Compliance(Facts):
         failures: a line for each answer that breaks a rule.
     """
 
-    status: Literal["PASS", "FAIL"]
+    status: ComplianceStatus
     samples: int = 0
     lines: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()

@@ -207,6 +207,12 @@ def _limits(test: Test) -> list[Finding]:
     return [found for name in ("ttft", "tpot") if (found := limit(test, name))]
 
 
+def broken_limits(test: Test) -> list[str]:
+    """Those of "ttft" and "tpot" that exceed their limits."""
+    found = {name: limit(test, name) for name in ("ttft", "tpot")}
+    return [name for name, one in found.items() if one and one.severity == "problem"]
+
+
 def limit(test: Test, name: str) -> Finding | None:
     """Whether "ttft" or "tpot" keeps its limit, at the percentile that LoadGen judges by."""
     load, values = test.load, test.latencies[f"{name}_ms"]

@@ -12,7 +12,7 @@ from loadgen_study.analysis.percentiles import PERCENTILES, percentile, tail
 from loadgen_study.analysis.step_time import step_time
 from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.findings.overload import overloaded
-from loadgen_study.findings.queries import limit
+from loadgen_study.findings.queries import broken_limits
 from loadgen_study.results.test import Test
 from vllm_loadgen.records.engine import EngineFacts
 from vllm_loadgen.words import count, say_ms
@@ -159,8 +159,7 @@ def _smaller_batch(test: Test, where: Placed) -> Finding | None:
     as small.
     """
     limit_ms, share = judged(test.result, "tpot")
-    over = limit(test, "tpot")
-    if over is None or over.severity != "problem" or overloaded(test):
+    if "tpot" not in broken_limits(test) or overloaded(test):
         return None
     if (line := step_time(where)) is None:
         return None

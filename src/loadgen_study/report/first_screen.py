@@ -9,7 +9,7 @@ from loadgen_study.analysis.percentiles import lacking, percentile, say_tail, up
 from loadgen_study.findings.answers import said
 from loadgen_study.findings.finding import Finding, doubts
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
-from loadgen_study.findings.queries import early_stopping, limit
+from loadgen_study.findings.queries import broken_limits, early_stopping, limit
 from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.report import text
 from loadgen_study.report.next_steps import first_commands
@@ -34,7 +34,7 @@ def headline(run: Run, rules: Sequence[Rule]) -> str:
 
 
 def _speed(run: Run) -> str:
-    return effective_verdict(run.performance)[0] if run.performance else "not measured"
+    return effective_verdict(run.performance).text if run.performance else "not measured"
 
 
 def _accuracy(run: Run) -> str:
@@ -75,12 +75,12 @@ def how_fast(run: Run) -> list[str]:
 
 def _cures(test: Test) -> list[str]:
     """What would make it valid; of a limit that is exceeded the lines above say by how much."""
-    if effective_verdict(test)[0] == "VALID":
+    if effective_verdict(test).status == "VALID":
         return []
-    broken = text.broken_limits(test)
-    told = [f"{name.lower()}-limit" for name in broken]
+    broken = broken_limits(test)
+    told = [f"{name}-limit" for name in broken]
     others = [cure for id, cure in what_would_make_valid(test).items() if id not in told]
-    first = limit(test, broken[0].lower()) if broken else None
+    first = limit(test, broken[0]) if broken else None
     return [first.action, *others] if first else others
 
 
@@ -128,7 +128,7 @@ def _latency(test: Test, name: str) -> str:
     else:
         at = f"p{share * 100:g} {say_ms(percentile(values, share))}"
         at += f" (at most {say_ms(upper_bound(values, share))})"
-    over = " **exceeded**" if name.upper() in text.broken_limits(test) else ""
+    over = " **exceeded**" if name in broken_limits(test) else ""
     return f"{LIMITED[name]}: {at}, limit {say_ms(limit_ms)}{over}"
 
 
@@ -144,7 +144,7 @@ def _most(test: Test) -> list[str]:
             f"{rate} {per_s(test.load.served_per_s)}, which is less than arrived: a queue "
             "grew, and latencies grow with the length of the test."
         ]
-    if text.broken_limits(test):
+    if broken_limits(test):
         return [f"{rate} not known, and within the limits less than this load."]
     return [f"{rate} not measured; no queue built up at this load."]
 
@@ -240,7 +240,7 @@ def _by_loadgen(test: Test, rules: Sequence[Rule]) -> list[str]:
     asked = {"long enough": log.min_duration_met, "queries enough": log.min_queries_met}
     if limit_ms and test.result.complete:
         judged_at = f"p{share * 100:g}{_official_percentile(rules)}"
-        asked[f"limits kept at {judged_at}"] = not text.broken_limits(test)
+        asked[f"limits kept at {judged_at}"] = not broken_limits(test)
         asked["queries enough to trust that (early stopping)"] = _early_stopping(test)
     said = [f"{name} {'yes' if met else '**no**'}" for name, met in asked.items()
             if met is not None]  # fmt: skip
@@ -251,7 +251,7 @@ def _early_stopping(test: Test) -> bool | None:
     """By LoadGen's log; else by the count, which broken limits leave open."""
     if (met := test.result.loadgen_results.early_stopping_met) is not None:
         return met
-    return None if text.broken_limits(test) else early_stopping(test) is None
+    return None if broken_limits(test) else early_stopping(test) is None
 
 
 def _official_percentile(rules: Sequence[Rule]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadgen_study.findings.overload import overloaded
-from loadgen_study.report.text import broken_limits
+from loadgen_study.findings.queries import broken_limits
 from loadgen_study.results.run import Run
 
 FIRST = 3  # on the first screen

@@ -14,7 +14,7 @@ from loadgen_study.analysis.steady import NotSteady
 from loadgen_study.benchmarks import REFERENCE_INSTRUCTION
 from loadgen_study.findings.answers import said
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
-from loadgen_study.findings.queries import limit
+from loadgen_study.findings.queries import broken_limits
 from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
@@ -182,18 +182,12 @@ def _against_capacity(run: Run, test: Test) -> str:
             "and latencies grow with the length of the test."
         )
     kept_up = "No queue built up, so the measured rate is the offered one"
-    if broken := broken_limits(test):
+    if broken := [name.upper() for name in broken_limits(test)]:
         return (
             f"{kept_up}, but {' and '.join(broken)} exceeded the limits: within them the machine "
             "serves less than this."
         )
     return f"{kept_up}, and not the most that this machine can do: that was not measured."
-
-
-def broken_limits(test: Test) -> list[str]:
-    """Those of TTFT and TPOT that exceed their limits."""
-    found = {name.upper(): limit(test, name) for name in ("ttft", "tpot")}
-    return [name for name, one in found.items() if one and one.severity == "problem"]
 
 
 def steady_text(test: Test) -> str:

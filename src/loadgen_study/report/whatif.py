@@ -55,9 +55,9 @@ def slider(test: Test, name: str) -> tuple[float, float, float]:
 def blocked(test: Test) -> str:
     """What keeps the test from being VALID whatever the limits are; empty if nothing does."""
     valid = test.result.model_copy(update={"verdict": "VALID"})
-    verdict, _ = effective_verdict(replace(test, result=valid))
-    if verdict.startswith("NOT VALID"):
-        return verdict
+    verdict = effective_verdict(replace(test, result=valid))
+    if verdict.status == "NOT VALID":
+        return verdict.text
     log, share = test.result.loadgen_results, judged(test.result, "ttft")[1]
     if log.min_duration_met is False:
         return "INVALID: the test was too short"

@@ -6,10 +6,9 @@ rule: mlcommons/inference, compliance/TEST06/run_verification.py.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from loadgen_study.accuracy.log import ACCURACY_LOG, Answer, read_accuracy_log
-from loadgen_study.facts.scores import Compliance
+from loadgen_study.facts.scores import Compliance, ComplianceStatus
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.harness.log import DETAIL
 
@@ -39,7 +38,7 @@ def write_audit_config(folder: Path) -> Path:
     return path
 
 
-def recorded(folder: Path) -> Literal["PASS", "FAIL"] | None:
+def recorded(folder: Path) -> ComplianceStatus | None:
     """What ``verify`` wrote of the test in this folder, read as the checker reads it."""
     path = folder / VERDICT_FILE
     if not path.is_file():

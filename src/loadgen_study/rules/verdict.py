@@ -1,41 +1,61 @@
 """LoadGen's verdict, and what it is worth."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import Rule, departures, reservation
+from vllm_loadgen.records.result import Verdict
 from vllm_loadgen.words import count
 
 MOST_LISTED = 10
 
 
-def effective_verdict(test: Test) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class Effective:
+    """A verdict that takes account of what LoadGen only logs.
+
+    Attributes:
+        status: "NOT VALID" of a run that LoadGen calls VALID, or that did not reach its end.
+        reasons: LoadGen's own lines, its errors, or what is missing.
+        why: of a "NOT VALID", in a few words.
+    """
+
+    status: Literal[Verdict, "NO VERDICT", "NOT VALID"]
+    reasons: Sequence[str]
+    why: str = ""
+
+    @property
+    def text(self) -> str:
+        """The verdict and why."""
+        return f"{self.status}: {self.why}" if self.why else self.status
+
+
+def effective_verdict(test: Test) -> Effective:
     """LoadGen's verdict, unless it says VALID of a run that it logged errors of.
 
     LoadGen prints VALID in spite of logged errors, of answers without tokens and of first tokens
     that never came (seen in runs of 6.0.17).
-
-    Returns:
-        "VALID", "INVALID", "NO VERDICT" or "NOT VALID: ..." with the reason, and the reasons in
-        full: LoadGen's own lines, its errors, or what is missing.
     """
     result = test.result
     if not result.complete:
-        return f"NOT VALID: the run was {result.status}", ["LoadGen did not reach its end."]
+        reasons = ["LoadGen did not reach its end."]
+        return Effective("NOT VALID", reasons, f"the run was {result.status}")
     if result.verdict != "VALID":
-        return result.verdict or "NO VERDICT", list(result.verdict_reasons)
+        return Effective(result.verdict or "NO VERDICT", result.verdict_reasons)
     if result.refused:
-        refused = f"the engine refused {count(result.refused, 'query')}"
-        return f"NOT VALID: {refused}", list(result.refused_because)
+        why = f"the engine refused {count(result.refused, 'query')}"
+        return Effective("NOT VALID", result.refused_because, why)
     if result.num_errors:
-        logged = count(result.num_errors, "error")
-        return f"NOT VALID: LoadGen logged {logged}", list(result.error_lines)
+        why = f"LoadGen logged {count(result.num_errors, 'error')}"
+        return Effective("NOT VALID", result.error_lines, why)
     for problem, indices in faulty_answers(test.latencies).items():
         if indices and problem != "one token":
-            return f"NOT VALID: {problem}", [f"{problem}: samples {listed(indices)}"]
-    return "VALID", list(result.verdict_reasons)
+            return Effective("NOT VALID", [f"{problem}: samples {listed(indices)}"], problem)
+    return Effective("VALID", result.verdict_reasons)
 
 
 def how_official(rules: Sequence[Rule]) -> str:

@@ -210,7 +210,7 @@ def _probe(test: Test) -> Probe:
     is_offered = offered(test)
     return Probe(
         qps=test.params.rate,
-        valid=is_offered and effective_verdict(test)[0] == "VALID",
+        valid=is_offered and effective_verdict(test).status == "VALID",
         duration_s=test.result.duration_s,
         sure=beyond_doubt(len(test.latencies), over, share),
         reached_qps=None if is_offered else issued_per_s(test),

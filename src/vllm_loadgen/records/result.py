@@ -9,6 +9,7 @@ from vllm_loadgen.records.base import Facts, Part
 Mode = Literal["performance", "accuracy", "compliance"]
 # "running" stands on the disk while a test is made; whoever reads it finds an interrupted one.
 Status = Literal["complete", "failed", "interrupted", "running"]
+Verdict = Literal["VALID", "INVALID"]
 
 
 class EffectiveSettings(Part):
@@ -68,14 +69,14 @@ class LoadgenLog(Facts):
     """What the logs of one LoadGen test say.
 
     Attributes:
-        verdict: "VALID", "INVALID", or None of an accuracy run and of one without its end.
+        verdict: None of an accuracy run and of one without its end.
         verdict_reasons: LoadGen's own lines beneath it.
         num_errors: None where there is no log.
         error_lines: the first of them.
         total_sample_count: samples of the QSL.
     """
 
-    verdict: str | None = None
+    verdict: Verdict | None = None
     verdict_reasons: tuple[str, ...] = ()
     num_errors: int | None = None
     num_warnings: int | None = None
