@@ -1,8 +1,9 @@
 import pytest
 from helpers import make_records, seed_records
+from limits import outcome
 
+from loadgen_study.analysis.early_stopping import tightest_ms
 from loadgen_study.analysis.metrics import latencies
-from loadgen_study.analysis.what_if import outcome, tightest_ms
 
 # TTFT 1 to 1000 ms, TPOT 1 to 1000 ms the other way round.
 THOUSAND = latencies(make_records(

@@ -16,9 +16,9 @@ import nbformat
 import pandas as pd
 import pytest
 from helpers import ROOT
+from limits import outcome
 
 from loadgen_study import Run
-from loadgen_study.analysis.what_if import outcome
 from loadgen_study.report.make import render_report
 
 sync_api = pytest.importorskip("playwright.sync_api")

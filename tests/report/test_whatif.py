@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ET
 import pytest
 import vl_convert
 from helpers import RESULT, SETTINGS, imitated, make_records, seed_records
+from limits import outcome
 
 from loadgen_study.analysis.early_stopping import judged
-from loadgen_study.analysis.what_if import outcome
 from loadgen_study.report import whatif
 from loadgen_study.report.interactive import with_chart
 from loadgen_study.report.style import figure

@@ -94,3 +94,15 @@ def queries_needed(result: Result, frame: pd.DataFrame) -> tuple[int, int, float
     over = max(int((frame[f"{name}_ms"] > limit).sum()) for name, limit in limits.items())
     hopeless = over > (1 - share) * len(frame)
     return early_stopping_queries(0 if hopeless else over, share), over, share
+
+
+def tightest_ms(frame: pd.DataFrame, share: float) -> dict[str, float] | None:
+    """The least limits on "ttft" and "tpot" that early stopping accepts; None if none will do."""
+    allowed = violations_allowed(len(frame), share)
+    if allowed < 0:
+        return None
+    ordered = {name: frame[f"{name}_ms"].dropna().sort_values() for name in ("ttft", "tpot")}
+    return {
+        name: float(known.iloc[-1 - allowed]) if len(known) > allowed else 0.0
+        for name, known in ordered.items()
+    }

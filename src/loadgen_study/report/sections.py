@@ -39,7 +39,6 @@ from loadgen_study.rules.rule import Rule
 from loadgen_study.runs import compare
 from loadgen_study.runs.compare import Digest
 from loadgen_study.runs.peak import peak_table
-from loadgen_study.runs.predictions import predictions
 from loadgen_study.runs.quality import compared
 from loadgen_study.runs.quality import tuned as tuned_answers
 from loadgen_study.runs.repeats import repeats_table
@@ -231,7 +230,6 @@ class Report:
             text_extra.peak_text(self.run),
             peak,
             *self._sweep(sweep),
-            text_extra.predictions_text(predictions(self.run)),
             tuning,
             text_extra.tuning_text(tuning),
             tuned.tuned_text(self.run, tuning),

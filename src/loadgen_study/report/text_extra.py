@@ -9,8 +9,7 @@ from loadgen_study.results.run import Run
 from loadgen_study.runs.combined import BASELINES
 from loadgen_study.runs.compare import Digest, reservations
 from loadgen_study.runs.peak import harness_limit
-from loadgen_study.runs.predictions import Predictions
-from vllm_loadgen.words import count, per_s, say_ms
+from vllm_loadgen.words import count, per_s
 
 
 def peak_text(run: Run) -> str:
@@ -52,32 +51,6 @@ def sweep_text(points: pd.DataFrame) -> str:
             "time to the first token, verdict and goodput would say nothing, and are left out."
         )
     return " ".join(text)
-
-
-def predictions_text(found: Predictions | None) -> str:
-    """What a search or a sweep foretells, and how far it was off; empty without enough rates."""
-    if found is None:
-        return ""
-    said = [
-        f"The {found.tests} tests fit a server that divides its speed among its queries: "
-        f"{say_ms(found.queue.idle_ms)} for a query alone, and no end of it at "
-        f"{per_s(found.queue.capacity_per_s)}."
-    ]
-    if found.expected_ms is not None:
-        said.append(
-            f"At {per_s(found.rate_per_s)}, which was not measured, a query would take "
-            f"{say_ms(found.expected_ms)} on average."
-        )
-    if main := found.main:
-        said.append(
-            f"Of the main test the others, at other rates, foretold {say_ms(main.foretold_ms)}; it "
-            f"took {say_ms(main.actual_ms)}, so they were off by {main.off_share:.0%}."
-        )
-    if found.worst_share is not None:
-        said.append(
-            f"Each foretold by the others, the tests were met within {found.worst_share:.0%}."
-        )
-    return " ".join(said)
 
 
 def served_text(run: Run, table: pd.DataFrame) -> str:

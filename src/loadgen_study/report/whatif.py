@@ -12,9 +12,13 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from loadgen_study.analysis.early_stopping import early_stopping_queries, judged, violations_allowed
+from loadgen_study.analysis.early_stopping import (
+    early_stopping_queries,
+    judged,
+    tightest_ms,
+    violations_allowed,
+)
 from loadgen_study.analysis.metrics import answered
-from loadgen_study.analysis.what_if import tightest_ms
 from loadgen_study.report.charts_queries import queries
 from loadgen_study.report.display import Section
 from loadgen_study.report.interactive import WIDE, Drawn, source, tooltip, with_chart

@@ -1,4 +1,4 @@
-"""A test judged by other limits than its own: which service level it would have held."""
+"""The oracle of the sliders: a test judged by other limits than its own, in Python."""
 
 from dataclasses import dataclass
 
@@ -45,15 +45,3 @@ def outcome(frame: pd.DataFrame, ttft_ms: float, tpot_ms: float, share: float) -
         over_tpot=int((frame["tpot_ms"] > tpot_ms).sum()),
         allowed=violations_allowed(len(frame), share),
     )
-
-
-def tightest_ms(frame: pd.DataFrame, share: float) -> dict[str, float] | None:
-    """The least limits on "ttft" and "tpot" that early stopping accepts; None if none will do."""
-    allowed = violations_allowed(len(frame), share)
-    if allowed < 0:
-        return None
-    ordered = {name: frame[f"{name}_ms"].dropna().sort_values() for name in ("ttft", "tpot")}
-    return {
-        name: float(known.iloc[-1 - allowed]) if len(known) > allowed else 0.0
-        for name, known in ordered.items()
-    }
