@@ -26,7 +26,7 @@ from loadgen_study.inputs.environment import environment
 from loadgen_study.inputs.models import resolve, resolve_dtype
 from loadgen_study.params import RunParams, read_yaml
 from loadgen_study.results import folders
-from loadgen_study.runs.live import recorded
+from loadgen_study.runs.study import recorded
 from vllm_loadgen.files import write_json
 from vllm_loadgen.words import count
 

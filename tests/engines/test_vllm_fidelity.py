@@ -9,7 +9,7 @@ import pytest
 from loadgen_study import LiveRun, RunParams
 from loadgen_study.accuracy import baseline, fidelity, scores
 from loadgen_study.facts.scores import Baseline
-from loadgen_study.runs import quality
+from loadgen_study.runs import quality, scoring
 
 pytestmark = pytest.mark.engine
 PARAMS = RunParams(
@@ -32,8 +32,8 @@ def short_baseline(tmp_path, monkeypatch):
         answers = baseline.Answers(
             *([row[:most] for row in rows[:count]] for rows in (known.tokens, known.logprobs))
         )
-        scored = scores.score_tokens(answers.tokens, live.samples.references, live._decode)
-        key = live._baseline_key()
+        scored = scores.score_tokens(answers.tokens, live.samples.references, live.decode)
+        key = scoring.baseline_key(live)
         entry = Baseline(key=key, score=scores.totals(scored), provenance={})
         baseline.save_baseline(entry, answers, path)
         monkeypatch.setattr(baseline, "load_baseline", lambda key: load_baseline(key, path))

@@ -8,9 +8,9 @@ from helpers import RESULT, echo_params, make_records, write_articles, write_tes
 from loadgen_study import LiveRun, Run, share
 from loadgen_study.facts.inputs import Gpu, MachineLimits
 from loadgen_study.report.tables import configuration_table
-from loadgen_study.runs import live
+from loadgen_study.runs import study
 from loadgen_study.runs.folders import writing
-from vllm_loadgen import BenchmarkError, ParameterError
+from vllm_loadgen import BenchmarkError, ParameterError, Session
 from vllm_loadgen.records.result import Result
 
 pytestmark = pytest.mark.process
@@ -131,10 +131,10 @@ def test_tests_of_one_folder_are_of_one_machine(params, monkeypatch):
     }
     for field, value in other.items():
         there = environment.model_copy(update={field: value})
-        monkeypatch.setattr(live, "environment", lambda _, there=there: there)
+        monkeypatch.setattr(study, "environment", lambda _, there=there: there)
         with pytest.raises(ParameterError, match="run_name = 'r': this run's tests are of"):
             LiveRun.start(params)
-    monkeypatch.setattr(live, "environment", lambda _: environment)
+    monkeypatch.setattr(study, "environment", lambda _: environment)
     LiveRun.start(params)
 
 
@@ -237,11 +237,11 @@ def test_no_file_of_a_run_says_whose_machine_it_was(params, tmp_path, monkeypatc
 
 
 def test_a_run_is_repeated_from_home_or_asks_for_the_path(params, tmp_path, monkeypatch):
-    recorded = live.recorded(params)
+    recorded = study.recorded(params)
     with pytest.raises(ParameterError, match=r"'a.jsonl': there is no such file.*: give its path"):
         LiveRun.start(recorded.changed(outputs=params.outputs))
     monkeypatch.setenv("HOME", str(tmp_path))
-    recorded = live.recorded(params)
+    recorded = study.recorded(params)
     assert recorded.dataset == "~/a.jsonl"
     again = LiveRun.start(recorded.changed(outputs=params.outputs, run_name="again"))
     assert len(again.samples) == 12
@@ -322,7 +322,7 @@ def test_limits_are_measured_once_a_run_in_its_own_type(params, monkeypatch, cap
         asked.append(list(dtypes))
         return MachineLimits(device="cpu", memory_bandwidth_gb_s=9.0, asked_for=tuple(dtypes))
 
-    monkeypatch.setattr(live.machine, "measure_limits", measure)
+    monkeypatch.setattr(study.machine, "measure_limits", measure)
     with LiveRun.start(params.changed(dtype="float16")) as run:
         assert run.measure_limits() == run.measure_limits()
         test = run.once("performance")
@@ -334,7 +334,7 @@ def test_limits_are_measured_once_a_run_in_its_own_type(params, monkeypatch, cap
 def test_limits_are_measured_for_weights_that_become_fp8(params, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        live.machine, "measure_limits",
+        study.machine, "measure_limits",
         lambda dtypes: asked.extend(dtypes) or MachineLimits(device="cpu", memory_bandwidth_gb_s=9),
     )  # fmt: skip
     LiveRun.start(params.changed(quantization="fp8")).measure_limits()
@@ -347,5 +347,21 @@ def test_an_accuracy_test_asks_for_all_at_once(params, rate):
     with LiveRun.start(params.changed(target_qps=rate)) as run:
         test = run.perform("accuracy")
     assert test.result.scenario == "Server"
-    assert test.params.rate == live.ACCURACY_QPS
+    assert test.params.rate == study.ACCURACY_QPS
     assert test.records["scheduled_ns"].max() < 1e9  # 16 queries at 5 a second take 3 s
+
+
+def test_tests_of_a_run_and_its_variants_are_made_by_the_system_under_test_it_is_given(params):
+    made = []
+
+    class Noted(Session):
+        def run(self, params, *args, **more):
+            made.append(params.scenario)
+            super().run(params, *args, **more)
+
+    with LiveRun.start(params, sut=Noted) as run:
+        run.perform("performance")
+        run.close()
+        with run.variant("other", scenario="Offline") as variant:
+            variant.perform("performance")
+    assert made == ["Server", "Offline"]

@@ -14,7 +14,7 @@ from loadgen_study.benchmarks import ROUGE_NAMES
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Baseline, Forced, Score, Variant
 from loadgen_study.report import quality as quality_report
 from loadgen_study.report.sections import Report
-from loadgen_study.runs import quality
+from loadgen_study.runs import quality, scoring
 from loadgen_study.runs.compare import Digest
 from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.harness.session import Session
@@ -142,7 +142,7 @@ def test_answers_to_references_without_a_token_for_rouge_never_pass(params, monk
     length = int(live.score()["summary"].str.len().sum())
     nothing = SCORE.model_copy(update=dict.fromkeys(ROUGE_NAMES, 0.0))
     nothing = nothing.model_copy(update={"gen_len": length, "gen_num": 16})
-    known = Baseline(key=live._baseline_key(), score=nothing, provenance={})
+    known = Baseline(key=scoring.baseline_key(live), score=nothing, provenance={})
     monkeypatch.setattr(baseline, "load_baseline", lambda _: known)
     assert not live.score()["scorable"].any()
     run = live.read()

@@ -6,7 +6,7 @@ from helpers import echo_params
 from loadgen_study import LiveRun, RunParams
 from loadgen_study.runs import workers
 from loadgen_study.runs.folders import pack, unpack
-from loadgen_study.runs.live import recorded
+from loadgen_study.runs.study import recorded
 from vllm_loadgen import ParameterError
 
 

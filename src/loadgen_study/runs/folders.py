@@ -1,17 +1,21 @@
-"""Room for what is measured: a run's folder, a test's folder, and nothing in them overwritten."""
+"""Room for what is measured: a run's folder, a test's, and nothing overwritten or mixed."""
 
 import fcntl
 import io
 import os
 import secrets as random_names
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
+from loadgen_study.accuracy.scores import check_same_dataset
+from loadgen_study.facts.inputs import Dataset, Environment, Model
 from loadgen_study.params import RunParams
 from loadgen_study.results.folders import project_root
+from loadgen_study.results.identity import difference, machine_identity
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.files import writable
 from vllm_loadgen.records.result import Result
@@ -42,6 +46,48 @@ def make_folder(params: RunParams) -> Path:
         cure = "give a folder that you may write to, on a disk with room"
         raise ParameterError("outputs", params.outputs, problem, cure) from None
     return folder
+
+
+def check_unmixed(
+    folder: Path, params: RunParams, model: Model, dataset: Dataset, here: Environment
+) -> None:
+    """Refuse to mix: all tests of a folder are of one model, dataset, engine and machine.
+
+    Raises:
+        ParameterError, BenchmarkError: naming the first thing that differs.
+    """
+    before = Model.read_if_there(folder / "model.json")
+    if before and params.engine == "openai":
+        before = before.served()  # older runs recorded a type
+    if before and (before.weights_sha256, before.dtype) != (model.weights_sha256, model.dtype):
+        _refuse_to_mix(folder, f"{before.name} in {before.dtype}")
+    if before and (file := _changed_file(before.sha256, model.sha256)):
+        _refuse_to_mix(folder, f"{before.name} with another {file}")
+    if any(folder.rglob("result.json")):
+        known_params = RunParams.recorded(folder / "params.yaml")
+        for name in params.names("fixed"):
+            if _as_set(getattr(known_params, name)) != _as_set(getattr(params, name)):
+                _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")
+        where = Environment.read_if_there(folder / "environment.json") or here
+        if differs := difference(machine_identity(where), machine_identity(here)):
+            _refuse_to_mix(folder, differs)
+    if known := Dataset.read_if_there(folder / "dataset.json"):
+        check_same_dataset(known, dataset)
+
+
+def _changed_file(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The first file whose SHA-256 differs, or that only one side has; empty if none does."""
+    return next((name for name in {**now, **before} if before.get(name) != now.get(name)), "")
+
+
+def _as_set(value: object) -> object:
+    """Servers are the same in any order."""
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _refuse_to_mix(folder: Path, what: str) -> NoReturn:
+    problem = f"this run's tests are of {what}"
+    raise ParameterError("run_name", folder.name, problem, "give another run_name")
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """An accuracy test that goes on where an earlier one was cut off, and its answers in one log."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from loadgen_study.accuracy.log import ACCURACY_LOG, TOKEN_BYTES, read_accuracy_log
+from loadgen_study.params import RunParams
 from loadgen_study.results.test import Test
+from loadgen_study.runs.study import Study
 from vllm_loadgen.files import write_json
 from vllm_loadgen.records.journal import JOURNAL, read_journal
 
@@ -14,16 +16,15 @@ from vllm_loadgen.records.journal import JOURNAL, read_journal
 PART = "mlperf_log_accuracy_part.json"
 
 
-def answered_before(folder: Path, alike: Callable[[Test], bool]) -> dict[int, list[int]]:
+def answered_before(run: Study, folder: Path, params: RunParams) -> dict[int, list[int]]:
     """The answers, by sample, that unfinished tests of this name left in their journals.
 
     Args:
-        folder: of the test that goes on.
-        alike: whether a test was asked as this one is.
+        folder: of the test that goes on. params: its own; tests with others are left out.
     """
     found: dict[int, list[int]] = {}
     for earlier in sorted(folder.parent.glob(f"{folder.name}-unfinished-*")):
-        if (earlier / JOURNAL).is_file() and alike(Test.open(earlier)):
+        if (earlier / JOURNAL).is_file() and not run.differs(Test.open(earlier), params):
             found |= read_journal(earlier / JOURNAL).answers
     return found
 

@@ -1,0 +1,115 @@
+"""Tests judged: answers scored, TEST06, and the reference engine's answers."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from loadgen_study.accuracy import baseline, fidelity, scores
+from loadgen_study.accuracy.log import ACCURACY_LOG
+from loadgen_study.facts.results import TestSummary
+from loadgen_study.facts.scores import Accuracy, BaselineKey, Compliance, Forced, Score
+from loadgen_study.results.folders import portable
+from loadgen_study.rules import test06
+from loadgen_study.rules.conformance import is_official
+from loadgen_study.runs.resume import answered_before, join_logs
+from loadgen_study.runs.study import Study
+from vllm_loadgen.errors import EngineError
+from vllm_loadgen.files import write_frame
+from vllm_loadgen.harness.session import Session
+from vllm_loadgen.redact import scrub
+
+# The reference engine's answers, and their SHA-256.
+Reference = tuple[baseline.Answers, str]
+
+
+def baseline_key(run: Study) -> BaselineKey:
+    """What a baseline of this run must have been made with."""
+    limits = run.params.max_new_tokens, run.params.min_new_tokens
+    return baseline.baseline_key(run.model, run.samples.facts, *limits)
+
+
+def verify(run: Study) -> Compliance:
+    """Judge the compliance test; writes compliance.json."""
+    folder = run.folder / "compliance"
+    verdict = test06.verify(folder, run.params.scenario, run.model.eos_token_ids)
+    verdict.write(folder / "compliance.json")
+    run.note("compliance", TestSummary(verdict=verdict.status))
+    return verdict
+
+
+def score(run: Study) -> pd.DataFrame:
+    """Score the accuracy test; writes accuracy.json and returns the scores by sample."""
+    folder, found = run.folder / "accuracy", run.read()
+    test = found.test("accuracy")
+    if test.result.resumed_samples:
+        join_logs(test, answered_before(run, folder, test.params))
+    log = folder / ACCURACY_LOG
+    answers = scores.answer_tokens(log, len(run.samples), len(run.tokenizer))
+    samples = scores.score_tokens(answers, run.samples.references, run.decode)
+    total = scores.totals(samples)
+    key = baseline_key(run)
+    known = baseline.load_baseline(key)
+    if is_official(found):
+        verdict = scores.official_verdict(total, run.params.rules)
+    else:
+        verdict = scores.baseline_verdict(total, known, samples, baseline.nearest(key))
+    held, why_not = fidelity.against_baseline(folder, answers, known)
+    accuracy = Accuracy(score=total, verdict=verdict, fidelity=held, no_fidelity=why_not)
+    accuracy.write(folder / "accuracy.json")
+    write_frame(folder / "scores.parquet", samples.drop(columns="reference"))
+    run.note("accuracy", TestSummary(score=total, verdict=verdict.status))
+    return samples
+
+
+def make_baseline(run: Study) -> Score:
+    """Let the reference engine answer this run's samples; the result is stored for all runs."""
+    made, answers = baseline.make_baseline(
+        run.model_path,
+        run.samples.prompts,
+        run.samples.references,
+        run.decode,
+        baseline_key(run),
+        run.model.eos_token_ids,
+        trust_remote_code=run.params.trust_remote_code,
+    )
+    baseline.save_baseline(made, answers, baseline.EMBEDDED)
+    return made.score
+
+
+def reference(run: Study) -> Reference | None:
+    """The reference engine's answers to this run's samples with their SHA-256, if stored."""
+    known = baseline.load_baseline(baseline_key(run))
+    answers = baseline.load_answers(known) if known else None
+    return (answers, known.answers_sha256) if known and answers else None
+
+
+def force(
+    run: Study, session: Callable[[], Session], folder: Path, known: Reference | None
+) -> None:
+    """Score the reference's answers by the loaded engine; writes forced.json.
+
+    Whatever comes of it, the accuracy test is whole; an engine that dies is loaded again.
+
+    Args:
+        session: gives the loaded engine. folder: of the accuracy test.
+        known: of ``reference``; without it nothing is scored.
+    """
+    if known is None:
+        return
+    (answers, sha256), begin = known, time.monotonic()
+    prompts = run.samples.prompts
+    rooms = [max(0, run.params.max_model_len - len(prompt) - 1) for prompt in prompts]
+    # vLLM takes no prompt that leaves no room for a token.
+    cut = [answer[:room] for room, answer in zip(rooms, answers.tokens, strict=True)]
+    try:
+        told = session().score(prompts, cut, run.params.stall_timeout_s, fidelity.FORCED_MAX_S)
+        problem = told.problem
+    except EngineError as error:
+        problem = f"the engine died of it: {str(error).splitlines()[0]}"
+    if problem:
+        asked = Forced(problem=portable(scrub(problem)))
+    else:
+        asked = fidelity.forced(told.answers, answers, sha256, time.monotonic() - begin)
+    asked.write(folder / fidelity.FORCED)

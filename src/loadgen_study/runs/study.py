@@ -1,0 +1,222 @@
+"""What a run is of: its parameters, model, data and machine, which all of its tests share."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from loadgen_study.accuracy import scores
+from loadgen_study.analysis.roofline import multiplied_in
+from loadgen_study.facts.inputs import Environment, MachineLimits, Model
+from loadgen_study.facts.results import TestSummary
+from loadgen_study.inputs import data, machine, models
+from loadgen_study.inputs.devices import check_devices
+from loadgen_study.inputs.environment import environment
+from loadgen_study.params import RunParams
+from loadgen_study.results.folders import find_file, portable_path
+from loadgen_study.results.identity import difference, identity
+from loadgen_study.results.run import Run
+from loadgen_study.results.test import Test
+from loadgen_study.runs import workers
+from loadgen_study.runs.folders import check_unmixed, make_folder, writing
+from vllm_loadgen import progress
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.files import write_text
+from vllm_loadgen.harness import handover
+from vllm_loadgen.records.result import Mode
+
+# An accuracy test in Server asks for all at once: it is judged by answers, and the engine sets the
+# pace.
+ACCURACY_QPS = 1000.0
+
+
+@dataclass
+class Study:
+    """A run's folder, and what its tests are made with.
+
+    Attributes:
+        folder: where the results go; ``read`` gives what is there.
+        model: model.json. samples: what LoadGen draws from. environment: environment.json.
+    """
+
+    folder: Path
+    params: RunParams
+    model: Model
+    model_path: Path
+    tokenizer: Any
+    samples: data.Samples
+    environment: Environment
+
+    @classmethod
+    def load(cls, params: RunParams) -> Self:
+        """Everything but the engine, written into a new folder or one that is there.
+
+        Raises:
+            ParameterError: if model, dataset or folder cannot be used, or the folder's tests are of
+                another model, dataset, engine or machine.
+        """
+        workers.check(params)
+        folder = make_folder(params)
+        weights = params.engine != "openai"
+        path = models.resolve(find_file(params.model), params.model_revision, weights)
+        dtype = models.resolve_dtype(params.dtype, path)
+        if weights:
+            params = params.changed(dtype=dtype)
+        tokenizer = models.prompt_tokenizer(path, params.load_format, params.trust_remote_code)
+        found = params.changed(dataset=find_file(params.dataset))
+        samples = data.load_samples(found, tokenizer)
+        model = models.describe(
+            params.model, path, dtype, params.model_revision, params.trust_remote_code
+        )
+        model = model if weights else model.served()
+        _check_length(params, model)
+        data.check_ids(samples, model.vocab_size, params.dataset)
+        facts = samples.facts
+        if text := scores.unscorable_text(facts.unscorable_references, facts.samples):
+            print(text)
+        here = environment(params.devices)
+        check_devices(params, here)
+        run = cls(folder, params, model, path, tokenizer, samples, here)
+        with writing(folder):
+            check_unmixed(folder, params, model, facts, here)
+            run._write()
+        return run
+
+    def variant(self, name: str, **changes: object) -> Self:
+        """A run within this one, of the same model and samples under changed parameters."""
+        folder, limits = self.folder / name, self.read().machine
+        folder.mkdir(parents=True, exist_ok=True)
+        params = self.params.changed(**changes)
+        model = self.model
+        if params.engine != "openai":
+            params = params.changed(dtype=models.resolve_dtype(params.dtype, self.model_path))
+        if model.dtype not in (None, params.dtype):  # another type has other bytes
+            revision = self.params.model_revision
+            trusted = params.trust_remote_code
+            model = models.describe(model.name, self.model_path, params.dtype, revision, trusted)
+        variant = replace(self, folder=folder, params=params, model=model)
+        variant._write()
+        if limits is not None:
+            limits.write(folder / "machine.json")
+        return variant
+
+    def _write(self) -> None:
+        write_text(self.folder / "params.yaml", recorded(self.params).to_yaml())
+        self.model.write(self.folder / "model.json")
+        self.samples.facts.write(self.folder / "dataset.json")
+        self.environment.write(self.folder / "environment.json")
+
+    def read(self) -> Run:
+        """The run as it lies there now."""
+        return Run.open(self.folder)
+
+    def _repr_html_(self) -> str:
+        return self.read()._repr_html_()
+
+    def decode(self, ids: list[list[int]]) -> list[str]:
+        """Texts of token ids."""
+        texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return texts
+
+    def note(self, name: str, test: TestSummary) -> None:
+        """Add what is known of a test to summary.json."""
+        self.read().summary.noted(name, test).write(self.folder / "summary.json")
+
+    def measure_limits(self) -> MachineLimits:
+        """What the machine can do at most in this run's types; writes machine.json.
+
+        Measured once a run: a folder holds one machine, and what was compared with stays.
+
+        Raises:
+            BenchmarkError: if it cannot be measured.
+        """
+        # Which device will be known by the measurement.
+        wanted = {
+            multiplied_in(self.model, self.params.quantization, device)
+            for device in ("cpu", "cuda")
+        } & set(machine.TYPES)
+        known = self.read().machine
+        if known is not None and wanted <= {*known.asked_for, *known.matrix_tflop_s}:
+            print("The machine's limits: measured before, reused")
+            return known
+        handover.quiet()
+        with progress.ticking("Measuring memory bandwidth and matrix rate"):
+            limits = machine.measure_limits(sorted(wanted))
+        with writing(self.folder):
+            limits.write(self.folder / "machine.json")
+        return limits
+
+    def asked(self, mode: Mode, changes: dict[str, object]) -> RunParams:
+        """The parameters of a test.
+
+        Raises:
+            ParameterError: if a change is of what the loaded engine or the run cannot change.
+        """
+        for name in changes:
+            if name in self.params.names("fixed", "model", "samples"):
+                cure = "use variant, which loads an engine of its own"
+                problem = "belongs to the engine that the run has loaded"
+                raise ParameterError(name, changes[name], problem, cure)
+        if "target_qps" not in changes:
+            changes = self._rate(mode) | changes
+        return self.params.changed(**changes)
+
+    def _rate(self, mode: Mode) -> dict[str, object]:
+        """The rate of a test, where it is not the parameters' own."""
+        searched = self.params.target_qps == "auto"
+        # A server that is reached by HTTP is asked no faster than its user said.
+        at_once = searched or (self.params.engine != "openai" and not self.params.serve)
+        if mode == "accuracy" and self.params.scenario == "Server" and at_once:
+            return {"target_qps": ACCURACY_QPS}
+        return self._without_a_rate() if searched else {}
+
+    def _without_a_rate(self) -> dict[str, object]:
+        """The rate that a search has found."""
+        found = self.read()
+        if found.finished("performance"):
+            return {"target_qps": found.test("performance").params.rate}
+        cure = "search first: find_peak(run) ends with the performance test"
+        raise ParameterError("target_qps", "auto", "is no rate to run a test at", cure)
+
+    def check_same(self, name: str, test: Test, asked: RunParams) -> None:
+        """Refuse a finished test that was made in another way than is asked now.
+
+        Raises:
+            ParameterError: naming the first thing that differs.
+        """
+        if differs := self.differs(test, asked):
+            problem = f"its test {name} was made with {differs}"
+            raise ParameterError("run_name", self.folder.name, problem, "give another run_name")
+
+    def differs(self, test: Test, asked: RunParams) -> str:
+        """The first thing in which a test differs from what is asked now; or nothing."""
+        facts = self.model, self.samples.facts
+        mode, where = test.result.mode, test.environment or self.environment
+        made = identity(mode, test.params, *facts, where)
+        return difference(made, identity(mode, asked, *facts, self.environment))
+
+
+def recorded(params: RunParams) -> RunParams:
+    """The parameters as a run keeps them, so that it can be given away.
+
+    Without the place of the results: who repeats the run has another. A dataset or a model in the
+    project is named from there, one in the home by ~, and one elsewhere by its name alone, which
+    another try refuses, asking for its path. A cluster has no name.
+    """
+    return params.changed(
+        outputs=RunParams().outputs,
+        run_name="",
+        workers="auto" if isinstance(params.workers, str) else params.workers,
+        model=portable_path(params.model),
+        dataset=portable_path(params.dataset),
+    )
+
+
+def _check_length(params: RunParams, model: Model) -> None:
+    longest = model.max_position_embeddings
+    if longest and params.max_model_len > longest:
+        raise ParameterError(
+            "max_model_len",
+            params.max_model_len,
+            f"the model knows {longest} positions",
+            f"give {longest} or less",
+        )
