@@ -1,19 +1,22 @@
 """What a tuning comes to: all values that helped beyond noise, together, and the best kept."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from loadgen_study.facts.scores import Variant
 from loadgen_study.results.run import Run
-from loadgen_study.runs.live import LiveRun, recorded
+from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.study import recorded
 from vllm_loadgen.files import write_text
 
 TITLE = "combined: "
 # The run as it is, measured first and last; and what the column "rules" says where none is broken.
 BASELINES, KEPT = ("baseline", "baseline again"), "kept"
 TUNED = "tuned.yaml"
-JSONS = "tune/*/variant.json"
+VARIANT = "variant.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Outcome:
     best: str | None
     changes: dict[str, object]
     combined: str | None
+
+
+def variants(run_folder: Path) -> list[tuple[Variant, Path]]:
+    """The variants of a run's tuning in order, each with its folder."""
+    paths = sorted(run_folder.glob(f"tune/*/{VARIANT}"))
+    return [(Variant.read(path), path.parent) for path in paths]
 
 
 def helped(table: pd.DataFrame) -> list[str]:
@@ -59,7 +68,10 @@ def helped(table: pd.DataFrame) -> list[str]:
 
 def combination(run: Run, table: pd.DataFrame) -> Variant | None:
     """All that helped as one more variant; None if that is one value or none."""
-    chosen = _best_of_each(run, table)
+    return _together(_best_of_each(run, table))
+
+
+def _together(chosen: Sequence[Variant]) -> Variant | None:
     if len(chosen) < 2:
         return None
     changes = {name: value for one in chosen for name, value in one.changes.items()}
@@ -69,15 +81,15 @@ def combination(run: Run, table: pd.DataFrame) -> Variant | None:
 def outcome(run: Run, table: pd.DataFrame) -> Outcome:
     """What a tuning found, by its table."""
     chosen = _best_of_each(run, table)
-    whole, rates = combination(run, table), table.get("tokens_per_s", pd.Series(dtype=float))
-    measured = whole is not None and pd.notna(rates.get(whole.title))
-    tried = [*chosen, *([whole] if whole is not None and measured else [])]
-    best = max(tried, key=lambda one: float(rates[one.title]), default=None)
+    rates = table.get("tokens_per_s", pd.Series(dtype=float)).dropna()
+    whole = _together(chosen)
+    measured = [whole] if whole and whole.title in rates else []
+    best = max([*chosen, *measured], key=lambda one: float(rates[one.title]), default=None)
     return Outcome(
         helped=tuple(one.title for one in chosen),
         best=best.title if best else None,
         changes=dict(best.changes) if best else {},
-        combined=whole.title if whole is not None and measured else None,
+        combined=measured[0].title if measured else None,
     )
 
 
@@ -95,8 +107,8 @@ def _best_of_each(run: Run, table: pd.DataFrame) -> list[Variant]:
     """Of each parameter the fastest value that helped, fastest first."""
     if table.empty:
         return []
-    known = [Variant.read(path) for path in sorted(run.folder.glob(JSONS))]
-    by_title = {one.title: one for one in known if len(one.changes) == 1}  # not the combination
+    # Not of the combination.
+    by_title = {one.title: one for one, _ in variants(run.folder) if len(one.changes) == 1}
     chosen: dict[tuple[str, ...], Variant] = {}
     for title in helped(table):
         if title in by_title:

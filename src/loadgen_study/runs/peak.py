@@ -41,6 +41,8 @@ ROOM = 10
 # no mix of lengths, and more only take longer.
 FEWEST_SAMPLES, GUESS_SAMPLES = 64, 1024
 PROBES = "peak/[0-9]*"
+# An Offline test takes what its queries take, and no longer.
+OFFLINE = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
 
 
 def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
@@ -85,7 +87,7 @@ def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
 
 def guess_changes(params: RunParams, samples: int) -> dict[str, object]:
     """What makes the Offline test of the first guess of a run's parameters."""
-    changes: dict[str, object] = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
+    changes: dict[str, object] = dict(OFFLINE)
     if samples > GUESS_SAMPLES:
         fewest = min(params.min_query_count or GUESS_SAMPLES, GUESS_SAMPLES)
         changes |= {"performance_samples": GUESS_SAMPLES, "min_query_count": fewest}

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from loadgen_study.accuracy.fidelity import FORCED
 from loadgen_study.accuracy.paired import Answered, Difference, difference
 from loadgen_study.facts.inputs import Dataset
-from loadgen_study.facts.scores import Forced, Variant
+from loadgen_study.facts.scores import Forced
 from loadgen_study.results.run import Run
+from loadgen_study.runs.combined import variants
 from loadgen_study.runs.compare import Digest
-from loadgen_study.runs.tuning import VARIANT
 from vllm_loadgen.records.columns import read_frame
 
 OTHER_DATA = "not compared: other data"
@@ -29,8 +29,7 @@ class Beside:
 
 def tuned(run: Run) -> list[Beside]:
     """The variants of a tuning beside the run as it is; empty without scored answers."""
-    paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
-    return beside([(Variant.read(path).title, Run.open(path.parent)) for path in paths])
+    return beside([(one.title, Run.open(folder)) for one, folder in variants(run.folder)])
 
 
 def compared(runs: Sequence[Digest]) -> list[Beside]:

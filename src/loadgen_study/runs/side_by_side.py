@@ -5,6 +5,7 @@ back as bytes, since on another machine the run's folder need not be there. What
 after another holds here: finished ones are not made again, each is kept as soon as it is whole.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -35,7 +36,8 @@ class Job:
 
     Attributes:
         begin: gives the run that they belong to, when there is room for it.
-        end: takes the run, and why it was given up (a line; empty if it was not).
+        end: takes the run, and why it was given up (a line; empty if it was not); gives back the
+            same, or what became of it afterwards.
         engine: jobs of the same name may share a loaded one; empty: it is loaded anew.
         unwanted: whether it is no longer worth while.
     """
@@ -43,7 +45,7 @@ class Job:
     title: str
     steps: Sequence[Step]
     begin: Callable[[], LiveRun]
-    end: Callable[[LiveRun, str], object]
+    end: Callable[[LiveRun, str], str]
     engine: str = ""
     unwanted: Callable[[], bool] = lambda: False
 
@@ -82,9 +84,10 @@ def make_tests(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
         if found.finished(name):
             run.check_same(name, found.test(name), run.asked("performance", dict(changes)))
 
-    def end(_: LiveRun, problem: str) -> None:
+    def end(_: LiveRun, problem: str) -> str:
         if problem:
             problems.append(problem)
+        return problem
 
     jobs = [
         Job(name, [Step(name, "performance", changes)], lambda: run, end, engine="the run's")
@@ -95,7 +98,31 @@ def make_tests(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
         raise EngineError(problems[0])
 
 
-def side_by_side(run: LiveRun, jobs: Sequence[Job]) -> None:
+def one_by_one(run: LiveRun, jobs: Sequence[Job], say: Callable[[str], object]) -> None:
+    """Make the jobs here, one after another, each with an engine of its own.
+
+    Args:
+        say: takes a line after each job.
+    """
+    run.close()  # two engines at once would measure each other
+    for place, job in enumerate(jobs, 1):
+        if job.unwanted():
+            continue
+        begin, problem = time.monotonic(), ""
+        with job.begin() as own:
+            try:
+                for step in job.steps:
+                    own.once(step.name, step.mode, **step.changes)
+            except BenchmarkError as error:
+                problem = str(error).splitlines()[0]
+        problem = job.end(own, problem)
+        took = f"{time.monotonic() - begin:.0f} s"
+        say(f"{place} of {len(jobs)}: {job.title}: {problem or took}")
+
+
+def side_by_side(
+    run: LiveRun, jobs: Sequence[Job], say: Callable[[str], object] = lambda _: None
+) -> None:
     """Make the jobs, in their order, as many at once as ``workers`` has room for.
 
     A worker that is lost is tried once more.
@@ -109,7 +136,7 @@ def side_by_side(run: LiveRun, jobs: Sequence[Job]) -> None:
         shown = stack.enter_context(
             progress.bar(tests, "Side by side", unit="test", bar_format=BAR)
         )
-        floor = _Floor(run, stack, shown)
+        floor = _Floor(run, stack, shown, say)
         waiting = deque(jobs)
         while waiting or floor.running:
             while waiting and floor.has_room:
@@ -124,8 +151,14 @@ class _Floor:
         stack: ends them, and what was started for them.
     """
 
-    def __init__(self, run: LiveRun, stack: ExitStack, shown: "tqdm[Any]") -> None:
-        self._run, self._stack, self._shown = run, stack, shown
+    def __init__(
+        self,
+        run: LiveRun,
+        stack: ExitStack,
+        shown: "tqdm[Any]",
+        say: Callable[[str], object],
+    ) -> None:
+        self._run, self._stack, self._shown, self._say = run, stack, shown, say
         self._workers: Workers | None = None
         self._samples: Any = None
         self._made = 0
@@ -182,8 +215,11 @@ class _Floor:
         self._made += len(job.steps) - len(left)
         if left and not problem:
             return _Running(job, run, left)
-        job.end(run, problem)
+        self._end(job, run, problem)
         return None
+
+    def _end(self, job: Job, run: LiveRun, problem: str) -> None:
+        self._say(f"{job.title}: {job.end(run, problem) or 'measured'}")
 
     def _connect(self) -> None:
         self._shown.set_postfix_str("starting Ray")
@@ -223,7 +259,7 @@ class _Floor:
             self._ask(one)
             return
         self.running.remove(one)
-        one.job.end(one.run, made.problem)
+        self._end(one.job, one.run, made.problem)
         while not made.problem and waiting and one.job.engine == waiting[0].engine != "":
             if following := self._begun(waiting.popleft()):
                 following.bench = one.bench

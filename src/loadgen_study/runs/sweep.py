@@ -14,7 +14,7 @@ from loadgen_study.facts.results import Distribution
 from loadgen_study.results.run import Run, median_run, repeat_name, repeated_name
 from loadgen_study.results.test import Test
 from loadgen_study.runs.live import LiveRun
-from loadgen_study.runs.peak import PROBES
+from loadgen_study.runs.peak import OFFLINE, PROBES
 from loadgen_study.runs.repeats import mixed_order, verdicts
 from loadgen_study.runs.side_by_side import make_tests
 
@@ -33,9 +33,8 @@ def sweep(run: LiveRun) -> pd.DataFrame:
         f"sweep/{rate:.12g}-qps": {"scenario": "Server", "target_qps": rate}
         for rate in run.params.sweep_qps
     }
-    offline = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
     for at_once in run.params.sweep_concurrency:
-        points[f"sweep/{at_once}-at-once"] = {**offline, "concurrency": at_once}
+        points[f"sweep/{at_once}-at-once"] = {**OFFLINE, "concurrency": at_once}
     order = mixed_order(list(points), run.params.repeats)
     make_tests(run, {repeat_name(name, number): points[name] for name, number in order})
     return sweep_table(run.read())

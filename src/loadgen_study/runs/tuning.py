@@ -4,9 +4,7 @@ With ``repeats`` each value several times, in mixed order and each time with a n
 resumes: what was finished under the same ``run_name`` is not made again.
 """
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pandas as pd
 import yaml
@@ -15,15 +13,26 @@ from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.scores import Variant
 from loadgen_study.results.run import Run, repeat_name
 from loadgen_study.rules.conformance import engine_departures
-from loadgen_study.runs.combined import BASELINES, KEPT, combination, keep_best, outcome
+from loadgen_study.runs.combined import (
+    BASELINES,
+    KEPT,
+    VARIANT,
+    combination,
+    keep_best,
+    outcome,
+    variants,
+)
 from loadgen_study.runs.costs import COSTS, costs
 from loadgen_study.runs.far_side import Step
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.repeats import mixed_order, verdicts
-from loadgen_study.runs.side_by_side import Job, side_by_side
+from loadgen_study.runs.side_by_side import Job, one_by_one, side_by_side
 from vllm_loadgen.errors import BenchmarkError
 
-VARIANT = "variant.json"
+COLUMNS = (
+    "tokens_per_s", "ci_low", "ci_high", "runs", "cv", "ttft_mean_ms", "tpot_mean_ms", *COSTS,
+    "verdict", "rouge1", "rules", "problem",
+)  # fmt: skip
 
 
 def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
@@ -51,50 +60,27 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
 def _measure_all(run: LiveRun, asked: list[Variant], say: Callable[[str], object]) -> None:
     """Each variant as often as ``repeats`` says; one that failed is not tried again here."""
     order = list(mixed_order(asked, run.params.repeats))
-    if run.params.side_by_side:
-        _by_workers(run, order, say)
-    else:
-        _one_by_one(run, order, say)
-
-
-def _one_by_one(
-    run: LiveRun, order: Sequence[tuple[Variant, int]], say: Callable[[str], object]
-) -> None:
-    run.close()  # two engines at once would measure each other
-    failed: set[str] = set()
-    for place, (variant, number) in enumerate(order, 1):
-        begin = time.monotonic()
-        if variant.title in failed:  # a later call tries it again
-            continue
-        if problem := _measure(run, variant, number):
-            failed.add(variant.title)
-        ended = problem or f"{time.monotonic() - begin:.0f} s"
-        say(f"{place} of {len(order)}: {variant.title}: {ended}")
-
-
-def _by_workers(
-    run: LiveRun, order: Sequence[tuple[Variant, int]], say: Callable[[str], object]
-) -> None:
     failed: set[str] = set()
 
-    def job(asked: Variant, number: int) -> Job:
-        def end(variant: LiveRun, problem: str) -> None:
+    def job(one: Variant, number: int) -> Job:
+        def end(variant: LiveRun, problem: str) -> str:
             problem = problem or _scored(variant, number)
             if problem:
-                failed.add(asked.title)
-            if problem or asked.title not in failed:  # of several runs the failure stays
-                _write(variant, asked, problem)
-            say(f"{asked.title}: {problem or 'measured'}")
+                failed.add(one.title)
+            if problem or one.title not in failed:  # of several runs the failure stays
+                _write(variant, one, problem)
+            return problem
 
         return Job(
-            asked.title,
+            one.title,
             _steps(run, number),
-            begin=lambda: _begin(run, asked),
+            begin=lambda: _begin(run, one),
             end=end,
-            unwanted=lambda: asked.title in failed,
+            unwanted=lambda: one.title in failed,  # a later call tries it again
         )
 
-    side_by_side(run, [job(*each) for each in order])
+    make = side_by_side if run.params.side_by_side else one_by_one
+    make(run, [job(*each) for each in order], say)
 
 
 def _title(name: str, value: object) -> str:
@@ -104,26 +90,6 @@ def _title(name: str, value: object) -> str:
     # The text "1" is another value than the number.
     is_plain = not isinstance(value, str) or isinstance(yaml.safe_load(value), str)
     return f"{name}={value if is_plain else repr(value)}"
-
-
-def _measure(run: LiveRun, asked: Variant, number: int) -> str:
-    """One variant; a setting that the engine refuses is a result too, returned as one line.
-
-    What an earlier tuning under this run_name finished is not made again, what failed is.
-
-    Args:
-        number: of its run, from 1.
-    """
-    problem = ""
-    with _begin(run, asked) as variant:
-        try:
-            for step in _steps(run, number):
-                variant.once(step.name, step.mode, **step.changes)
-        except BenchmarkError as error:
-            problem = str(error).splitlines()[0]
-        problem = problem or _scored(variant, number)
-    _write(variant, asked, problem)
-    return problem
 
 
 def _begin(run: LiveRun, asked: Variant) -> LiveRun:
@@ -157,12 +123,10 @@ def _scored(variant: LiveRun, number: int) -> str:
 
 def _place(run: LiveRun, asked: Variant) -> str:
     """The folder of this variant, by what it changes; a new one if it was not asked for before."""
-    paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
-    for path in paths:
-        known = Variant.read(path)
+    for known, folder in variants(run.folder):
         # The oldest files tell a title alone.
         if (known.title, known.changes or asked.changes) == (asked.title, asked.changes):
-            return f"tune/{path.parent.name}"
+            return f"tune/{folder.name}"
     taken = [int(path.name) for path in run.folder.glob("tune/*") if path.name.isdigit()]
     return f"tune/{max(taken, default=-1) + 1:02d}"
 
@@ -178,19 +142,17 @@ def tune_table(run: Run) -> pd.DataFrame:
         if not asked, or not scorable), rules ("kept", or those that this variant breaks and the
         baseline does not), problem.
     """
-    paths = sorted(run.folder.glob(f"tune/*/{VARIANT}"))
-    found = [(Variant.read(path), path.parent) for path in paths]
+    found = variants(run.folder)
+    titles = pd.Index([variant.title for variant, _ in found], name="variant")
     rows = [_row(Run.open(folder)) | {"problem": variant.problem} for variant, folder in found]
-    titles = [variant.title for variant, _ in found]
-    frame = pd.DataFrame(rows, index=pd.Index(titles, name="variant"))
+    frame = pd.DataFrame(rows, index=titles, columns=COLUMNS)
     if frame.empty:
         return frame
     baselines = frame[frame.index.isin(BASELINES)]
     frame.insert(3, "ratio", frame["tokens_per_s"] / baselines["tokens_per_s"].mean())
-    if frame["runs"].max() <= 1:
-        frame = frame.drop(columns=["runs", "cv"])
+    once = ["runs", "cv"] if frame["runs"].max() <= 1 else []
     unknown = [name for name in COSTS if frame[name].isna().all()]
-    frame = frame.drop(columns=unknown)
+    frame = frame.drop(columns=[*once, *unknown])
     own = baselines["rules"].iloc[0]
     frame["rules"] = [", ".join(r for r in broken if r not in own) or KEPT
                       for broken in frame["rules"]]  # fmt: skip
@@ -198,29 +160,17 @@ def tune_table(run: Run) -> pd.DataFrame:
 
 
 def _row(variant: Run) -> dict[str, object]:
-    figures = (
-        "tokens_per_s",
-        "ci_low",
-        "ci_high",
-        "runs",
-        "cv",
-        "ttft_mean_ms",
-        "tpot_mean_ms",
-        *COSTS,
-    )
-    row: dict[str, object] = dict.fromkeys(figures, math.nan)
-    row |= {"runs": 0, "verdict": "", "rouge1": variant.rouge1, "rules": []}
     runs, test = list(variant.repeats("performance").values()), variant.performance
-    if runs and test is not None:
-        between = spread([one.metrics.tokens_per_s for one in runs])
-        low, high = test.tokens_per_s_interval if len(runs) == 1 else (between.low, between.high)
-        row |= {
-            "tokens_per_s": test.metrics.tokens_per_s, "ci_low": low, "ci_high": high,
-            "runs": len(runs), "cv": between.cv,
-            "ttft_mean_ms": test.metrics.ttft_ms.mean,
-            "tpot_mean_ms": test.metrics.tpot_ms.mean,
-            "verdict": verdicts(runs),
-            **costs(test, variant.params.price_per_hour),
-            "rules": [rule.title for rule in engine_departures(variant)],
-        }  # fmt: skip
-    return row
+    if not runs or test is None:
+        return {"runs": 0, "verdict": "", "rouge1": variant.rouge1, "rules": []}
+    between = spread([one.metrics.tokens_per_s for one in runs])
+    low, high = test.tokens_per_s_interval if len(runs) == 1 else (between.low, between.high)
+    return {
+        "tokens_per_s": test.metrics.tokens_per_s, "ci_low": low, "ci_high": high,
+        "runs": len(runs), "cv": between.cv, "rouge1": variant.rouge1,
+        "ttft_mean_ms": test.metrics.ttft_ms.mean,
+        "tpot_mean_ms": test.metrics.tpot_ms.mean,
+        "verdict": verdicts(runs),
+        **costs(test, variant.params.price_per_hour),
+        "rules": [rule.title for rule in engine_departures(variant)],
+    }  # fmt: skip
