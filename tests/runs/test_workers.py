@@ -1,9 +1,11 @@
 """Which workers there are, and what is refused before anything is made."""
 
 import pytest
-from helpers import echo_params
+from helpers import ENVIRONMENT, echo_params
 
 from loadgen_study import LiveRun, RunParams
+from loadgen_study.facts.inputs import Environment
+from loadgen_study.results.identity import machine_identity
 from loadgen_study.runs import workers
 from loadgen_study.runs.folders import pack, unpack
 from loadgen_study.runs.study import recorded
@@ -100,6 +102,15 @@ def test_a_cluster_that_does_not_answer_is_refused(monkeypatch):
     monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(ParameterError, match=r"answers there \(nobody there\)"):
         workers.check(echo_params(workers="127.0.0.1:1"))
+
+
+def test_a_worker_that_has_not_imported_pytorch_yet_is_no_other_machine():
+    cache = {"TORCHINDUCTOR_CACHE_DIR": "torchinductor_me"}
+    one, two, three = (
+        machine_identity(Environment(**ENVIRONMENT, variables=variables))
+        for variables in ({}, cache, {"OMP_NUM_THREADS": "2"})
+    )
+    assert one == two != three
 
 
 def test_what_is_packed_comes_out_the_same(tmp_path):

