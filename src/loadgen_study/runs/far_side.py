@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadgen_study.facts.inputs import Environment, Model
+from loadgen_study.facts.inputs import Environment, MachineLimits, Model
 from loadgen_study.inputs import data, models
 from loadgen_study.inputs.environment import environment
 from loadgen_study.params import RunParams
@@ -21,8 +21,6 @@ from vllm_loadgen.records.result import Mode
 from vllm_loadgen.redact import scrub
 
 LOG, ENGINE = "engine.log", "engine.json"
-# What lies in a run's folder from the start.
-FACTS = ("params.yaml", "model.json", "dataset.json", "environment.json", "machine.json")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Setup:
     Attributes:
         model_path: where its machine has the model; another looks for ``params.model``.
         environment: of the machine that the run began on, which the worker's must equal.
-        facts: files of the run's folder, by name.
+        limits: of that machine, if they were measured.
         threads: OMP_NUM_THREADS as the run has it, which Ray sets to 1 where it is not set.
     """
 
@@ -49,16 +47,14 @@ class Setup:
     model: Model
     model_path: str
     environment: Environment
-    facts: Mapping[str, bytes]
+    limits: MachineLimits | None
     threads: str | None
 
     @classmethod
     def of(cls, run: LiveRun) -> "Setup":
         """Of a run as it lies there."""
-        paths = [path for name in FACTS if (path := run.folder / name).is_file()]
-        facts = {path.name: path.read_bytes() for path in paths}
-        threads = os.environ.get("OMP_NUM_THREADS")
-        return cls(run.params, run.model, str(run.model_path), run.environment, facts, threads)
+        limits, threads = run.read().machine, os.environ.get("OMP_NUM_THREADS")
+        return cls(run.params, run.model, str(run.model_path), run.environment, limits, threads)
 
 
 @dataclass(frozen=True)
@@ -124,9 +120,9 @@ class Bench:
             differs = "other files of the model"
         if differs:
             raise BenchmarkError(f"workers: this one is no place for the run: {differs}")
-        for name, content in setup.facts.items():
-            (self._folder / name).write_bytes(content)
-        return LiveRun(self._folder, params, setup.model, path, None, self._samples, here)
+        run = LiveRun(self._folder, params, setup.model, path, None, self._samples, here)
+        run.write(setup.limits)
+        return run
 
     def _printed(self) -> bytes:
         """What came to the engine's log since the last call."""

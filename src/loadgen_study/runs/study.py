@@ -78,7 +78,7 @@ class Study:
         run = cls(folder, params, model, path, tokenizer, samples, here)
         with writing(folder):
             check_unmixed(folder, params, model, facts, here)
-            run._write()
+            run.write(None)
         return run
 
     def variant(self, name: str, **changes: object) -> Self:
@@ -94,16 +94,17 @@ class Study:
             trusted = params.trust_remote_code
             model = models.describe(model.name, self.model_path, params.dtype, revision, trusted)
         variant = replace(self, folder=folder, params=params, model=model)
-        variant._write()
-        if limits is not None:
-            limits.write(folder / "machine.json")
+        variant.write(limits)
         return variant
 
-    def _write(self) -> None:
+    def write(self, limits: MachineLimits | None) -> None:
+        """Write down what the run is of, and the machine's limits if they were measured."""
         write_text(self.folder / "params.yaml", recorded(self.params).to_yaml())
         self.model.write(self.folder / "model.json")
         self.samples.facts.write(self.folder / "dataset.json")
         self.environment.write(self.folder / "environment.json")
+        if limits is not None:
+            limits.write(self.folder / "machine.json")
 
     def read(self) -> Run:
         """The run as it lies there now."""
