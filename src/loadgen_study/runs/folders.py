@@ -5,11 +5,10 @@ import io
 import os
 import secrets as random_names
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 from loadgen_study.accuracy.scores import check_same_dataset
 from loadgen_study.facts.inputs import Dataset, Environment, Model
@@ -56,38 +55,36 @@ def check_unmixed(
     Raises:
         ParameterError, BenchmarkError: naming the first thing that differs.
     """
-    before = Model.read_if_there(folder / "model.json")
-    if before and params.engine == "openai":
-        before = before.served()  # older runs recorded a type
-    if before and (before.weights_sha256, before.dtype) != (model.weights_sha256, model.dtype):
-        _refuse_to_mix(folder, f"{before.name} in {before.dtype}")
-    if before and (file := _changed_file(before.sha256, model.sha256)):
-        _refuse_to_mix(folder, f"{before.name} with another {file}")
-    if any(folder.rglob("result.json")):
-        known_params = RunParams.recorded(folder / "params.yaml")
-        for name in params.names("fixed"):
-            if _as_set(getattr(known_params, name)) != _as_set(getattr(params, name)):
-                _refuse_to_mix(folder, f"{name} = {getattr(known_params, name)!r}")
-        where = Environment.read_if_there(folder / "environment.json") or here
-        if differs := difference(machine_identity(where), machine_identity(here)):
-            _refuse_to_mix(folder, differs)
+    if other := next(_others(folder, params, model, here), None):
+        problem = f"this run's tests are of {other}"
+        raise ParameterError("run_name", folder.name, problem, "give another run_name")
     if known := Dataset.read_if_there(folder / "dataset.json"):
         check_same_dataset(known, dataset)
 
 
-def _changed_file(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """The first file whose SHA-256 differs, or that only one side has; empty if none does."""
-    return next((name for name in {**now, **before} if before.get(name) != now.get(name)), "")
+def _others(folder: Path, params: RunParams, model: Model, here: Environment) -> Iterator[str]:
+    """In what the folder's tests differ from model, parameters and machine."""
+    if before := Model.read_if_there(folder / "model.json"):
+        if params.engine == "openai":
+            before = before.served()  # older runs recorded a type
+        if (before.weights_sha256, before.dtype) != (model.weights_sha256, model.dtype):
+            yield f"{before.name} in {before.dtype}"
+        for name in {**model.sha256, **before.sha256}:
+            if before.sha256.get(name) != model.sha256.get(name):
+                yield f"{before.name} with another {name}"
+    if any(folder.rglob("result.json")):
+        known = RunParams.recorded(folder / "params.yaml")
+        for name in params.names("fixed"):
+            if _as_set(getattr(known, name)) != _as_set(getattr(params, name)):
+                yield f"{name} = {getattr(known, name)!r}"
+        where = Environment.read_if_there(folder / "environment.json") or here
+        if differs := difference(machine_identity(where), machine_identity(here)):
+            yield differs
 
 
 def _as_set(value: object) -> object:
     """Servers are the same in any order."""
     return sorted(value) if isinstance(value, list) else value
-
-
-def _refuse_to_mix(folder: Path, what: str) -> NoReturn:
-    problem = f"this run's tests are of {what}"
-    raise ParameterError("run_name", folder.name, problem, "give another run_name")
 
 
 @contextmanager
