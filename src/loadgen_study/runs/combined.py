@@ -1,4 +1,4 @@
-"""What a tuning comes to: all values that helped beyond noise, together, and the best kept."""
+"""The end of a tuning: the values that helped beyond noise combined, and the best kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -79,7 +79,7 @@ class Bench:
         progress.tell(self._note)
 
     def make(self, step: Step) -> Made:
-        """One test, whole or not; what cannot be made is told, not raised."""
+        """One test, whole or not; a failure is returned as ``problem``, not raised."""
         self._share, problem = 0.0, ""
         try:
             self._run = self._run or self._begin()

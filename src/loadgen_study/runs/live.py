@@ -72,7 +72,7 @@ class LiveRun(Study):
             raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
         params = self.asked(mode, changes)
         folder = self.folder / (name or mode)
-        # A baseline that is damaged is told before the test.
+        # A damaged baseline is refused before the test.
         reference = scoring.reference(self) if mode == "accuracy" else None
         if self.folder.resolve() not in folder.resolve().parents:
             raise ParameterError("name", name, "leaves the run's folder", "give a plain name")

@@ -121,7 +121,7 @@ def probe_changes(params: RunParams, samples: int, rate: float) -> dict[str, obj
     return changes
 
 
-# What is said -------------------------------------------------------------------------------
+# Messages -----------------------------------------------------------------------------------
 def _cost(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
     """Queries of a test, and about how long it takes to issue them, s."""
     asked = run.params.changed(**changes)

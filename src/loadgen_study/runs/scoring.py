@@ -104,12 +104,12 @@ def force(
     # vLLM takes no prompt that leaves no room for a token.
     cut = [answer[:room] for room, answer in zip(rooms, answers.tokens, strict=True)]
     try:
-        told = session().score(prompts, cut, run.params.stall_timeout_s, fidelity.FORCED_MAX_S)
-        problem = told.problem
+        scored = session().score(prompts, cut, run.params.stall_timeout_s, fidelity.FORCED_MAX_S)
+        problem = scored.problem
     except EngineError as error:
         problem = f"the engine died of it: {str(error).splitlines()[0]}"
     if problem:
         asked = Forced(problem=portable(scrub(problem)))
     else:
-        asked = fidelity.forced(told.answers, answers, sha256, time.monotonic() - begin)
+        asked = fidelity.forced(scored.answers, answers, sha256, time.monotonic() - begin)
     asked.write(folder / fidelity.FORCED)

@@ -38,7 +38,7 @@ class Job:
         begin: gives the run that they belong to, when there is room for it.
         end: takes the run, and why it was given up (a line; empty if it was not); gives back the
             same, or what became of it afterwards.
-        engine: jobs of the same name may share a loaded one; empty: it is loaded anew.
+        engine: jobs of the same name may share a loaded one; empty: each loads its own.
         unwanted: whether it is no longer worth while.
     """
 
@@ -274,7 +274,7 @@ class _Floor:
         try:
             made: Made = self._ray.get(one.call)
             return made
-        except errors.RayTaskError as error:  # it said something else than what went wrong
+        except errors.RayTaskError as error:  # raised by the worker's own code
             cause = error.cause
             return Made(problem=portable(scrub(f"{type(cause).__name__}: {cause}".splitlines()[0])))
         except errors.RayError as error:

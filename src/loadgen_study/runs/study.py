@@ -164,7 +164,7 @@ class Study:
     def _rate(self, mode: Mode) -> dict[str, object]:
         """The rate of a test, where it is not the parameters' own."""
         searched = self.params.target_qps == "auto"
-        # A server that is reached by HTTP is asked no faster than its user said.
+        # A server that is reached by HTTP gets no more queries/s than its user gave.
         at_once = searched or (self.params.engine != "openai" and not self.params.serve)
         if mode == "accuracy" and self.params.scenario == "Server" and at_once:
             return {"target_qps": ACCURACY_QPS}

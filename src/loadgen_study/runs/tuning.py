@@ -122,7 +122,7 @@ def _scored(variant: LiveRun, number: int) -> str:
 
 
 def _place(run: LiveRun, asked: Variant) -> str:
-    """The folder of this variant, by what it changes; a new one if it was not asked for before."""
+    """The folder of this variant, by what it changes; a new one if there is none."""
     for known, folder in variants(run.folder):
         # The oldest files tell a title alone.
         if (known.title, known.changes or asked.changes) == (asked.title, asked.changes):
