@@ -2,8 +2,9 @@ import pytest
 from helpers import ENVIRONMENT, MODEL
 
 from loadgen_study import RunParams, doctor
-from loadgen_study.doctor import Finding, able
-from loadgen_study.facts.inputs import Environment, Gpu, Model
+from loadgen_study.doctor import Finding, able, refusals
+from loadgen_study.facts.inputs import Cpu, Environment, Gpu, Model
+from vllm_loadgen import ParameterError
 
 LLAMA = Model(**MODEL | {
     "parameters": 8_030_261_248, "weight_bytes": 16_060_522_496, "dtype": "bfloat16",
@@ -85,3 +86,67 @@ def test_a_finding_is_a_line():
     assert str(bad).endswith("is full. Make room.")
     assert able([ok])
     assert not able([ok, bad])
+
+
+def box(gpus=0, cores=8, memory_gib=32.0):
+    return Environment(**ENVIRONMENT | {
+        "gpus": [Gpu(name="H100", memory_gib=80.0)] * gpus,
+        "cpu": Cpu(model="c", cores=cores, memory_gib=memory_gib),
+    })  # fmt: skip
+
+
+def refuse(params, machine, model=None):
+    """As LiveRun does before a run."""
+    for refusal in refusals(params, machine, model):
+        raise refusal
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine", "name", "words"),
+    [
+        ({"tensor_parallel_size": 4}, box(gpus=2), "tensor_parallel_size", "2 GPUs can be used"),
+        ({"data_parallel_size": 4, "tensor_parallel_size": 2}, box(gpus=4), "data_parallel_size",
+         "asks for 8 devices"),
+        ({"pipeline_parallel_size": 2}, box(gpus=1), "pipeline_parallel_size", "1 GPU can"),
+        ({"data_parallel_size": 3}, box(cores=2), "data_parallel_size", "2 cores and no GPU"),
+        ({"executor": "ray"}, box(), "executor", "no GPU here"),
+        ({"pipeline_parallel_size": 2, "enforce_eager": True}, box(), "enforce_eager", "compiled"),
+        ({"cpu_kv_cache_gib": 33}, box(), "cpu_kv_cache_gib", "32 GiB of memory"),
+        ({"cpu_kv_cache_gib": 17, "data_parallel_size": 2}, box(), "cpu_kv_cache_gib", "2 times"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_by_its_name(changes, machine, name, words):
+    with pytest.raises(ParameterError, match=words) as caught:
+        refuse(RunParams(**changes), machine)
+    assert caught.value.parameter == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "machine"),
+    [
+        ({"tensor_parallel_size": 2, "data_parallel_size": 4}, box(gpus=8)),
+        ({"data_parallel_size": 2, "cpu_kv_cache_gib": 16}, box(cores=2)),
+        ({"engine": "echo", "data_parallel_size": 9}, box(cores=2)),
+        ({"engine": "openai", "base_url": "http://h:1"}, box(memory_gib=1.0)),
+    ],
+)
+def test_what_fits_is_not(changes, machine):
+    refuse(RunParams(**changes), machine)
+
+
+def test_rays_executor_needs_ray(monkeypatch):
+    params = RunParams(executor="ray", tensor_parallel_size=16)
+    monkeypatch.setattr("loadgen_study.doctor.util.find_spec", lambda _: "a module")
+    refuse(params, box(gpus=8))  # the others may be on other machines
+    monkeypatch.setattr("loadgen_study.doctor.util.find_spec", lambda _: None)
+    with pytest.raises(ParameterError, match="make ray"):
+        refuse(params, box(gpus=8))
+
+
+def test_a_model_knows_a_number_of_positions():
+    params = RunParams(engine="echo", max_model_len=8193)
+    model = LLAMA.model_copy(update={"max_position_embeddings": 8192})
+    with pytest.raises(ParameterError, match="the model knows 8192 positions"):
+        refuse(params, box(), model)
+    _, found = doctor._devices(params, box(), model)
+    assert (found.status, found.found.split(" =")[0]) == ("no", "max_model_len")

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ import pynvml
 from loadgen_study.analysis.roofline import kv_bytes
 from loadgen_study.facts.inputs import Environment, Model
 from loadgen_study.inputs import models
-from loadgen_study.inputs.devices import check_devices
 from loadgen_study.inputs.environment import computes_in, environment
 from loadgen_study.params import RunParams
 from loadgen_study.results.folders import find_file, project_root
@@ -62,7 +61,7 @@ def examine(params: RunParams) -> list[Finding]:
     """
     here = environment(params.devices)
     model, described = _model(params)
-    findings = [*_software(params, here), *described, *_devices(params, here)]
+    findings = [*_software(params, here), *described, *_devices(params, here, model)]
     if model is not None and params.engine != "openai":  # a server's weights are not here
         findings += [_type(params, model, here), _memory(params, model, here)]
     return [*findings, _disk(params), *_quiet(here)]
@@ -98,10 +97,6 @@ def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
     )
     found = f"{model.name}: {model.size_text}"
     found += f" in {dtype}" if weights else ""  # a server has a type of its own
-    longest = model.max_position_embeddings
-    if longest and params.max_model_len > longest:
-        cure = f"Give max_model_len {longest} or less"
-        return model, [Finding("model", "no", f"{found}, and knows {longest} positions", cure)]
     return model, [Finding("model", "ok", found)]
 
 
@@ -132,16 +127,62 @@ def _on_hub(name: str, revision: str | None, weights: bool = True) -> Finding:
     return Finding("model", "look", found, "Run setup.ipynb first")
 
 
-def _devices(params: RunParams, here: Environment) -> Iterator[Finding]:
+def _devices(params: RunParams, here: Environment, model: Model | None = None) -> Iterator[Finding]:
     if here.gpus:
         names = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in here.gpus)
         yield Finding("device", "ok", f"{names}, driver {here.gpu_driver}")
     else:
         yield Finding("device", "ok", f"{here.cpu.model}, {here.cpu.cores} cores")
-    try:
-        check_devices(params, here)
-    except ParameterError as error:
-        yield Finding("device", "no", str(error).rstrip("."))
+    for refusal in refusals(params, here, model):
+        yield Finding("parameter", "no", str(refusal).rstrip("."))
+
+
+def refusals(params: RunParams, here: Environment, model: Model | None) -> Iterator[ParameterError]:
+    """Why a run is refused before its engine is loaded: nothing if it is not.
+
+    Over several machines (``executor: ray``) Ray alone knows what there is.
+
+    Args:
+        model: None if it is not on this machine yet.
+    """
+
+    def refusal(name: str, problem: str, cure: str) -> ParameterError:
+        return ParameterError(name, getattr(params, name), problem, cure)
+
+    longest = model.max_position_embeddings if model else None
+    if longest and params.max_model_len > longest:
+        knows = f"the model knows {longest} positions"
+        yield refusal("max_model_len", knows, f"give {longest} or less")
+    if params.engine != "vllm":
+        return
+    gpus, cores, memory_gib = len(here.gpus), here.cpu.cores, here.cpu.memory_gib
+    largest = max(params.names("devices"), key=lambda size: int(getattr(params, size)))
+    asked = f"the engine asks for {params.devices} devices (tensor x pipeline x data parallel)"
+    if params.executor == "ray":
+        if not gpus:
+            problem = "is vLLM's way to the GPUs of several machines, and there is no GPU here"
+            yield refusal("executor", problem, "leave it out")
+        elif util.find_spec("ray") is None:
+            yield refusal("executor", "needs Ray, which is not installed", "install it: make ray")
+        return
+    if gpus:
+        if params.devices > gpus:
+            there = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+            cure = "lower it, or look at CUDA_VISIBLE_DEVICES"
+            yield refusal(largest, f"{asked}, and {there} can be used here", cure)
+        return
+    # On a CPU each engine's part has cores and a KV cache of its own. Where memory is overcommitted
+    # a cache that no machine holds would load, and the machine would fail as it fills.
+    if params.devices > cores:
+        there = f"and this machine has {cores} cores and no GPU"
+        yield refusal(largest, f"{asked}, {there}", "lower it, or look at nvidia-smi")
+    if params.pipeline_parallel_size > 1 and params.enforce_eager:
+        problem = "on a CPU vLLM runs a pipeline only compiled"
+        yield refusal("enforce_eager", problem, "give False, or pipeline_parallel_size 1")
+    if params.cpu_kv_cache_gib * params.devices > memory_gib:
+        times = f" {params.devices} times" if params.devices > 1 else ""
+        problem = f"this machine has {memory_gib:.0f} GiB of memory, which do not hold it{times}"
+        yield refusal("cpu_kv_cache_gib", problem, "lower it")
 
 
 def _type(params: RunParams, model: Model, here: Environment) -> Finding:

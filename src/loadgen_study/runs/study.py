@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from loadgen_study.accuracy import scores
 from loadgen_study.analysis.roofline import multiplied_in
+from loadgen_study.doctor import refusals
 from loadgen_study.facts.inputs import Environment, MachineLimits, Model
 from loadgen_study.facts.results import TestSummary
 from loadgen_study.inputs import data, machine, models
-from loadgen_study.inputs.devices import check_devices
 from loadgen_study.inputs.environment import environment
 from loadgen_study.params import RunParams
 from loadgen_study.results.folders import find_file, portable_path
@@ -68,13 +68,13 @@ class Study:
             params.model, path, dtype, params.model_revision, params.trust_remote_code
         )
         model = model if weights else model.served()
-        _check_length(params, model)
+        here = environment(params.devices)
+        for refusal in refusals(params, here, model):
+            raise refusal
         data.check_ids(samples, model.vocab_size, params.dataset)
         facts = samples.facts
         if text := scores.unscorable_text(facts.unscorable_references, facts.samples):
             print(text)
-        here = environment(params.devices)
-        check_devices(params, here)
         run = cls(folder, params, model, path, tokenizer, samples, here)
         with writing(folder):
             check_unmixed(folder, params, model, facts, here)
@@ -210,14 +210,3 @@ def recorded(params: RunParams) -> RunParams:
         model=portable_path(params.model),
         dataset=portable_path(params.dataset),
     )
-
-
-def _check_length(params: RunParams, model: Model) -> None:
-    longest = model.max_position_embeddings
-    if longest and params.max_model_len > longest:
-        raise ParameterError(
-            "max_model_len",
-            params.max_model_len,
-            f"the model knows {longest} positions",
-            f"give {longest} or less",
-        )
