@@ -6,7 +6,6 @@ import gzip
 import html
 import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,6 +13,7 @@ import nbformat
 import vl_convert
 from nbformat import NotebookNode
 
+from loadgen_study.report.page import embedded
 from loadgen_study.report.style import VEGALITE
 from loadgen_study.results.run import Run
 from vllm_loadgen.redact import scrub
@@ -61,7 +61,7 @@ def scripts(tables: Mapping[str, str]) -> str:
     Args:
         tables: of ``take_charts``.
     """
-    code, style = _own("interactive.js"), _own("interactive.css")
+    code, style = embedded("interactive.js"), embedded("interactive.css")
     data = scrub(_json(tables))
     return (
         f"<style>{style}</style>"
@@ -69,10 +69,6 @@ def scripts(tables: Mapping[str, str]) -> str:
         f'<script type="text/plain" id="vega">{_library() if tables else ""}</script>'
         f"<script>{code}</script>"
     )
-
-
-def _own(name: str) -> str:
-    return (resources.files("loadgen_study") / "embedded" / name).read_text(encoding="utf-8")
 
 
 @functools.cache
