@@ -28,46 +28,6 @@ NOT_RUN = (
 NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
-def _assigned_values(source: str) -> dict[str, Any] | None:
-    """Names and values of a cell that assigns plain values and does nothing else.
-
-    Returns:
-        None for any other cell, an empty one among them.
-
-    Raises:
-        _NotPlain: for a cell of assignments of which one is no plain value.
-    """
-    try:
-        body = ast.parse(source).body
-    except NOT_PYTHON:
-        return None
-    values: dict[str, Any] = {}
-    for statement in body:
-        match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=value):
-                values[name] = value
-            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
-                values[name] = value
-            case _:
-                return None
-    return {name: _literal(name, value) for name, value in values.items()} or None
-
-
-class _NotPlain(Exception):
-    """A value that is no literal."""
-
-
-def _literal(name: str, value: ast.expr) -> Any:
-    try:
-        match value:
-            # What papermill writes for values that have no literal.
-            case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]):
-                return float(text)
-        return ast.literal_eval(value)
-    except (*NOT_PYTHON, TypeError):  # {[]: 1}
-        raise _NotPlain(name) from None
-
-
 def given_values(cells: Sequence[str], known: set[str]) -> dict[str, Any]:
     """The parameters that executed cells give: the parameters cell's, then what came over them.
 
@@ -81,36 +41,65 @@ def given_values(cells: Sequence[str], known: set[str]) -> dict[str, Any]:
     Raises:
         BenchmarkError: if the parameters cell was not run, or holds more than plain values.
     """
-    own: set[str] = set()
+    own: set[str] = set()  # what the parameters cell sets
     merged: dict[str, Any] = {}
     follows = False  # the cell before was the parameters cell
     for source in cells:
-        values = _plain(source, known)
-        if values is None:
+        values = _plain_values(source, known)
+        of_known = bool(set(values) & known)
+        again = not follows and len(own & set(values)) > len(own) / 2
+        if not values:
             follows = follows and not source.strip()
-        elif not own:
-            if set(values) & known:
-                own, merged, follows = set(values), values, True
-        elif not follows and len(own & set(values)) > len(own) / 2:
-            merged, follows = values, True  # the parameters cell, run again
-        elif follows or set(values) & known:
+        elif again or (of_known and not own):
+            own, merged, follows = own or set(values), values, True
+        elif own and (follows or of_known):
             merged, follows = merged | values, False
     if not own:
         raise BenchmarkError(NOT_RUN)
     return merged
 
 
-def _plain(source: str, known: set[str]) -> dict[str, Any] | None:
-    """``_assigned_values``, with an error for a parameter that is given something else."""
+def _plain_values(source: str, known: set[str]) -> dict[str, Any]:
+    """Names and values of a cell that assigns plain values and does nothing else; else empty.
+
+    Raises:
+        BenchmarkError: for a parameter that is given something else.
+    """
+    values: dict[str, Any] = {}
+    for name, value in _assigned(source).items():
+        try:
+            match value:
+                # What papermill writes for values that have no literal.
+                case ast.Call(func=ast.Name(id="float"), args=[ast.Constant(value=str() as text)]):
+                    values[name] = float(text)
+                case _:
+                    values[name] = ast.literal_eval(value)
+        except (*NOT_PYTHON, TypeError):  # {[]: 1}
+            if name not in known:
+                return {}  # a calculation of the user's own
+            raise BenchmarkError(
+                f"The parameter {name} must be a plain value: a parameters cell holds "
+                "'name = value' lines only."
+            ) from None
+    return values
+
+
+def _assigned(source: str) -> dict[str, ast.expr]:
+    """Names and expressions of a cell that does nothing but assign; empty for any other."""
+    found = {}
     try:
-        return _assigned_values(source)
-    except _NotPlain as found:
-        if str(found) not in known:
-            return None  # a calculation of the user's own
-        raise BenchmarkError(
-            f"The parameter {found} must be a plain value: a parameters cell holds "
-            "'name = value' lines only."
-        ) from None
+        for statement in ast.parse(source).body:
+            match statement:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=value)
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+                ):
+                    found[name] = value
+                case _:
+                    return {}
+    except NOT_PYTHON:
+        return {}
+    return found
 
 
 def parameters() -> RunParams:
