@@ -2,8 +2,7 @@ import pandas as pd
 import pytest
 from helpers import SWEEP
 
-from loadgen_study.report.columns import called
-from loadgen_study.report.display import table
+from loadgen_study.report.display import called, table
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from loadgen_study.report.columns import called as called_column
+from loadgen_study.report.display import called as called_column
 from loadgen_study.report.interactive import NARROW, SLIM, WIDE, Drawn, called, source, tooltip
 from loadgen_study.report.plots_compare import TITLES, WIDE_APART, medians
 from loadgen_study.report.plots_sweep import AT_ONCE, SERIES, series_of, tail_of

@@ -67,44 +67,38 @@ def dataset_table(dataset: Dataset) -> pd.DataFrame:
 
 def limits_table(limits: MachineLimits) -> pd.DataFrame:
     """What the machine can do at most."""
+    rates: dict[str, object] = dict(limits.matrix_tflop_s)
+    for name in limits.asked_for:
+        rates.setdefault(name, "this device has no such products")
     rows: dict[str, object] = {
         "device": limits.device,
         "threads": limits.threads,
         "memory bandwidth, GB/s": limits.memory_bandwidth_gb_s,
+        "measured by copies of, MiB": limits.buffer_mib,
+        "last level of cache, MiB": limits.last_level_cache_mib,
+        **{f"{name}, TFLOP/s": rate for name, rate in rates.items()},
     }
-    rates: dict[str, object] = {
-        f"{name}, TFLOP/s": rate for name, rate in limits.matrix_tflop_s.items()
-    }
-    lacking = [name for name in limits.asked_for if name not in limits.matrix_tflop_s]
-    rates |= {f"{name}, TFLOP/s": "this device has no such products" for name in lacking}
-    if limits.buffer_mib:
-        rows["measured by copies of, MiB"] = limits.buffer_mib
-    if limits.last_level_cache_mib:
-        rows["last level of cache, MiB"] = limits.last_level_cache_mib
-    return _named(rows | rates)
+    if_known = ("measured by copies of, MiB", "last level of cache, MiB")
+    return _named({name: rows[name] for name in rows if rows[name] or name not in if_known})
 
 
 # What came of it --------------------------------------------------------------------------------
 def tests_table(run: Run) -> pd.DataFrame:
     """Samples, duration, status and verdict of each test and its repeats; empty without one."""
-    rows = []
-    repeats = [name for name in run.repeats("performance") if name != "performance"]
-    for name in ("accuracy", "performance", *repeats):
-        if run.has(name):
-            result = run.test(name).result
-            scored = run.accuracy.verdict.status if run.accuracy else ""
-            rows.append(
-                {
-                    "Test": name,
-                    "scenario": result.scenario,
-                    "samples": result.queries,
-                    "duration, s": f"{result.duration_s:.1f}",
-                    "status": result.status,
-                    "verdict": scored if name == "accuracy" else result.verdict or "",
-                    "errors logged": "" if result.num_errors is None else result.num_errors,
-                }
-            )
-    return pd.DataFrame(rows).set_index("Test") if rows else pd.DataFrame()
+    names = dict.fromkeys(("accuracy", "performance", *run.repeats("performance")))
+    judged = run.accuracy.verdict.status if run.accuracy else ""
+    rows = {
+        name: {
+            "scenario": result.scenario,
+            "samples": result.queries,
+            "duration, s": f"{result.duration_s:.1f}",
+            "status": result.status,
+            "verdict": judged if name == "accuracy" else result.verdict or "",
+            "errors logged": "" if result.num_errors is None else result.num_errors,
+        }
+        for name, result in ((name, run.test(name).result) for name in names if run.has(name))
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Test")
 
 
 def steady_table(test: Test) -> pd.DataFrame:
@@ -112,28 +106,24 @@ def steady_table(test: Test) -> pd.DataFrame:
     found, metrics = test.steady, test.metrics
     if isinstance(found, NotSteady):
         return pd.DataFrame()
-    rows = {
-        "The whole test": (
-            metrics.duration_s, metrics.completed, test.load.mean_served, metrics.tokens_per_s,
-            metrics.tpot_ms.mean,
-        ),
-        "Its steady state": (
-            found.end_s - found.begin_s, found.queries, found.batch, found.tokens_per_s,
-            found.tpot_ms,
-        ),
-    }  # fmt: skip
-    names = ["seconds", "queries answered", "at once", "tokens/s", "mean TPOT, ms"]
-    shown = {
-        name: [
-            f"{seconds:.1f}",
-            queries,
-            f"{batch:.1f}",
-            f"{rate:.1f}",
-            "n/a" if math.isnan(tpot_ms) else f"{tpot_ms:.1f}",
-        ]
-        for name, (seconds, queries, batch, rate, tpot_ms) in rows.items()
+    figures = {
+        "seconds": (metrics.duration_s, found.end_s - found.begin_s),
+        "queries answered": (metrics.completed, found.queries),
+        "at once": (test.load.mean_served, found.batch),
+        "tokens/s": (metrics.tokens_per_s, found.tokens_per_s),
+        "mean TPOT, ms": (metrics.tpot_ms.mean, found.tpot_ms),
     }
-    return pd.DataFrame.from_dict(shown, orient="index", columns=names).rename_axis("Part")
+    shown = {
+        name: pair if name == "queries answered" else [_one_digit(value) for value in pair]
+        for name, pair in figures.items()
+    }
+    parts = pd.Index(["The whole test", "Its steady state"], name="Part")
+    return pd.DataFrame(shown, index=parts)
+
+
+def _one_digit(value: float) -> str:
+    """A figure to one digit; n/a for NaN."""
+    return "n/a" if math.isnan(value) else f"{value:.1f}"
 
 
 def replicas_table(test: Test) -> pd.DataFrame:
