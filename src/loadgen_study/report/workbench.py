@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import altair as alt
@@ -13,6 +14,7 @@ from IPython.display import display
 
 from loadgen_study.analysis.metrics import kept_share
 from loadgen_study.report.display import table
+from loadgen_study.report.interactive import thin
 from loadgen_study.results.folders import project_root
 from loadgen_study.results.run import Run
 from vllm_loadgen.errors import BenchmarkError
@@ -76,18 +78,14 @@ def within_table(runs: Sequence[Run], limits_ms: Mapping[str, float]) -> pd.Data
     for run in runs:
         if (test := run.performance) is None or test.latencies.empty:
             continue
-        both = kept_share(test.latencies, dict(limits_ms))
         shares = {
-            f"{name.upper()} within {limit:g} ms, %": 100
-            * kept_share(test.latencies, {name: limit})
+            f"{name.upper()} within {limit:g} ms, %": kept_share(test.latencies, {name: limit})
             for name, limit in limits_ms.items()
         }
-        goodput = both * test.metrics.samples_per_s
-        rows[run.folder.name] = {
-            **{name: round(share, 1) for name, share in shares.items()},
-            "both, %": round(100 * both, 1),
-            "goodput, queries/s": round(goodput, 3),
-        }
+        shares["both, %"] = both = kept_share(test.latencies, dict(limits_ms))
+        row = {name: round(100 * share, 1) for name, share in shares.items()}
+        goodput = round(both * test.metrics.samples_per_s, 3)
+        rows[run.folder.name] = row | {"goodput, queries/s": goodput}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
@@ -132,10 +130,7 @@ def _queries(run: Run, value: str) -> pd.DataFrame:
     if run.performance is None:
         return pd.DataFrame({"run": [], "scheduled_s": [], value: [], "output_tokens": []})
     frame = run.performance.latencies.dropna(subset=[value])
-    if len(frame) > MOST_QUERIES:
-        order = frame[value].sort_values().index
-        places = [round(i * (len(order) - 1) / (MOST_QUERIES - 1)) for i in range(MOST_QUERIES)]
-        frame = frame.loc[order[places]]
+    frame = thin(frame.sort_values(value), pd.Series(False, frame.index), MOST_QUERIES)
     kept = frame[["scheduled_s", value, "output_tokens"]].round(3)
     return kept.assign(run=visible(run.folder.name))
 
@@ -170,7 +165,7 @@ class Dashboard:
 
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self._folders = folders
-        self._opened: dict[str, Run] = {}
+        self._open = cache(Run.open)
         names = list(folders)
         self.picked = widgets.SelectMultiple(
             options=names, value=names[:FIRST_SHOWN], description="runs", rows=min(8, len(names))
@@ -192,23 +187,15 @@ class Dashboard:
         self._draw()
         self._count()
 
-    def runs(self) -> list[Run]:
-        """The runs that are picked, each read once."""
-        for name in self.picked.value:
-            if name not in self._opened:
-                self._opened[name] = Run.open(self._folders[name])
-        return [self._opened[name] for name in self.picked.value]
+    def _runs(self) -> list[Run]:
+        return [self._open(self._folders[name]) for name in self.picked.value]
 
     def _draw(self, _: object = None) -> None:
-        runs = self.runs()
-        self._show(self._chart, queries_chart(runs, self.value.value) if runs else None)
+        self._chart.outputs = ()  # in place of what was there, also where no event loop runs
+        if runs := self._runs():
+            self._chart.append_display_data(queries_chart(runs, self.value.value))
 
     def _count(self, _: object = None) -> None:
         limits = {name: max(widget.value, 0.0) for name, widget in self.limits.items()}
-        self._show(self._within, table(within_table(self.runs(), limits)))
-
-    def _show(self, place: widgets.Output, what: object) -> None:
-        # In place of what was there, also where no event loop runs.
-        place.outputs = ()
-        if what is not None:
-            place.append_display_data(what)
+        self._within.outputs = ()
+        self._within.append_display_data(table(within_table(self._runs(), limits)))
