@@ -5,12 +5,13 @@ import json
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import yaml
 
 from loadgen_study.results.folders import without_paths
@@ -20,6 +21,8 @@ from vllm_loadgen.records.columns import read_frame
 from vllm_loadgen.redact import OF_ENVIRONMENT, scrub, secrets_in
 
 Kind = Literal["secret", "absolute path", "host name", "user name", "not checked"]
+# A name: what it is of, what stands in its place, and how it is found.
+Name = tuple[Kind, str, re.Pattern[str]]
 # LoadGen's own logs, which MLPerf's checker and reviewers want as they were written. LoadGen puts
 # no path and no name of host or user into them.
 EVIDENCE = "mlperf_log_"
@@ -92,8 +95,7 @@ def clean(path: Path, known: Iterable[Path] = ()) -> list[Leak]:
 
 def portable_notebook(text: str, known: Iterable[Path] = ()) -> str:
     """An executed notebook without secrets and without paths that say whose machine it was."""
-    search = _Search(known, names=False)
-    return _notebook(_changed(json.loads(text), search, search))
+    return _notebook(_Search(known, names=False).without(json.loads(text)))
 
 
 def _files(path: Path) -> list[Path]:
@@ -107,19 +109,15 @@ def _files(path: Path) -> list[Path]:
 
 def _examine(file: Path, known: Iterable[Path], clean: bool) -> list[Leak]:
     """The leaks of one file; with ``clean``, it is written anew without them."""
-    search, of_keys = _Search(known), _Search(known, names=False)
+    search = _Search(known)
     try:
-        if (content := _read(file)) is None:
-            return []
-        change = _in_frame if file.suffix == ".parquet" else _changed
-        cleaned = change(content, search, of_keys)
-        found = search.found + of_keys.found
-        if clean and found:
+        cleaned = search.without(_read(file))
+        if clean and search.found:
             _write(file, cleaned)
     except (OSError, ValueError, RecursionError, yaml.YAMLError, BenchmarkError) as error:
         reason = " ".join(str(error).split())[:LONGEST_EXCERPT] or type(error).__name__
         return [Leak(file, "not checked", scrub(f"cannot be read or written: {reason}"))]
-    return [Leak(file, *what, times) for what, times in found.items()]
+    return [Leak(file, *what, times) for what, times in search.found.items()]
 
 
 def _read(file: Path) -> Any:
@@ -156,38 +154,6 @@ def _notebook(content: Any) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _in_frame(frame: Any, change: Callable[[str], str], of_keys: Callable[[str], str]) -> Any:
-    """A table with each text in it changed."""
-    texts = {
-        name: frame[name].map(lambda value: _changed(value, change, of_keys))
-        for name in frame.select_dtypes(["object", "string"])
-    }
-    return frame.assign(**texts).rename(columns=lambda name: _changed(name, of_keys, of_keys))
-
-
-def _changed(value: Any, change: Callable[[str], str], of_keys: Callable[[str], str]) -> Any:
-    """A tree of values with each text in it changed.
-
-    Args:
-        of_keys: changes keys, which may be a name: "max" is a user of some machine.
-    """
-    match value:
-        case str():
-            return change(value)
-        case dict():
-            return {
-                _changed(key, of_keys, of_keys): each
-                if _is_image(key)
-                else _changed(each, change, of_keys)
-                for key, each in value.items()
-            }
-        case list() if _is_lines(value):
-            return change("".join(value)).splitlines(keepends=True)
-        case list():
-            return [_changed(each, change, of_keys) for each in value]
-    return value
-
-
 def _is_image(key: object) -> bool:
     """Whether a notebook keeps base64 under this key."""
     return isinstance(key, str) and key.startswith("image/") and key != "image/svg+xml"
@@ -199,15 +165,8 @@ def _is_lines(value: list[Any]) -> bool:
     return bool(ends) and all(ends) and isinstance(value[-1], str)
 
 
-def _between_images(text: str, change: Callable[[str], str]) -> str:
-    """A text changed, but not in the images that an HTML page carries."""
-    parts = _IMAGE.split(text)
-    parts[::2] = map(change, parts[::2])
-    return "".join(parts)
-
-
 class _Search:
-    """Takes a text, notes what it gives away, and returns it without that.
+    """Takes a file's content, notes what it gives away, and returns it without that.
 
     Args:
         known: paths that are replaced whole. names: whether names of user and host go, too.
@@ -221,19 +180,42 @@ class _Search:
         self._known = tuple(known)
         self._names = list(_names()) if names else []
 
-    def __call__(self, text: str) -> str:
-        return _between_images(text, self._part)
+    def without(self, value: Any, is_key: bool = False) -> Any:
+        """A text, a tree of values or a table with each text in it changed.
 
-    def _part(self, text: str) -> str:
+        Args:
+            is_key: a key may be a name: "max" is a user of some machine.
+        """
+        match value:
+            case str():
+                parts = _IMAGE.split(value)  # those that an HTML page carries stay
+                parts[::2] = [
+                    self._part(part, [] if is_key else self._names) for part in parts[::2]
+                ]
+                return "".join(parts)
+            case dict():
+                return {
+                    self.without(key, is_key=True): each if _is_image(key) else self.without(each)
+                    for key, each in value.items()
+                }
+            case list() if _is_lines(value):
+                return self.without("".join(value)).splitlines(keepends=True)
+            case list():
+                return [self.without(each) for each in value]
+            case pd.DataFrame():
+                texts = value.select_dtypes(["object", "string"])
+                changed = value.assign(**{name: texts[name].map(self.without) for name in texts})
+                return changed.rename(columns=lambda name: self.without(name, is_key=True))
+        return value
+
+    def _part(self, text: str, names: Iterable[Name]) -> str:
         for what, secret in secrets_in(text):
-            shown = (
-                "" if what == OF_ENVIRONMENT else f" {secret[:4]}..."
-            )  # what the issuer prefixes
-            self._note("secret", what + shown)
+            prefix = "" if what == OF_ENVIRONMENT else f" {secret[:4]}..."  # which issuers give
+            self._note("secret", what + prefix)
         text, paths = without_paths(scrub(text), self._known)
         for path in paths:
             self._note("absolute path", path)
-        for kind, mark, name in self._names:
+        for kind, mark, name in names:
             for match in name.finditer(text):
                 self._note(kind, match.group())
             text = name.sub(mark, text)
@@ -243,20 +225,18 @@ class _Search:
         self.found[kind, excerpt[:LONGEST_EXCERPT]] += 1
 
 
-def _names() -> Iterator[tuple[Kind, str, re.Pattern[str]]]:
-    """What this machine and its user are called, and addresses of any."""
+def _names() -> Iterator[Name]:
+    """What this machine and its user are called, the longest first, and addresses of any."""
     host = socket.gethostname()
     hosts, users = {host, host.split(".")[0]}, set()
     with suppress(OSError, KeyError):  # a user without an entry
         users.add(getpass.getuser())
-    for name in _longest_first(hosts):
-        yield "host name", "[host]", re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
     yield "host name", "[host]", _ADDRESS
-    for name in _longest_first(users):
-        yield "user name", "[user]", re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
-
-
-def _longest_first(names: set[str]) -> list[str]:
-    """The names that are worth a search."""
-    rare = [name for name in names if len(name) >= SHORTEST_NAME and name.lower() not in COMMON]
-    return sorted(rare, key=len, reverse=True)
+    found: list[tuple[Kind, str, set[str]]] = [
+        ("host name", "[host]", hosts),
+        ("user name", "[user]", users),
+    ]
+    for kind, mark, names in found:
+        for name in sorted(names, key=len, reverse=True):
+            if len(name) >= SHORTEST_NAME and name.lower() not in COMMON:
+                yield kind, mark, re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
