@@ -5,7 +5,7 @@ import functools
 import gzip
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -103,22 +103,20 @@ def downloads(folder: Path, notebook: Path, room: int = MOST_BYTES) -> str:
     return f'<h2 id="downloads">Downloads</h2><ul>{"".join(links)}</ul>{said}'
 
 
-def _offers(folder: Path, notebook: Path) -> list[tuple[str, str, str]]:
+def _offers(folder: Path, notebook: Path) -> Iterator[tuple[str, str, str]]:
     """Name, description and content of each download."""
-    found = []
     if (folder / "params.yaml").is_file():
         params = scrub((folder / "params.yaml").read_text(encoding="utf-8"))
-        found.append(("params.yaml", "what was asked", _text("application/yaml", params)))
+        yield "params.yaml", "what was asked", _text("application/yaml", params)
     if (folder / "performance" / "records.parquet").is_file():
         test = Run.open(folder).performance
         rows = test.records.to_csv(index=False) if test else ""
         what = "a row a query of the performance test, times in ns since its start"
-        found.append(("records.csv.gz", what, _packed(gzip.compress(rows.encode(), mtime=0))))
+        yield "records.csv.gz", what, _packed(gzip.compress(rows.encode(), mtime=0))
     if notebook.is_file():
-        plain = _text("application/x-ipynb+json", _without_pictures(notebook))
-        found.append((notebook.name, "the notebook that this report is made of, without the "
-                      "pictures, which are above", plain))  # fmt: skip
-    return found
+        what = "the notebook that this report is made of, without the pictures, which are above"
+        content = _text("application/x-ipynb+json", _without_pictures(notebook))
+        yield notebook.name, what, content
 
 
 def _text(kind: str, content: str) -> str:

@@ -1,6 +1,7 @@
 """A report's body to one page: landmarks, contents, captions; tables that scroll and fold.
 
-Nothing in it is fetched: the page itself forbids a browser to ask any host.
+Nothing in it is fetched: the page itself (``embedded/report.html``) forbids a browser to ask any
+host. It holds all that it shows: styles and scripts of its own, images and files as data.
 """
 
 import html
@@ -18,20 +19,6 @@ BOXES = (
     ".cell, .inner_cell, .output_wrapper, .output, .output_area, .prompt, .input, "
     ".text_cell_render, .output_markdown:has(> h2)"
 )
-# In a page that holds all it shows: styles and scripts of its own, images and files as data.
-POLICY = (
-    "default-src 'none'; img-src data: blob:; font-src data:; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline' 'unsafe-eval'; connect-src data: blob:"
-)
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style></head>
-<body><a class="skip" href="#{first}">Skip to the summary</a>
-{nav}<main>{body}</main>{scripts}
-<script>{script}</script></body></html>
-"""
 
 
 def page_of(body: str, scripts: str = "") -> str:
@@ -47,22 +34,23 @@ def page_of(body: str, scripts: str = "") -> str:
         box.unwrap()
     for table in soup.find_all("table"):
         _in_a_box(soup, table)
-    title = soup.find("h2") or soup.find("h1")
-    shell = {
-        "policy": POLICY,
-        "title": html.escape(_text(title), quote=False) if title else "Benchmark report",
-        "style": embedded("report.css"),
-        "script": embedded("report.js"),
-        "scripts": scripts,
-        "first": FIRST,
-        "nav": _into_sections(soup),
-    }
+    heading = soup.find("h2") or soup.find("h1")
+    title = _text(heading) if heading else "Benchmark report"
+    nav = _into_sections(soup)
     _into_cards(soup)
-    return PAGE.format(**shell, body=soup)
+    return embedded("report.html").format(
+        title=html.escape(title, quote=False),
+        style=embedded("report.css"),
+        script=embedded("report.js"),
+        scripts=scripts,
+        first=FIRST,
+        nav=nav,
+        body=soup,
+    )
 
 
 def embedded(name: str) -> str:
-    """A style or a script of the page's own."""
+    """A part of the page's own: its shell, a style or a script."""
     return (resources.files("loadgen_study") / "embedded" / name).read_text(encoding="utf-8")
 
 
