@@ -6,7 +6,7 @@ from helpers import write_facts
 
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.scores import Variant
-from loadgen_study.report.tuned import tuned_text
+from loadgen_study.report.text_extra import tuned_text
 from loadgen_study.runs.combined import combination, helped, outcome
 
 NAN = math.nan

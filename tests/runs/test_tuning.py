@@ -3,8 +3,7 @@ import math
 import pytest
 
 from loadgen_study import LiveRun, RunParams
-from loadgen_study.report.text_extra import tuning_text
-from loadgen_study.report.tuned import tuned_text
+from loadgen_study.report.text_extra import tuned_text, tuning_text
 from loadgen_study.runs.combined import TUNED
 from loadgen_study.runs.tuning import tune
 from vllm_loadgen import ParameterError

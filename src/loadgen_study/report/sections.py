@@ -26,7 +26,6 @@ from loadgen_study.report import (
     tables,
     text,
     text_extra,
-    tuned,
     whatif,
 )
 from loadgen_study.report.display import Section
@@ -39,8 +38,7 @@ from loadgen_study.rules.rule import Rule
 from loadgen_study.runs import compare
 from loadgen_study.runs.compare import Digest
 from loadgen_study.runs.peak import peak_table
-from loadgen_study.runs.quality import compared
-from loadgen_study.runs.quality import tuned as tuned_answers
+from loadgen_study.runs.quality import compared, tuned
 from loadgen_study.runs.repeats import repeats_table
 from loadgen_study.runs.served import served_table
 from loadgen_study.runs.sweep import points_table, sweep_table
@@ -232,8 +230,8 @@ class Report:
             *self._sweep(sweep),
             tuning,
             text_extra.tuning_text(tuning),
-            tuned.tuned_text(self.run, tuning),
-            *quality.beside_parts(tuned_answers(self.run)),
+            text_extra.tuned_text(self.run, tuning),
+            *quality.beside_parts(tuned(self.run)),
         )
 
     def _sweep(self, sweep: pd.DataFrame) -> list[object]:

@@ -185,33 +185,19 @@ def _portable(path: str) -> str:
 def _places(known: Iterable[Path]) -> Iterator[tuple[str, ...]]:
     """Spellings to look for as a whole: of the project, of the home, and of all other places."""
     home = _path("~")
-    projects = _both(project_root())
-    homes = _both(home) if home else []
+    yield _both(project_root())
+    yield _both(home) if home else ()
     others = {Path(value) for value in ":".join(os.environ.values()).split(":")}
     others |= {Path(sys.prefix), Path(sys.base_prefix), Path(tempfile.gettempdir())}
-    others.add(Path(__file__).parents[3])
-    for path in known:
-        others |= {path, *path.parents}
-    yield tuple(projects)
-    yield tuple(homes)
-    yield tuple(
-        sorted(
-            {
-                str(path)
-                for path in others
-                if path.is_absolute()
-                and len(path.parts) > 2
-                and not _SYSTEM.match(str(path))
-                and not _PLAIN.fullmatch(str(path))
-            },
-            key=lambda path: (-len(path), path),
-        )
-    )
+    others |= {Path(__file__).parents[3], *(one for path in known for one in (path, *path.parents))}
+    texts = {str(path) for path in others if path.is_absolute() and len(path.parts) > 2}
+    odd = [text for text in texts if not (_SYSTEM.match(text) or _PLAIN.fullmatch(text))]
+    yield tuple(sorted(odd, key=lambda text: (-len(text), text)))
 
 
-def _both(path: Path) -> list[str]:
+def _both(path: Path) -> tuple[str, ...]:
     """A folder as it is called and as its links resolve; nothing if it is the root of all."""
-    return [str(one) for one in dict.fromkeys((path, path.resolve())) if one != Path("/")]
+    return tuple(str(one) for one in dict.fromkeys((path, path.resolve())) if one != Path("/"))
 
 
 @functools.lru_cache(maxsize=16)
