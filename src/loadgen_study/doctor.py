@@ -17,7 +17,7 @@ from loadgen_study.facts.inputs import Environment, Model
 from loadgen_study.inputs import models
 from loadgen_study.inputs.environment import computes_in, environment
 from loadgen_study.params import RunParams
-from loadgen_study.results.folders import find_file, project_root
+from loadgen_study.results.folders import find_file, outputs_folder
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.gpus import gpu_handles
@@ -244,8 +244,7 @@ def _queries(room_gib: float, longest_gib: float) -> int:
 
 
 def _disk(params: RunParams) -> Finding:
-    folder = Path(params.outputs).expanduser()
-    folder = folder if folder.is_absolute() else project_root() / folder
+    folder = outputs_folder(params.outputs)
     while not folder.exists():
         folder = folder.parent
     free_gib = shutil.disk_usage(folder).free / GIB

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from loadgen_study.results.folders import portable, portable_path, without_paths
+from loadgen_study.results.folders import (
+    outputs_folder,
+    portable,
+    portable_path,
+    run_folders,
+    without_paths,
+)
+from vllm_loadgen import ParameterError
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +90,15 @@ def test_a_home_that_is_the_root_hides_nothing(monkeypatch):
     monkeypatch.setenv("HOME", "/")
     assert Path.home() == Path("/")
     assert portable("/data/x/a.jsonl") == "a.jsonl"
+
+
+def test_runs_are_found_in_the_project_and_in_a_home(somewhere):
+    for outputs in ("outputs", "~/runs"):
+        run = outputs_folder(outputs) / "one"
+        run.mkdir(parents=True)
+        (run / "params.yaml").touch()
+        assert run_folders(outputs) == [run]
+    assert outputs_folder("outputs") == somewhere / "outputs"
+    assert outputs_folder("~/runs") == somewhere.parent / "runs"
+    with pytest.raises(ParameterError, match="has no home"):
+        outputs_folder("~nobody-of-this-name/runs")

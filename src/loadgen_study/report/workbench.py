@@ -15,7 +15,7 @@ from IPython.display import display
 from loadgen_study.analysis.metrics import kept_share
 from loadgen_study.report.display import table
 from loadgen_study.report.interactive import thin
-from loadgen_study.results.folders import project_root
+from loadgen_study.results.folders import run_folders
 from loadgen_study.results.run import Run
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.words import visible
@@ -25,12 +25,6 @@ MOST_QUERIES = 2000
 VALUES = {"ttft_ms": "TTFT, ms", "tpot_ms": "TPOT, ms", "latency_ms": "latency, ms"}
 LIMITS_MS = {"ttft": 2000.0, "tpot": 100.0}
 FIRST_SHOWN = 2
-
-
-def run_folders(outputs: str = "outputs") -> list[Path]:
-    """The folders of runs, the newest first."""
-    found = (project_root() / outputs).glob("*/params.yaml")
-    return [path.parent for path in sorted(found, key=lambda path: -path.stat().st_mtime)]
 
 
 def runs_table(folders: Sequence[Path]) -> pd.DataFrame:

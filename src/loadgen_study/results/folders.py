@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.spellings import spelled
 
 ROOT_MARK = "pyproject.toml"
@@ -74,6 +74,25 @@ def project_root() -> Path:
     except FileNotFoundError:
         problem = "The working directory does not exist any more"
         raise BenchmarkError(f"{problem}. Change to one that does.") from None
+
+
+def outputs_folder(outputs: str) -> Path:
+    """The folder of all runs, which is named from the project's root.
+
+    Raises:
+        ParameterError: if it begins with ~ of a user who has no home.
+    """
+    try:
+        return project_root() / Path(outputs).expanduser()
+    except RuntimeError:
+        problem, cure = "its user has no home", "give a folder that you may write to"
+        raise ParameterError("outputs", outputs, problem, cure) from None
+
+
+def run_folders(outputs: str = "outputs") -> list[Path]:
+    """The folders of runs, the newest first."""
+    found = outputs_folder(outputs).glob("*/params.yaml")
+    return [path.parent for path in sorted(found, key=lambda path: -path.stat().st_mtime)]
 
 
 def note_outside() -> str:

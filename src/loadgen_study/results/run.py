@@ -17,7 +17,7 @@ from loadgen_study.facts.results import Summary
 from loadgen_study.facts.scores import Accuracy, Compliance, Peak
 from loadgen_study.params import RunParams
 from loadgen_study.results.bundles import SUFFIX, unpacked
-from loadgen_study.results.folders import find_file, project_root, shown
+from loadgen_study.results.folders import find_file, run_folders, shown
 from loadgen_study.results.test import Test
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.records.engine import EngineFacts
@@ -89,10 +89,7 @@ class Run:
         Raises:
             ParameterError: if there is none.
         """
-        found = (project_root() / outputs).glob("*/params.yaml")
-        newest = sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
-        runs = [path.parent for path in newest]
-        if not runs:
+        if not (runs := run_folders(outputs)):
             raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
         return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
 

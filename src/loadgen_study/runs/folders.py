@@ -13,7 +13,7 @@ from pathlib import Path
 from loadgen_study.accuracy.scores import check_same_dataset
 from loadgen_study.facts.inputs import Dataset, Environment, Model
 from loadgen_study.params import RunParams
-from loadgen_study.results.folders import project_root
+from loadgen_study.results.folders import outputs_folder
 from loadgen_study.results.identity import difference, machine_identity
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.files import writable
@@ -26,15 +26,11 @@ def make_folder(params: RunParams) -> Path:
     Raises:
         ParameterError: if it cannot be written.
     """
-    try:
-        base = Path(params.outputs).expanduser()
-    except RuntimeError:
-        problem, cure = "its user has no home", "give a folder that you may write to"
-        raise ParameterError("outputs", params.outputs, problem, cure) from None
-    base = base if base.is_absolute() else project_root() / base
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     model = Path(params.model).name
-    folder = base / (params.run_name or f"{stamp}-{model}-{params.scenario.lower()}")
+    folder = outputs_folder(params.outputs) / (
+        params.run_name or f"{stamp}-{model}-{params.scenario.lower()}"
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{random_names.token_hex(4)}"
