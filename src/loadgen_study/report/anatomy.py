@@ -48,30 +48,27 @@ def _seconds(value_s: float) -> str:
 
 def table(found: Anatomy) -> pd.DataFrame:
     """Where the time went, and how near each kind of step came to its limit."""
-    prefill = found.steps["prefill_tokens"] > 0
-    kinds = {"steps that decode alone": ~prefill, "steps with prefill": prefill}
-    rows = [_row(name, found.steps[of], found.whole_s) for name, of in kinds.items()]
-    for name, value_s in {"between steps, a query there": found.gap_s,
-                          "no query there": found.idle_s}.items():  # fmt: skip
-        share = f"{value_s / found.whole_s:.0%}"
-        rows.append({"Part": name, "seconds": _seconds(value_s), "of the test": share})
-    whole = _row("the whole test", found.steps, found.whole_s)
-    whole |= {
-        "seconds": _seconds(found.whole_s),
-        "of the test": "100%",
-        "of its limit": f"{found.share:.0%}",
+    steps, whole_s = found.steps, found.whole_s
+    prefill = steps["prefill_tokens"] > 0
+    rows = {
+        "steps that decode alone": _row(steps[~prefill], whole_s),
+        "steps with prefill": _row(steps[prefill], whole_s),
+        "between steps, a query there": _time(found.gap_s, whole_s),
+        "no query there": _time(found.idle_s, whole_s),
+        "the whole test": _row(steps, whole_s) | _time(whole_s, whole_s),
     }
-    frame = pd.DataFrame([*rows, whole]).set_index("Part")
-    return frame.fillna("")
+    rows["the whole test"]["of its limit"] = f"{found.share:.0%}"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Part").fillna("")
 
 
-def _row(name: str, of: pd.DataFrame, whole_s: float) -> dict[str, object]:
+def _time(took_s: float, whole_s: float) -> dict[str, str]:
+    return {"seconds": _seconds(took_s), "of the test": f"{took_s / whole_s:.0%}"}
+
+
+def _row(of: pd.DataFrame, whole_s: float) -> dict[str, str]:
     """One kind of step."""
     took_s, least_s = of["duration_ms"].sum() / 1e3, of["least_ms"].sum() / 1e3
-    row: dict[str, object] = {
-        "Part": name,
-        "seconds": _seconds(took_s),
-        "of the test": f"{took_s / whole_s:.0%}",
+    row = _time(took_s, whole_s) | {
         "of its limit": f"{least_s / took_s:.0%}" if took_s else "",
         "steps": f"{len(of):,}",
     }
