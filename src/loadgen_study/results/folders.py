@@ -107,8 +107,7 @@ def note_outside() -> str:
 
 def find_file(name: str) -> str:
     """A file named relative to the working directory or to the project's root."""
-    path, at_root = _path(name), _path(str(project_root() / name))
-    if path is not None and not path.exists() and at_root is not None and at_root.exists():
+    if not existing(name) and (at_root := existing(str(project_root() / name))):
         return str(at_root)
     return name
 
