@@ -7,10 +7,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from loadgen_study import share
+from loadgen_study.doctor import able, examine
 from loadgen_study.params import RunParams, as_markdown, read_yaml, value_of
 from loadgen_study.results.bundles import SUFFIX, find_within
 from loadgen_study.results.folders import find_file, note_outside
 from loadgen_study.results.run import Run
+from loadgen_study.runs.bundle import bundle
+from loadgen_study.runs.live import LiveRun
+from loadgen_study.submission.preflight import preflight
+from loadgen_study.submission.tree import build_submission
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.redact import scrub
 
@@ -26,7 +32,7 @@ def _given(params: str, p: list[list[str]]) -> dict[str, object]:
 
 
 def _report(params: str, p: list[list[str]]) -> None:
-    from loadgen_study.report.make import make_report  # papermill takes a second to import
+    from loadgen_study.report.make import make_report  # papermill takes seconds to import
 
     changes = [part for change in p for part in ("-p", *change)]
     # The notebooks' kernels note it as what was called.
@@ -46,8 +52,6 @@ def _render(run: str) -> None:
 
 
 def _bundle(run: str, out: Path | None, as_it_is: bool) -> None:
-    from loadgen_study.runs.bundle import bundle
-
     file, taken_out = bundle(Run.open(run), out, as_it_is)
     for leak in taken_out:
         print(f"Taken out of {leak.file.name}: {leak.kind}: {leak.excerpt}")
@@ -55,24 +59,17 @@ def _bundle(run: str, out: Path | None, as_it_is: bool) -> None:
 
 
 def _submission(runs: list[Path], out: Path, division: str, submitter: str, system: str) -> None:
-    from loadgen_study.submission.preflight import preflight
-    from loadgen_study.submission.tree import build_submission
-
     for refusal in preflight(runs, division):
         print(f"The checker will say: {refusal}")
     print(f"The submission: {build_submission(runs, out, division, submitter, system)}")
 
 
 def _baseline(params: str, p: list[list[str]]) -> None:
-    from loadgen_study.runs.live import LiveRun
-
     score = LiveRun.start(RunParams.from_dict(_given(params, p))).make_baseline()
     print(score.model_dump_json(indent=2))
 
 
 def _doctor(params: str, p: list[list[str]]) -> int:
-    from loadgen_study.doctor import able, examine
-
     findings = examine(RunParams.from_dict(_given(params, p)))
     print(*findings, sep="\n")
     return 0 if able(findings) else 1
@@ -80,8 +77,6 @@ def _doctor(params: str, p: list[list[str]]) -> int:
 
 def _check(path: Path, clean: bool) -> int:
     """Says what is found, cleans it if asked to; 1 if something is left."""
-    from loadgen_study import share
-
     path = Path(find_file(str(path)))
     found = left = share.check(path)
     lines = list(map(str, found))
