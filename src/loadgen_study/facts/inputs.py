@@ -11,17 +11,12 @@ DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 class Experts(Part):
-    """The routed experts of a mixture.
+    """The routed experts of a mixture."""
 
-    Attributes:
-        count: in a layer. per_token: of them, that a token is sent to.
-        parameters, loaded_bytes: of all experts in all layers; bytes None as ``Model.dtype``.
-    """
-
-    count: int
-    per_token: int
-    parameters: int
-    loaded_bytes: int | None = None
+    count: int  # in a layer
+    per_token: int  # that a token is sent to
+    parameters: int  # of all experts in all layers
+    loaded_bytes: int | None = None  # of the same; None as ``Model.dtype``
 
 
 class Model(Facts):
@@ -29,58 +24,38 @@ class Model(Facts):
 
     What is not known is None: of weights that neither files nor transformers' class describe, of
     attention that is not the same in all layers that attend.
-
-    Attributes:
-        parameters: of all weights, each expert too; not the words that they may be packed into.
-        embedding_parameters: of the table of tokens.
-        dtype: the type it is run in; None of a server's, with all bytes and ``multiplied_in``.
-        weight_bytes: of all parameters as they are loaded: in that type, or as the checkpoint has
-            them quantized, with scales.
-        layer_parameters, layer_bytes: of these without embedding and head. head_bytes: of the
-            output head. None in older files, which know dense models that are not quantized.
-        experts: None without.
-        quantization: the checkpoint's method, such as "awq"; None without.
-        multiplied_in: the type that quantized layers multiply in, if that is not ``dtype``; the
-            method where it is not known.
-        stored_bytes: of all tensors in the safetensors files, by type; empty without such files.
-        num_heads, num_kv_heads, head_dim: of each layer that attends; head_dim is the mean where
-            keys and values differ.
-        kv_values: that a token leaves in a layer; None: a key and a value for each of the heads.
-        kv_layers: that keep keys and values of the whole context; None in older files: all.
-        window_layers: that keep those of the last ``window`` tokens alone. Other layers keep none:
-            their state is not described.
-        eos_token_ids: the ids that end an answer.
-        sha256: of each file that decides the answers, hex, by file name.
     """
 
     name: str
     revision: str | None = None
     architecture: str = "unknown"
-    parameters: int | None
-    embedding_parameters: int | None
+    parameters: int | None  # of all experts too; not the words that weights may be packed into
+    embedding_parameters: int | None  # of the table of tokens
     tied_embeddings: bool | None
-    dtype: str | None
-    weight_bytes: int | None
+    dtype: str | None  # that is run; None of a server's, with all bytes and ``multiplied_in``
+    weight_bytes: int | None  # as loaded: in that type, or as quantized, with scales
+    # Without embedding and head; None in older files, of dense models that are not quantized.
     layer_parameters: int | None = None
     layer_bytes: int | None = None
-    head_bytes: int | None = None
+    head_bytes: int | None = None  # of the output head
     experts: Experts | None = None
-    quantization: str | None = None
-    multiplied_in: str | None = None
-    stored_bytes: dict[str, int] = Field(default_factory=dict)
+    quantization: str | None = None  # the checkpoint's method, such as "awq"; None without
+    multiplied_in: str | None = None  # type of quantized layers, or the method; None: ``dtype``
+    stored_bytes: dict[str, int] = Field(default_factory=dict)  # of safetensors files, by type
     hidden_size: int
     num_layers: int
+    # Of each layer that attends.
     num_heads: int | None
     num_kv_heads: int | None
-    head_dim: int | None
-    kv_values: int | None = None
-    kv_layers: int | None = None
-    window_layers: int = 0
+    head_dim: int | None  # the mean where keys and values differ
+    kv_values: int | None = None  # of a token in a layer; None: key and value for each head
+    kv_layers: int | None = None  # that keep the whole context; None in older files: all
+    window_layers: int = 0  # that keep the last ``window`` tokens; other layers keep none
     window: int | None = None
     vocab_size: int
     max_position_embeddings: int | None = None
-    eos_token_ids: tuple[int, ...] = ()
-    sha256: dict[str, str]
+    eos_token_ids: tuple[int, ...] = ()  # that end an answer
+    sha256: dict[str, str]  # of each file that decides the answers, hex, by file name
 
     @property
     def not_known(self) -> str:
@@ -137,32 +112,20 @@ class TokenLengths(Part):
 
 
 class Dataset(Facts):
-    """dataset.json: the samples.
+    """dataset.json: the samples."""
 
-    Attributes:
-        name: what a user calls it. source: where it came from.
-        samples, total_samples: that were used, that it has.
-        checksum: "sha256:..." of the file, or "fingerprint:..." of a hub's dataset.
-        tokenized_by: the file or this run, in words.
-        prompts_sha256: of the prompts' token ids (``Prompts.sha256``); None in older files.
-        instruction: None if the prompts came tokenized.
-        template_date: given to a chat template that asks for today's; None if it does not ask.
-        unscorable_references: in which ROUGE finds no token (``scores.scorable``); None in older
-            files.
-    """
-
-    name: str
-    source: str
-    samples: int
-    total_samples: int
-    checksum: str
-    prompts_sha256: str | None = None
+    name: str  # as the user gives it
+    source: str  # where it came from
+    samples: int  # that are used
+    total_samples: int  # that it has
+    checksum: str  # "sha256:..." of the file, or "fingerprint:..." of a hub's dataset
+    prompts_sha256: str | None = None  # see ``Prompts.sha256``; None in older files
     tokenized_by: str
-    instruction: str | None
+    instruction: str | None  # None if the prompts came tokenized
     chat_template: bool
-    template_date: str | None = None
+    template_date: str | None = None  # for a chat template that uses today's; None if it does not
     input_tokens: TokenLengths
-    unscorable_references: int | None = None
+    unscorable_references: int | None = None  # without a token for ROUGE; None in older files
 
     @property
     def scorable(self) -> bool:
@@ -176,17 +139,12 @@ class Dataset(Facts):
 
 
 class Cpu(Part):
-    """The processor, as far as this process may use it.
-
-    Attributes:
-        cores: that it may run on. quota_cores: CPU time that its control group allows, in cores
-            (cgroup's cpu.max); None without such a limit.
-    """
+    """The processor, as far as this process may use it."""
 
     model: str
-    cores: int
+    cores: int  # that it may run on
     memory_gib: float
-    quota_cores: float | None = None
+    quota_cores: float | None = None  # CPU time of its control group (cpu.max); None: no limit
 
 
 class Gpu(Part):
@@ -197,54 +155,37 @@ class Gpu(Part):
 
 
 class GitState(Part):
-    """The checkout that ran.
-
-    Attributes:
-        commit, dirty: None where they are not known.
-        problem: why they are not known; None in older files.
-    """
+    """The checkout that ran; None of what is not known."""
 
     commit: str | None
     dirty: bool | None
-    problem: str | None = None
+    problem: str | None = None  # why they are not known; None in older files
 
 
 class Environment(Facts):
-    """environment.json: what a stranger needs to know of the machine; no secrets.
-
-    Attributes:
-        packages: versions of those that may change a result.
-        variables: environment variables that may change a result, by name; those with secrets are
-            left out. None in older files.
-        command: what was called.
-    """
+    """environment.json: what a stranger needs to know of the machine; no secrets."""
 
     python: str
     os: str
     cpu: Cpu
     gpus: tuple[Gpu, ...] = ()
     gpu_driver: str | None = None
+    # What may change a result: versions of packages, and environment variables (without those with
+    # secrets; None in older files).
     packages: dict[str, str] = Field(default_factory=dict)
     variables: dict[str, str] | None = None
     git: GitState
-    command: str = ""
+    command: str = ""  # that the user called
 
 
 class MachineLimits(Facts):
-    """machine.json: what this machine was measured to do at most.
+    """machine.json: what this machine was measured to do at most."""
 
-    Attributes:
-        device: "cpu" or "cuda". threads: of PyTorch.
-        memory_bandwidth_gb_s: 10^9 bytes/s, read plus written by a large copy.
-        buffer_mib: each side of that copy. last_level_cache_mib: of the device; 0 if not known.
-        matrix_tflop_s: by type, 2 n^3 operations of an n x n product on random data.
-        asked_for: the types that were to be measured; the device has not each of them.
-    """
-
-    device: str
-    threads: int | None = None
-    memory_bandwidth_gb_s: Number
-    buffer_mib: int | None = None
-    last_level_cache_mib: float | None = None
+    device: str  # "cpu" or "cuda"
+    threads: int | None = None  # of PyTorch
+    memory_bandwidth_gb_s: Number  # 10^9 bytes/s, read plus written by a large copy
+    buffer_mib: int | None = None  # each side of that copy
+    last_level_cache_mib: float | None = None  # of the device; 0 if not known
+    # By type, 2 n^3 operations of an n x n product on random data.
     matrix_tflop_s: dict[str, float] = Field(default_factory=dict)
-    asked_for: tuple[str, ...] = ()
+    asked_for: tuple[str, ...] = ()  # the types to measure; the device may lack some

@@ -10,25 +10,21 @@ from vllm_loadgen.records.base import Facts, Number, Part
 
 
 class Distribution(Part):
-    """A latency over all queries; NaN where none has it.
-
-    Attributes:
-        p50, p90, p99: by LoadGen's definition; NaN with too few queries to bound them. Files of
-            before there were bounds have them in any case.
-        p50_upper, p90_upper, p99_upper: bounds (see ``analysis.percentiles.upper_bound``).
-        queries: that have this latency; 0 in those files.
-    """
+    """A latency over all queries; NaN where none has it."""
 
     mean: Number
+    # By LoadGen's definition; NaN with too few queries to bound them. Files of before there were
+    # bounds have them in any case.
     p50: Number
     p90: Number
     p99: Number
     min: Number
     max: Number
+    # See ``analysis.percentiles.upper_bound``.
     p50_upper: Number = math.nan
     p90_upper: Number = math.nan
     p99_upper: Number = math.nan
-    queries: int = 0
+    queries: int = 0  # that have this latency; 0 in files without bounds
 
 
 class OutputTokens(Part):
@@ -39,13 +35,7 @@ class OutputTokens(Part):
 
 
 class Metrics(Part):
-    """Throughput and latencies of a test (see ``analysis.metrics.metrics``).
-
-    Attributes:
-        goodput_per_s: samples/s of a Server test that kept both limits; None where none applies.
-        due_per_s, issued_per_s: queries/s of a Server test by its schedule, and as they came; None
-            where not known.
-    """
+    """Throughput and latencies of a test (see ``analysis.metrics.metrics``)."""
 
     samples: int
     completed: int
@@ -61,23 +51,21 @@ class Metrics(Part):
     prefill_ms: Distribution
     decode_ms: Distribution
     schedule_delay_ms: Distribution
+    # Of a Server test: samples/s within both limits (None where none applies), queries/s by its
+    # schedule and as they came (None where not known).
     goodput_per_s: float | None = None
     due_per_s: float | None = None
     issued_per_s: float | None = None
 
 
 class TestSummary(Part):
-    """A test in a few figures: whether it came to its end and, apart from it, its verdict.
-
-    Attributes:
-        verdict: LoadGen's of a performance test, PASS or FAIL (or why not) of the others.
-    """
+    """A test in a few figures: whether it came to its end and, apart from it, its verdict."""
 
     __test__ = False  # pytest would take it for tests
 
     status: str | None = None
     scenario: str | None = None
-    verdict: str | None = None
+    verdict: str | None = None  # LoadGen's of performance; PASS or FAIL (or why not) of others
     duration_s: float | None = None
     queries: int | None = None
     num_errors: int | None = None

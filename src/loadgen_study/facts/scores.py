@@ -24,23 +24,17 @@ class Score(Part):
 
 
 class Comparison(Part):
-    """One metric beside what is required of it; required is text such as ">= 38.3914".
-
-    Attributes:
-        ratio: NaN if the reference is 0.
-        met, met_99_9: False if the reference is 0.
-        ratio_low, ratio_high: interval of the ratio over the samples, at the verdict's
-            ``interval_level``; None if not known.
-    """
+    """One metric beside what is required of it."""
 
     metric: str
     actual: int | float
     reference: int | float
-    ratio: Number
-    required: str
+    ratio: Number  # NaN if the reference is 0
+    required: str  # such as ">= 38.3914"
     required_99_9: str
-    met: bool
+    met: bool  # False if the reference is 0
     met_99_9: bool
+    # Of the ratio over the samples, at the verdict's ``interval_level``; None if not known.
     ratio_low: float | None = None
     ratio_high: float | None = None
 
@@ -51,21 +45,16 @@ class Comparison(Part):
 
 
 class AccuracyVerdict(Part):
-    """PASS or FAIL at 99 %, or INCONCLUSIVE where the samples or the reference cannot decide.
-
-    Attributes:
-        against: whose score the reference is.
-        levels: {"99 %": bool, "99.9 %": bool}, by the scores as they are, chance or not.
-        interval_level: of each score's interval (0 to 1); the oldest files have 0.95.
-        samples_needed: with about so many an engine that loses nothing would be told from one
-            that loses 1 %; None unless INCONCLUSIVE, and where more samples would not help.
-    """
+    """PASS or FAIL at 99 %, or INCONCLUSIVE where the samples or the reference cannot decide."""
 
     status: AccuracyStatus
-    against: str
+    against: str  # whose score the reference is
+    # {"99 %": bool, "99.9 %": bool}, by the scores as they are, chance or not.
     levels: dict[str, bool] = Field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
-    interval_level: float = 0.95
+    interval_level: float = 0.95  # of each score's interval, 0 to 1; the oldest files lack it
+    # With about so many an engine that loses nothing is distinct from one that loses 1 %; None
+    # unless INCONCLUSIVE, and where more samples do not help.
     samples_needed: int | None = None
 
     @property
@@ -90,74 +79,46 @@ class Forced(Facts):
     """forced.json: what the engine thinks of the reference engine's answers, by sample.
 
     The first samples alone where there was no time for all.
-
-    Attributes:
-        answers_sha256: of the baseline whose answers they are.
-        tokens: that the reference chose freely. agreed: at which the engine would choose as well.
-        logprob_difference: the sum over them, engine less reference, in nats.
-        duration_s: what it took. problem: why it could not be asked; empty if it was.
     """
 
-    answers_sha256: str = ""
-    tokens: tuple[int, ...] = ()
-    agreed: tuple[int, ...] = ()
-    logprob_difference: tuple[Number, ...] = ()
+    answers_sha256: str = ""  # of the baseline whose answers they are
+    tokens: tuple[int, ...] = ()  # that the reference chose freely
+    agreed: tuple[int, ...] = ()  # of them, those that the engine would choose as well
+    logprob_difference: tuple[Number, ...] = ()  # sum over them, engine less reference, in nats
     duration_s: float = 0.0
-    problem: str = ""
+    problem: str = ""  # why the engine gave none; empty if it did
 
 
 class Fidelity(Part):
-    """How near the engine's answers are to the reference engine's, token by token.
+    """How near the engine's answers are to the reference engine's, token by token."""
 
-    Attributes:
-        answers: compared. identical: of them, to the last token.
-        same_tokens_median: of the other answers, tokens before the first that differs; None if
-            there are no others.
-        forced_answers: of the reference's, given to the engine; None in the oldest files, which
-            hold all.
-        forced_tokens: of them; 0 if the engine was not asked.
-        agreement: share of them that the engine would choose as well (0 to 1).
-        logprob_difference: of them a token, engine less reference, in nats.
-        problem: why the engine was not asked; empty if it was.
-    """
-
-    answers: int
-    identical: int
-    same_tokens_median: float | None = None
-    forced_answers: int | None = None
-    forced_tokens: int = 0
-    agreement: Estimate | None = None
-    logprob_difference: Estimate | None = None
+    answers: int  # compared
+    identical: int  # to the last token
+    same_tokens_median: float | None = None  # before the first that differs, of the other answers
+    forced_answers: int | None = None  # of the reference's; None in the oldest files: all
+    forced_tokens: int = 0  # of these; 0 if the engine was not asked
+    agreement: Estimate | None = None  # share of them that the engine would choose too, 0 to 1
+    logprob_difference: Estimate | None = None  # a token, engine less reference, in nats
     duration_s: float = 0.0
-    problem: str = ""
+    problem: str = ""  # as of ``Forced``
 
 
 class Accuracy(Facts):
-    """accuracy.json: the score of an accuracy test and its verdict.
-
-    Attributes:
-        fidelity: None of a run without a baseline that holds answers.
-        no_fidelity: why there is none; empty in the oldest files.
-    """
+    """accuracy.json: the score of an accuracy test and its verdict."""
 
     score: Score
     verdict: AccuracyVerdict
-    fidelity: Fidelity | None = None
-    no_fidelity: str = ""
+    fidelity: Fidelity | None = None  # None without a baseline that holds answers
+    no_fidelity: str = ""  # why there is none; empty in the oldest files
 
 
 class Compliance(Facts):
-    """compliance.json: TEST06.
-
-    Attributes:
-        samples: answers logged. lines: of verify_accuracy.txt.
-        failures: a line for each answer that breaks a rule.
-    """
+    """compliance.json: TEST06."""
 
     status: ComplianceStatus
-    samples: int = 0
-    lines: tuple[str, ...] = ()
-    failures: tuple[str, ...] = ()
+    samples: int = 0  # answers in the log
+    lines: tuple[str, ...] = ()  # of verify_accuracy.txt
+    failures: tuple[str, ...] = ()  # a line for each answer that breaks a rule
 
 
 class BaselineKey(Part):
@@ -174,35 +135,24 @@ class BaselineKey(Part):
 
 
 class Baseline(Facts):
-    """What the reference engine scored.
-
-    Attributes:
-        samples: scores (0 to 1) of each sample by metric; empty in the oldest.
-        answers_sha256: of the file beside that holds the answers; empty in older ones, which have
-            none.
-    """
+    """What the reference engine scored."""
 
     key: BaselineKey
     score: Score
+    # Scores (0 to 1) of each sample by metric; empty in the oldest files.
     samples: dict[str, list[float]] = Field(default_factory=dict)
-    answers_sha256: str = ""
+    answers_sha256: str = ""  # of the file of answers; empty in older ones, which have none
     provenance: dict[str, JsonValue]
 
 
 class Probe(Part):
-    """One test of a rate that a search made.
-
-    Attributes:
-        valid: LoadGen's VALID, at a rate that was offered.
-        sure: that so many queries over a limit are no chance.
-        reached_qps: queries/s that the harness issued; None if it issued what was asked for.
-    """
+    """One test of a rate that a search made."""
 
     qps: float
-    valid: bool
+    valid: bool  # LoadGen's VALID, at the rate that was offered
     duration_s: float
-    sure: bool = False
-    reached_qps: float | None = None
+    sure: bool = False  # so many queries over a limit are no chance
+    reached_qps: float | None = None  # that the harness issued; None if it issued all
 
 
 class Peak(Facts):
@@ -216,13 +166,8 @@ class Peak(Facts):
 
 
 class Variant(Facts):
-    """variant.json: one value of a tuning.
-
-    Attributes:
-        changes: of the run's parameters; empty for the run as it is, and in the oldest files.
-        problem: why it could not be measured; empty if it could.
-    """
+    """variant.json: one value of a tuning."""
 
     title: str
-    changes: dict[str, JsonValue] = Field(default_factory=dict)
-    problem: str = ""
+    changes: dict[str, JsonValue] = Field(default_factory=dict)  # of the run's parameters
+    problem: str = ""  # why it could not be measured; empty if it could
