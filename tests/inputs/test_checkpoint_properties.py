@@ -47,7 +47,7 @@ def write(folder, values=VALUES, content=None, shards=None):
 def read(folder):
     weights = weigh(Config(folder), "bfloat16")
     assert weights is None or weights.parameters >= 0
-    assert weights is None or weights.loaded_bytes >= 0
+    assert weights is None or weights.weight_bytes >= 0
 
 
 @given(damaged_bytes(stored(HEADER)))

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,27 +54,17 @@ FLOATS = {"F64", "F32", "F16", "BF16"}
 
 @dataclass(frozen=True)
 class Weights:
-    """The decoder's weights, counted.
+    """``Model``'s fields of the decoder's weights, counted; None where they are not known."""
 
-    Attributes:
-        parameters: as the model computes them, not the words that they are packed into.
-        loaded_bytes: of all parameters, as vLLM holds them: in the type that is run, or as they are
-            quantized, with their scales.
-        embedding_parameters: of the table that is looked up. tied: it is the output head too.
-        layer_parameters, layer_bytes: without all tables and without the head; with all experts.
-        head_bytes: of the output head. experts: the routed ones, None without.
-        stored_bytes: of all tensors in the files, by type.
-    """
-
-    parameters: int
-    loaded_bytes: int
-    embedding_parameters: int
-    tied: bool
-    layer_parameters: int
-    layer_bytes: int
-    head_bytes: int
-    experts: Experts | None
-    stored_bytes: dict[str, int]
+    parameters: int | None = None
+    weight_bytes: int | None = None
+    embedding_parameters: int | None = None
+    tied_embeddings: bool | None = None
+    layer_parameters: int | None = None  # without all tables; with all experts
+    layer_bytes: int | None = None
+    head_bytes: int | None = None
+    experts: Experts | None = None
+    stored_bytes: dict[str, int] = field(default_factory=dict)
 
 
 def weigh(config: Config, dtype: str) -> Weights | None:
@@ -160,14 +150,18 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
     """
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    num_layers = config.need("num_hidden_layers")
+    stored: Counter[str] = Counter()
+    num_layers, size = config.need("num_hidden_layers"), DTYPE_BYTES.get(dtype, 2)
     for name, tensor in tensors.items():
         kind = _kind(name, num_layers)
         counts[kind] += _parameters(name, tensor, config.quantization)
-        sizes[kind] += _loaded_bytes(tensor, dtype)
+        begin, end = tensor.data_offsets
+        stored[tensor.dtype] += end - begin
+        run_in_dtype = tensor.dtype in FLOATS
+        sizes[kind] += tensor.parameter_count * size if run_in_dtype else end - begin
     if not counts["embedding"]:  # called something else: it was taken for a layer
         table = config.need("vocab_size") * config.need("hidden_size")
-        for counted, amount in ((counts, table), (sizes, table * DTYPE_BYTES.get(dtype, 2))):
+        for counted, amount in ((counts, table), (sizes, table * size)):
             counted["embedding"] = min(amount, counted["layer"])
             counted["layer"] -= counted["embedding"]
     tied = bool(config.tied) or not counts["head"]
@@ -188,14 +182,14 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
         )
     return Weights(
         parameters=sum(counts[kind] for kind in kept) + counts["head"],
-        loaded_bytes=sum(sizes[kind] for kind in kept) + own_head,
+        weight_bytes=sum(sizes[kind] for kind in kept) + own_head,
         embedding_parameters=counts["embedding"],
-        tied=tied,
+        tied_embeddings=tied,
         layer_parameters=counts["layer"] + counts["expert"],
         layer_bytes=sizes["layer"] + sizes["expert"],
         head_bytes=sizes["head"],
         experts=experts,
-        stored_bytes=_stored_bytes(tensors),
+        stored_bytes=dict(stored),
     )
 
 
@@ -220,19 +214,6 @@ def _parameters(name: str, tensor: "TensorInfo", quantization: Quantization | No
     if PACKED.search(name) and not whole:
         return tensor.parameter_count * WORD_BITS[tensor.dtype] // quantization.weight_bits
     return tensor.parameter_count if whole else 0
-
-
-def _loaded_bytes(tensor: "TensorInfo", dtype: str) -> int:
-    if tensor.dtype in FLOATS:
-        return tensor.parameter_count * DTYPE_BYTES.get(dtype, 2)
-    return tensor.data_offsets[1] - tensor.data_offsets[0]
-
-
-def _stored_bytes(tensors: Mapping[str, "TensorInfo"]) -> dict[str, int]:
-    stored: Counter[str] = Counter()
-    for tensor in tensors.values():
-        stored[tensor.dtype] += tensor.data_offsets[1] - tensor.data_offsets[0]
-    return dict(stored)
 
 
 # Counted from the class ---------------------------------------------------------------------

@@ -56,17 +56,12 @@ FP8 = ("fp8", "fbgemm_fp8")
 
 @dataclass(frozen=True)
 class Quantization:
-    """How a checkpoint's weights are quantized.
+    """How a checkpoint's weights are quantized."""
 
-    Attributes:
-        method: as vLLM calls it: "awq", "gptq", "fp8", "compressed-tensors", ...
-        weight_bits: of a weight; of several, the most: no bound is made too tight by it.
-        multiplied_in: the type that inputs are quantized to, such as "fp8" or "int8"; the method
-            where that is not known; None where they stay in the type that the model is run in.
-    """
-
-    method: str
-    weight_bits: int
+    method: str  # as vLLM calls it: "awq", "gptq", "fp8", "compressed-tensors", ...
+    weight_bits: int  # of a weight; of several, the most: no bound is made too tight by it
+    # The type that inputs are quantized to, such as "fp8" or "int8"; the method where that is not
+    # known; None where they stay in the type that the model is run in.
     multiplied_in: str | None
 
     @classmethod
@@ -99,19 +94,12 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Attention:
-    """What attention keeps of a token, where all layers that attend are alike.
+    """``Model``'s fields of attention, where all layers that attend are alike; None: not known."""
 
-    Attributes:
-        heads, kv_heads: of a layer. head_dim: values of a head's key; the mean of key and value
-            where the two differ.
-        layers: that keep keys and values of the whole context. window_layers: that keep them of
-            the last ``window`` tokens alone. Other layers keep none.
-    """
-
-    heads: int
-    kv_heads: int
-    head_dim: int
-    layers: int
+    num_heads: int | None = None
+    num_kv_heads: int | None = None
+    head_dim: int | None = None
+    kv_layers: int | None = None
     window_layers: int = 0
     window: int | None = None
 
@@ -199,7 +187,7 @@ class Config:
             raise ParameterError("model", str(self.folder), problem, "give another model")
         return value
 
-    @cached_property
+    @property
     def attention(self) -> Attention | None:
         """What attention keeps of a token; None where it is not known.
 
@@ -247,17 +235,14 @@ class Config:
         head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
         return self._of(heads, kv_heads, head_dim, layers, windowed, window if windowed else None)
 
-    def _of(
-        self, heads: Any, kv_heads: Any, head_dim: int, layers: int, window_layers: int = 0,
-        window: int | None = None,
-    ) -> Attention | None:  # fmt: skip
+    def _of(self, heads: Any, kv_heads: Any, head_dim: int, *layers: Any) -> Attention | None:
         """None where heads are not given, or differ by layer."""
         if not isinstance(heads, int) or not isinstance(kv_heads, int):
             return None
         if self.latent:
             key = self.need("qk_nope_head_dim") + self.need("qk_rope_head_dim")
             head_dim = (key + self.need("v_head_dim")) // 2
-        return Attention(heads, kv_heads, head_dim, layers, window_layers, window)
+        return Attention(heads, kv_heads, head_dim, *layers)
 
     def _equal(self, name: str, otherwise: int | None = None) -> int | None:
         """A number of all layers; None if it differs by layer, ``otherwise`` if it is not given."""
@@ -278,18 +263,16 @@ class Config:
 
     @property
     def tied(self) -> bool | None:
-        """Whether the output head is the embedding table; None if it is not said."""
-        said = self.get("tie_word_embeddings")
-        return None if said is None else bool(said)
+        """Whether the output head is the embedding table; None if config.json does not say."""
+        known = self.get("tie_word_embeddings")
+        return None if known is None else bool(known)
 
     @cached_property
     def quantization(self) -> Quantization | None:
         """How the weights are quantized; None if they are not."""
-        found = _part(self._values, "quantization_config") or _part(
-            self._values, "compression_config"
-        )
-        if found:
-            return Quantization.parse(found)
+        for name in ("quantization_config", "compression_config"):
+            if found := _part(self._values, name):
+                return Quantization.parse(found)
         for name, method in QUANTIZATION_FILES.items():
             if (self.folder / name).is_file():
                 values = read_json(self.folder / name)

@@ -16,10 +16,10 @@ CHUNK_BYTES = 2**23
 # A second of hashing or so; less needs no progress bar.
 LARGE_BYTES = 2**30
 CACHE_FILE = "sha256.json"
-# What a file looked like when it was hashed: its size, when its content changed, when anything of
-# it did (no tool sets this back), and its inode.
-Look = tuple[int, int, int, int]
-Known = dict[str, tuple[Look, str]]  # by real path, with the hash
+# A file's state when it was hashed: its size, when its content changed, when anything of it did
+# (no tool sets this back), and its inode.
+State = tuple[int, int, int, int]
+Known = dict[str, tuple[State, str]]  # by real path, with the hash
 
 
 def cache_folder() -> Path:
@@ -38,35 +38,31 @@ def cached_sha256(files: Iterable[Path]) -> dict[str, str]:
         OSError: if a file cannot be read.
     """
     paths = {file.name: file.resolve() for file in files}
-    # Looked at before it is read: a file that changes meanwhile is read again the next time.
-    looks = {path: _look(path) for path in paths.values()}
+    # Of before the reading: a file that changes meanwhile is read again the next time.
+    states = {path: _state(path) for path in paths.values()}
     known = _read()
-    unread = [path for path, look in looks.items() if _known_look(known, path) != look]
+    unread = [
+        path for path, state in states.items() if known.get(str(path), (None, ""))[0] != state
+    ]
     if unread:
-        made = _hash(unread)
-        # Anew, since another run may have added its own by now.
-        known = _read() | known | {str(path): (looks[path], made[path]) for path in unread}
+        made = {str(path): (states[path], sha) for path, sha in _hash(unread)}
+        known = _read() | known | made  # another run may have added its own by now
         _write({path: entry for path, entry in known.items() if os.path.exists(path)})
     return {name: known[str(path)][1] for name, path in paths.items()}
 
 
-def _look(path: Path) -> Look:
+def _state(path: Path) -> State:
     found = path.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _known_look(known: Known, path: Path) -> Look | None:
-    entry = known.get(str(path))
-    return entry[0] if entry else None
-
-
-def _hash(paths: list[Path]) -> dict[Path, str]:
+def _hash(paths: list[Path]) -> list[tuple[Path, str]]:
     total = sum(path.stat().st_size for path in paths)
     if total < LARGE_BYTES:
-        return {path: sha256(path) for path in paths}
+        return [(path, sha256(path)) for path in paths]
     title = "Hashing the model's files, once"
     with progress.bar(total, title, unit="B", unit_scale=True) as bar:
-        return {path: _hash_in_pieces(path, bar.update) for path in paths}
+        return [(path, _hash_in_pieces(path, bar.update)) for path in paths]
 
 
 def _hash_in_pieces(path: Path, tell: Callable[[int], object]) -> str:

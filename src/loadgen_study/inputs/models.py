@@ -9,8 +9,8 @@ from typing import Any
 
 from loadgen_study.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Model
 from loadgen_study.inputs.chat import add_processor_template
-from loadgen_study.inputs.checkpoint import weigh
-from loadgen_study.inputs.config import Config
+from loadgen_study.inputs.checkpoint import Weights, weigh
+from loadgen_study.inputs.config import Attention, Config
 from loadgen_study.inputs.environment import computes_in
 from loadgen_study.inputs.hashes import cache_folder, cached_sha256
 from loadgen_study.results.folders import NAME_ALONE, find_folder, portable_path
@@ -156,37 +156,24 @@ def describe(
         ParameterError: if a file is damaged, or config.json lacks what is needed.
     """
     config = Config(path, trust_remote_code)
-    weights, attention = weigh(config, dtype), config.attention
     quantization = config.quantization
+    weights = weigh(config, dtype) or Weights(tied_embeddings=config.tied)
     return Model(
         name=portable_path(name),
         revision=revision,
         architecture=config.architecture,
-        parameters=weights and weights.parameters,
-        embedding_parameters=weights and weights.embedding_parameters,
-        tied_embeddings=weights.tied if weights else config.tied,
         dtype=dtype,
-        weight_bytes=weights and weights.loaded_bytes,
-        layer_parameters=weights and weights.layer_parameters,
-        layer_bytes=weights and weights.layer_bytes,
-        head_bytes=weights and weights.head_bytes,
-        experts=weights and weights.experts,
         quantization=quantization.method if quantization else None,
         multiplied_in=quantization.multiplied_in if quantization else None,
-        stored_bytes=weights.stored_bytes if weights else {},
         hidden_size=config.need("hidden_size"),
         num_layers=config.need("num_hidden_layers"),
-        num_heads=attention and attention.heads,
-        num_kv_heads=attention and attention.kv_heads,
-        head_dim=attention and attention.head_dim,
-        kv_layers=attention and attention.layers,
-        window_layers=attention.window_layers if attention else 0,
-        window=attention and attention.window,
         kv_values=config.latent,
         vocab_size=config.need("vocab_size"),
         max_position_embeddings=config.number("max_position_embeddings"),
         eos_token_ids=eos_token_ids(path),
         sha256=_hashes(path),
+        **vars(weights),
+        **vars(config.attention or Attention()),
     )
 
 
