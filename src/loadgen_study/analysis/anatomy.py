@@ -19,41 +19,30 @@ TOLD = {"prefill_tokens", "decode_tokens", "first_tokens", "duration_ms"}
 
 @dataclass(frozen=True)
 class Placed:
-    """In which steps a test's queries were answered.
+    """In which steps a test's queries were answered."""
 
-    Attributes:
-        steps: those that computed something, numbered from 0 (see ``telemetry.steps_frame``).
-        told: whether the engine told how long they took. Else a step's duration_ms is the time
-            since the one before in which a query was there.
-        queries: those with a first token, in the order of their first tokens (see
-            ``metrics.latencies``), with first_step and last_step: the numbers of the steps that
-            made their first and their last token.
-    """
-
+    # Those that computed something, numbered from 0 (see ``telemetry.steps_frame``).
     steps: pd.DataFrame
+    # Those with a first token, in the order of their first tokens (see ``metrics.latencies``), with
+    # first_step and last_step: the numbers of the steps that made their first and last token.
     queries: pd.DataFrame
+    # Whether the engine told how long the steps took. Else a step's duration_ms is the time since
+    # the one before in which a query was there.
     told: bool
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """Where a test's time went; the four parts add up to ``whole_s``.
+    """Where a test's time went; the four parts add up to ``whole_s``."""
 
-    Attributes:
-        whole_s: the test. least_s: the least time of all its steps.
-        slow_s: what they took beyond it, less what some took below it.
-        gap_s: between steps, with a query there. idle_s: without a query there.
-        gaps_told: False where what lies between two steps counts to the second.
-        steps: a row a step: time_s (its end), prefill_tokens, decode_tokens, duration_ms,
-            least_ms, computing (whether the matrix rate sets its least time).
-    """
-
-    whole_s: float
-    least_s: float
-    slow_s: float
-    gap_s: float
-    idle_s: float
-    gaps_told: bool
+    whole_s: float  # the test
+    least_s: float  # the least time of all its steps
+    slow_s: float  # what they took beyond it, less what some took below it
+    gap_s: float  # between steps, with a query there
+    idle_s: float  # without a query there
+    gaps_told: bool  # False where what lies between two steps counts to the second
+    # A row a step: time_s (its end), prefill_tokens, decode_tokens, duration_ms, least_ms,
+    # computing (whether the matrix rate sets its least time).
     steps: pd.DataFrame
 
     @property

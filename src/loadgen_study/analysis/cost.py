@@ -15,26 +15,18 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class Price:
-    """In the currency of the hour's price; infinite where nothing was answered.
+    """In the currency of the hour's price; infinite where nothing was answered."""
 
-    Attributes:
-        per_million_tokens: of output. per_run: of the whole official dataset, if it were like this.
-    """
-
-    per_million_tokens: float
-    per_run: float
+    per_million_tokens: float  # of output
+    per_run: float  # of the whole official dataset, if it were like this
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Of the whole machine, idle or not, as far as it is measured.
+    """Of the whole machine, idle or not, as far as it is measured."""
 
-    Attributes:
-        watts: on average, by source. joules_per_token: of output; infinite without a token.
-    """
-
-    watts: Mapping[str, float]
-    joules_per_token: float
+    watts: Mapping[str, float]  # on average, by source
+    joules_per_token: float  # of output; infinite without a token
 
 
 def price_of(

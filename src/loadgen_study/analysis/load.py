@@ -47,31 +47,20 @@ def _end_s(frame: pd.DataFrame) -> float:
 
 @dataclass(frozen=True)
 class Load:
-    """Rates and queue over the time in which queries arrived.
+    """Rates and queue over the time in which queries arrived."""
 
-    Attributes:
-        arrivals_per_s: infinite if all came at once.
-        completions_per_s: while they arrived.
-        served_per_s: completions over the time in which the system was not idle.
-        queue_growth_per_s: least-squares slope of the queries in the system while they arrived.
-        peak_in_flight, peak_waiting, peak_served: queries in the system, before prefill, and in
-            the engine at once. mean_served: over the time that was not idle.
-        serial_share: of that time, in which queries waited while exactly one was served.
-        window_s: first to last arrival. fastest_s: least latency.
-        latency_rise_s, queue_rise_s: see ``_rise_s``.
-    """
-
-    arrivals_per_s: float
-    completions_per_s: float
-    served_per_s: float
-    queue_growth_per_s: float
-    peak_in_flight: float
-    peak_waiting: float
-    peak_served: float
-    mean_served: float
-    serial_share: float
-    window_s: float
-    fastest_s: float
+    arrivals_per_s: float  # infinite if all came at once
+    completions_per_s: float  # while they arrived
+    served_per_s: float  # completions over the time in which the system was not idle
+    queue_growth_per_s: float  # least-squares slope of queries in the system while they arrived
+    peak_in_flight: float  # queries in the system
+    peak_waiting: float  # before prefill
+    peak_served: float  # in the engine at once
+    mean_served: float  # the same over the time that was not idle
+    serial_share: float  # of that time, in which queries waited while exactly one was served
+    window_s: float  # first to last arrival
+    fastest_s: float  # least latency
+    # See ``_rise_s``.
     latency_rise_s: float
     queue_rise_s: float
 

@@ -14,18 +14,13 @@ FEWEST_RUNS = 3
 
 @dataclass(frozen=True)
 class Spread:
-    """A figure over several runs; NaN where there are too few of them.
+    """A figure over several runs; NaN where there are too few of them."""
 
-    Attributes:
-        runs: how many have the figure. mean: over them.
-        cv: coefficient of variation, standard deviation / mean, a share; from two runs on.
-        low, high: 95 % interval of the mean between runs; from ``FEWEST_RUNS`` on.
-        next_low, next_high: where one more run is expected, 95 %; from ``FEWEST_RUNS`` on.
-    """
-
-    runs: int
+    runs: int  # that have the figure
     mean: float
-    cv: float = math.nan
+    cv: float = math.nan  # standard deviation / mean, a share; from two runs on
+    # 95 % interval of the mean between runs, and where one more run is expected; from
+    # ``FEWEST_RUNS`` on.
     low: float = math.nan
     high: float = math.nan
     next_low: float = math.nan

@@ -83,18 +83,13 @@ def _load(own: pd.DataFrame, end_s: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Straggler:
-    """The one engine that the others had to wait for, or that had a queue when they had none.
-
-    Attributes:
-        replica: its number. late_s: how long it worked after all others had ended.
-        waiting, others_waiting: mean queue of it, and the longest of the others.
-        tokens_share, prompts_share: its output tokens and its prompts' over the others' mean.
-    """
+    """The one engine that the others had to wait for, or that had a queue when they had none."""
 
     replica: int
-    late_s: float
-    waiting: float
-    others_waiting: float
+    late_s: float  # how long it worked after all others had ended
+    waiting: float  # its mean queue
+    others_waiting: float  # the longest of the others
+    # Its output tokens and its prompts' over the others' mean.
     tokens_share: float
     prompts_share: float
 

@@ -179,38 +179,26 @@ def critical_batch(
 
 @dataclass(frozen=True)
 class Roofline:
-    """A run's shares of its machine's measured limits.
+    """A run's shares of its machine's measured limits."""
 
-    Attributes:
-        bandwidth_gb_s, rate_tflop_s: measured, of all devices that share a layer.
-        decode_limit_ms: least time to read a step's bytes at the run's batch and context.
-        decode_share: of it in the mean TPOT, 0 to 1.
-        decode_computing_ms: least time of the step's arithmetic.
-        prefill_limit_ms, prefill_share: of it in the mean prefill.
-        critical_batch: from which arithmetic bounds a step, at the run's context; may be infinite.
-        weights_ms, kv_ms: to read all weights, and the keys and values of one query.
-        experts_ms, expert_share: of ``weights_ms`` the routed experts, and the share of them that
-            one token reads, 0 to 1.
-        batch: queries served at once in a step. context_tokens, input_tokens: of a query, on
-            average. steps_at_once: each with such a batch, of replicas and parts of a pipeline.
-    """
-
+    # Measured, of all devices that share a layer.
     bandwidth_gb_s: float
     rate_tflop_s: float
-    decode_limit_ms: float
-    decode_share: float
-    decode_computing_ms: float
+    decode_limit_ms: float  # least time to read a step's bytes at the run's batch and context
+    decode_share: float  # of it in the mean TPOT, 0 to 1
+    decode_computing_ms: float  # least time of the step's arithmetic
     prefill_limit_ms: float
-    prefill_share: float
-    critical_batch: float
-    weights_ms: float
-    kv_ms: float
-    batch: float
+    prefill_share: float  # of it in the mean prefill
+    critical_batch: float  # from which arithmetic bounds a step at this context; may be infinite
+    weights_ms: float  # to read all weights
+    kv_ms: float  # to read the keys and values of one query
+    batch: float  # queries served at once in a step
+    # Of a query, on average.
     context_tokens: float
     input_tokens: float
-    experts_ms: float = 0.0
-    expert_share: float = 1.0
-    steps_at_once: int = 1
+    experts_ms: float = 0.0  # of ``weights_ms`` the routed experts
+    expert_share: float = 1.0  # of them, that one token reads, 0 to 1
+    steps_at_once: int = 1  # each with such a batch, of replicas and parts of a pipeline
 
     def reading_ms(self, batch: np.ndarray) -> np.ndarray:
         """Least time to read a step's bytes, for each number of queries."""

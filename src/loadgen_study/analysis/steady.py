@@ -28,30 +28,21 @@ class Shift:
 
 @dataclass(frozen=True)
 class Steady:
-    """A test between its ramp and its drain.
+    """A test between its ramp and its drain."""
 
-    Attributes:
-        begin_s, end_s: from the test's start. batch: queries in it on average.
-        queries: answered in that time. tokens_per_s: output tokens.
-        tpot_ms: mean of the queries that were decoded wholly in it; NaN without one.
-        ramp_cost_s, drain_cost_s: by how much the test would have been shorter, had it made its
-            tokens of before and after at ``tokens_per_s`` too.
-        thirds: tokens/s of its first and its last third.
-        shift: None if there is none, and in Server, where the arrivals move the rate.
-        windows: into how many the time was divided to look for one; 0: too short, or not looked.
-    """
-
+    # From the test's start.
     begin_s: float
     end_s: float
-    batch: float
-    queries: int
-    tokens_per_s: float
-    tpot_ms: float
+    batch: float  # queries in it on average
+    queries: int  # answered in that time
+    tokens_per_s: float  # of output
+    tpot_ms: float  # mean of the queries that were decoded wholly in it; NaN without one
+    # How much shorter the test would be with its tokens of before and after at ``tokens_per_s``.
     ramp_cost_s: float
     drain_cost_s: float
-    thirds: tuple[float, float]
-    shift: Shift | None
-    windows: int
+    thirds: tuple[float, float]  # tokens/s of its first and its last third
+    shift: Shift | None  # None without one, and in Server, where the arrivals move the rate
+    windows: int  # into which the time was divided to look for one; 0: too short, or not looked
 
 
 @dataclass(frozen=True)

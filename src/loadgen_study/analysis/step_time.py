@@ -18,22 +18,13 @@ LEAST_GROWTH = 0.02
 
 @dataclass(frozen=True, eq=False)
 class StepTime:
-    """A step's time as a line over the queries that it decodes, and how the answers lie about it.
+    """A step's time as a line over the queries that it decodes, and the answers about that line."""
 
-    Attributes:
-        fixed_ms: of a step, whatever is in it.
-        decode_ms: that each query adds to it.
-        prefill_ms: that each query adds by the prompts which are read while it is decoded, one
-            for each answer.
-        tokens: of an answer after its first, mean.
-        answers: a row a query: batch (queries in its steps, mean), tpot_ms.
-    """
-
-    fixed_ms: float
-    decode_ms: float
-    prefill_ms: float
-    tokens: float
-    answers: pd.DataFrame
+    fixed_ms: float  # of a step, whatever is in it
+    decode_ms: float  # that each query adds to it
+    prefill_ms: float  # that each query adds by the prompts read meanwhile, one for each answer
+    tokens: float  # of an answer after its first, mean
+    answers: pd.DataFrame  # a row a query: batch (queries in its steps, mean), tpot_ms
 
     def tpot_ms(self, batch: float, share: float | None = None) -> float:
         """Time per output token with so many queries always there: a percentile, or the mean."""

