@@ -39,6 +39,7 @@ THREE = [
 MODEL = {
     "name": "smollm2-135m-instruct", "parameters": 134_515_008, "embedding_parameters": 28_311_552,
     "tied_embeddings": True, "dtype": "bfloat16", "weight_bytes": 269_030_016, "hidden_size": 576,
+    "layer_parameters": 106_203_456, "layer_bytes": 212_406_912, "head_bytes": 56_623_104,
     "num_layers": 30, "num_heads": 9, "num_kv_heads": 3, "head_dim": 64, "vocab_size": 49152,
     "eos_token_ids": [2], "sha256": {"model.safetensors": "aa", "config.json": "bb"},
 }  # fmt: skip

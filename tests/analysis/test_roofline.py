@@ -8,26 +8,29 @@ from loadgen_study.analysis import roofline
 from loadgen_study.facts.inputs import Experts, MachineLimits, Model
 
 # Llama-3.1-8B in float16; its embedding table is not tied to its head.
+TABLE, LAYERS = 128256 * 4096, 8_030_261_248 - 2 * 128256 * 4096
 LLAMA = Model(**MODEL | {
     "parameters": 8_030_261_248, "weight_bytes": 16_060_522_496, "dtype": "float16",
-    "embedding_parameters": 128256 * 4096, "tied_embeddings": False,
+    "embedding_parameters": TABLE, "tied_embeddings": False,
+    "layer_parameters": LAYERS, "layer_bytes": 2 * LAYERS, "head_bytes": 2 * TABLE,
     "num_layers": 32, "num_heads": 32, "num_kv_heads": 8, "head_dim": 128,
+})  # fmt: skip
+# As many parameters, of which one table is both; so its layers have a table's more.
+TIED = LLAMA.model_copy(update={
+    "tied_embeddings": True,
+    "layer_parameters": LAYERS + TABLE, "layer_bytes": 2 * (LAYERS + TABLE),
 })  # fmt: skip
 
 
 A30 = MachineLimits(device="cuda", memory_bandwidth_gb_s=933.0, matrix_tflop_s={"float16": 165.0})
-TABLE, LAYERS = 128256 * 4096, 8_030_261_248 - 2 * 128256 * 4096
 # Its layers in 4 bits with a scale and a zero point for 128 weights each, as AWQ stores them.
 AWQ = LLAMA.model_copy(update={
-    "quantization": "awq", "layer_parameters": LAYERS, "layer_bytes": LAYERS * 4.15625 // 8,
-    "head_bytes": 2 * TABLE, "weight_bytes": LAYERS * 4.15625 // 8 + 4 * TABLE,
+    "quantization": "awq", "layer_bytes": LAYERS * 4.15625 // 8,
+    "weight_bytes": LAYERS * 4.15625 // 8 + 4 * TABLE,
 })  # fmt: skip
 # A mixture of the same size: three quarters of its layers are 64 experts, of which a token takes 4.
 EXPERTS = Experts(count=64, per_token=4, parameters=LAYERS * 3 // 4, loaded_bytes=LAYERS * 3 // 2)
-MIXTURE = LLAMA.model_copy(update={
-    "experts": EXPERTS, "layer_parameters": LAYERS, "layer_bytes": 2 * LAYERS,
-    "head_bytes": 2 * TABLE,
-})  # fmt: skip
+MIXTURE = LLAMA.model_copy(update={"experts": EXPERTS})
 
 
 def test_the_seeds_time_per_token_is_near_its_limit():
@@ -39,12 +42,11 @@ def test_bytes_by_hand():
     assert roofline.kv_bytes(LLAMA, 1) == 131_072  # 2 * 32 * 8 * 128 * 2
     assert roofline.kv_bytes(LLAMA, 1, "fp8") == 65_536
     assert roofline.read_weight_bytes(LLAMA) == 16_060_522_496 - 2 * 128256 * 4096
-    tied = LLAMA.model_copy(update={"tied_embeddings": True})
-    assert roofline.read_weight_bytes(tied) == 16_060_522_496
+    assert roofline.read_weight_bytes(TIED) == 16_060_522_496
 
 
 def test_shares_by_hand():
-    model = LLAMA.model_copy(update={"tied_embeddings": True})
+    model = TIED
     machine = A30
     metrics = make_metrics(
         tpot_ms={"mean": 21.96}, prefill_ms={"mean": 130.0}, output_tokens={"mean": 128.0}
@@ -154,8 +156,7 @@ def test_four_bits_multiply_in_the_type_that_is_run():
 
 def test_fp8_is_held_against_the_rate_of_fp8_alone():
     model = LLAMA.model_copy(update={
-        "quantization": "fp8", "multiplied_in": "fp8", "layer_parameters": LAYERS,
-        "layer_bytes": LAYERS, "head_bytes": 2 * TABLE,
+        "quantization": "fp8", "multiplied_in": "fp8", "layer_bytes": LAYERS,
     })  # fmt: skip
     metrics = make_metrics(tpot_ms={"mean": 20.0}, tokens_per_s=20_000.0,
                            output_tokens={"mean": 100.0})  # fmt: skip

@@ -47,12 +47,10 @@ def read_weight_bytes(model: Model, quantization: str | None = None, batch: floa
 
 def _weight_bytes(model: Model, quantization: str | None) -> tuple[float, float, float]:
     """Bytes of all layers, of their routed experts, and of the head."""
-    parameters, size = _layer_parameters(model), model.dtype_bytes
-    layers = parameters * size if model.layer_bytes is None else model.layer_bytes
-    head = _table(model) * size if model.head_bytes is None else model.head_bytes
-    experts = (model.experts.loaded_bytes or 0) if model.experts else 0
+    layers, head = _known(model.layer_bytes), _known(model.head_bytes)
+    experts = _known(model.experts.loaded_bytes) if model.experts else 0
     if quantization in LOADED_BYTES and model.quantization is None:
-        loaded = min(1.0, LOADED_BYTES[quantization] / size)
+        loaded = min(1.0, LOADED_BYTES[quantization] / model.dtype_bytes)
         return layers * loaded, experts * loaded, head
     return layers, experts, head
 
@@ -64,22 +62,14 @@ def _share_read(model: Model, batch: float) -> float:
     return float(1 - (1 - model.experts.per_token / model.experts.count) ** batch)
 
 
-def _layer_parameters(model: Model) -> int:
-    """Parameters without the embedding table and the output head, which has the same shape."""
-    if model.layer_parameters is not None:
-        return model.layer_parameters
-    tables = 1 if model.tied_embeddings else 2
-    return _known(model.parameters) - tables * _table(model)
-
-
 def _table(model: Model) -> int:
     return _known(model.embedding_parameters)
 
 
 def _active_layer_parameters(model: Model) -> int:
-    """Of these, what a token is computed with."""
+    """Of the parameters without embedding table and head, those that a token is computed with."""
     idle = _known(model.parameters) - _known(model.active_parameters)
-    return _layer_parameters(model) - idle
+    return _known(model.layer_parameters) - idle
 
 
 def kv_bytes(model: Model, context_tokens: Numbers, kv_cache_dtype: str = "auto") -> Numbers:

@@ -34,7 +34,7 @@ class Model(Facts):
     tied_embeddings: bool | None
     dtype: str | None  # that is run; None of a server's, with all bytes and ``multiplied_in``
     weight_bytes: int | None  # as loaded: in that type, or as quantized, with scales
-    # Without embedding and head; None in older files, of dense models that are not quantized.
+    # Without embedding and head.
     layer_parameters: int | None = None
     layer_bytes: int | None = None
     head_bytes: int | None = None  # of the output head

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from loadgen_study.facts.scores import Score
 from vllm_loadgen.records.base import Facts, Number, Part
@@ -71,14 +71,6 @@ class TestSummary(Part):
     num_errors: int | None = None
     metrics: Metrics | None = None
     score: Score | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _old_status(cls, values: dict[str, object]) -> dict[str, object]:
-        """The first version wrote the verdict of an accuracy test over its status."""
-        if values.get("status") in ("PASS", "FAIL", "NO BASELINE"):
-            return {**values, "status": "complete", "verdict": values["status"]}
-        return values
 
 
 class Summary(Facts):

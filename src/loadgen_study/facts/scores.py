@@ -52,7 +52,7 @@ class AccuracyVerdict(Part):
     # {"99 %": bool, "99.9 %": bool}, by the scores as they are, chance or not.
     levels: dict[str, bool] = Field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
-    interval_level: float = 0.95  # of each score's interval, 0 to 1; the oldest files lack it
+    interval_level: float = 0.95  # of each score's interval, 0 to 1
     # With about so many an engine that loses nothing is distinct from one that loses 1 %; None
     # unless INCONCLUSIVE, and where more samples do not help.
     samples_needed: int | None = None
@@ -95,7 +95,7 @@ class Fidelity(Part):
     answers: int  # compared
     identical: int  # to the last token
     same_tokens_median: float | None = None  # before the first that differs, of the other answers
-    forced_answers: int | None = None  # of the reference's; None in the oldest files: all
+    forced_answers: int = 0  # of the reference's, given to the engine
     forced_tokens: int = 0  # of these; 0 if the engine was not asked
     agreement: Estimate | None = None  # share of them that the engine would choose too, 0 to 1
     logprob_difference: Estimate | None = None  # a token, engine less reference, in nats
@@ -109,7 +109,7 @@ class Accuracy(Facts):
     score: Score
     verdict: AccuracyVerdict
     fidelity: Fidelity | None = None  # None without a baseline that holds answers
-    no_fidelity: str = ""  # why there is none; empty in the oldest files
+    no_fidelity: str = ""  # why there is none
 
 
 class Compliance(Facts):
@@ -139,7 +139,7 @@ class Baseline(Facts):
 
     key: BaselineKey
     score: Score
-    # Scores (0 to 1) of each sample by metric; empty in the oldest files.
+    # Scores (0 to 1) of each sample by metric.
     samples: dict[str, list[float]] = Field(default_factory=dict)
     answers_sha256: str = ""  # of the file of answers; empty in older ones, which have none
     provenance: dict[str, JsonValue]

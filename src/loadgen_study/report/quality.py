@@ -76,7 +76,7 @@ def fidelity_text(run: Run) -> str:
 
 def _forced(found: Fidelity) -> str:
     """How many of the reference's answers the engine was given."""
-    if found.forced_answers in (None, found.answers):
+    if found.forced_answers == found.answers:
         return f"the {count(found.answers, 'answer')}"
     return f"{found.forced_answers} of the {found.answers} answers (there was no time for more)"
 
