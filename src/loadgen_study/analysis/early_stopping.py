@@ -1,9 +1,9 @@
 """LoadGen's limits on a test, and its early stopping: how many queries make a verdict sure."""
 
 import functools
-import math
 
 import pandas as pd
+import scipy
 
 from vllm_loadgen.records.result import Result
 
@@ -18,31 +18,18 @@ def violations_allowed(queries: int, share: float) -> int:
     LoadGen accepts ``t`` violations of ``n`` queries if, were the true share of violations
     (1 - share), seeing so few would have a probability of at most 1 - CONFIDENCE:
     P[Binomial(n, 1 - share) <= t] <= 0.01 (loadgen/early_stopping.cc, there by the incomplete
-    beta function). Summed by logarithms: the first terms underflow at 10^5 queries.
+    beta function).
     """
-    rate = 1 - share
-    log_term = queries * math.log1p(-rate)
-    cumulative = 0.0
-    for violations in range(queries):
-        cumulative += math.exp(log_term)
-        if cumulative > 1 - CONFIDENCE:
-            return violations - 1
-        log_term += math.log((queries - violations) / (violations + 1) * rate / (1 - rate))
-    return queries - 1  # no queries, or a share so low that all but one may be over
+    return int(scipy.stats.binom.ppf(1 - CONFIDENCE, queries, 1 - share)) - 1
 
 
 def early_stopping_queries(violations: int, share: float) -> int:
-    """Fewest queries with which LoadGen accepts so many violations (459 for 0 at 0.99)."""
-    low, high = violations + 1, violations + 2
-    while violations_allowed(high, share) < violations:
-        low, high = high, high * 2
-    while low < high:
-        middle = (low + high) // 2
-        if violations_allowed(middle, share) >= violations:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    """Fewest queries with which LoadGen accepts so many violations (459 for 0 at 0.99).
+
+    So many that one more violation would have come by then with a probability of CONFIDENCE.
+    """
+    kept = scipy.stats.nbinom.ppf(CONFIDENCE, violations + 1, 1 - share)
+    return int(kept) + violations + 1
 
 
 def beyond_doubt(queries: int, violations: int, share: float) -> bool:
