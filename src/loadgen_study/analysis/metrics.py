@@ -14,6 +14,7 @@ METRIC_NAMES = {
     "tpot_ms": "Time per output token (TPOT), ms",
     "latency_ms": "Latency of a query, ms",
 }
+LATENCIES = (*METRIC_NAMES, "queue_ms", "prefill_ms", "decode_ms", "schedule_delay_ms")
 
 
 def latencies(records: pd.DataFrame) -> pd.DataFrame:
@@ -83,16 +84,10 @@ def metrics(frame: pd.DataFrame, scenario: str, kept: float | None = None) -> Me
         output_tokens=OutputTokens(
             mean=tokens / len(done) if len(done) else math.nan, total=tokens
         ),
-        ttft_ms=distribution(frame["ttft_ms"]),
-        tpot_ms=distribution(frame["tpot_ms"]),
-        latency_ms=distribution(frame["latency_ms"]),
-        queue_ms=distribution(frame["queue_ms"]),
-        prefill_ms=distribution(frame["prefill_ms"]),
-        decode_ms=distribution(frame["decode_ms"]),
-        schedule_delay_ms=distribution(frame["schedule_delay_ms"]),
         goodput_per_s=None if kept is None else samples_per_s * kept,
         due_per_s=due_per_s,
         issued_per_s=issued_per_s,
+        **{name: distribution(frame[name]) for name in LATENCIES},
     )
 
 
@@ -125,9 +120,12 @@ def metrics_table(metrics: Metrics) -> pd.DataFrame:
     }
     names = dict(METRIC_NAMES)
     if metrics.issued_per_s is not None:
+        good, planned = metrics.goodput_per_s, metrics.due_per_s
+        goodput = "no limits" if good is None else f"{good:.3f}"
+        due = "schedule unknown" if planned is None else f"{planned:.3f} due"
         rows |= {
-            "Goodput: queries per second within both limits": {"mean": _goodput(metrics)},
-            "Queries issued per second": {"mean": _delivered(metrics)},
+            "Goodput: queries per second within both limits": {"mean": goodput},
+            "Queries issued per second": {"mean": f"{metrics.issued_per_s:.3f} ({due})"},
         }
         names["schedule_delay_ms"] = "Issued after it was due, ms"
     for name, title in names.items():
@@ -149,17 +147,6 @@ def _bounded(known: Distribution, label: str) -> str:
     if not math.isnan(value):
         return f"{_shown(value)} (at most {_shown(getattr(known, f'{label}_upper'))})"
     return f"needs {queries_needed(PERCENTILES[label]):,} queries" if known.queries else "n/a"
-
-
-def _goodput(metrics: Metrics) -> str:
-    known = metrics.goodput_per_s
-    return "no limits" if known is None else f"{known:.3f}"
-
-
-def _delivered(metrics: Metrics) -> str:
-    due = metrics.due_per_s
-    planned = "schedule unknown" if due is None else f"{due:.3f} due"
-    return f"{metrics.issued_per_s:.3f} ({planned})"
 
 
 def kept_share(frame: pd.DataFrame, limits_ms: dict[str, float]) -> float:

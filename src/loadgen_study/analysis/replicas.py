@@ -26,7 +26,9 @@ def together(steps: pd.DataFrame) -> pd.DataFrame:
     """
     if not several(steps):
         return steps
-    known = {name: _last_said(steps, name) for name in ("running", "waiting", "kv_cache_share")}
+    # (steps, engines) of each: 0 before an engine's first step.
+    names = ["running", "waiting", "kv_cache_share"]
+    known = steps.pivot(columns="replica", values=names).ffill().fillna(0)
     return steps.assign(
         running=known["running"].sum(axis=1).astype(int),
         waiting=known["waiting"].sum(axis=1).astype(int),
@@ -37,15 +39,6 @@ def together(steps: pd.DataFrame) -> pd.DataFrame:
 def several(steps: pd.DataFrame) -> bool:
     """Whether these are the steps of more than one engine."""
     return "replica" in steps and steps["replica"].nunique() > 1
-
-
-def _last_said(steps: pd.DataFrame, name: str) -> pd.DataFrame:
-    """(steps, engines): a figure as each engine had it at its last step until then; 0 before."""
-    each = {
-        replica: steps[name].where(steps["replica"] == replica).ffill().fillna(0)
-        for replica in sorted(steps["replica"].unique())
-    }
-    return pd.DataFrame(each)
 
 
 def loads(steps: pd.DataFrame) -> pd.DataFrame:

@@ -58,7 +58,10 @@ def _measure(dtypes: Sequence[str]) -> dict[str, Any]:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    cache = _gpu_cache_bytes() if device == "cuda" else _cpu_cache_bytes()
+    if device == "cuda":
+        cache = int(getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0))
+    else:
+        cache = _cpu_cache_bytes()
     size = max(LEAST_BUFFER[device], CACHES * cache)
     if device == "cpu":
         size = min(size, psutil.virtual_memory().available // 8)
@@ -95,12 +98,6 @@ def _products_per_s(dtype: str, device: str) -> float:
     a, b = a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn).t()  # column-major, as it wants
     product = partial(torch._scaled_mm, a, b, one, one, out_dtype=torch.bfloat16)
     return _rate(product, device)
-
-
-def _gpu_cache_bytes() -> int:
-    import torch
-
-    return int(getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0))
 
 
 def _cpu_cache_bytes(root: Path = Path("/sys/devices/system/cpu")) -> int:

@@ -85,23 +85,22 @@ def embedded_checkpoint() -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
             progress.ticking("Converting the embedded model, once"),
-            tempfile.TemporaryDirectory(dir=target.parent) as part,
+            tempfile.TemporaryDirectory(dir=target.parent) as folder,
         ):
             # A process of its own: torch's memory goes with it, and so does what it prints.
-            command = [sys.executable, "-m", "loadgen_study.inputs.models", str(source), part]
+            made = Path(folder) / "made"
+            command = [sys.executable, "-m", "loadgen_study.inputs.models", str(source), str(made)]
             done = subprocess.run(
                 command, capture_output=True, encoding="utf-8", errors="replace", check=False
             )
             if done.returncode != 0:
                 tail = done.stderr.strip().splitlines()[-1:]
                 raise BenchmarkError(f"The embedded model could not be converted: {tail}")
-            Path(part).chmod(0o755)
             try:
-                Path(part).rename(target)
+                made.rename(target)
             except OSError:
                 if not (target / "config.json").is_file():  # no other process was first
                     raise
-            Path(part).mkdir(exist_ok=True)  # the context manager wants to remove it
     return target
 
 
