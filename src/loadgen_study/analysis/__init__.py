@@ -1,5 +1,6 @@
 """Records to figures: pure functions of frames and facts, without a file or a clock.
 
-``metrics.latencies`` makes the frame that all others take. ``results.Test`` calls each of these
-once and keeps what it says, so ask that object where you have one.
+``frame`` is always of ``metrics.latencies``, a row a query; ``steps`` of ``telemetry.steps_frame``,
+a row a step, or empty. ``results.Test`` calls each of these functions once and keeps the result, so
+ask that object where you have one.
 """

@@ -63,9 +63,6 @@ def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
 
     A step makes so many first tokens as it says, and queries are told of theirs in the order of
     the steps. From there each step makes one token of a query.
-
-    Args:
-        steps: of ``telemetry.steps_frame``; may be empty. frame: of ``metrics.latencies``.
     """
     if steps.empty:
         return NoAnatomy("the engine tells nothing of its steps")
@@ -100,7 +97,7 @@ def anatomy(
     """Where the time of a test went.
 
     Args:
-        found: of ``placed``. frame: of ``metrics.latencies``. whole_s: the test's duration.
+        found: of ``placed``. whole_s: the test's duration.
         limits: of ``roofline.roofline``.
     """
     steps = found.steps

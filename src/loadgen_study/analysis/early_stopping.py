@@ -68,9 +68,6 @@ def queries_needed(result: Result, frame: pd.DataFrame) -> tuple[int, int, float
     TTFT and TPOT must pass each by itself, so the worse counts. If more were over than the
     percentile leaves room for, further queries like these cannot help, and the number is that for
     none over. SingleStream needs enough for one (loadgen/results.cc), Offline needs none.
-
-    Args:
-        frame: of ``metrics.latencies``.
     """
     share = judged(result, "ttft")[1]
     if result.scenario == "SingleStream":

@@ -1,6 +1,7 @@
 """Intervals of rates and means that take account of queries that hang together, or none."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -70,9 +71,6 @@ def tokens_per_s_interval(frame: pd.DataFrame) -> tuple[float, float]:
 
     The test's start and end, when the batch fills and empties, widen it. There is none for fewer
     than ``FEWEST_VALUES`` windows of ``WINDOW_QUERIES``.
-
-    Args:
-        frame: of ``metrics.latencies``.
     """
     windows = int(frame["done_s"].count()) // WINDOW_QUERIES
     if windows < FEWEST_VALUES:
@@ -83,9 +81,6 @@ def tokens_per_s_interval(frame: pd.DataFrame) -> tuple[float, float]:
 def token_rates(frame: pd.DataFrame, windows: int) -> tuple[np.ndarray, np.ndarray]:
     """Output tokens/s by window: the first as it comes, the rest spread evenly over the decode.
 
-    Args:
-        frame: of ``metrics.latencies``.
-
     Returns:
         edges (windows + 1,) in s, and rates (windows,); both empty without an answer.
     """
@@ -93,25 +88,30 @@ def token_rates(frame: pd.DataFrame, windows: int) -> tuple[np.ndarray, np.ndarr
     if done.empty:
         return np.array([]), np.array([])
     edges = np.linspace(0, max(done["done_s"].max(), 1e-9), windows + 1)
-    first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
-    begun = np.histogram(first, edges, weights=np.minimum(done["output_tokens"], 1))[0]
-    later = np.maximum(done["output_tokens"].to_numpy() - 1, 0)
-    return edges, (begun + np.diff(spread_evenly(first, last, later, edges))) / np.diff(edges)
+    # A window holds its beginning and not its end; the last one holds both.
+    made = tokens_by(done, np.append(edges[:-1], np.inf), side="left")
+    return edges, np.diff(made) / np.diff(edges)
 
 
-def spread_evenly(
-    first: np.ndarray, last: np.ndarray, tokens: np.ndarray, time_s: np.ndarray
+def tokens_by(
+    done: pd.DataFrame, time_s: np.ndarray, side: Literal["left", "right"] = "right"
 ) -> np.ndarray:
-    """Tokens so far at each of these times (times,), those of a query even from first to last.
+    """Output tokens until each of these times: the first as it comes, the rest spread evenly.
 
     Args:
-        first, last: s, (queries,). tokens: that came between the two. time_s: rising.
+        done: answered queries. time_s: (times,), rising. side: "left" leaves out what comes then.
+
+    Returns:
+        (times,) tokens.
     """
+    first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
+    tokens = done["output_tokens"].to_numpy(float)
+    begun = np.searchsorted(np.sort(first[tokens >= 1]), time_s, side=side)
     last = np.maximum(last, first + 1e-9)
-    speed = tokens / (last - first)
+    speed = np.maximum(tokens - 1, 0) / (last - first)
     times = np.concatenate([first, last])
     order = np.argsort(times, kind="stable")
     times, speeds = times[order], np.cumsum(np.concatenate([speed, -speed])[order])
     so_far = np.concatenate([[0.0], np.cumsum(speeds[:-1] * np.diff(times))])
-    spread: np.ndarray = np.interp(time_s, times, so_far, left=0.0)
-    return spread
+    made: np.ndarray = begun + np.interp(time_s, times, so_far, left=0.0)
+    return made

@@ -1,4 +1,4 @@
-"""A sweep against the machine: the least time of a step at each point's batch, and the knee."""
+"""The knee of a sweep: from which load on more of it brings little."""
 
 import math
 from dataclasses import dataclass

@@ -10,9 +10,6 @@ import pandas as pd
 def load_over_time(frame: pd.DataFrame, points: int = 200) -> pd.DataFrame:
     """How many queries were where, at ``points`` instants over the test.
 
-    Args:
-        frame: of ``metrics.latencies``.
-
     Returns:
         (points,) time_s, arrived, completed, waiting (no prefill yet; no first token yet where
         the engine does not tell), in_flight (arrived and not completed).
@@ -66,11 +63,7 @@ class Load:
 
 
 def load_of(frame: pd.DataFrame) -> Load:
-    """Whether the queue grows; counts are taken at every event, so that any peak is seen.
-
-    Args:
-        frame: of ``metrics.latencies``.
-    """
+    """Whether the queue grows; counts are taken at every event, so that any peak is seen."""
     window_s = float(frame["scheduled_s"].max()) if len(frame) else 0.0
     slope = 0.0
     if window_s > 0 and len(frame) > 2:
@@ -127,7 +120,7 @@ class Busy:
     """When queries were in the system.
 
     Args:
-        frame: of ``metrics.latencies``. end_s: until when is counted.
+        end_s: until when is counted.
     """
 
     def __init__(self, frame: pd.DataFrame, end_s: float) -> None:

@@ -63,7 +63,6 @@ def metrics(frame: pd.DataFrame, scenario: str, kept: float | None = None) -> Me
     the time to the last completion too: below LoadGen's tokens/s by about one part in n.
 
     Args:
-        frame: of ``latencies``.
         kept: of ``kept_share``, for the goodput; None where no limit applies, as outside of Server.
     """
     done = frame[answered(frame)]
@@ -153,7 +152,7 @@ def kept_share(frame: pd.DataFrame, limits_ms: dict[str, float]) -> float:
     """The share of queries, 0 to 1, that kept the limits on both TTFT and TPOT.
 
     Args:
-        frame: of ``latencies``. limits_ms: of ``early_stopping.limits_ms``.
+        limits_ms: of ``early_stopping.limits_ms``.
     """
     kept = answered(frame)
     for name, limit in limits_ms.items():

@@ -17,9 +17,6 @@ LONGER_QUEUE = 2.0
 def together(steps: pd.DataFrame) -> pd.DataFrame:
     """The steps of several engines as those of one.
 
-    Args:
-        steps: of ``telemetry.steps_frame``; may be empty, or of one engine.
-
     Returns:
         The same rows; running and waiting are the sum over the engines, of what each said last, and
         kv_cache_share is that of the fullest.
@@ -43,9 +40,6 @@ def several(steps: pd.DataFrame) -> bool:
 
 def loads(steps: pd.DataFrame) -> pd.DataFrame:
     """What each of several engines had to do.
-
-    Args:
-        steps: of ``telemetry.steps_frame``.
 
     Returns:
         index replica; queries (with a first token), input_tokens, output_tokens (computed), steps,
@@ -127,9 +121,6 @@ def _described(loads: pd.DataFrame, replica: int) -> Straggler:
 def servers(frame: pd.DataFrame) -> pd.DataFrame:
     """What each of several servers was asked for and gave.
 
-    Args:
-        frame: of ``metrics.latencies``.
-
     Returns:
         index replica (the place of its URL in ``base_url``, from 0); queries, unanswered,
         input_tokens, output_tokens, ttft_mean_ms and tpot_mean_ms. Empty of one server.
@@ -152,9 +143,6 @@ def slower_server(frame: pd.DataFrame) -> int | None:
     """The server whose tokens take longer than all others', beyond chance; None without one.
 
     A permutation test: which server a query went to is dealt out anew ``DEALS`` times.
-
-    Args:
-        frame: of ``metrics.latencies``.
     """
     means = servers(frame).get("tpot_mean_ms", pd.Series(dtype=float)).dropna().sort_values()
     if len(means) < 2 or means.iloc[-1] < SLOWER * means.iloc[-2]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from loadgen_study.analysis.intervals import spread_evenly
+from loadgen_study.analysis.intervals import tokens_by
 
 # The batch counts as full from this share of the level that it keeps.
 FULL_SHARE = 0.9
@@ -58,9 +58,6 @@ def steady_state(steps: pd.DataFrame, frame: pd.DataFrame, scenario: str) -> Ste
     The ramp ends when the batch reaches the level that it keeps, the drain begins when the last
     query comes into it. Between them as many queries must be answered as the batch holds: a batch
     that fills and empties once has a top, and no steady state.
-
-    Args:
-        steps: of ``telemetry.steps_frame``; may be empty. frame: of ``metrics.latencies``.
     """
     done = frame.dropna(subset=["first_token_s", "done_s"])
     if steps.empty or done.empty or not (steps["running"] > 0).any():
@@ -73,7 +70,7 @@ def steady_state(steps: pd.DataFrame, frame: pd.DataFrame, scenario: str) -> Ste
             f"and its emptying {len(inside)} of {len(frame)} were answered, not as many as it holds"
         )
     marks = np.array([0.0, begin_s, end_s, max(float(done["done_s"].max()), end_s)])
-    ramp, between, drain = np.diff(_tokens_by(done, marks))
+    ramp, between, drain = np.diff(tokens_by(done, marks))
     rate = float(between) / (end_s - begin_s)
     whole = inside[inside["first_token_s"] >= begin_s]
     shift, windows = None, 0
@@ -121,26 +118,10 @@ def _mean_batch(done: pd.DataFrame, begin_s: float, end_s: float) -> float:
     return float(inside_s.clip(lower=0).sum()) / (end_s - begin_s)
 
 
-def _tokens_by(done: pd.DataFrame, time_s: np.ndarray) -> np.ndarray:
-    """Output tokens until each of these times: the first as it comes, the rest spread evenly.
-
-    Args:
-        done: answered queries. time_s: (times,), rising.
-
-    Returns:
-        (times,) tokens.
-    """
-    first, last = done["first_token_s"].to_numpy(), done["done_s"].to_numpy()
-    tokens = done["output_tokens"].to_numpy(float)
-    begun = np.searchsorted(np.sort(first[tokens >= 1]), time_s, side="right")
-    made: np.ndarray = begun + spread_evenly(first, last, np.maximum(tokens - 1, 0), time_s)
-    return made
-
-
 def _thirds(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[float, float]:
     """Tokens/s of the first and of the last third of this time."""
     edges = np.linspace(begin_s, end_s, 4)
-    rates = np.diff(_tokens_by(done, edges)) / np.diff(edges)
+    rates = np.diff(tokens_by(done, edges)) / np.diff(edges)
     return float(rates[0]), float(rates[2])
 
 
@@ -157,7 +138,7 @@ def _shift(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[Shift | No
     if windows < LEAST_WINDOWS:
         return None, 0
     edges = np.linspace(begin_s, end_s, windows + 1)
-    rates = np.diff(_tokens_by(done, edges)) / np.diff(edges)
+    rates = np.diff(tokens_by(done, edges)) / np.diff(edges)
     at, gain = _best_split(rates[None])
     before, after = float(rates[: at[0]].mean()), float(rates[at[0] :].mean())
     shuffled = np.random.default_rng(0).permuted(np.tile(rates, (ORDERS, 1)), axis=1)

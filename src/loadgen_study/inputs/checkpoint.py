@@ -153,12 +153,12 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
     stored: Counter[str] = Counter()
     num_layers, size = config.need("num_hidden_layers"), DTYPE_BYTES.get(dtype, 2)
     for name, tensor in tensors.items():
-        kind = _kind(name, num_layers)
-        counts[kind] += _parameters(name, tensor, config.quantization)
-        begin, end = tensor.data_offsets
-        stored[tensor.dtype] += end - begin
-        run_in_dtype = tensor.dtype in FLOATS
-        sizes[kind] += tensor.parameter_count * size if run_in_dtype else end - begin
+        stored_bytes = tensor.data_offsets[1] - tensor.data_offsets[0]
+        stored[tensor.dtype] += stored_bytes
+        if kind := _kind(name, num_layers):
+            counts[kind] += _parameters(name, tensor, config.quantization)
+            run_in_dtype = tensor.dtype in FLOATS
+            sizes[kind] += tensor.parameter_count * size if run_in_dtype else stored_bytes
     if not counts["embedding"]:  # called something else: it was taken for a layer
         table = config.need("vocab_size") * config.need("hidden_size")
         for counted, amount in ((counts, table), (sizes, table * size)):
@@ -166,9 +166,7 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
             counted["layer"] -= counted["embedding"]
     tied = bool(config.tied) or not counts["head"]
     if tied:  # vLLM passes over a head that is stored beside the table that it is tied to
-        counts["head"], sizes["head"] = 0, sizes["embedding"]
-    own_head = 0 if tied else sizes["head"]
-    kept = ("embedding", "looked up", "layer", "expert")
+        counts["head"] = sizes["head"] = 0
     experts = None
     if counts["expert"]:
         count, per_token = config.number("num_experts"), config.number("num_experts_per_tok")
@@ -181,39 +179,38 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
             loaded_bytes=sizes["expert"],
         )
     return Weights(
-        parameters=sum(counts[kind] for kind in kept) + counts["head"],
-        weight_bytes=sum(sizes[kind] for kind in kept) + own_head,
+        parameters=counts.total(),
+        weight_bytes=sizes.total(),
         embedding_parameters=counts["embedding"],
         tied_embeddings=tied,
         layer_parameters=counts["layer"] + counts["expert"],
         layer_bytes=sizes["layer"] + sizes["expert"],
-        head_bytes=sizes["head"],
+        head_bytes=sizes["embedding"] if tied else sizes["head"],
         experts=experts,
         stored_bytes=dict(stored),
     )
 
 
-def _kind(name: str, num_layers: int) -> str:
+def _kind(name: str, num_layers: int) -> str | None:
+    """Which part of the decoder a tensor is of; None if it is of none."""
     layer = LAYER.search(name)
     if ELSEWHERE.search(name) or COMPUTED.search(name):
-        return "elsewhere"
+        return None
     if layer and int(layer[1]) >= num_layers:  # multi-token prediction, as in DeepSeek-V3
-        return "elsewhere"
+        return None
     patterns = {"expert": EXPERT, "looked up": LOOKED_UP, "embedding": EMBEDDING, "head": HEAD}
     return next((kind for kind, pattern in patterns.items() if pattern.search(name)), "layer")
 
 
 def _parameters(name: str, tensor: "TensorInfo", quantization: Quantization | None) -> int:
-    whole = tensor.dtype not in {"U8", "BOOL", *WORD_BITS}
-    if not quantization:
-        return tensor.parameter_count if whole else 0
-    if SCALE.search(name):
-        return 0
-    if tensor.dtype == "U8":
-        return 2 * tensor.parameter_count
-    if PACKED.search(name) and not whole:
-        return tensor.parameter_count * WORD_BITS[tensor.dtype] // quantization.weight_bits
-    return tensor.parameter_count if whole else 0
+    if quantization:
+        if SCALE.search(name):
+            return 0
+        if tensor.dtype == "U8":
+            return 2 * tensor.parameter_count
+        if PACKED.search(name) and tensor.dtype in WORD_BITS:
+            return tensor.parameter_count * WORD_BITS[tensor.dtype] // quantization.weight_bits
+    return 0 if tensor.dtype in {"U8", "BOOL", *WORD_BITS} else tensor.parameter_count
 
 
 # Counted from the class ---------------------------------------------------------------------

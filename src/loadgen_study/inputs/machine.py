@@ -5,7 +5,6 @@ takes of a GPU's memory ends with it, and an engine can start beside the noteboo
 """
 
 import json
-import re
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ TIMEOUT_S = 600
 # A copy within a cache would be no measure of memory: buffers are so many times the last level.
 CACHES = 8
 LEAST_BUFFER = {"cpu": 2**27, "cuda": 2**30}
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}  # of the kernel's sizes of caches
 MATRIX = {"cpu": 1024, "cuda": 8192}
 # "fp8" is a scaled product of float8_e4m3fn, which only GPUs have.
 TYPES = ("float32", "float16", "bfloat16", "fp8")
@@ -104,15 +104,12 @@ def _cpu_cache_bytes(root: Path = Path("/sys/devices/system/cpu")) -> int:
     """The last level of cache of all sockets together; 0 where the kernel does not tell."""
     caches: dict[tuple[int, str], int] = {}
     for index in root.glob("cpu[0-9]*/cache/index[0-9]*"):
-        with suppress(OSError, ValueError):
-            level = int((index / "level").read_text(encoding="utf-8"))
-            found = re.fullmatch(
-                r"(\d+)([KMG]?)", (index / "size").read_text(encoding="utf-8").strip()
+        with suppress(OSError, ValueError, KeyError):
+            level, size, shared = (
+                (index / name).read_text(encoding="utf-8").strip()
+                for name in ("level", "size", "shared_cpu_map")
             )
-            if found:
-                unit = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[found.group(2)]
-                shared = (index / "shared_cpu_map").read_text(encoding="utf-8").strip()
-                caches[level, shared] = int(found.group(1)) * unit
+            caches[int(level), shared] = int(size[:-1]) * UNITS[size[-1:]]
     last = max((level for level, _ in caches), default=0)
     return sum(size for (level, _), size in caches.items() if level == last)
 
