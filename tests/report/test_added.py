@@ -6,7 +6,7 @@ import pytest
 from helpers import RESULT, seed_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams, Test
-from loadgen_study.findings.finding import FINDINGS, Finding, finding
+from loadgen_study.findings.finding import FINDINGS, Found, finding
 from loadgen_study.report.sections import Report
 from loadgen_study.rules.rule import JUDGES, Case, Rule, judges
 from loadgen_study.runs.conditions import conditions_of
@@ -17,13 +17,13 @@ def report(tmp_path):
     """Of a run with a performance test, with one more finding and one more rule."""
     findings, rules = dict(FINDINGS), list(JUDGES)
 
-    @finding("odd-queries", needs=("queries",))
-    def odd(test: Test) -> Finding | None:
+    @finding("odd-queries", "note", "An odd test")
+    def odd(test: Test) -> Found:
         queries = len(test.latencies)
-        return Finding("note", "An odd test", f"{queries} queries", "") if queries % 2 else None
+        return (f"{queries} queries", "") if queries % 2 else None
 
     @finding("untold", needs=("steps",))
-    def untold(steps: object) -> Finding:
+    def untold(steps: object) -> Found:
         raise AssertionError("this run has no steps")
 
     @judges("engine")

@@ -36,13 +36,9 @@ def given_by(run: Run) -> dict[str, object]:
 
 def find(given: Mapping[str, object]) -> list[Finding]:
     """What the findings find whose needs are given."""
-    found = []
-    for id, (needs, function) in FINDINGS.items():
-        if set(needs) <= given.keys():
-            made = function(*(given[name] for name in needs)) or []
-            made = made if isinstance(made, list) else [made]
-            found += [one if one.id else replace(one, id=id) for one in made]
-    return found
+    found = [make(*(given[name] for name in needs))
+             for needs, make in FINDINGS.values() if set(needs) <= given.keys()]  # fmt: skip
+    return [one for one in found if one]
 
 
 def agreeing(found: list[Finding]) -> list[Finding]:

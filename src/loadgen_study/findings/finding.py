@@ -1,8 +1,8 @@
 """A finding: one thing that the data show, with its figures and one action."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import pandas as pd
 
@@ -30,13 +30,25 @@ class Finding:
     id: str = ""
 
 
-Find = TypeVar("Find", bound=Callable[..., Finding | list[Finding] | None])
+Found = tuple[str, str] | None  # evidence and action
+Find = Callable[..., Finding | None]
 # By id: what a finding needs, and the function that makes it of that.
-FINDINGS: dict[str, tuple[tuple[str, ...], Callable[..., Finding | list[Finding] | None]]] = {}
+FINDINGS: dict[str, tuple[tuple[str, ...], Find]] = {}
 
 
-def finding(id: str, *, needs: tuple[str, ...]) -> Callable[[Find], Find]:
+def finding(
+    id: str,
+    severity: Severity = "note",
+    title: str = "",
+    *,
+    needs: tuple[str, ...] = ("queries",),
+    doubts: bool = False,
+    overrides: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Found | Finding]], Find]:
     """Register a function as the finding ``id``.
+
+    It returns evidence and action, or a whole ``Finding`` where not all of one is known before; or
+    None.
 
     Args:
         needs: what the function takes, by the names of ``collect.given_by``; it is called for runs
@@ -46,7 +58,13 @@ def finding(id: str, *, needs: tuple[str, ...]) -> Callable[[Find], Find]:
         ValueError: if the id is taken.
     """
 
-    def register(find: Find) -> Find:
+    def register(function: Callable[..., Found | Finding]) -> Find:
+        def find(*given: object) -> Finding | None:
+            found = function(*given)
+            if isinstance(found, tuple):
+                return Finding(severity, title, *found, doubts, overrides, id)
+            return found and replace(found, id=found.id or id)
+
         if id in FINDINGS:
             raise ValueError(f"there is another finding {id}")
         FINDINGS[id] = needs, find

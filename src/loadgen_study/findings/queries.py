@@ -15,7 +15,7 @@ from loadgen_study.analysis.percentiles import (
     tail,
     upper_bound,
 )
-from loadgen_study.findings.finding import Finding, finding
+from loadgen_study.findings.finding import Finding, Found, finding
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.test import Test
@@ -29,79 +29,66 @@ LATE_SHARE = 0.05
 TAIL = 5
 
 
-@finding("no-queries", needs=("test",))
-def _no_queries(test: Test) -> Finding | None:
-    if not test.latencies.empty:
-        return None
-    evidence = f"the run is {test.result.status}"
-    return Finding("problem", "No query was issued", evidence, "Run it again.", doubts=True)
+@finding("no-queries", "problem", "No query was issued", needs=("test",), doubts=True)
+def _no_queries(test: Test) -> Found:
+    return (f"the run is {test.result.status}", "Run it again.") if test.latencies.empty else None
 
 
-@finding("loadgen-errors", needs=("queries",))
-def errors(test: Test) -> Finding | None:
+@finding("loadgen-errors", "problem", "LoadGen logged errors", doubts=True)
+def errors(test: Test) -> Found:
     """What LoadGen logged as an error, of which its verdict takes no account."""
     result = test.result
     if not result.num_errors:
         return None
     lines = [line[:200] for line in result.error_lines[:1]]
-    return Finding(
-        "problem",
-        "LoadGen logged errors",
+    return (
         "; first: ".join([count(result.num_errors, "error"), *lines]),
         "Do not use this run: LoadGen's verdict does not take logged errors into account.",
-        doubts=True,
     )
 
 
-@finding("refused-queries", needs=("queries",))
-def refusals(test: Test) -> Finding | None:
+@finding("refused-queries", "problem", "The engine refused queries", doubts=True)
+def refusals(test: Test) -> Found:
     """Queries that the engine would not answer, whatever else makes a test invalid."""
     result = test.result
     if not result.refused:
         return None
-    return Finding(
-        "problem",
-        "The engine refused queries",
+    return (
         f"{result.refused} of {count(result.queries, 'query')}; its first reasons: "
         + "; ".join(reason[:200] for reason in result.refused_because),
         "Remove the cause and run again: such a run is never valid.",
-        doubts=True,
     )
 
 
-@finding("unfinished", needs=("queries",))
-def _unfinished(test: Test) -> Finding | None:
+@finding("unfinished", "problem", "The run did not finish", doubts=True)
+def _unfinished(test: Test) -> Found:
     metrics = test.metrics
     if not (missing := metrics.samples - metrics.completed):
         return None
-    return Finding(
-        "problem",
-        "The run did not finish",
+    return (
         f"{missing} of {metrics.samples} queries have no answer",
         "Run again; the figures cover the answered queries only.",
-        doubts=True,
     )
 
 
-@finding("impossible-figures", needs=("impossible",))
-def _impossible(sentences: Sequence[str]) -> Finding:
-    return Finding(
-        "problem",
-        "Faster than this machine can be",
-        " ".join(sentences),
-        "Do not use this run: measure the limits again (setup.ipynb), check counts and options.",
-        doubts=True,
-    )
+@finding(
+    "impossible-figures",
+    "problem",
+    "Faster than this machine can be",
+    needs=("impossible",),
+    doubts=True,
+)
+def _impossible(sentences: Sequence[str]) -> Found:
+    cure = "measure the limits again (setup.ipynb), check counts and options."
+    return " ".join(sentences), f"Do not use this run: {cure}"
 
 
-@finding("overload", needs=("queries",))
-def _overload(test: Test) -> Finding | None:
+@finding("overload", "problem", "Overloaded: arrivals exceed capacity")
+def _overload(test: Test) -> Found:
     load = test.load
     if not overloaded(test):
         return None
-    return Finding(
-        "problem",
-        "Overloaded: arrivals exceed capacity",
+    return (
         f"{load.arrivals_per_s:.3g} queries/s arrived, {load.served_per_s:.3g} were served; "
         f"the queries in the system grew by {load.queue_growth_per_s:.2g} a second to "
         f"{load.peak_in_flight:.0f}{_queueing(test)}",
@@ -136,8 +123,8 @@ def _queueing(test: Test) -> str:
     )
 
 
-@finding("serial-engine", needs=("queries",))
-def _serial(test: Test) -> Finding | None:
+@finding("serial-engine", "problem", "One query in flight: the engine serves serially")
+def _serial(test: Test) -> Found:
     result, load, params = test.result, test.load, test.params
     if result.scenario == "SingleStream" or load.peak_served > 1:
         return None
@@ -145,9 +132,7 @@ def _serial(test: Test) -> Finding | None:
         return None
     unset = NOT_KNOWN if params.engine == "openai" else "the default"
     allowed = params.max_num_seqs
-    return Finding(
-        "problem",
-        "One query in flight: the engine serves serially",
+    return (
         f"up to {load.peak_in_flight:.0f} queries were in the system and never more than one "
         f"was being answered; others waited behind it for {load.serial_share:.0%} of the time",
         "Batch: raise max_num_seqs from 1."
@@ -157,7 +142,7 @@ def _serial(test: Test) -> Finding | None:
     )
 
 
-@finding("first-token", needs=("queries",))
+@finding("first-token")
 def _first_token_share(test: Test) -> Finding | None:
     result, metrics = test.result, test.metrics
     parts = {
@@ -184,7 +169,7 @@ def _first_token_share(test: Test) -> Finding | None:
     )
 
 
-@finding("phase", needs=("queries",))
+@finding("phase")
 def _phase(test: Test) -> Finding | None:
     """Where queries spend their time in the engine; not what the hardware is bound by."""
     metrics = test.metrics
@@ -202,9 +187,14 @@ def _phase(test: Test) -> Finding | None:
     )
 
 
-@finding("limits", needs=("queries",))
-def _limits(test: Test) -> list[Finding]:
-    return [found for name in ("ttft", "tpot") if (found := limit(test, name))]
+@finding("ttft-limit")
+def _ttft_limit(test: Test) -> Finding | None:
+    return limit(test, "ttft")
+
+
+@finding("tpot-limit")
+def _tpot_limit(test: Test) -> Finding | None:
+    return limit(test, "tpot")
 
 
 def broken_limits(test: Test) -> list[str]:
@@ -245,17 +235,15 @@ def _at(values: pd.Series, share: float, limit_ms: float) -> str:
     return f"p{share * 100:g} is {say_ms(actual)}, {apart} (at most {say_ms(bound)})"
 
 
-@finding("early-stopping", needs=("queries",))
-def early_stopping(test: Test) -> Finding | None:
+@finding("early-stopping", "problem", "Too few queries for early stopping")
+def early_stopping(test: Test) -> Found:
     """Whether there are queries enough to be sure of the percentile."""
     result, frame = test.result, test.latencies
     needed, over, share = queries_needed(result, frame)
     if len(frame) >= needed:
         return None
     too_slow = over > (1 - share) * len(frame)
-    return Finding(
-        "problem",
-        "Too few queries for early stopping",
+    return (
         f"{count(len(frame), 'query')}, {over} of them over a limit; for p{share * 100:g} "
         f"LoadGen asks for {needed:,} "
         + ("even if none is over" if too_slow or not over else f"with {over} over"),
@@ -264,21 +252,18 @@ def early_stopping(test: Test) -> Finding | None:
     )
 
 
-@finding("rate-not-offered", needs=("queries",))
-def _not_offered(test: Test) -> Finding | None:
+@finding("rate-not-offered", "problem", "The harness did not offer the rate", doubts=True)
+def _not_offered(test: Test) -> Found:
     if offered(test):
         return None
-    return Finding(
-        "problem",
-        "The harness did not offer the rate",
+    return (
         f"{test.params.rate:,.4g} queries/s were asked for, {issued_per_s(test):,.4g} were issued",
         "Lower target_qps: here the harness is the limit, and nothing is known of the system at "
         "this rate.",
-        doubts=True,
     )
 
 
-@finding("late-harness", needs=("queries",))
+@finding("late-harness")
 def _late_harness(test: Test) -> Finding | None:
     result, metrics = test.result, test.metrics
     delay, ttft = metrics.schedule_delay_ms, metrics.ttft_ms.mean
@@ -297,8 +282,8 @@ def _late_harness(test: Test) -> Finding | None:
     )
 
 
-@finding("first-token-tail", needs=("queries",))
-def _tail(test: Test) -> Finding | None:
+@finding("first-token-tail", "note", "A long tail of first tokens")
+def _tail(test: Test) -> Found:
     """A long tail of first tokens, with the part of the TTFT that makes it."""
     ttft, label = test.metrics.ttft_ms, tail(test.metrics.ttft_ms.queries)
     if test.result.scenario == "Offline" or label in (None, "p50"):
@@ -311,15 +296,13 @@ def _tail(test: Test) -> Finding | None:
     parts = {"schedule_delay_ms": "late issue", "queue_ms": "queueing", "prefill_ms": "prefill"}
     means = slowest[list(parts)].mean()
     cause = "" if means.isna().any() else f"; theirs is mostly {parts[means.idxmax()]}"
-    return Finding(
-        "note",
-        "A long tail of first tokens",
+    return (
         f"{say(ttft, label)}, {times:.1f} times {say(ttft, 'p50')}{cause}",
         "Look at the slowest queries in the timeline, and at what ran beside them.",
     )
 
 
-@finding("short-answers", needs=("queries",))
+@finding("short-answers")
 def _short_answers(test: Test) -> Finding | None:
     frame = test.latencies
     done = frame[frame["done_s"].notna()]
@@ -336,8 +319,8 @@ def _short_answers(test: Test) -> Finding | None:
     )
 
 
-@finding("answer-ends", needs=("queries",))
-def _capped(test: Test) -> Finding | None:
+@finding("answer-ends", "note", "How the answers end")
+def _capped(test: Test) -> Found:
     frame, params = test.latencies, test.params
     done = frame.dropna(subset=["done_s"])
     cap, official = params.max_new_tokens, params.rules.max_new_tokens
@@ -349,9 +332,7 @@ def _capped(test: Test) -> Finding | None:
         for reason, times in test.result.finish_reasons.items()
         if reason not in USUAL
     ]
-    return Finding(
-        "note",
-        "How the answers end",
+    return (
         f"{share:.0%} of the answers stop at max_new_tokens = {cap}; "
         f"the mean is {done['output_tokens'].mean():.0f} tokens"
         + "".join(f"; {reason}" for reason in reasons),

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from loadgen_study.analysis.steady import NotSteady, Steady
-from loadgen_study.findings.finding import Finding, finding
+from loadgen_study.findings.finding import Finding, Found, finding
 from loadgen_study.results.test import Test
 from vllm_loadgen.records.engine import EngineFacts
 from vllm_loadgen.words import count
@@ -12,28 +12,34 @@ from vllm_loadgen.words import count
 ENDS_SHARE = 0.05
 
 
-@finding("late-kernels", needs=("test",))
-def _unprepared(test: Test) -> Finding | None:
+@finding(
+    "late-kernels",
+    "problem",
+    "The engine made kernels or grew its pools during the test",
+    needs=("test",),
+    doubts=True,
+)
+def _unprepared(test: Test) -> Found:
     if not (lines := test.result.unprepared):
         return None
-    return Finding(
-        "problem",
-        "The engine made kernels or grew its pools during the test",
+    return (
         f"its log says between the test's begin and its end: {'; '.join(lines)}",
         "Run again, with more before the clock starts (warmup_queries, warmup_max_s).",
-        doubts=True,
     )
 
 
-@finding("cold-engine", needs=("test",))
-def _not_warm(test: Test) -> Finding | None:
+@finding(
+    "cold-engine",
+    "note",
+    "The warm-up ended before the engine was known to be warm",
+    needs=("test",),
+)
+def _not_warm(test: Test) -> Found:
     warmup = test.result.warmup
     if warmup is None or warmup.steady is not False:
         return None
     rounds = ", ".join(f"{each.tokens_per_s:,.1f} with {each.queries}" for each in warmup.rounds)
-    return Finding(
-        "note",
-        "The warm-up ended before the engine was known to be warm",
+    return (
         f"{count(len(warmup.rounds), 'round')} made these tokens/s, by queries at once: {rounds}; "
         f"the test was expected to reach {warmup.batch}",
         f"Raise warmup_max_s above {test.params.warmup_max_s:g}: the first test of an engine that "
@@ -68,39 +74,44 @@ def _shifted(test: Test) -> Finding | None:
     )
 
 
-@finding("no-steady-state", needs=("test", "steps"))
-def _no_plateau(test: Test, _: pd.DataFrame) -> Finding | None:
+@finding(
+    "no-steady-state", "note", "There is no steady state in this test", needs=("test", "steps")
+)
+def _no_plateau(test: Test, _: pd.DataFrame) -> Found:
     found = test.steady
     if test.result.scenario != "Offline" or isinstance(found, Steady):
         return None
-    return Finding(
-        "note",
-        "There is no steady state in this test",
+    return (
         found.reason,
         "Raise min_query_count to several times the batch: this rate is that of a batch that "
         "fills and empties, and a longer test has a higher one.",
     )
 
 
-@finding("ramp-and-drain", needs=("test",))
-def _ends(test: Test) -> Finding | None:
+@finding(
+    "ramp-and-drain",
+    "note",
+    "Filling and emptying the batch cost part of the rate",
+    needs=("test",),
+)
+def _ends(test: Test) -> Found:
     found, duration_s = test.steady, test.metrics.duration_s
     if test.result.scenario != "Offline" or isinstance(found, NotSteady):
         return None
     lost_s = found.ramp_cost_s + found.drain_cost_s
     if not lost_s > ENDS_SHARE * duration_s:
         return None
-    return Finding(
-        "note",
-        "Filling and emptying the batch cost part of the rate",
+    return (
         f"{lost_s:.1f} s of {duration_s:.1f} s: {test.metrics.tokens_per_s:,.1f} tokens/s over the "
         f"whole test, {found.tokens_per_s:,.1f} in its steady state",
         "Raise min_query_count: a longer test has less of it; longest_first shortens the end.",
     )
 
 
-@finding("changed-options", needs=("engine",))
-def _options(engine: EngineFacts) -> Finding | None:
+@finding(
+    "changed-options", "note", "The engine made something else of an option", needs=("engine",)
+)
+def _options(engine: EngineFacts) -> Found:
     """Options that the engine took and made something else of."""
     made = engine.made
     others = [
@@ -110,9 +121,7 @@ def _options(engine: EngineFacts) -> Finding | None:
     ]
     if not others:
         return None
-    return Finding(
-        "note",
-        "The engine made something else of an option",
+    return (
         "; ".join(others),
         "Leave it out: it was not followed, and the engine may not have said so.",
     )

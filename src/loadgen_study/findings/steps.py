@@ -10,7 +10,7 @@ from loadgen_study.analysis.anatomy import Placed
 from loadgen_study.analysis.early_stopping import judged
 from loadgen_study.analysis.percentiles import PERCENTILES, percentile, tail
 from loadgen_study.analysis.step_time import step_time
-from loadgen_study.findings.finding import Finding, finding
+from loadgen_study.findings.finding import Found, finding
 from loadgen_study.findings.overload import overloaded
 from loadgen_study.findings.queries import broken_limits
 from loadgen_study.results.test import Test
@@ -47,8 +47,13 @@ def _cap(tokens: float, where: Placed, engine: EngineFacts) -> int | None:
     return int(cap)
 
 
-@finding("later-prompts", needs=("test", "placed", "engine"))
-def _shared_prefill(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
+@finding(
+    "later-prompts",
+    "note",
+    "The slowest first tokens waited for prompts that came later",
+    needs=("test", "placed", "engine"),
+)
+def _shared_prefill(test: Test, where: Placed, engine: EngineFacts) -> Found:
     """First tokens that came out of a step with the prompts of queries that came later.
 
     One after the other, in the order in which they came, none is later than its step was, and the
@@ -65,9 +70,7 @@ def _shared_prefill(test: Test, where: Placed, engine: EngineFacts) -> Finding |
     cap = _cap(float(tokens[of].mean()), where, engine)
     if cap is None or after > (1 - GAIN_SHARE) * before:
         return None
-    return Finding(
-        "note",
-        "The slowest first tokens waited for prompts that came later",
+    return (
         f"the slowest {SLOWEST[label]} came out of steps of {tokens[of].mean():,.0f} tokens that "
         f"took {say_ms(took_ms[of].mean())} (means), {later[of].mean():,.0f} of them of prompts of "
         f"queries that were issued later; read in the order of their arrival, {label} would have "
@@ -90,8 +93,13 @@ def _later_tokens(where: Placed) -> tuple[pd.Series, pd.Series, pd.Series]:
     return later, steps["prefill_tokens"] + steps["decode_tokens"], steps["duration_ms"]
 
 
-@finding("no-place", needs=("test", "placed", "engine"))
-def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
+@finding(
+    "no-place",
+    "note",
+    "The slowest first tokens waited for a place in the batch",
+    needs=("test", "placed", "engine"),
+)
+def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Found:
     """First tokens that waited for a place in a full batch while the KV cache had room."""
     label, slowest = _slowest(where.queries, "ttft_ms")
     places, steps = engine.max_num_seqs, where.steps
@@ -109,9 +117,7 @@ def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
         return None
     if (room := float(full["kv_cache_share"].max())) > FULL_CACHE:
         return None
-    return Finding(
-        "note",
-        "The slowest first tokens waited for a place in the batch",
+    return (
         f"the slowest {SLOWEST[label]} of first tokens spent {queued:.0%} of their time in the "
         f"engine's queue; in {len(full):,} of {count(len(through), 'step')} of that time "
         f"all {places} places were taken, and the KV cache was {room:.0%} full at most",
@@ -119,8 +125,13 @@ def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Finding | None:
     )
 
 
-@finding("other-prompts", needs=("placed",))
-def _between_tokens(where: Placed) -> Finding | None:
+@finding(
+    "other-prompts",
+    "note",
+    "The slowest answers were held up by other queries' prompts",
+    needs=("placed",),
+)
+def _between_tokens(where: Placed) -> Found:
     """Answers whose steps had other queries' prompts in them.
 
     Smaller parts of a prompt do not help: a step's time grows with its tokens, so the same work
@@ -138,9 +149,7 @@ def _between_tokens(where: Placed) -> Finding | None:
     lost_ms = float((prefill["duration_ms"] - usual_ms).clip(lower=0).sum())
     if (share := lost_ms / float(decoded["duration_ms"].sum())) < CAUSE_SHARE:
         return None
-    return Finding(
-        "note",
-        "The slowest answers were held up by other queries' prompts",
+    return (
         f"of {count(len(decoded), 'step')} of the slowest {SLOWEST[label]} by time per output "
         f"token {len(prefill):,} read {prefill['prefill_tokens'].mean():,.0f} tokens of prompts on "
         f"average; what they took beyond the {say_ms(usual_ms)} of a step that decodes alone is "
@@ -150,8 +159,14 @@ def _between_tokens(where: Placed) -> Finding | None:
     )
 
 
-@finding("smaller-batch", needs=("test", "placed"))
-def _smaller_batch(test: Test, where: Placed) -> Finding | None:
+@finding(
+    "smaller-batch",
+    "note",
+    "TPOT would keep its limit with fewer queries at once",
+    needs=("test", "placed"),
+    overrides=("first-token-queueing", "free-cache", "no-place"),
+)
+def _smaller_batch(test: Test, where: Placed) -> Found:
     """A limit on the time per output token that is exceeded in a batch larger than the load needs.
 
     With fewer places a query waits before its first token. So it is said where that one would keep
@@ -172,14 +187,11 @@ def _smaller_batch(test: Test, where: Placed) -> Finding | None:
     if line.served_per_s(most) < test.load.arrivals_per_s or late_ms > (late_limit_ms or math.inf):
         return None
     at = f"p{share * 100:g}"
-    return Finding(
-        "note",
-        "TPOT would keep its limit with fewer queries at once",
+    return (
         f"a step took {say_ms(line.fixed_ms)} and {say_ms(line.query_ms)} for each query in it, "
         f"with the prompts read meanwhile, and up to {had} were in it; with {most} {at} of TPOT is "
         f"about {say_ms(line.tpot_ms(most, share))} (limit {say_ms(limit_ms)}), and {at} of TTFT, "
         f"with the wait for a place, about {say_ms(late_ms)}"
         + (f" (limit {say_ms(late_limit_ms)})" if late_limit_ms else ""),
         f"Lower max_num_seqs to {most}.",
-        overrides=("first-token-queueing", "free-cache", "no-place"),
     )

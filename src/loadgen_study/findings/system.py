@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from loadgen_study.findings.finding import Finding, finding
+from loadgen_study.findings.finding import Found, finding
 from loadgen_study.results.run import Run
 from vllm_loadgen.words import count
 
@@ -15,35 +15,31 @@ THROTTLED_SHARE = 0.1
 CLIENT_CORES = 0.8
 
 
-@finding("preemptions", needs=("steps",))
-def _preempted(steps: pd.DataFrame) -> Finding | None:
+@finding("preemptions", "problem", "The KV cache was too small", needs=("steps",))
+def _preempted(steps: pd.DataFrame) -> Found:
     if not (lost := int(steps["preempted"].sum())):
         return None
-    return Finding(
-        "problem",
-        "The KV cache was too small",
+    return (
         f"{count(lost, 'time')} a query was evicted and had to be computed anew; it was "
         f"{steps['kv_cache_share'].max():.0%} full at most",
         "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib), or lower max_num_seqs.",
     )
 
 
-@finding("free-cache", needs=("steps",))
-def _cache_use(steps: pd.DataFrame) -> Finding | None:
+@finding("free-cache", "note", "Queries waited while the KV cache had room", needs=("steps",))
+def _cache_use(steps: pd.DataFrame) -> Found:
     most, waiting = steps["kv_cache_share"].max(), int(steps["waiting"].max())
     if most >= SMALL_CACHE_SHARE or not waiting:
         return None
-    return Finding(
-        "note",
-        "Queries waited while the KV cache had room",
+    return (
         f"it was {most:.1%} full at most, and up to {count(waiting, 'query')} waited for a place "
         f"in the batch, which held {int(steps['running'].max())} at most",
         "Raise max_num_seqs or max_num_batched_tokens: memory is there.",
     )
 
 
-@finding("noisy-neighbour", needs=("run", "telemetry"))
-def _neighbour(run: Run, telemetry: pd.DataFrame) -> Finding | None:
+@finding("noisy-neighbour", "problem", "A noisy neighbour", needs=("run", "telemetry"), doubts=True)
+def _neighbour(run: Run, telemetry: pd.DataFrame) -> Found:
     server_here = run.params.here and run.params.engine == "openai"
     known = telemetry if server_here else telemetry.assign(server_cpu_share=0.0)
     # Earlier runs did not look for the server's process.
@@ -57,43 +53,37 @@ def _neighbour(run: Run, telemetry: pd.DataFrame) -> Finding | None:
     if server_here:
         but = " than this benchmark and the process that listens on the server's port"
         unless = ", unless it is part of the server"
-    return Finding(
-        "problem",
-        "A noisy neighbour",
+    return (
         f"other programs{but} used {other:.0%} of the cores on average and the hypervisor took "
         f"{stolen:.0%}",
         f"Stop what else runs on this machine{unless}, and run again.",
-        doubts=True,
     )
 
 
-@finding("throttled-gpu", needs=("telemetry",))
-def _throttled(telemetry: pd.DataFrame) -> Finding | None:
+@finding(
+    "throttled-gpu", "problem", "The GPU's clocks were held down", needs=("telemetry",), doubts=True
+)
+def _throttled(telemetry: pd.DataFrame) -> Found:
     share = float(telemetry.get("gpu_throttled", pd.Series([0.0])).mean())
     if share < THROTTLED_SHARE:
         return None
     units = {"gpu_temperature_c": "{:.0f} degrees C", "gpu_power_w": "{:.0f} W"}
     told = [unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry]
-    return Finding(
-        "problem",
-        "The GPU's clocks were held down",
+    return (
         f"in {share:.0%} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
         "See to its cooling and power limit; another run on a cool GPU may be faster.",
-        doubts=True,
     )
 
 
-@finding("slow-client", needs=("run", "telemetry"))
-def _client(run: Run, telemetry: pd.DataFrame) -> Finding | None:
+@finding("slow-client", "problem", "The client is the limit", needs=("run", "telemetry"))
+def _client(run: Run, telemetry: pd.DataFrame) -> Found:
     """Whether the HTTP client, and no server, set the pace: its queries share one thread."""
     # Where the project starts the server, that is a front end too.
     if run.params.engine != "openai" or "front_cpu_cores" not in telemetry:
         return None
     if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
         return None
-    return Finding(
-        "problem",
-        "The client is the limit",
+    return (
         f"the client used {cores:.2f} of a core on average, and has one for all its queries: "
         f"its own delay is in the latencies",
         "Ask at a lower rate, or from a faster core. The server may do more than this test shows.",
