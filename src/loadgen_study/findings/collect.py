@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-import pandas as pd
-
 from loadgen_study.analysis.anatomy import Placed
 from loadgen_study.findings.finding import FINDINGS, SEVERITIES, Finding
 from loadgen_study.results.run import Run
@@ -27,17 +25,18 @@ def given_by(run: Run) -> dict[str, object]:
     given: dict[str, object] = {"run": run, "accuracy": run.accuracy, "engine": run.engine}
     if test := run.performance:
         given |= {"test": test, "queries": None if test.latencies.empty else test}
-        given |= {"steps": test.steps, "telemetry": test.telemetry, "impossible": run.impossible}
+        tables = {"steps": test.steps, "telemetry": test.telemetry}
+        given |= {name: table for name, table in tables.items() if not table.empty}
+        given["impossible"] = run.impossible or None
         if run.engine and test.result.scenario != "Offline" and isinstance(test.placed, Placed):
             given["placed"] = test.placed
-    return {name: value for name, value in given.items()
-            if (value.size if isinstance(value, pd.DataFrame) else value)}  # fmt: skip
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def find(given: Mapping[str, object]) -> list[Finding]:
     """What the findings find whose needs are given."""
-    found = [make(*(given[name] for name in needs))
-             for needs, make in FINDINGS.values() if set(needs) <= given.keys()]  # fmt: skip
+    able = [(needs, make) for needs, make in FINDINGS.values() if set(needs) <= given.keys()]
+    found = [make(*(given[name] for name in needs)) for needs, make in able]
     return [one for one in found if one]
 
 

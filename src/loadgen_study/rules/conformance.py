@@ -277,8 +277,8 @@ def _tail(case: Case) -> Iterator[Rule]:
     """The checker looks at the 99th percentiles, whatever percentile LoadGen judged at."""
     if case.performance.scenario != "Server":
         return
-    log, limits = case.performance.loadgen_results, (case.official.ttft_latency,
-                                                     case.official.tpot_latency)  # fmt: skip
+    official = case.official
+    log, limits = case.performance.loadgen_results, (official.ttft_latency, official.tpot_latency)
     ttft, tpot, actual, met = log.ttft_p99_ns, log.tpot_p99_ns, "unknown", None
     complaints: tuple[Complaint, ...] = ()
     if ttft is not None and tpot is not None:
