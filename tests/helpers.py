@@ -18,8 +18,8 @@ import psutil
 from loadgen_study import Run, RunParams, Test
 from loadgen_study.facts.inputs import Dataset, Environment, Model
 from loadgen_study.facts.results import Metrics
-from vllm_loadgen.records.columns import NULLABLE
-from vllm_loadgen.records.journal import JOURNAL, read_journal
+from loadgen_study.facts.tables import read_journal
+from vllm_loadgen.records.columns import JOURNAL, NULLABLE
 from vllm_loadgen.records.result import Result
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import pandas as pd
 import yaml
 
+from loadgen_study.facts.tables import read_frame, write_frame
 from loadgen_study.results.folders import without_paths
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.files import write_frame, write_json, write_text
-from vllm_loadgen.records.columns import read_frame
+from vllm_loadgen.files import write_json, write_text
 from vllm_loadgen.redact import OF_ENVIRONMENT, scrub, secrets_in
 
 Kind = Literal["secret", "absolute path", "host name", "user name", "not checked"]
@@ -123,7 +123,7 @@ def _examine(file: Path, known: Iterable[Path], clean: bool) -> list[Leak]:
 def _read(file: Path) -> Any:
     """A file's content: a tree of values, a frame or text; None for a picture and its like."""
     if file.suffix == ".parquet":
-        return read_frame(file)
+        return read_frame(file, dtype_backend="numpy_nullable")
     raw = file.read_bytes()
     if file.suffix not in TEXTS and b"\0" in raw:
         if file.suffix in PACKED:

@@ -8,20 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic_core import to_json
 
 from vllm_loadgen.errors import BenchmarkError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file (see ``whole``)."""
-    with whole(path) as part:
+    """Write a text file (see ``atomic_write``)."""
+    with atomic_write(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file (see ``whole``); NaN and infinity, which JSON has not, become null.
+    """Write a JSON file (see ``atomic_write``); NaN and infinity, which JSON has not, become null.
 
     Args:
         value: a pydantic model, or plain values; numpy's numbers are taken as floats.
@@ -29,10 +30,10 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, to_json(value, indent=2, inf_nan_mode="null", fallback=float).decode() + "\n")
 
 
-def write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """Write a table as parquet, without its index (see ``whole``)."""
-    with whole(path) as part:
-        frame.to_parquet(part, index=False)
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a table as parquet (see ``atomic_write``)."""
+    with atomic_write(path) as part:
+        pq.write_table(table, part)
 
 
 def sha256(path: Path) -> str:
@@ -42,7 +43,7 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A path to write to, which then becomes ``path``: a full disk leaves the old file, or none.
 
     Raises:
@@ -50,7 +51,7 @@ def whole(path: Path) -> Iterator[Path]:
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        with writable(path):
+        with report_os_errors(path):
             yield part
             part.replace(path)
     finally:
@@ -58,7 +59,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def writable(path: Path) -> Iterator[None]:
+def report_os_errors(path: Path) -> Iterator[None]:
     """What the body may not write, as an error that a user can act on.
 
     Raises:

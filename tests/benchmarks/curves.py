@@ -18,9 +18,9 @@ from nbclient import NotebookClient
 
 from loadgen_study.analysis.metrics import latencies
 from loadgen_study.analysis.percentiles import percentile
+from loadgen_study.facts.tables import read_records
 from vllm_loadgen.harness import curves
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.records.columns import read_records
 
 CELL = """
 import json, sys

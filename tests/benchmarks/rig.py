@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from loadgen_study.analysis.metrics import latencies, metrics
+from loadgen_study.facts.tables import records_frame
 from loadgen_study.params import RunParams
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
@@ -75,7 +76,7 @@ class Rig:
         with no_garbage_collection(), noted(folder, sut, due_ns) if journal else nullcontext():
             loadgen.run_test(sut, len(self.prompts), settings, folder)
         issued = np.array(sut.records.issued_ns)
-        return sut.records.frame(loadgen.schedule_ns(params, seed, issued))
+        return records_frame(sut.records.table(loadgen.schedule_ns(params, seed, issued)))
 
     def __enter__(self) -> "Rig":
         return self

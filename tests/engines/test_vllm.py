@@ -9,12 +9,12 @@ import pytest
 from helpers import ROOT
 
 from loadgen_study.analysis.metrics import latencies, metrics
+from loadgen_study.facts.tables import read_records
 from loadgen_study.inputs import data, models
 from loadgen_study.params import RunParams
 from vllm_loadgen.engines.vllm import engine_args
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.records.columns import read_records
 from vllm_loadgen.records.result import Result
 
 pytestmark = pytest.mark.engine

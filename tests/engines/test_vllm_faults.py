@@ -11,11 +11,11 @@ import psutil
 import pytest
 from helpers import ROOT, Leftovers, interrupt, when_answered
 
+from loadgen_study.facts.tables import read_records
 from loadgen_study.inputs import models
 from loadgen_study.params import RunParams
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.records.columns import read_records
 from vllm_loadgen.records.result import Result
 
 pytestmark = pytest.mark.engine

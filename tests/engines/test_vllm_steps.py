@@ -12,7 +12,7 @@ from loadgen_study.findings.steps import _later_tokens
 from loadgen_study.inputs import models
 from loadgen_study.params import RunParams
 from vllm_loadgen.engines.vllm import VllmEngine
-from vllm_loadgen.harness.telemetry import steps_frame
+from vllm_loadgen.harness.telemetry import steps_table
 
 pytestmark = pytest.mark.engine
 # The first is read for long enough that all others wait for the next step together.
@@ -55,7 +55,7 @@ async def answered(params, path):
         await engine.stop()
     rows = [(at_s, at_s, None, watch.first_s[row] - start_s, watch.done_s[row] - start_s,
              LENGTHS[row], ANSWER) for row, at_s in enumerate(issued_s)]  # fmt: skip
-    steps = steps_frame(engine.steps(), int(start_s * 1e9))
+    steps = steps_table(engine.steps(), int(start_s * 1e9)).to_pandas()
     return placed(steps, latencies(make_records(rows))), facts
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_study.analysis.metrics import latencies, metrics
-from vllm_loadgen.records.columns import COLUMNS, read_records
+from loadgen_study.facts.tables import COLUMNS, read_records
 
 GOOD = make_records(THREE)
 TABLE = pa.Table.from_pandas(GOOD)

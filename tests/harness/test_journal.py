@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from helpers import PROMPTS, echo_params
 
+from loadgen_study.facts.tables import read_journal, records_frame
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.loadgen import planned_ns
 from vllm_loadgen.harness.sut import Sut
-from vllm_loadgen.records.journal import JOURNAL, read_journal
+from vllm_loadgen.records.columns import JOURNAL
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_what_was_noted_is_what_the_records_say(tmp_path, loop):
         journal.note()
         journal.note()
     found = read_journal(tmp_path / JOURNAL)
-    pd.testing.assert_frame_equal(found.records, sut.records.frame(due_ns(5)))
+    pd.testing.assert_frame_equal(found.records, records_frame(sut.records.table(due_ns(5))))
     assert found.answers == {index: PROMPTS[index][:4] for index in range(5)}
     assert sut.answers == {}
 
@@ -82,7 +83,8 @@ def test_a_journal_that_was_cut_holds_what_came_before(tmp_path, loop, share):
     assert found["sample_index"].tolist() == list(range(len(found)))
     assert share * 10 - 2 <= len(found) <= share * 10
     pd.testing.assert_frame_equal(
-        found.dropna(), sut.records.frame(np.zeros(10, np.int64))[: found["done_ns"].count()]
+        found.dropna(),
+        records_frame(sut.records.table(np.zeros(10, np.int64)))[: found["done_ns"].count()],
     )
 
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_study.analysis.metrics import latencies, metrics
+from loadgen_study.facts.tables import read_journal
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.sut import Sut
-from vllm_loadgen.records.journal import JOURNAL, read_journal
+from vllm_loadgen.records.columns import JOURNAL
 
 QUERIES = 12
 

@@ -6,10 +6,10 @@ from helpers import PROMPTS, echo_params
 
 from loadgen_study.analysis.metrics import latencies, metrics
 from loadgen_study.analysis.percentiles import percentile
+from loadgen_study.facts.tables import read_records
 from loadgen_study.params import RunParams
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.harness import loadgen
-from vllm_loadgen.records.columns import read_records
 from vllm_loadgen.records.result import Result
 
 pytestmark = pytest.mark.process

@@ -10,10 +10,10 @@ import psutil
 import pytest
 from helpers import PROMPTS, ROOT, echo_params
 
+from loadgen_study.facts.tables import read_records
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.records.columns import read_records
 
 pytestmark = pytest.mark.process
 

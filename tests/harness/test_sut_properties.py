@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadgen_study.facts.tables import read_journal, records_frame
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.sut import Sut
-from vllm_loadgen.records.journal import JOURNAL, read_journal
+from vllm_loadgen.records.columns import JOURNAL
 
 PROMPTS = [[0] * length for length in (3, 9, 5, 7, 1)]
 # What happens next, and to which of the queries that it can happen to.
@@ -131,7 +132,7 @@ def _check_what_loadgen_was_told(course):
 
 
 def _check_what_the_records_say(course, journaled):
-    records = course.sut.records.frame()
+    records = records_frame(course.sut.records.table())
     assert sorted(course.sut.records.finished) == list(range(course.issued))
     assert records["sample_index"].tolist() == [row % len(PROMPTS) for row in range(course.issued)]
     assert records["output_tokens"].tolist() == [

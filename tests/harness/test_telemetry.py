@@ -13,7 +13,7 @@ import pytest
 
 from vllm_loadgen.engines import vllm_steps
 from vllm_loadgen.harness import local_servers, telemetry
-from vllm_loadgen.harness.telemetry import Rapl, Telemetry, steps_frame
+from vllm_loadgen.harness.telemetry import Rapl, Telemetry, steps_table
 from vllm_loadgen.http.served import free_port
 
 
@@ -22,11 +22,11 @@ def test_samples_of_this_machine(monkeypatch):
     start_ns = time.monotonic_ns()
     with Telemetry() as watching:
         deadline = time.monotonic() + 30
-        while len(watching.frame(start_ns)) < 3 and time.monotonic() < deadline:
+        while watching.table(start_ns).num_rows < 3 and time.monotonic() < deadline:
             busy_until = time.monotonic() + 0.2
             while time.monotonic() < busy_until:  # looking at the samples would keep them waiting
                 sum(range(100_000))
-    frame = watching.frame(start_ns)
+    frame = watching.table(start_ns).to_pandas()
     assert len(frame) >= 3
     assert frame["time_s"].is_monotonic_increasing
     assert frame["time_s"].between(0, 60).all()
@@ -58,7 +58,7 @@ def test_a_server_on_this_machine_counts_as_the_benchmarks_own(monkeypatch):
             for urls in ((), [url], ["http://192.0.2.1:8000"]):
                 with Telemetry(servers=urls) as watching:
                     time.sleep(1.1)
-                frames.append(watching.frame(0).mean())
+                frames.append(watching.table(0).to_pandas().mean())
         finally:
             os.killpg(it.pid, signal.SIGKILL)
     without, found, elsewhere = frames
@@ -75,7 +75,7 @@ def test_a_server_whose_process_cannot_be_seen(monkeypatch):
     monkeypatch.setattr(telemetry, "INTERVAL_S", 0.1)
     with Telemetry(servers=[f"http://127.0.0.1:{free_port()}"]) as watching:
         time.sleep(0.5)
-    frame = watching.frame(0)
+    frame = watching.table(0).to_pandas()
     assert frame[["server_cpu_share", "own_cpu_share", "own_memory_gib"]].isna().all(axis=None)
     assert frame["front_cpu_cores"].notna().all()
 
@@ -112,16 +112,16 @@ def test_a_gpus_samples(monkeypatch):
 
 def test_steps_count_from_the_start_of_the_run():
     steps = {"monotonic_ns": [3_000_000_000, 4_500_000_000], "running": [1, 2]}
-    frame = steps_frame(steps, 1_000_000_000)
+    frame = steps_table(steps, 1_000_000_000).to_pandas()
     assert frame["time_s"].tolist() == [2.0, 3.5]
     assert frame["running"].tolist() == [1, 2]
-    assert steps_frame({}, 0).empty
+    assert steps_table({}, 0).to_pandas().empty
 
 
 def test_a_test_too_short_for_a_sample():
     with Telemetry() as watching:
         pass
-    assert watching.frame(0).equals(pd.DataFrame())
+    assert watching.table(0).to_pandas().equals(pd.DataFrame())
 
 
 SCHEDULER = {"num_running_reqs": 3, "num_waiting_reqs": 1, "kv_cache_usage": 0.5}

@@ -23,7 +23,7 @@ from helpers import (
 from loadgen_study import LiveRun, Run
 from loadgen_study.rules.verdict import effective_verdict
 from vllm_loadgen import BenchmarkError, EngineError
-from vllm_loadgen.records.journal import JOURNAL
+from vllm_loadgen.records.columns import JOURNAL
 
 pytestmark = pytest.mark.process
 

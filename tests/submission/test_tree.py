@@ -14,12 +14,12 @@ from helpers import echo_params, write_facts
 
 from loadgen_study import RunParams
 from loadgen_study.facts.scores import Accuracy
+from loadgen_study.facts.tables import read_records
 from loadgen_study.rules import test06
 from loadgen_study.submission import tree
 from loadgen_study.submission.preflight import preflight
 from vllm_loadgen import BenchmarkError, ParameterError
 from vllm_loadgen.harness.session import Session
-from vllm_loadgen.records.columns import read_records
 
 pytestmark = pytest.mark.process
 

@@ -22,10 +22,10 @@ from loadgen_study.accuracy.scores import Decode, score_tokens, totals
 from loadgen_study.benchmarks import ROUGE_NAMES
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, BaselineKey
+from loadgen_study.facts.tables import read_frame, write_frame
 from vllm_loadgen import files, progress
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.records.base import describe
-from vllm_loadgen.records.columns import read_frame
 
 EMBEDDED = Path(str(resources.files("loadgen_study") / "embedded" / "baseline.json"))
 CURE = "Restore it, or make the baseline anew (vllm-loadgen baseline)."
@@ -141,7 +141,7 @@ def _save_answers(answers: Answers, path: Path) -> str:
     logprobs = [np.round(row, LOGPROB_DIGITS).astype(np.float32) for row in answers.logprobs]
     tokens = [np.array(row, np.int32) for row in answers.tokens]
     made = path.with_name(f"{path.stem}-new.parquet")
-    files.write_frame(made, pd.DataFrame({"tokens": tokens, "logprobs": logprobs}))
+    write_frame(made, pd.DataFrame({"tokens": tokens, "logprobs": logprobs}))
     sha = files.sha256(made)
     made.replace(_answers_path(path, sha))
     return sha

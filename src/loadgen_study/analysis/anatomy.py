@@ -21,7 +21,7 @@ TOLD = {"prefill_tokens", "decode_tokens", "first_tokens", "duration_ms"}
 class Placed:
     """In which steps a test's queries were answered."""
 
-    # Those that computed something, numbered from 0 (see ``telemetry.steps_frame``).
+    # Those that computed something, numbered from 0 (see ``telemetry.steps_table``).
     steps: pd.DataFrame
     # Those with a first token, in the order of their first tokens (see ``metrics.latencies``), with
     # first_step and last_step: the numbers of the steps that made their first and last token.

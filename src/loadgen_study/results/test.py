@@ -17,10 +17,10 @@ from loadgen_study.analysis.metrics import kept_share, latencies, metrics, metri
 from loadgen_study.analysis.steady import NotSteady, Steady, steady_state
 from loadgen_study.facts.inputs import Environment, MachineLimits
 from loadgen_study.facts.results import Metrics, TestSummary
+from loadgen_study.facts.tables import read_frame, read_journal, read_records
 from loadgen_study.params import RunParams
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.records.columns import TIMES, read_frame, read_records
-from vllm_loadgen.records.journal import JOURNAL, read_journal
+from vllm_loadgen.records.columns import JOURNAL, TIMES
 from vllm_loadgen.records.result import Result
 
 RATE_WINDOWS = 20
@@ -92,7 +92,7 @@ class Test:
 
     @cached_property
     def replica_steps(self) -> pd.DataFrame:
-        """The engine's steps (see ``telemetry.steps_frame``); empty if it tells none."""
+        """The engine's steps (see ``telemetry.steps_table``); empty if it tells none."""
         return self.tables("engine_steps")
 
     # What is computed from it -------------------------------------------------------------------

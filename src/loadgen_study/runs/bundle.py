@@ -10,7 +10,7 @@ from loadgen_study.results.bundles import SUFFIX
 from loadgen_study.results.run import Run
 from loadgen_study.share import Leak
 from vllm_loadgen.errors import ParameterError
-from vllm_loadgen.files import whole
+from vllm_loadgen.files import atomic_write
 
 
 def bundle(run: Run, out: Path | None = None, as_it_is: bool = False) -> tuple[Path, list[Leak]]:
@@ -47,7 +47,7 @@ def bundle(run: Run, out: Path | None = None, as_it_is: bool = False) -> tuple[P
 
 
 def _write(folder: Path, target: Path) -> None:
-    with whole(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
+    with atomic_write(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.suffix not in (".part", SUFFIX):
                 file.write(path, path.relative_to(folder.parent))

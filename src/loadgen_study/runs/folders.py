@@ -16,7 +16,7 @@ from loadgen_study.params import RunParams
 from loadgen_study.results.folders import outputs_folder
 from loadgen_study.results.identity import difference, machine_identity
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.files import writable
+from vllm_loadgen.files import report_os_errors
 from vllm_loadgen.records.result import Result
 
 
@@ -97,7 +97,7 @@ def writing(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             problem = f"Another process is writing the run {folder.name}."
             raise BenchmarkError(f"{problem} Wait for it, or give another run_name.") from None
-        with writable(folder):
+        with report_os_errors(folder):
             yield
     finally:
         os.close(handle)

@@ -7,10 +7,10 @@ from loadgen_study.accuracy.fidelity import FORCED
 from loadgen_study.accuracy.paired import Answered, Difference, difference
 from loadgen_study.facts.inputs import Dataset
 from loadgen_study.facts.scores import Forced
+from loadgen_study.facts.tables import read_frame
 from loadgen_study.results.run import Run
 from loadgen_study.runs.combined import variants
 from loadgen_study.runs.compare import Digest
-from vllm_loadgen.records.columns import read_frame
 
 OTHER_DATA = "not compared: other data"
 OTHER_PROMPTS = "not compared: other prompts"

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from loadgen_study.accuracy.log import ACCURACY_LOG, TOKEN_BYTES, read_accuracy_log
+from loadgen_study.facts.tables import read_journal
 from loadgen_study.params import RunParams
 from loadgen_study.results.test import Test
 from loadgen_study.runs.study import Study
 from vllm_loadgen.files import write_json
-from vllm_loadgen.records.journal import JOURNAL, read_journal
+from vllm_loadgen.records.columns import JOURNAL
 
 # What LoadGen logged of a resumed test: the samples that were left, counted from 0.
 PART = "mlperf_log_accuracy_part.json"

@@ -10,13 +10,13 @@ from loadgen_study.accuracy import baseline, fidelity, scores
 from loadgen_study.accuracy.log import ACCURACY_LOG
 from loadgen_study.facts.results import TestSummary
 from loadgen_study.facts.scores import Accuracy, BaselineKey, Compliance, Forced, Score
+from loadgen_study.facts.tables import write_frame
 from loadgen_study.results.folders import portable
 from loadgen_study.rules import test06
 from loadgen_study.rules.conformance import is_official
 from loadgen_study.runs.resume import answered_before, join_logs
 from loadgen_study.runs.study import Study
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.files import write_frame
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.redact import scrub
 

@@ -59,8 +59,8 @@ class Engine(ABC):
         """
         return {}
 
-    def went(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Which of several replicas each query since the last call was given to.
+    def take_routing(self) -> tuple[Sequence[int], Sequence[int]]:
+        """The replica chosen for each query since the last call, where there are several.
 
         Returns:
             the rows of ``submit``, and the number of the replica of each; nothing where there is

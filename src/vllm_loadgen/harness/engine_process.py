@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from vllm_loadgen.files import writable
+from vllm_loadgen.files import report_os_errors
 from vllm_loadgen.harness.messages import Command
 from vllm_loadgen.harness.processes import end_session, lives
 from vllm_loadgen.redact import environment_without_secrets
@@ -45,7 +45,7 @@ class EngineProcess:
         """A new one, without an engine yet; all that it prints goes to the log."""
         pipe, theirs = Pipe()
         command = [sys.executable, "-c", MAIN, str(theirs.fileno())]
-        with writable(log), log.open("ab") as sink:
+        with report_os_errors(log), log.open("ab") as sink:
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

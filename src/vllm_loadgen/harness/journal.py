@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from vllm_loadgen.harness.sut import Sut
-from vllm_loadgen.records.journal import JOURNAL, SCHEMA
+from vllm_loadgen.records.columns import JOURNAL, SCHEMA
 
 INTERVAL_S = 2.0
 

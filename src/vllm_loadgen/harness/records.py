@@ -3,10 +3,9 @@
 from array import array
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from vllm_loadgen.records.columns import MISSING, records_frame, schedule_start_ns
-from vllm_loadgen.records.journal import COUNTED
+from vllm_loadgen.records.columns import COUNTED, MISSING, records_table, schedule_start_ns
 
 
 class Recorder:
@@ -74,9 +73,9 @@ class Recorder:
         each_ns = (done - first)[ended] / gaps[ended]
         return ttft_ms, float(each_ns.mean() / 1e6) if ended.any() else None
 
-    def frame(self, due_ns: np.ndarray | None = None) -> pd.DataFrame:
-        """The records (see ``records_frame``); a test that was given up may still be issuing."""
+    def table(self, due_ns: np.ndarray | None = None) -> pa.Table:
+        """The records (see ``records_table``); a test that was given up may still be issuing."""
         rows = len(self.output_tokens)
-        return records_frame(
+        return records_table(
             {name: np.array(column[:rows]) for name, column in self._columns.items()}, due_ns
         )

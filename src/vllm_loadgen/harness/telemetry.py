@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import psutil
+import pyarrow as pa
 import pynvml
 
 from vllm_loadgen.gpus import gpu_handles
@@ -67,7 +67,7 @@ class Telemetry:
                 self._rows.append(row)
                 before = now
 
-    def frame(self, start_ns: int) -> pd.DataFrame:
+    def table(self, start_ns: int) -> pa.Table:
         """The samples, one row each.
 
         Args:
@@ -82,22 +82,25 @@ class Telemetry:
             where it can be read cpu_energy_j (of the CPU packages, since the first look); with GPUs
             gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w, gpu_energy_j (since the driver
             was loaded), gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of
-            all GPUs, as far as they tell.
+            all GPUs, as far as they tell. Null where a sample lacks it.
         """
-        return _since(pd.DataFrame(list(self._rows)), start_ns)  # a copy: the thread appends
+        rows = list(self._rows)  # a copy: the thread appends
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: [row.get(name, math.nan) for row in rows] for name in names}
+        return _table(columns, start_ns)
 
 
-def steps_frame(steps: Mapping[str, Sequence[float]], start_ns: int) -> pd.DataFrame:
+def steps_table(steps: Mapping[str, Sequence[float]], start_ns: int) -> pa.Table:
     """An engine's steps (see ``Engine.steps``) with time_s since the run's start."""
-    columns = {name: np.array(column) for name, column in steps.items()}
-    return _since(pd.DataFrame(columns), start_ns)
+    return _table(steps, start_ns)
 
 
-def _since(frame: pd.DataFrame, start_ns: int) -> pd.DataFrame:
-    """monotonic_ns as time_s since the start; an empty frame has neither."""
-    if not frame.empty:
-        frame.insert(0, "time_s", (frame.pop("monotonic_ns") - start_ns) / 1e9)
-    return frame
+def _table(columns: Mapping[str, Sequence[float]], start_ns: int) -> pa.Table:
+    """The columns with time_s since the start for monotonic_ns, and null for NaN."""
+    arrays = {name: np.array(column) for name, column in columns.items()}
+    if "monotonic_ns" in arrays:
+        arrays = {"time_s": (arrays.pop("monotonic_ns") - start_ns) / 1e9, **arrays}
+    return pa.table({name: pa.array(array, from_pandas=True) for name, array in arrays.items()})
 
 
 class _Processes:

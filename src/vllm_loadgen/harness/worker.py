@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from vllm_loadgen.checkpoint import check_engine, load_tokenizer, vocab_size
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.files import write_frame
+from vllm_loadgen.files import write_table
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.engine_log import position, unprepared
 from vllm_loadgen.harness.journal import Journal
@@ -51,12 +51,12 @@ from vllm_loadgen.harness.messages import (
 )
 from vllm_loadgen.harness.processes import end_session
 from vllm_loadgen.harness.sut import Sut
-from vllm_loadgen.harness.telemetry import Telemetry, steps_frame
+from vllm_loadgen.harness.telemetry import Telemetry, steps_table
 from vllm_loadgen.harness.warmup import Asking, Round, chosen, expected_batch, most_tokens, warm_up
 from vllm_loadgen.harness.watch import Watch
 from vllm_loadgen.params import TestParams
+from vllm_loadgen.records.columns import JOURNAL
 from vllm_loadgen.records.engine import EngineFacts, TokenScores
-from vllm_loadgen.records.journal import JOURNAL
 from vllm_loadgen.records.result import Result, WarmUp
 
 STOP_S, LOADING_STOP_S = 10.0, 2.0
@@ -129,7 +129,7 @@ class Worker:
         seed = settings.schedule_rng_seed
         test = partial(loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config)
         engine.steps()  # those of the warm-up are nobody's
-        engine.went()
+        engine.take_routing()
         engine.ends()
         log_begin = position(self._log)
         with (
@@ -143,10 +143,10 @@ class Worker:
             ended = watch.run(test)
         due = loadgen.schedule_ns(params, seed, np.array(sut.records.issued_ns))
         start_ns = sut.records.start_ns(due)
-        write_frame(folder / "telemetry.parquet", telemetry.frame(start_ns))
-        write_frame(folder / "engine_steps.parquet", steps_frame(engine.steps(), start_ns))
+        write_table(folder / "telemetry.parquet", telemetry.table(start_ns))
+        write_table(folder / "engine_steps.parquet", steps_table(engine.steps(), start_ns))
         records = _records(sut, due, command.numbers, engine)
-        write_frame(folder / "records.parquet", records)
+        write_table(folder / "records.parquet", records)
         if ended.status == "complete" and begun.warmup is not None:
             # A whole test warms better than any rounds.
             self._warm_to = max(self._warm_to, begun.warmup.batch)
@@ -267,15 +267,18 @@ def _note_failure(sut: Sut, loop: asyncio.AbstractEventLoop, context: dict[str, 
 
 def _records(
     sut: Sut, due_ns: np.ndarray | None, numbers: Sequence[int] | None, engine: Engine
-) -> pd.DataFrame:
+) -> pa.Table:
     """The records, with samples by their number in the whole dataset, and with the replica that
     each query was given to, where the engine chose one."""
-    records = sut.records.frame(due_ns)
-    rows, replicas = engine.went()
+    records = sut.records.table(due_ns)
+    rows, replicas = engine.take_routing()
     if len(rows):
-        records["replica"] = pd.Series(replicas, index=rows).reindex(records.index, fill_value=-1)
+        column = np.full(max(len(records), max(rows) + 1), -1)
+        column[np.array(rows)] = replicas
+        records = records.append_column("replica", pa.array(column[: len(records)]))
     if numbers is not None:
-        records["sample_index"] = np.array(numbers, np.int64)[records["sample_index"]]
+        samples = np.array(numbers, np.int64)[records["sample_index"].to_numpy()]
+        records = records.set_column(0, "sample_index", pa.array(samples))
     return records
 
 

@@ -263,7 +263,7 @@ class OpenAIEngine(Engine):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def went(self) -> tuple[Sequence[int], Sequence[int]]:
+    def take_routing(self) -> tuple[Sequence[int], Sequence[int]]:
         taken = self._rows, self._numbers
         self._rows, self._numbers = array("q"), array("i")
         return taken
