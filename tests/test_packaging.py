@@ -265,3 +265,13 @@ def test_pre_commit_runs_tools_that_make_setup_installs():
         tool for tool in tools if not (Path(sys.executable).parent / Path(tool).name).exists()
     ]
     assert not missing
+
+
+def test_the_system_under_test_needs_no_tables_plots_or_notebooks():
+    script = "import sys; from vllm_loadgen import Session, TestParams; "
+    script += "import vllm_loadgen.harness.worker; print(*sys.modules)"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "vllm_loadgen" in loaded
+    assert not loaded & {"pandas", "matplotlib", "seaborn", "altair", "IPython", "tqdm"}

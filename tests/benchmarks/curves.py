@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 from loadgen_study.analysis.metrics import latencies
 from loadgen_study.analysis.percentiles import percentile
 from loadgen_study.facts.tables import read_records
-from vllm_loadgen.harness import curves
+from loadgen_study.runs import curves
 from vllm_loadgen.harness.session import Session
 
 CELL = """
@@ -44,7 +44,8 @@ def here(kind: str, queries: int, rate: float) -> dict[str, Any]:
         folder = Path(path, "test")
         folder.mkdir()
         begin, cpu = time.monotonic(), time.process_time()
-        session.run(params, PROMPTS, "performance", folder)
+        with curves.shown_test(params, len(PROMPTS), "performance") as show:
+            session.run(params, PROMPTS, "performance", folder, on_progress=show)
         share = (time.process_time() - cpu) / (time.monotonic() - begin)
         frame = latencies(read_records(folder / "records.parquet"))
     delay_ms = percentile(frame["schedule_delay_ms"], 0.99)

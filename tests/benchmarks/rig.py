@@ -19,7 +19,7 @@ from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.journal import INTERVAL_S, Journal
 from vllm_loadgen.harness.sut import Sut
-from vllm_loadgen.harness.warmup import Asking, Round, chosen, warm_up
+from vllm_loadgen.harness.warmup import PendingRound, Round, pick_prompts, warm_up
 from vllm_loadgen.harness.watch import no_garbage_collection
 
 # A benchmark has the time to wait for the same speed twice.
@@ -53,7 +53,7 @@ class Rig:
             self._ask(4)
 
     def _ask(self, queries: int) -> Round:
-        return self.wait(Asking(chosen(self.prompts, queries)).answered(self.engine))
+        return self.wait(PendingRound(pick_prompts(self.prompts, queries)).answered(self.engine))
 
     def wait(self, coroutine: Any) -> Any:
         """Run a coroutine on the engine's loop to its end."""

@@ -24,11 +24,13 @@ CONFIG = SimpleNamespace(
 def test_options_are_found_by_name_in_any_part():
     given = {"dtype": "float32", "seed": 0, "async_scheduling": True, "kv_cache_dtype": "fp8"}
     made = {"dtype": "float32", "seed": 0, "async_scheduling": False, "kv_cache_dtype": "fp8_e4m3"}
-    assert vllm.made_of(given, CONFIG) == made
+    assert vllm.effective_options(given, CONFIG) == made
 
 
 def test_what_is_not_known_for_sure_is_left_out():
-    assert vllm.made_of({"model": "m", "skip": 1, "mode": "a", "elsewhere": 1}, CONFIG) == {}
+    assert (
+        vllm.effective_options({"model": "m", "skip": 1, "mode": "a", "elsewhere": 1}, CONFIG) == {}
+    )
 
 
 def test_tokens_of_the_cache():

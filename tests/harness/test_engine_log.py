@@ -1,6 +1,12 @@
 import pytest
 
-from vllm_loadgen.harness.engine_log import MOST_LINES, compile_s, explain, position, unprepared
+from vllm_loadgen.harness.engine_log import (
+    MOST_LINES,
+    compile_s,
+    explain,
+    late_compilations,
+    position,
+)
 
 NOISE = "(EngineCore pid=7) INFO 11-25 02:44:20 [core.py:100] Initializing\n"
 
@@ -62,19 +68,19 @@ def test_without_an_error_the_end_of_the_log_is_shown(tmp_path):
 def test_what_belongs_before_a_test_is_found_in_its_log(tmp_path, line):
     """The lines as vLLM 0.32 prints them."""
     log = tmp_path / "engine.log"
-    assert unprepared(log, 0) == ()
+    assert late_compilations(log, 0) == ()
     log.write_text(f"{NOISE}(EngineCore pid=7) INFO 11-25 02:44:20 [of.py:1] {line}\n")
     begin = position(log)
-    assert unprepared(log, begin) == ()
+    assert late_compilations(log, begin) == ()
     with log.open("a") as file:
         file.write(f"{NOISE}(EngineCore pid=7) INFO 11-25 02:44:20 [of.py:1] {line}\n{NOISE}")
-    assert unprepared(log, begin) == (line,)
+    assert late_compilations(log, begin) == (line,)
 
 
 def test_many_such_lines_are_counted(tmp_path):
     log = tmp_path / "engine.log"
     log.write_text("".join(f"Autotuning kernel k{number}\n" for number in range(8)))
-    found = unprepared(log, 0)
+    found = late_compilations(log, 0)
     assert len(found) == MOST_LINES + 1
     assert found[-1] == "and 3 lines more"
 

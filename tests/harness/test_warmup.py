@@ -11,11 +11,11 @@ from vllm_loadgen.errors import EngineError
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.harness.warmup import (
     MOST_ROUNDS,
-    Asking,
+    PendingRound,
     Round,
-    chosen,
+    answer_cap,
     expected_batch,
-    most_tokens,
+    pick_prompts,
     warm_up,
 )
 from vllm_loadgen.records.engine import EngineFacts
@@ -133,20 +133,20 @@ def test_single_stream_is_warmed_one_at_a_time():
 
 def test_longest_and_shortest_prompts_come_first_and_again():
     prompts = [[0] * length for length in (3, 1, 2)]
-    assert [len(prompt) for prompt in chosen(prompts, 7)] == [3, 1, 2, 2, 1, 3, 3]
-    assert chosen(prompts, 0) == []
+    assert [len(prompt) for prompt in pick_prompts(prompts, 7)] == [3, 1, 2, 2, 1, 3, 3]
+    assert pick_prompts(prompts, 0) == []
 
 
 def test_answers_are_long_enough_for_all_prompts_to_come_in():
     # 250 tokens of prompts are three steps of 100.
-    assert most_tokens([[0] * 125] * 2, VLLM) == 16 + 3
-    assert most_tokens([[0] * 125] * 2, EngineFacts(engine="x")) == 16 + 1
+    assert answer_cap([[0] * 125] * 2, VLLM) == 16 + 3
+    assert answer_cap([[0] * 125] * 2, EngineFacts(engine="x")) == 16 + 1
 
 
 def asked(engine, prompts, most=None):
     async def ask():
         await engine.start()
-        return await Asking(prompts, most).answered(engine)
+        return await PendingRound(prompts, most).answered(engine)
 
     return asyncio.run(ask())
 

@@ -185,7 +185,7 @@ def test_repeats_are_made_by_workers_too(slow, two_workers):
 
 
 def test_a_worker_on_another_machine_makes_nothing(params, monkeypatch):
-    monkeypatch.setattr("vllm_loadgen.progress._Told.tell", None)
+    monkeypatch.setattr("loadgen_study.progress.CallbackBar.callback", None)
     run = LiveRun.start(params)
     cpu = run.environment.cpu.model_copy(update={"model": "another CPU"})
     run.environment = run.environment.model_copy(update={"cpu": cpu})

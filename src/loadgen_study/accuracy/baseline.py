@@ -18,12 +18,13 @@ import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from loadgen_study import progress
 from loadgen_study.accuracy.scores import Decode, score_tokens, totals
 from loadgen_study.benchmarks import ROUGE_NAMES
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, BaselineKey
 from loadgen_study.facts.tables import read_frame, write_frame
-from vllm_loadgen import files, progress
+from vllm_loadgen import files
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.records.base import describe
 

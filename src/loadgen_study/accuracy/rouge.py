@@ -11,8 +11,8 @@ import punkt
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 from rouge_score.rouge_scorer import RougeScorer
 
+from loadgen_study import progress
 from loadgen_study.benchmarks import ROUGE_NAMES
-from vllm_loadgen import progress
 
 
 class Rouge(evaluate.Metric):

@@ -19,8 +19,8 @@ ENDS_SHARE = 0.05
     needs=("test",),
     doubts=True,
 )
-def _unprepared(test: Test) -> Found:
-    if not (lines := test.result.unprepared):
+def _late_compilations(test: Test) -> Found:
+    if not (lines := test.result.late_compilations):
         return None
     return (
         f"its log says between the test's begin and its end: {'; '.join(lines)}",
@@ -113,7 +113,7 @@ def _ends(test: Test) -> Found:
 )
 def _options(engine: EngineFacts) -> Found:
     """Options that the engine took and made something else of."""
-    made = engine.made
+    made = engine.effective_options
     others = [
         f"{name} = {given!r} became {made[name]!r}"
         for name, given in engine.options.items()

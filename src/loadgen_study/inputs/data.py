@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from loadgen_study import progress
 from loadgen_study.accuracy.scores import scorable
 from loadgen_study.benchmarks import HUB_DATASETS, ReferenceDataset
 from loadgen_study.facts.inputs import TOKENIZED_BY_FILE, TOKENIZED_HERE, Dataset, TokenLengths
@@ -20,7 +21,6 @@ from loadgen_study.inputs.rows import (
     read_rows,
 )
 from loadgen_study.params import RunParams
-from vllm_loadgen import progress
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.prompts import Prompts

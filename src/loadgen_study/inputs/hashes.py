@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from vllm_loadgen import progress
+from loadgen_study import progress
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import sha256, write_json
 

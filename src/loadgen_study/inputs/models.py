@@ -7,6 +7,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from loadgen_study import progress
 from loadgen_study.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Model
 from loadgen_study.inputs.chat import add_processor_template
 from loadgen_study.inputs.checkpoint import Weights, weigh
@@ -14,7 +15,6 @@ from loadgen_study.inputs.config import Attention, Config
 from loadgen_study.inputs.environment import computes_in
 from loadgen_study.inputs.hashes import cache_folder, cached_sha256
 from loadgen_study.results.folders import NAME_ALONE, find_folder, portable_path
-from vllm_loadgen import progress
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.checkpoint import load_tokenizer, read_json
 from vllm_loadgen.errors import BenchmarkError, ParameterError

@@ -16,10 +16,10 @@ from loadgen_study.report.page import page_of
 from loadgen_study.results.folders import checkout, existing, find_file, shown
 from loadgen_study.runs.compare import MIME
 from loadgen_study.runs.folders import make_folder
+from loadgen_study.runs.handover import Handover
 from loadgen_study.share import portable_notebook
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_text
-from vllm_loadgen.harness.handover import Handover
 from vllm_loadgen.redact import scrub
 
 # A kernel warns that its connection is not encrypted; the connection stays on this machine.

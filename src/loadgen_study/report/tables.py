@@ -159,7 +159,7 @@ def configuration_table(run: Run) -> pd.DataFrame:
 
     Those of a server that runs already are not known.
     """
-    made = run.engine.made if run.engine else {}
+    made = run.engine.effective_options if run.engine else {}
     rows: dict[str, dict[str, object]] = {}
     for name in run.params.names("shown"):
         if name in run.params.unknown:

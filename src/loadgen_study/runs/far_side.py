@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loadgen_study import progress
 from loadgen_study.facts.inputs import Environment, MachineLimits, Model
 from loadgen_study.inputs import data, models
 from loadgen_study.inputs.environment import environment
@@ -15,7 +16,6 @@ from loadgen_study.results.folders import find_file, portable
 from loadgen_study.results.identity import difference, machine_identity
 from loadgen_study.runs.folders import pack
 from loadgen_study.runs.live import LiveRun
-from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.records.result import Mode
 from vllm_loadgen.redact import scrub
@@ -76,7 +76,7 @@ class Bench:
         self._run: LiveRun | None = None
         self._log_read = 0
         self._share = 0.0
-        progress.tell(self._note)
+        progress.report_to(self._note)
 
     def make(self, step: Step) -> Made:
         """One test, whole or not; a failure is returned as ``problem``, not raised."""

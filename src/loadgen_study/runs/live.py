@@ -9,13 +9,13 @@ from loadgen_study.accuracy import fidelity
 from loadgen_study.params import RunParams
 from loadgen_study.results.test import Test
 from loadgen_study.rules import test06
-from loadgen_study.runs import resume, scoring
+from loadgen_study.runs import handover, resume, scoring
+from loadgen_study.runs.curves import shown_test
 from loadgen_study.runs.folders import make_room, unpack, writing
 from loadgen_study.runs.study import Study, recorded
 from vllm_loadgen import Session
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.files import write_text
-from vllm_loadgen.harness import handover
 from vllm_loadgen.prompts import Prompts
 from vllm_loadgen.records.result import Mode
 
@@ -24,7 +24,7 @@ from vllm_loadgen.records.result import Mode
 class LiveRun(Study):
     """A folder under outputs that is being filled. Use it as a context manager: the engine, loaded
     at the first test, ends with it. Between the notebooks of ``vllm-loadgen report`` it stays
-    loaded (harness/handover.py).
+    loaded (handover.py).
 
     Attributes:
         sut: LoadGen's system under test: vllm_loadgen's, or one with its methods.
@@ -52,7 +52,8 @@ class LiveRun(Study):
     def session(self) -> Session:
         """The loaded engine; loaded at the first call, and again if it has ended."""
         if self._session is None or not self._session.alive:
-            self._session = self.sut(self.params, self.model_path, self.folder / "engine.log")
+            log = self.folder / "engine.log"
+            self._session = handover.open_session(self.params, self.model_path, log, self.sut)
             self._session.engine.write(self.folder / "engine.json")
         return self._session
 
@@ -85,7 +86,9 @@ class LiveRun(Study):
                 limits.write(folder / "machine.json")
             audit = test06.write_audit_config(folder) if mode == "compliance" else None
             prompts, left, done = self._left_over(mode, folder, params)
-            self.session().run(params, prompts, mode, folder, audit, left, done)
+            session = self.session()
+            with shown_test(params, len(prompts), mode) as show:
+                session.run(params, prompts, mode, folder, audit, left, done, on_progress=show)
             test = Test.open(folder)
             self.note(name or mode, test.summary())
             scoring.force(self, self.session, folder, reference)
@@ -183,7 +186,7 @@ class LiveRun(Study):
             self._session.close()
             self._session = None
         else:
-            handover.discard()
+            handover.drop()
 
     def __enter__(self) -> "LiveRun":
         return self
@@ -192,5 +195,5 @@ class LiveRun(Study):
         if not self._is_the_jobs:
             self.close()
         elif self._session is not None:
-            self._session.leave()
+            handover.park(self._session)
             self._session = None

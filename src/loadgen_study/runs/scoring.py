@@ -14,6 +14,7 @@ from loadgen_study.facts.tables import write_frame
 from loadgen_study.results.folders import portable
 from loadgen_study.rules import test06
 from loadgen_study.rules.conformance import is_official
+from loadgen_study.runs.curves import shown
 from loadgen_study.runs.resume import answered_before, join_logs
 from loadgen_study.runs.study import Study
 from vllm_loadgen.errors import EngineError
@@ -104,7 +105,9 @@ def force(
     # vLLM takes no prompt that leaves no room for a token.
     cut = [answer[:room] for room, answer in zip(rooms, answers.tokens, strict=True)]
     try:
-        scored = session().score(prompts, cut, run.params.stall_timeout_s, fidelity.FORCED_MAX_S)
+        limit_s, loaded = run.params.stall_timeout_s, session()
+        with shown("Scoring the reference's answers", len(cut)) as show:
+            scored = loaded.score(prompts, cut, limit_s, fidelity.FORCED_MAX_S, on_progress=show)
         problem = scored.problem
     except EngineError as error:
         problem = f"the engine died of it: {str(error).splitlines()[0]}"

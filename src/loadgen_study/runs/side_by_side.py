@@ -14,11 +14,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from loadgen_study import progress
 from loadgen_study.results.folders import portable
 from loadgen_study.runs.far_side import Bench, Made, Setup, Step
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.workers import Workers, connected, devices
-from vllm_loadgen import progress
 from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.redact import scrub
 

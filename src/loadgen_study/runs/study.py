@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from loadgen_study import progress
 from loadgen_study.accuracy import scores
 from loadgen_study.analysis.roofline import multiplied_in
 from loadgen_study.doctor import refusals
@@ -16,12 +17,10 @@ from loadgen_study.results.folders import find_file, portable_path
 from loadgen_study.results.identity import difference, identity
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from loadgen_study.runs import workers
+from loadgen_study.runs import handover, workers
 from loadgen_study.runs.folders import check_unmixed, make_folder, writing
-from vllm_loadgen import progress
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.files import write_text
-from vllm_loadgen.harness import handover
 from vllm_loadgen.records.result import Mode
 
 # An accuracy test in Server asks for all at once: it is judged by answers, and the engine sets the
@@ -139,7 +138,7 @@ class Study:
         if known is not None and wanted <= {*known.asked_for, *known.matrix_tflop_s}:
             print("The machine's limits: measured before, reused")
             return known
-        handover.quiet()
+        handover.wait_until_idle()
         with progress.ticking("Measuring memory bandwidth and matrix rate"):
             limits = machine.measure_limits(sorted(wanted))
         with writing(self.folder):

@@ -61,11 +61,11 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, Any]:
     return (ON_CPU if eager else {}) | given | params.engine_options
 
 
-def made_of(args: dict[str, Any], config: Any) -> dict[str, Any]:
-    """What vLLM's configuration has under the names of these options.
+def effective_options(args: dict[str, Any], config: Any) -> dict[str, Any]:
+    """The values of these options in vLLM's configuration.
 
-    An option that it has under no name, or as a structure, is left out, and so is one that several
-    parts of it have under one name with different values.
+    An option without a value there, with a structure, or with different values in several parts
+    is left out.
 
     Args:
         config: a ``VllmConfig``; each of its parts is an object with fields.
@@ -172,7 +172,7 @@ class VllmEngine(Engine):
             prefix_caching=config.cache_config.enable_prefix_caching,
             max_model_len=config.model_config.max_model_len,
             dtype=str(config.model_config.dtype).removeprefix("torch."),
-            made=made_of(args, config),
+            effective_options=effective_options(args, config),
             kv_cache_tokens=_kv_cache_tokens(config.cache_config),
             preloaded=self._preloaded,
         )

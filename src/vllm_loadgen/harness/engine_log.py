@@ -1,5 +1,5 @@
-"""What an engine's log says: why it failed, which vLLM's own error does not name; how long it
-compiled; what it did during a test that belongs before one."""
+"""An engine's log: the cause of a failure, which vLLM's own error does not name, the time of
+compilation, and compilations during a test."""
 
 import re
 from collections import deque
@@ -17,7 +17,7 @@ COMPILED = re.compile(r"init engine \(.*\) took .*\(compilation: ([\d.]+) s")
 # What vLLM, and Triton beneath it, print when a kernel is made or a pool grows (vllm/utils/
 # jit_monitor.py, compilation/backends.py and monitor.py, v1/worker/workspace.py and
 # gpu_model_runner.py; triton/runtime/autotuner.py).
-UNPREPARED = re.compile(
+LATE = re.compile(
     r"compilation during inference|Triton autotuning for|Autotuning kernel"
     r"|Compiling a graph for|Starting torch\.compile"
     r"|Graph capturing finished|Resized workspace"
@@ -62,17 +62,16 @@ def compile_s(log: Path, begin: int) -> float | None:
     return float(found[-1].group(1)) if found else None
 
 
-def unprepared(log: Path, begin: int) -> tuple[str, ...]:
-    """What the engine printed since ``begin`` of kernels that it made and pools that grew.
+def late_compilations(log: Path, begin: int) -> tuple[str, ...]:
+    """The lines since ``begin`` on kernels compiled and pools grown.
 
     Returns:
-        the first lines, without what stands before vLLM's message, and as the last how many more
-        there are.
+        the first of them, from vLLM's message on, and a line with the number of the others.
     """
-    found = [line for line in _lines(log, begin) if UNPREPARED.search(line)]
-    told = [line.split("] ", 1)[-1].strip()[:LONGEST_LINE] for line in found]
-    more = len(told) - MOST_LINES
-    return (*told[:MOST_LINES], *([f"and {count(more, 'line')} more"] if more > 0 else []))
+    found = [line for line in _lines(log, begin) if LATE.search(line)]
+    shown = [line.split("] ", 1)[-1].strip()[:LONGEST_LINE] for line in found]
+    more = len(shown) - MOST_LINES
+    return (*shown[:MOST_LINES], *([f"and {count(more, 'line')} more"] if more > 0 else []))
 
 
 def explain(log: Path, begin: int) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 
 from vllm_loadgen.files import report_os_errors
-from vllm_loadgen.harness.messages import Command
+from vllm_loadgen.harness.messages import Stop
 from vllm_loadgen.harness.processes import end_session, lives
 from vllm_loadgen.redact import environment_without_secrets
 
-STOP_S = 20.0  # for an engine that is told to end
+STOP_S = 20.0  # for an engine to end
 LOOK_S = 0.05
-# Variables that tell a notebook something of its job.
+# Variables that a study hands to its notebooks.
 OURS = "VLLM_LOADGEN_"
 # Not by -m: each process that vLLM starts would import the worker's module first, for a second.
 MAIN = "from vllm_loadgen.harness.worker import main; main()"
@@ -29,7 +29,7 @@ class EngineProcess:
     Attributes:
         pid: the worker's, and its session's.
         pipe: commands and events go over it; the worker ends when no process holds it any more.
-            Closed, the worker is none of this process's business.
+            Once closed, this process no longer owns the worker.
     """
 
     def __init__(self, pid: int, pipe: Connection) -> None:
@@ -74,12 +74,12 @@ class EngineProcess:
         """The exit status, negative for a signal; None if it lives or only its parent knows."""
         return self._child.poll() if self._child is not None else None
 
-    def end(self, command: Command, patience_s: float) -> None:
-        """Tell the worker to end, give it some time to tidy up, and end what is left of it."""
+    def end(self, patience_s: float) -> None:
+        """Stop the worker, give it some time to tidy up, and kill what is left of it."""
         try:
             if self.alive:
                 with suppress(OSError):
-                    self.pipe.send(command)
+                    self.pipe.send(Stop())
                     self.wait(patience_s)
         finally:  # an interrupt of the patience, too
             self.kill()
@@ -100,6 +100,6 @@ class EngineProcess:
 
 
 def _environment() -> dict[str, str]:
-    """What the worker does not have, its log cannot show; of ours, vLLM would warn in it."""
+    """Without secrets, so that no log shows one, and without ours, of which vLLM would warn."""
     known = environment_without_secrets()
     return {name: value for name, value in known.items() if not name.startswith(OURS)}

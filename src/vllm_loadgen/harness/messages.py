@@ -1,6 +1,7 @@
 """What goes over the pipe between ``session.py`` and ``worker.py``: commands in, events out."""
 
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from vllm_loadgen.params import TestParams
 from vllm_loadgen.prompts import Prompts
 from vllm_loadgen.records.engine import EngineFacts, TokenScores
 from vllm_loadgen.records.result import Mode, Status
+
+KEY_NAME = "OPENAI_API_KEY"
 
 
 # Commands ---------------------------------------------------------------------------------------
@@ -22,13 +25,20 @@ class Start:
 
     Attributes:
         log: where all that the process prints goes.
+        key: for a server that wants one. The worker's environment has none, so that no log
+            shows it.
     """
 
     params: TestParams
     model_path: str
     log: Path
-    # For the server that is asked. The worker's environment has none, so that no log shows one.
     key: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, params: TestParams, model_path: Path | str, log: Path) -> "Start":
+        """The command for a study's parameters, with the key that the environment holds."""
+        key = os.environ.get(KEY_NAME, "").strip() if params.engine == "openai" else ""
+        return cls(TestParams.of(params), str(model_path), log.resolve(), key)
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,11 @@ class RunTest:
 
     Attributes:
         prompts: token ids of each sample, by QSL index.
+        mode: "performance", "accuracy" or "compliance".
         folder: for logs, records and result.json.
         audit_config: LoadGen's audit.config, for a compliance test.
-        numbers: which samples of the dataset the prompts are, when an earlier test has answered
-            the others.
+        numbers: the dataset's number of each prompt, when an earlier test has answered the others.
+        resumed_samples: how many samples that test has answered.
     """
 
     params: TestParams
@@ -54,12 +65,13 @@ class RunTest:
 
 @dataclass(frozen=True)
 class ScoreTokens:
-    """Tell how likely answers are; answered by ``Progress`` now and then, and ``Scored``.
+    """Score answers (see ``Engine.score``); answered by ``Progress`` now and then, and ``Scored``.
 
     Attributes:
         prompts, answers: token ids, by sample.
-        limit_s: some answers that take longer are not waited for.
-        most_s: no more are asked for if they would probably end later than this.
+        limit_s: timeout for one batch of answers, s.
+        most_s: time for all batches, s; answers that would probably take longer are left out,
+            from the end.
     """
 
     prompts: Prompts = field(repr=False)
@@ -69,16 +81,11 @@ class ScoreTokens:
 
 
 @dataclass(frozen=True)
-class Abort:
-    """Give the test up; answered by the end of the process."""
-
-
-@dataclass(frozen=True)
 class Stop:
-    """End the process."""
+    """End the process; a test that runs is given up, and its records are kept."""
 
 
-Command = Prepare | Start | RunTest | ScoreTokens | Abort | Stop
+Command = Prepare | Start | RunTest | ScoreTokens | Stop
 
 
 # Events -----------------------------------------------------------------------------------------
@@ -96,7 +103,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a test is; the means are of its last queries, None before there are any."""
+    """Counts of a running test, and means over its last queries; None before there are any."""
 
     issued: int
     done: int
@@ -115,7 +122,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Scored:
-    """How likely answers are, by sample, or why the engine does not tell; it stays loaded."""
+    """Scores of answers, by sample, or why the engine gives none; it stays loaded."""
 
     answers: list[TokenScores] = field(repr=False)
     problem: str = ""

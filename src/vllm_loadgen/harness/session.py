@@ -2,20 +2,13 @@
 
 import atexit
 import math
-import os
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vllm_loadgen import progress
-from vllm_loadgen.errors import BenchmarkError, EngineError
-from vllm_loadgen.harness import handover
-from vllm_loadgen.harness.curves import Curves
+from vllm_loadgen.errors import EngineError
 from vllm_loadgen.harness.engine_log import compile_s, explain, position
 from vllm_loadgen.harness.engine_process import STOP_S, EngineProcess
-from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.messages import (
-    Abort,
     Command,
     Ended,
     Event,
@@ -27,7 +20,6 @@ from vllm_loadgen.harness.messages import (
     Scored,
     ScoreTokens,
     Start,
-    Stop,
 )
 from vllm_loadgen.params import TestParams
 from vllm_loadgen.prompts import Prompts
@@ -35,8 +27,8 @@ from vllm_loadgen.records.engine import EngineFacts
 from vllm_loadgen.records.result import Mode
 
 ABORT_S = 5.0
-KEY_NAME = "OPENAI_API_KEY"
-GRACE_S = 10.0  # the worker is asked first whether its engine stands still
+GRACE_S = 10.0  # the worker checks first whether its engine stands still
+OnProgress = Callable[[Progress], object]
 
 
 class Session:
@@ -49,48 +41,37 @@ class Session:
         params: engine options are taken from here; each test may bring other LoadGen settings.
         model_path: folder of the checkpoint.
         log: file for everything that engine and LoadGen print.
+        worker: a process to use instead of a new one.
+        engine: the engine that this worker has loaded already, by the same arguments.
+
+    Attributes:
+        engine: the loaded engine. start, worker: the command that loads it, and its process.
 
     Raises:
         EngineError: if the engine cannot be started; the message ends with its log's tail.
     """
 
-    def __init__(self, params: TestParams, model_path: Path | str, log: Path) -> None:
+    def __init__(
+        self,
+        params: TestParams,
+        model_path: Path | str,
+        log: Path,
+        worker: EngineProcess | None = None,
+        engine: EngineFacts | None = None,
+    ) -> None:
         self.log = log
         self._log_begin = position(log)
-        key = os.environ.get(KEY_NAME, "").strip() if params.engine == "openai" else ""
-        self._start = Start(TestParams.of(params), str(model_path), log.resolve(), key)
-        self._process, loaded = self._found()
-        self.engine = loaded or self._load()
+        self.start = Start.of(params, model_path, log)
+        self.worker = worker or EngineProcess.start(log)
         atexit.register(self.close)
-
-    def _found(self) -> tuple[EngineProcess, EngineFacts | None]:
-        """What the job has for this notebook: the engine that the one before left, if it is as this
-        one, or a worker without an engine; else a new worker."""
-        if (found := handover.fetch()) is not None:
-            left, process = found
-            if process.alive and left.start in (None, self._start):
-                if left.engine is not None:
-                    print("The engine: loaded before, used again")
-                return process, left.engine
-            handover.end(left, process)  # two engines at once would measure each other
-        return EngineProcess.start(self.log), None
+        self.engine = engine or self._load()
 
     def _load(self) -> EngineFacts:
-        """Load the engine.
-
-        Raises:
-            EngineError: if it cannot be loaded.
-        """
-        try:
-            self._send(self._start)
-            served = self._start.params.engine == "openai"
-            with progress.ticking("Connecting" if served else "Loading the engine"):
-                facts = self._ready(self._start.params.load_timeout_s)
-        except BaseException:
-            self._process.end(Abort(), ABORT_S)
-            raise
-        # vLLM's engine compiles in a process of its own, and tells it in the log alone.
-        return facts.model_copy(update={"compile_s": compile_s(self.log, self._log_begin)})
+        ready = self._ask(self.start, self.start.params.load_timeout_s)
+        assert isinstance(ready, Ready), ready
+        # vLLM's engine compiles in a process of its own, and reports it in the log alone.
+        compiled = compile_s(self.log, self._log_begin)
+        return ready.engine.model_copy(update={"compile_s": compiled})
 
     def run(
         self,
@@ -101,37 +82,31 @@ class Session:
         audit_config: Path | None = None,
         numbers: list[int] | None = None,
         resumed_samples: int = 0,
+        on_progress: OnProgress | None = None,
     ) -> None:
         """One LoadGen test; logs, records.parquet and result.json are in ``folder`` afterwards.
 
         Args:
             params: LoadGen's settings are taken from here.
-            prompts: token ids of each sample, by QSL index.
-            mode: "performance", "accuracy" or "compliance".
             folder: an empty folder, or one to be made.
-            audit_config: LoadGen's audit.config, for a compliance test.
-            numbers, resumed_samples: see ``RunTest``.
+            prompts, mode, audit_config, numbers, resumed_samples: see ``RunTest``.
+            on_progress: called every half second.
 
         Raises:
             EngineError: if the engine died; what was measured until then is in ``folder``.
             KeyboardInterrupt: after an interrupt; likewise.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        audit = audit_config.resolve() if audit_config else None
-        asked = Prompts.of(prompts)
         test = RunTest(
-            TestParams.of(params), asked, mode, folder.resolve(), audit, numbers, resumed_samples
+            TestParams.of(params),
+            Prompts.of(prompts),
+            mode,
+            folder.resolve(),
+            audit_config.resolve() if audit_config else None,
+            numbers,
+            resumed_samples,
         )
-        try:
-            self._send(test)
-            expected = expected_queries(params, len(prompts), mode)
-            with Curves() as curves:
-                what = f"{mode.capitalize()} run"
-                self._follow(what, expected, params.stall_timeout_s, curves.add)
-        except KeyboardInterrupt:
-            # LoadGen cannot abort, so the process ends with the test; its records are kept.
-            self._end(Abort(), ABORT_S)
-            raise
+        self._ask(test, params.stall_timeout_s, on_progress)
 
     def score(
         self,
@@ -139,58 +114,51 @@ class Session:
         answers: list[list[int]],
         stall_s: float,
         most_s: float = math.inf,
+        on_progress: OnProgress | None = None,
     ) -> Scored:
-        """How likely the engine holds answers that it is given (see ``Engine.score``).
+        """The probabilities that the engine gives to answers (see ``Engine.score``).
 
         Args:
-            most_s: of time; what is asked for later is left out, from the end.
+            stall_s, most_s: ``limit_s`` and ``most_s`` of ``ScoreTokens``.
+            on_progress: called after each batch of answers.
 
         Raises:
             EngineError: if the engine died, or stood still for ``stall_s``.
             KeyboardInterrupt: after an interrupt, which ends the engine.
         """
-        try:
-            self._send(ScoreTokens(Prompts.of(prompts), answers, stall_s, most_s))
-            event = self._follow("Scoring the reference's answers", len(answers), stall_s)
-        except KeyboardInterrupt:
-            self._end(Abort(), ABORT_S)
-            raise
-        if not isinstance(event, Scored):
-            raise EngineError(f"the engine's process answered {event} out of turn.")
-        return event
+        command = ScoreTokens(Prompts.of(prompts), answers, stall_s, most_s)
+        scored = self._ask(command, stall_s, on_progress)
+        assert isinstance(scored, Scored), scored
+        return scored
 
-    def _follow(
-        self,
-        what: str,
-        expected: int,
-        stall_s: float,
-        seen: Callable[[Progress], None] = lambda _: None,
+    def _ask(
+        self, command: Command, limit_s: float, on_progress: OnProgress | None = None
     ) -> Event:
-        """Show progress until something else comes, which is returned.
-
-        Args:
-            seen: called with each progress.
+        """Send a command and wait for its answer.
 
         Raises:
             EngineError: if that is a failure.
+            KeyboardInterrupt: after an interrupt.
         """
-        with progress.bar(expected, what) as shown:
-            begin = time.monotonic()
-            while isinstance(event := self._receive(stall_s), Progress):
-                if event.issued > (shown.total or 0):
-                    shown.total = event.issued
-                rate = event.tokens / (time.monotonic() - begin)
-                shown.set_postfix_str(", ".join([f"{rate:.0f} tokens/s", *_running(event)]), False)
-                shown.update(event.done - shown.n)
-                seen(event)
-        self._check(event)
-        return event
-
-    def _send(self, command: Command) -> None:
         try:
-            self._process.pipe.send(command)
-        except OSError:
-            raise self._dead() from None
+            try:
+                self.worker.pipe.send(command)
+            except OSError:
+                raise self._dead() from None
+            while isinstance(event := self._receive(limit_s), Progress | Prepared):
+                if on_progress is not None and isinstance(event, Progress):
+                    on_progress(event)
+        except KeyboardInterrupt:
+            # LoadGen cannot abort, so the process ends with the test; its records are kept.
+            self._end(ABORT_S)
+            raise
+        if isinstance(event, Refused):
+            self.close()  # it may hang, and would hold its memory
+            raise self._explained(event.message)
+        if isinstance(event, Ended) and event.status == "failed":
+            self.close()
+            raise self._explained(f"{event.message}. What was measured until then is kept.")
+        return event
 
     def _receive(self, limit_s: float) -> Event:
         """The next event.
@@ -200,80 +168,54 @@ class Session:
                 the same limit, so that its silence is its own.
         """
         try:
-            if self._process.pipe.poll(limit_s + GRACE_S):
-                event: Event = self._process.pipe.recv()
+            if self.worker.pipe.poll(limit_s + GRACE_S):
+                event: Event = self.worker.pipe.recv()
                 return event
         except (EOFError, OSError):
             raise self._dead() from None
         self.kill()
         raise EngineError(f"the engine's process stood still for {limit_s:.0f} s and was ended.")
 
-    def _ready(self, limit_s: float) -> EngineFacts:
-        while isinstance(event := self._receive(limit_s), Prepared):
-            pass
-        self._check(event)
-        if not isinstance(event, Ready):
-            raise EngineError(f"the engine's process answered {event} out of turn.")
-        return event.engine
-
-    def _check(self, event: Event) -> None:
-        if isinstance(event, Refused):
-            self.close()  # it may hang, and would hold its memory
-            raise self._explained(event.message)
-        if isinstance(event, Ended) and event.status == "failed":
-            self.close()
-            raise self._explained(f"{event.message}. What was measured until then is kept.")
-
-    def _dead(self) -> BenchmarkError:
-        self._process.wait(STOP_S)
-        self._process.kill()  # what it has started may be there still
-        status = self._process.status
+    def _dead(self) -> EngineError:
+        self.worker.wait(STOP_S)
+        self.worker.kill()  # what it has started may be there still
+        status = self.worker.status
         how = "" if status is None else f" with status {status}"
         return self._explained(f"the engine's process ended{how}; its log is {self.log}.")
 
     def _explained(self, problem: str) -> EngineError:
-        """A problem with what the engine's log says of it."""
+        """A problem with the cause that the engine's log gives."""
         return EngineError(f"{problem}\n{explain(self.log, self._log_begin)}".rstrip())
 
     @property
     def pid(self) -> int:
         """The worker's process id."""
-        return self._process.pid
+        return self.worker.pid
 
     @property
     def alive(self) -> bool:
         """Whether the engine is still loaded."""
-        return self._process.alive
+        return self.worker.alive
 
-    def leave(self) -> None:
-        """Leave the engine to the job's next notebook; without a job, end it."""
-        left = handover.Left(self.pid, self._start, self.engine)
-        if self.alive and handover.leave(left, self._process.pipe):
-            atexit.unregister(self.close)
-            self._process.pipe.close()
-        else:
-            self.close()
+    def release(self) -> None:
+        """Let go of the worker, whose pipe another process holds now."""
+        atexit.unregister(self.close)
+        self.worker.pipe.close()
 
     def close(self) -> None:
         """End the worker and everything it started; safe to call twice."""
-        self._end(Stop(), STOP_S)
+        self._end(STOP_S)
 
-    def _end(self, command: Command, patience_s: float) -> None:
+    def _end(self, patience_s: float) -> None:
         atexit.unregister(self.close)
-        self._process.end(command, patience_s)
+        self.worker.end(patience_s)
 
     def kill(self) -> None:
         """End the worker and all that it started, now; safe from another thread."""
-        self._process.kill()
+        self.worker.kill()
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _running(event: Progress) -> list[str]:
-    """The running means of a progress message, as a reader would say them."""
-    means = {"TTFT": event.ttft_ms, "TPOT": event.tpot_ms}
-    return [f"{name} {value:.0f} ms" for name, value in means.items() if value is not None]

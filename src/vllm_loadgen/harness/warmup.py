@@ -1,4 +1,4 @@
-"""What an engine is asked before the clock starts: rounds of queries until it is warm.
+"""The warm-up before the clock starts: rounds of queries until the engine is warm.
 
 An engine's first tests are slower than its later ones: memory is touched, and kernels are made, for
 batches that it has not had before. So the rounds grow to the batch that the test will reach, and go
@@ -56,7 +56,7 @@ def warm_up(
     """Rounds of queries, until the last two of the expected batch are equally fast.
 
     Each round is as large as the time that is left allows, by what a query of the last one took,
-    so that two of its size end in time. What does not fit is left out, and the result tells it.
+    so that two of its size end in time. What does not fit is left out, and the result has it.
 
     Args:
         ask: has so many queries answered at once. expected: the batch that the test will reach,
@@ -79,7 +79,7 @@ def warm_up(
         rounds.append(ask(size))
         batch = max(batch, expected(rounds[-1]))
         steady = _agree(last, rounds[-1]) and batch < WORTH_GROWING * rounds[-1].queries
-    told = tuple(
+    recorded = tuple(
         WarmUpRound(
             queries=each.queries,
             tokens=each.tokens,
@@ -88,7 +88,7 @@ def warm_up(
         )
         for each in rounds
     )
-    return WarmUp(rounds=told, batch=batch, steady=steady)
+    return WarmUp(rounds=recorded, batch=batch, steady=steady)
 
 
 def _next_size(last: Round, batch: int, left_s: float) -> int:
@@ -112,8 +112,8 @@ def expected_batch(
     """How many queries the engine will have at once in a test, by what a round of them shows.
 
     Offline all that the engine takes; in SingleStream one; in Server the rate times the time that
-    a query takes (Little's law). 0, which no round is made for, if the engine does not tell what
-    it takes at most.
+    a query takes (Little's law). 0, which no round is made for, if the engine's maximum is
+    unknown.
     """
     most = min(facts.max_num_seqs or 0, params.concurrency or math.inf)
 
@@ -130,15 +130,15 @@ def expected_batch(
     return expected
 
 
-def chosen(prompts: Sequence[Sequence[int]], count: int) -> list[Sequence[int]]:
-    """So many of the prompts, longest and shortest first, again and again if need be."""
+def pick_prompts(prompts: Sequence[Sequence[int]], count: int) -> list[Sequence[int]]:
+    """``count`` of the prompts, longest and shortest first, repeated if there are fewer."""
     by_length = sorted(prompts, key=len)
     ends = chain.from_iterable(zip(reversed(by_length), by_length, strict=True))
     return list(islice(cycle(ends), count))
 
 
-def most_tokens(prompts: Sequence[Sequence[int]], facts: EngineFacts) -> int:
-    """Tokens of an answer with which the first queries are there still when the last have come.
+def answer_cap(prompts: Sequence[Sequence[int]], facts: EngineFacts) -> int:
+    """The least tokens of an answer that keep the first query running until the last has started.
 
     A step takes only so many tokens of prompts; each one brings a token to those that are in.
     """
@@ -146,15 +146,15 @@ def most_tokens(prompts: Sequence[Sequence[int]], facts: EngineFacts) -> int:
     return DECODE_STEPS + math.ceil(tokens / (facts.max_num_batched_tokens or tokens))
 
 
-class Asking:
+class PendingRound:
     """One round, and the sink of its answers.
 
     Args:
-        most_tokens: of an answer; None: as many as in a test.
+        cap: most tokens of an answer; None: as many as in a test.
     """
 
-    def __init__(self, prompts: Sequence[Sequence[int]], most_tokens: int | None = None) -> None:
-        self._prompts, self._most_tokens = prompts, most_tokens
+    def __init__(self, prompts: Sequence[Sequence[int]], cap: int | None = None) -> None:
+        self._prompts, self._cap = prompts, cap
         self._first_s: dict[int, float] = {}
         self._done_s: dict[int, float] = {}
         self._tokens: dict[int, int] = {}
@@ -169,7 +169,7 @@ class Asking:
         self._answers: list[asyncio.Future[None]] = [loop.create_future() for _ in self._prompts]
         begin = time.monotonic()
         for row, prompt in enumerate(self._prompts):
-            engine.submit(row, prompt, self, self._most_tokens)
+            engine.submit(row, prompt, self, self._cap)
         problems = await asyncio.gather(*self._answers, return_exceptions=True)
         duration_s = time.monotonic() - begin
         # A query that is refused now is refused in the test, and counted there.

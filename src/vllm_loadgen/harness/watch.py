@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from vllm_loadgen.harness.journal import Journal
-from vllm_loadgen.harness.messages import Abort, Ended, Progress
+from vllm_loadgen.harness.messages import Ended, Progress, Stop
 from vllm_loadgen.harness.sut import Sut, describe
 
 TICK_S = 0.5
@@ -21,7 +21,7 @@ class Watch:
     Args:
         sut: what the test asks. loop: the SUT's, in ``loop_thread``.
         journal: takes the records now and then.
-        pipe: progress goes out on it, and ``Abort`` comes in.
+        pipe: progress goes out on it, and ``Stop`` comes in.
         stall_s: an engine that owes answers and gives none for so long is dead.
 
     Attributes:
@@ -89,7 +89,7 @@ class Watch:
                 return Ended("complete")
             if problem := self._problem(moved_at) or self._note():
                 return Ended("failed", problem)
-            if self._pipe.poll() and isinstance(self._pipe.recv(), Abort):
+            if self._pipe.poll() and isinstance(self._pipe.recv(), Stop):
                 return Ended("interrupted", "interrupted")
 
     def _problem(self, moved_at: float) -> str:

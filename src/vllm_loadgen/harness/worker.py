@@ -2,7 +2,7 @@
 
 Started by ``engine_process.py``, with the file descriptor of its end of a pipe on which commands
 come in and events go out (``messages.py``). Whatever vLLM prints goes to the log file that is this
-process's stdout. The process ends, with all that it started, when told to, when the pipe closes
+process's stdout. The process ends, with all that it started, at ``Stop``, when the pipe closes
 (nobody uses it any more) or when a test cannot go on: LoadGen has no way to abort.
 """
 
@@ -30,12 +30,10 @@ from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_table
 from vllm_loadgen.harness import loadgen
-from vllm_loadgen.harness.engine_log import position, unprepared
+from vllm_loadgen.harness.engine_log import late_compilations, position
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.log import read_log
 from vllm_loadgen.harness.messages import (
-    Abort,
-    Command,
     Ended,
     Event,
     Prepare,
@@ -52,7 +50,14 @@ from vllm_loadgen.harness.messages import (
 from vllm_loadgen.harness.processes import end_session
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import Telemetry, steps_table
-from vllm_loadgen.harness.warmup import Asking, Round, chosen, expected_batch, most_tokens, warm_up
+from vllm_loadgen.harness.warmup import (
+    PendingRound,
+    Round,
+    answer_cap,
+    expected_batch,
+    pick_prompts,
+    warm_up,
+)
 from vllm_loadgen.harness.watch import Watch
 from vllm_loadgen.params import TestParams
 from vllm_loadgen.records.columns import JOURNAL
@@ -71,10 +76,11 @@ SCORED_AT_ONCE = 4
 class Worker:
     """Holds the engine and its loop, and carries out one command after another."""
 
+    _engine: Engine  # from Start on
+    _facts: EngineFacts  # from its answer on
+
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
-        self._engine: Engine | None = None
-        self._facts: EngineFacts | None = None
         self._log = Path(os.devnull)
         self._warm_to = 0  # queries at once
         self._loop = asyncio.new_event_loop()
@@ -82,7 +88,7 @@ class Worker:
         self._thread.start()
 
     def serve(self) -> None:
-        """Answer commands until told to stop or nobody is there to give any."""
+        """Answer commands until one is ``Stop`` or the pipe closes."""
         while not isinstance(command := self._pipe.recv(), Stop):
             try:
                 answer = self._carry_out(command)
@@ -95,33 +101,37 @@ class Worker:
             if isinstance(answer, Ended) and answer.status != "complete":
                 return  # LoadGen still waits in its thread; only the end of the process ends it
 
-    def _carry_out(self, command: Command) -> Event:
-        if isinstance(command, Prepare):
-            _import_vllm()
-            return Prepared()
-        if isinstance(command, Start):
-            self._engine = make_engine(command.params, command.model_path, command.key)
-            self._log = command.log
-            limit_s = command.params.load_timeout_s
-            begin = time.monotonic()
-            facts = self._on_loop(self._engine.start(), "the engine's start", limit_s)
-            # A server has loaded already.
-            took = "connect_s" if command.params.engine == "openai" else "load_s"
-            took_s = round(time.monotonic() - begin, 3)
-            self._facts = facts.model_copy(update={took: took_s})
-            return Ready(self._facts)
-        if isinstance(command, RunTest) and self._engine is not None and self._facts is not None:
-            return self._run(command, self._engine, self._facts)
-        if isinstance(command, ScoreTokens) and self._engine is not None:
-            return self._score(command, self._engine)
-        raise BenchmarkError(f"The engine's process was told {command} out of turn.")
+    def _carry_out(self, command: Prepare | Start | RunTest | ScoreTokens) -> Event:
+        match command:
+            case Prepare():
+                _import_vllm()
+                return Prepared()
+            case Start():
+                return self._start(command)
+            case RunTest():
+                return self._run(command)
+            case ScoreTokens():
+                return self._score(command)
 
-    def _run(self, command: RunTest, engine: Engine, facts: EngineFacts) -> Ended:
+    def _start(self, command: Start) -> Ready:
+        self._engine = make_engine(command.params, command.model_path, command.key)
+        self._log = command.log
+        limit_s = command.params.load_timeout_s
+        begin = time.monotonic()
+        facts = self._on_loop(self._engine.start(), "the engine's start", limit_s)
+        # A server has loaded already.
+        took = "connect_s" if command.params.engine == "openai" else "load_s"
+        took_s = round(time.monotonic() - begin, 3)
+        self._facts = facts.model_copy(update={took: took_s})
+        return Ready(self._facts)
+
+    def _run(self, command: RunTest) -> Ended:
         """One LoadGen test; its logs, records and result.json are in its folder afterwards."""
         params, prompts, folder = command.params, command.prompts, command.folder
+        engine = self._engine
         conf = loadgen.user_conf(params, len(prompts), command.mode)
         settings = loadgen.make_settings(params, command.mode, conf, folder / "user.conf")
-        begun = self._begin(command, engine, facts)
+        begun = self._begin(command)
         keep = command.mode == "accuracy"
         sut = Sut(engine, prompts, self._loop, params.concurrency, params.longest_first, keep)
         # What a callback raises would be logged and forgotten, and its query waited for for ever.
@@ -151,16 +161,20 @@ class Worker:
             # A whole test warms better than any rounds.
             self._warm_to = max(self._warm_to, begun.warmup.batch)
         # LoadGen may be issuing still, if the test was given up: those that were written count.
-        known = {"unprepared": unprepared(self._log, log_begin), "queries": len(records),
-                 "finish_reasons": dict(engine.ends())}  # fmt: skip
-        begun = begun.model_copy(update=known)
+        begun = begun.model_copy(
+            update={
+                "late_compilations": late_compilations(self._log, log_begin),
+                "queries": len(records),
+                "finish_reasons": dict(engine.ends()),
+            }
+        )
         return _write(begun, ended, watch.duration_s, sut, folder)
 
-    def _begin(self, command: RunTest, engine: Engine, facts: EngineFacts) -> Result:
+    def _begin(self, command: RunTest) -> Result:
         """The warm-up, and the result.json that a test leaves which is killed."""
         params = command.params
         begin = time.monotonic()
-        warmup = self._warm_up(command, engine, facts)
+        warmup = self._warm_up(command)
         begun = Result(
             mode=command.mode,
             status="running",
@@ -175,52 +189,52 @@ class Worker:
         begun.write(command.folder / "result.json")
         return begun
 
-    def _warm_up(self, command: RunTest, engine: Engine, facts: EngineFacts) -> WarmUp:
+    def _warm_up(self, command: RunTest) -> WarmUp:
         """Rounds of queries until the engine is warm, where that matters."""
-        params, prompts = command.params, command.prompts
+        params, prompts, facts = command.params, command.prompts, self._facts
         # An accuracy test asks for answers and not for speed.
         for_answers = command.mode == "accuracy"
         max_s = 0.0 if for_answers else params.warmup_max_s
 
         def ask(queries: int) -> Round:
-            asked = chosen(prompts, queries)
-            short = for_answers or max_s
-            asking = Asking(asked, most_tokens(asked, facts) if short else None)
-            answered = asking.answered(engine)
-            return self._on_loop(answered, "the warm-up", params.stall_timeout_s, asking.moved)
+            picked = pick_prompts(prompts, queries)
+            cap = answer_cap(picked, facts) if for_answers or max_s else None
+            pending = PendingRound(picked, cap)
+            answered = pending.answered(self._engine)
+            return self._on_loop(answered, "the warm-up", params.stall_timeout_s, pending.moved)
 
         expected = expected_batch(params, len(prompts), command.mode, facts)
         return warm_up(ask, expected, params.warmup_queries, max_s, self._warm_to)
 
-    def _score(self, command: ScoreTokens, engine: Engine) -> Scored:
-        """How likely the engine holds answers, ever more at a time while there is time."""
+    def _score(self, command: ScoreTokens) -> Scored:
+        """Score answers in growing batches while there is time."""
         pairs = list(zip(command.prompts, command.answers, strict=True))
-        told: list[TokenScores] = []
+        scored: list[TokenScores] = []
         begin, at_once = time.monotonic(), SCORED_AT_ONCE
-        while len(told) < len(pairs):
-            if told:
+        while len(scored) < len(pairs):
+            if scored:
                 took_s = time.monotonic() - begin
-                affordable = (command.most_s - took_s) / took_s * len(told)
+                affordable = (command.most_s - took_s) / took_s * len(scored)
                 at_once = int(min(2 * at_once, affordable))
             if at_once < 1:
                 break
-            asked = score_all(engine, pairs[len(told) : len(told) + at_once])
+            asked = score_all(self._engine, pairs[len(scored) : len(scored) + at_once])
             try:
                 found = self._on_loop(asked, "the scoring of answers", command.limit_s)
             except ValueError as error:
                 return Scored([], f"the engine refused: {error}")
             if not found:
                 return Scored([], "this engine does not tell how likely a token is")
-            told += found
-            tokens = sum(len(one.logprobs) for one in told)
-            self._pipe.send(Progress(len(pairs), len(told), tokens))
-        return Scored(told)
+            scored += found
+            tokens = sum(len(one.logprobs) for one in scored)
+            self._pipe.send(Progress(len(pairs), len(scored), tokens))
+        return Scored(scored)
 
     def close(self) -> None:
         """Stop the engine; never hangs."""
-        if self._engine is not None:
-            # One that is loading keeps its loop busy and listens to nobody.
-            limit_s = LOADING_STOP_S if self._facts is None else STOP_S
+        if hasattr(self, "_engine"):
+            # One that is loading keeps its loop busy and reads no command.
+            limit_s = STOP_S if hasattr(self, "_facts") else LOADING_STOP_S
             try:
                 asyncio.run_coroutine_threadsafe(self._engine.stop(), self._loop).result(limit_s)
             except Exception:
@@ -251,7 +265,7 @@ class Worker:
             if moved is not None and (now := moved()) > last:
                 begin, last = time.monotonic(), now
                 self._pipe.send(Progress(0, 0, 0))
-            if self._pipe.poll() and isinstance(self._pipe.recv(), Abort | Stop):
+            if self._pipe.poll() and isinstance(self._pipe.recv(), Stop):
                 raise EOFError
             if time.monotonic() - begin > limit_s:
                 raise BenchmarkError(f"{what} did not end within {limit_s:.0f} s")

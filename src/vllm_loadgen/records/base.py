@@ -20,7 +20,9 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 class Part(BaseModel):
     """A frozen piece of facts. Fields of a later version are passed over."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", protected_namespaces=(), populate_by_name=True
+    )
 
 
 class Facts(Part):

@@ -6,23 +6,23 @@ from vllm_loadgen.records.base import Facts, Number, Part
 
 
 class EngineFacts(Facts):
-    """engine.json: the engine, and what it made of the options that it may choose itself.
+    """engine.json: the engine, its options, and the values that it runs with.
 
     Attributes:
-        options: what it was told, beside the model. made: what it made of them, by the same names,
-            where it tells; a structure is left out.
-        load_s: until it could be asked; compile_s: of it; None: not compiled, or not told.
+        options: given to it, without the model.
+        effective_options: their values in the engine, by the same names; without structures.
+        load_s: time until the engine takes queries; compile_s: its share for compilation, or None.
         connect_s: to a server that ran already, with the first short query.
-        kv_cache_tokens: that its KV cache has room for, in each copy of the engine.
+        kv_cache_tokens: capacity of the KV cache of each copy of the engine.
         preloaded: libraries that its processes load before all others.
-        route: of a server, how it was asked. served_model: what it calls the model.
-        token_ids: who told the ids of an answer's tokens, in words; None: the engine itself.
+        route: of a server, the kind of request. served_model: the server's name of the model.
+        token_ids: source of the answers' token ids, in words; None: the engine itself.
     """
 
     engine: str
     version: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
-    made: dict[str, JsonValue] = Field(default_factory=dict)
+    effective_options: dict[str, JsonValue] = Field(default_factory=dict, alias="made")
     load_s: float | None = None
     compile_s: float | None = None
     connect_s: float | None = None
@@ -40,7 +40,7 @@ class EngineFacts(Facts):
 
 
 class TokenScores(Part):
-    """What an engine thinks of the tokens of an answer that it is given.
+    """Scores that an engine gives to the tokens of an answer.
 
     Attributes:
         logprobs: natural logarithm of each token's probability, before any sampling.

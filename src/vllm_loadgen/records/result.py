@@ -96,13 +96,13 @@ class WarmUpRound(Part):
 
 
 class WarmUp(Part):
-    """What an engine was asked before the clock started.
+    """The warm-up of an engine, before the clock starts.
 
     Attributes:
-        batch: that the test was expected to reach; 0: not asked.
+        batch: expected in the test; 0: not estimated.
         steady: whether the last two rounds were of it and equally fast; None where that was not
-            looked at: an accuracy test, warmup_max_s = 0, an engine that an earlier test warmed, or
-            one that does not tell what it takes at most.
+            checked: an accuracy test, warmup_max_s = 0, an engine that an earlier test warmed, or
+            one with an unknown maximum.
     """
 
     rounds: tuple[WarmUpRound, ...] = ()
@@ -117,8 +117,8 @@ class Result(LoadgenLog):
         started_at: ISO 8601, UTC. duration_s: of the test. queries: that were issued.
         warmup_queries, warmup_s: before the clock started, in all rounds of ``warmup``, which is
             None in older files.
-        unprepared: what the engine printed during the test of kernels that it made and pools that
-            grew.
+        late_compilations: lines of the engine's log on kernels compiled and pools grown during
+            the test.
         refused: queries that the engine would not answer. refused_because: its first reasons.
         finish_reasons: why a server's answers ended, in its words, with how many did; empty where
             the engine gives no reasons.
@@ -135,7 +135,7 @@ class Result(LoadgenLog):
     warmup_queries: int = 0
     warmup_s: float = 0.0
     warmup: WarmUp | None = None
-    unprepared: tuple[str, ...] = ()
+    late_compilations: tuple[str, ...] = Field((), alias="unprepared")
     refused: int = 0
     refused_because: tuple[str, ...] = ()
     finish_reasons: dict[str, int] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""An engine that stays loaded from one notebook to the next of a job.
+"""An engine that stays loaded from one notebook of a job to the next.
 
 Each notebook has a kernel, which ends with it. The process that executes the notebooks holds the
 loaded engine between them: the pipe to its worker is handed over a socket.
@@ -14,8 +14,11 @@ from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from loadgen_study import progress
 from vllm_loadgen.harness.engine_process import STOP_S, EngineProcess
-from vllm_loadgen.harness.messages import Prepare, Start, Stop
+from vllm_loadgen.harness.messages import Prepare, Start
+from vllm_loadgen.harness.session import Session
+from vllm_loadgen.params import TestParams
 from vllm_loadgen.records.engine import EngineFacts
 from vllm_loadgen.sockets import short_folder
 
@@ -26,8 +29,8 @@ PREFIX, SOCKET = "vllm-loadgen-", "engine"
 
 
 @dataclass(frozen=True)
-class Left:
-    """What is handed over: a worker, and what its engine was made from and became.
+class ParkedEngine:
+    """A worker between two notebooks, with the command that loaded its engine.
 
     Attributes:
         start, engine: None of a worker without an engine.
@@ -39,7 +42,7 @@ class Left:
 
 
 class Handover:
-    """Holds one engine at most, and ends what nobody has fetched.
+    """Holds one worker at most, and ends one that no notebook has claimed.
 
     Use it as a context manager around the notebooks. Where there can be no socket, each of them
     loads an engine of its own.
@@ -49,7 +52,7 @@ class Handover:
     """
 
     def __enter__(self) -> "Handover":
-        self._held: tuple[Left, EngineProcess] | None = None
+        self._held: tuple[ParkedEngine, EngineProcess] | None = None
         self._ender = ThreadPoolExecutor(1)
         place = short_folder(len(f"{PREFIX}12345678/{SOCKET}"))
         self._folder = TemporaryDirectory(prefix=PREFIX, dir=place)  # only its owner may look in
@@ -64,8 +67,8 @@ class Handover:
 
     def __exit__(self, *_: object) -> None:
         if self._thread is not None:
-            with suppress(OSError), _caller() as caller:
-                caller.send("end")
+            with suppress(OSError), _job() as job:
+                job.send("end")
             self._thread.join()
             os.environ.pop(ADDRESS, None)
         self._folder.cleanup()
@@ -82,7 +85,7 @@ class Handover:
             return
         process = EngineProcess.start(log)
         process.pipe.send(Prepare())
-        self._held = Left(process.pid), process
+        self._held = ParkedEngine(process.pid), process
 
     def dismiss(self) -> None:
         """Begin to end what is held: no further notebook needs an engine."""
@@ -98,86 +101,103 @@ class Handover:
         asked: object = None
         with self._listener:  # whatever ends the thread, nobody waits for it
             while asked != "end":
-                # One that is killed in the middle of it takes its engine with it.
-                with suppress(EOFError, OSError), self._listener.accept() as caller:
-                    asked = caller.recv()
-                    if isinstance(asked, Left):
+                # A notebook killed in the middle of it also loses its engine.
+                with suppress(EOFError, OSError), self._listener.accept() as notebook:
+                    asked = notebook.recv()
+                    if isinstance(asked, ParkedEngine):
                         self._end_held()
-                        self._held = asked, _received(asked, caller)
-                        caller.send(True)
-                    elif asked == "fetch":
-                        self._give(caller)
-                    elif asked == "quiet":
+                        self._held = asked, _received(asked, notebook)
+                        notebook.send(True)
+                    elif asked == "claim":
+                        self._give(notebook)
+                    elif asked == "wait":
                         self._wait_until_prepared()
-                        caller.send(True)
+                        notebook.send(True)
 
     def _wait_until_prepared(self) -> None:
         """An engine that is loaded rests; a worker without one has answered, or has ended."""
         if self._held is not None and self._held[0].engine is None:
             wait([self._held[1].pipe], PREPARE_S)
 
-    def _give(self, caller: Connection) -> None:
+    def _give(self, notebook: Connection) -> None:
         held, self._held = self._held, None
-        caller.send(held and held[0])
+        notebook.send(held and held[0])
         if held is not None:
             # With a copy left here, the worker would not see the notebook's end.
             try:
-                send_handle(caller, held[1].pipe.fileno(), None)
+                send_handle(notebook, held[1].pipe.fileno(), None)
             finally:
                 held[1].pipe.close()
 
 
-def leave(left: Left, pipe: Connection) -> bool:
-    """Hand a loaded engine over; False if nobody takes it.
+def open_session(
+    params: TestParams, model_path: Path | str, log: Path, sut: type[Session] = Session
+) -> Session:
+    """A session with the job's parked engine if it was loaded by the same command, in the job's
+    prepared worker, or in a new one; see ``Session``."""
+    parked, worker = claim() or (None, None)
+    if parked is not None and worker is not None:
+        if worker.alive and parked.start in (None, Start.of(params, model_path, log)):
+            if parked.engine is not None:
+                print("The engine: loaded before, used again")
+                return sut(params, model_path, log, worker, parked.engine)
+        else:
+            end(parked, worker)  # two engines at once would measure each other
+            worker = None
+    with progress.ticking("Connecting" if params.engine == "openai" else "Loading the engine"):
+        return sut(params, model_path, log, worker)
 
-    Args:
-        pipe: to the worker; the caller closes its own.
-    """
-    with suppress(EOFError, OSError), _caller() as caller:
-        caller.send(left)
-        send_handle(caller, pipe.fileno(), None)
-        return bool(caller.recv())
-    return False
+
+def park(session: Session) -> None:
+    """Leave the engine to the job's next notebook; without a job, end it."""
+    if session.alive:
+        with suppress(EOFError, OSError), _job() as job:
+            job.send(ParkedEngine(session.pid, session.start, session.engine))
+            send_handle(job, session.worker.pipe.fileno(), None)
+            if job.recv():
+                session.release()
+                return
+    session.close()
 
 
-def fetch() -> tuple[Left, EngineProcess] | None:
-    """The engine that was left, which is the caller's now; None if there is none."""
-    with suppress(EOFError, OSError), _caller() as caller:
-        caller.send("fetch")
-        left: Left | None = caller.recv()
-        if left is not None:
-            return left, _received(left, caller)
+def claim() -> tuple[ParkedEngine, EngineProcess] | None:
+    """The parked worker, which is the caller's now; None if there is none."""
+    with suppress(EOFError, OSError), _job() as job:
+        job.send("claim")
+        parked: ParkedEngine | None = job.recv()
+        if parked is not None:
+            return parked, _received(parked, job)
     return None
 
 
-def quiet() -> None:
-    """Wait until nothing of the job computes beside the notebook that asks."""
-    with suppress(EOFError, OSError), _caller() as caller:
-        caller.send("quiet")
-        caller.recv()
+def wait_until_idle() -> None:
+    """Wait until nothing of the job computes but the notebook that calls."""
+    with suppress(EOFError, OSError), _job() as job:
+        job.send("wait")
+        job.recv()
 
 
-def _received(left: Left, caller: Connection) -> EngineProcess:
-    """What the other end's ``send_handle`` hands over."""
-    return EngineProcess(left.pid, Connection(recv_handle(caller)))
+def _received(parked: ParkedEngine, peer: Connection) -> EngineProcess:
+    """The process whose pipe the other end's ``send_handle`` hands over."""
+    return EngineProcess(parked.pid, Connection(recv_handle(peer)))
 
 
-def discard() -> None:
-    """End the engine that was left, if any: its device is wanted."""
-    if (found := fetch()) is not None:
+def drop() -> None:
+    """End the parked engine, if any: its device is wanted."""
+    if (found := claim()) is not None:
         end(*found)
 
 
-def end(left: Left, process: EngineProcess) -> None:
-    """End what was left."""
-    if left.engine is None:  # it may be importing still, and listen to nobody
+def end(parked: ParkedEngine, process: EngineProcess) -> None:
+    """End a parked worker."""
+    if parked.engine is None:  # it may be importing still, and read no command
         process.kill()
     else:
-        process.end(Stop(), STOP_S)
+        process.end(STOP_S)
 
 
-def _caller() -> Connection:
-    """A connection to the process that holds the engine.
+def _job() -> Connection:
+    """A connection to the process that executes the notebooks.
 
     Raises:
         OSError: if there is none.

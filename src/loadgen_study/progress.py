@@ -41,20 +41,20 @@ class _Text:
         return self._text
 
 
-class _Told(tqdm):
-    """A bar that nobody sees: the share that is done is told instead."""
+class CallbackBar(tqdm):
+    """Reports the completed fraction, 0 to 1, to a callback instead of showing a bar."""
 
-    tell: Callable[[float], object] | None = None
+    callback: Callable[[float], object] | None = None
 
     def display(self, *_: object, **__: object) -> bool:
-        if _Told.tell is not None and self.total:
-            _Told.tell(min(1.0, self.n / self.total))
+        if CallbackBar.callback is not None and self.total:
+            CallbackBar.callback(min(1.0, self.n / self.total))
         return True
 
 
-def tell(take: Callable[[float], object]) -> None:
-    """In place of every bar of this process: ``take`` is given the share that is done, 0 to 1."""
-    _Told.tell = take
+def report_to(callback: Callable[[float], object]) -> None:
+    """Replace every bar of this process by a call with the completed fraction, 0 to 1."""
+    CallbackBar.callback = callback
 
 
 def in_notebook() -> bool:
@@ -68,7 +68,7 @@ def bar(total: int | None, description: str, unit: str = "query", **options: Any
     file = _Display() if in_notebook() else sys.stderr
     # A log file gets a line now and then, not one for each step.
     redrawn = in_notebook() or sys.stderr.isatty()
-    return (_Told if _Told.tell is not None else tqdm)(
+    return (CallbackBar if CallbackBar.callback is not None else tqdm)(
         total=total, desc=description, unit=unit, file=file, ascii=" =", ncols=120,
         mininterval=0.5 if redrawn else LOG_INTERVAL_S, **options,
     )  # fmt: skip

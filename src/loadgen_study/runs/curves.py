@@ -1,21 +1,63 @@
-"""Curves that grow in a notebook while a test runs: queries in flight, TTFT, tokens/s.
+"""What is shown of a running test: a bar and, in a notebook, growing curves.
 
-The browser draws them (Vega-Lite, which JupyterLab brings along); the kernel sends a few kilobytes
-now and then, so that nothing beside the test takes the machine's time. They are gone at its end:
-the report has figures of all queries.
+The curves are queries in flight, TTFT and tokens/s. The browser draws them (Vega-Lite, which
+JupyterLab brings along); the kernel sends a few kilobytes now and then, so that only the test takes
+the machine's time. They are gone at its end: the report has figures of all queries.
 """
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from loadgen_study import progress
+from loadgen_study.progress import in_notebook
+from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.messages import Progress
-from vllm_loadgen.progress import in_notebook
+from vllm_loadgen.params import TestParams
+from vllm_loadgen.records.result import Mode
 
 MIME = "application/vnd.vegalite.v5+json"
 INTERVAL_S = 1.0
 # A longer test shows every second point, then every fourth: what is sent stays as small.
 MOST_POINTS = 150
 IN_FLIGHT, TTFT, RATE = "queries in flight", "TTFT, ms", "tokens/s"
+Show = Callable[[Progress], None]
+
+
+@contextmanager
+def shown_test(params: TestParams, samples: int, mode: Mode) -> Iterator[Show]:
+    """What shows the progress of a test (``on_progress`` of ``Session.run``)."""
+    expected = expected_queries(params, samples, mode)
+    with Curves() as curves, shown(f"{mode.capitalize()} run", expected) as show_bar:
+
+        def show(seen: Progress) -> None:
+            show_bar(seen)
+            curves.add(seen)
+
+        yield show
+
+
+@contextmanager
+def shown(what: str, expected: int) -> Iterator[Show]:
+    """What shows progress by a bar.
+
+    Args:
+        expected: queries, about.
+    """
+    with progress.bar(expected, what) as bar:
+        begin = time.monotonic()
+
+        def show(seen: Progress) -> None:
+            if seen.issued > (bar.total or 0):
+                bar.total = seen.issued
+            rate = seen.tokens / (time.monotonic() - begin)
+            means = {"TTFT": seen.ttft_ms, "TPOT": seen.tpot_ms}
+            running = [f"{name} {ms:.0f} ms" for name, ms in means.items() if ms is not None]
+            bar.set_postfix_str(", ".join([f"{rate:.0f} tokens/s", *running]), False)
+            bar.update(seen.done - bar.n)
+
+        yield show
 
 
 class Curves:
@@ -47,7 +89,7 @@ class Curves:
             del self._points[::2]
         self._show({MIME: spec(self._points), "text/plain": ""})
 
-    def _show(self, bundle: dict[str, Any]) -> None:
+    def _show(self, bundle: dict[str, object]) -> None:
         from IPython.display import display
 
         if self._handle is None:
@@ -63,7 +105,7 @@ class Curves:
             self._show({"text/plain": ""})
 
 
-def spec(points: list[dict[str, float | None]]) -> dict[str, Any]:
+def spec(points: list[dict[str, float | None]]) -> dict[str, object]:
     """Three small charts over the test's seconds, side by side."""
     charts = [
         {

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vllm_loadgen.harness import curves
+from loadgen_study.runs import curves
 from vllm_loadgen.harness.messages import Progress
 
 

@@ -11,11 +11,10 @@ import psutil
 import pytest
 from helpers import PROMPTS, ROOT, Leftovers, echo_params, running
 
+from loadgen_study.runs import handover
+from loadgen_study.runs.handover import ADDRESS, Handover
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.harness import handover
 from vllm_loadgen.harness.engine_process import EngineProcess
-from vllm_loadgen.harness.handover import ADDRESS, Handover
-from vllm_loadgen.harness.session import Session
 from vllm_loadgen.records.result import Result
 from vllm_loadgen.sockets import MOST_BYTES
 
@@ -33,17 +32,17 @@ def job():
 
 
 def start(tmp_path, **changes):
-    return Session(echo_params(**changes), "", tmp_path / "engine.log")
+    return handover.open_session(echo_params(**changes), "", tmp_path / "engine.log")
 
 
-def kernel(tmp_path, then: str = "session.leave()") -> int:
+def kernel(tmp_path, then: str = "handover.park(session)") -> int:
     """Another process loads the engine, uses it, and does this; returns the worker's id."""
     script = f"""
 import os, sys
 from pathlib import Path
 from helpers import PROMPTS, echo_params
-from vllm_loadgen.harness.session import Session
-session = Session(echo_params(), "", Path({str(tmp_path / "engine.log")!r}))
+from loadgen_study.runs import handover
+session = handover.open_session(echo_params(), "", Path({str(tmp_path / "engine.log")!r}))
 folder = Path({str(tmp_path)!r}) / str(os.getpid())
 folder.mkdir()
 session.run(echo_params(), PROMPTS, "accuracy", folder)
@@ -63,7 +62,7 @@ def test_the_next_notebook_goes_on_with_the_engine(tmp_path, job, capsys):
         assert "loaded before, used again" in capsys.readouterr().out
         assert session.engine.engine == "echo"
         session.run(echo_params(), PROMPTS, "performance", tmp_path)
-        session.leave()
+        handover.park(session)
     assert Result.read(tmp_path / "result.json").complete
     # Twice in a row.
     assert kernel(tmp_path) == pid
@@ -80,16 +79,16 @@ def test_a_worker_that_waits_without_an_engine_loads_it(tmp_path, job, monkeypat
 
 
 def test_nothing_computes_beside_a_notebook_that_wants_quiet(tmp_path, job):
-    handover.quiet()  # nothing is there
+    handover.wait_until_idle()  # nothing is there
     job.prepare(tmp_path / "engine.log")
-    handover.quiet()
-    left, process = handover.fetch()
-    assert left.engine is None
+    handover.wait_until_idle()
+    parked, process = handover.claim()
+    assert parked.engine is None
     # vLLM's own, it would say.
-    assert ADDRESS not in psutil.Process(left.pid).environ()
+    assert ADDRESS not in psutil.Process(parked.pid).environ()
     assert process.pipe.poll()  # it has said that it is done
-    assert psutil.Process(left.pid).cpu_times().user > 1.0  # with vLLM's import
-    handover.end(left, process)
+    assert psutil.Process(parked.pid).cpu_times().user > 1.0  # with vLLM's import
+    handover.end(parked, process)
 
 
 def once(made):
@@ -128,7 +127,7 @@ from pathlib import Path
 sys.path[:0] = [{str(ROOT / "tests")!r}, {str(Path(__file__).parent)!r}]
 from test_handover import kernel
 from vllm_loadgen.harness.engine_process import EngineProcess
-from vllm_loadgen.harness.handover import Handover
+from loadgen_study.runs.handover import Handover
 with Handover():
     print(kernel(Path({str(tmp_path)!r})), flush=True)
     time.sleep(600)
@@ -177,9 +176,9 @@ def test_an_engine_that_dies_after_it_was_handed_over_is_one_error(tmp_path, job
 
 def test_without_a_job_it_ends(tmp_path):
     session = start(tmp_path)
-    session.leave()
+    handover.park(session)
     assert not running(session.pid)
-    assert handover.fetch() is None
+    assert handover.claim() is None
 
 
 def test_without_a_place_for_the_socket_each_loads_its_own(tmp_path, monkeypatch):
@@ -190,7 +189,7 @@ def test_without_a_place_for_the_socket_each_loads_its_own(tmp_path, monkeypatch
     with Handover():
         assert ADDRESS not in os.environ
         session = start(tmp_path)
-        session.leave()
+        handover.park(session)
         assert not running(session.pid)
 
 
@@ -200,4 +199,4 @@ def test_a_long_temporary_directory_leaves_the_socket_a_short_one(tmp_path, monk
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with Handover():
         assert len(os.environ[ADDRESS]) <= MOST_BYTES
-        handover.quiet()
+        handover.wait_until_idle()
