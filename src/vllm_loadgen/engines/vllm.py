@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from pydantic import JsonValue
 
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.engines.cores import cores_of_parts
@@ -28,7 +30,7 @@ SOCKET_NAME_BYTES = 36  # vLLM names each by a UUID
 RENAMED = {"kv_cache_dtype": "cache_dtype"}
 
 
-def engine_args(params: TestParams, model_path: str) -> dict[str, Any]:
+def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
     """The keyword arguments of vLLM's AsyncEngineArgs for these parameters.
 
     Raises:
@@ -43,7 +45,7 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, Any]:
             raise ParameterError(
                 f"engine_options.{name}", value, "vLLM has no such option", "see EngineArgs"
             )
-    args = {
+    args: dict[str, JsonValue] = {
         "model": model_path,
         **{name: getattr(params, name) for name in params.names("vllm")},
         "distributed_executor_backend": params.executor,
@@ -61,7 +63,7 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, Any]:
     return (ON_CPU if eager else {}) | given | params.engine_options
 
 
-def effective_options(args: dict[str, Any], config: Any) -> dict[str, Any]:
+def effective_options(args: Iterable[str], config: Any) -> dict[str, JsonValue]:
     """The values of these options in vLLM's configuration.
 
     An option without a value there, with a structure, or with different values in several parts
@@ -71,13 +73,13 @@ def effective_options(args: dict[str, Any], config: Any) -> dict[str, Any]:
         config: a ``VllmConfig``; each of its parts is an object with fields.
     """
     parts = [part for name, part in vars(config).items() if name.endswith("_config")]
-    made: dict[str, Any] = {}
+    found: dict[str, JsonValue] = {}
     for name in args:
         field = RENAMED.get(name, name)
         values = {_plain(getattr(part, field)) for part in parts if hasattr(part, field)}
         if len(values) == 1 and (value := values.pop()) is not None and name != "model":
-            made[name] = value
-    return made
+            found[name] = value
+    return found
 
 
 def _plain(value: Any) -> str | int | float | bool | None:
@@ -155,7 +157,7 @@ class VllmEngine(Engine):
         )
         return self._facts(vllm.__version__, args)
 
-    def _facts(self, version: str, args: dict[str, Any]) -> EngineFacts:
+    def _facts(self, version: str, args: dict[str, JsonValue]) -> EngineFacts:
         """What vLLM made of the options that it may choose itself."""
         config = self._llm.vllm_config
         self._steps.overlaps = bool(

@@ -14,7 +14,7 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def detailed() -> dict[str, Any]:
+def detailed() -> dict[str, bool]:
     """vLLM's options that make its statistics tell the tokens of each step.
 
     Older releases have the first option too, but write a line a step into the log instead: there

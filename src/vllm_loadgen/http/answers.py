@@ -1,6 +1,7 @@
 """One answer of a server as it streams in: checked, and passed on to the sink."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from vllm_loadgen.engines.base import Sink
 from vllm_loadgen.errors import EngineError
@@ -9,27 +10,26 @@ from vllm_loadgen.http.routes import Piece
 Encode = Callable[[str], list[int]]
 
 
+@dataclass
 class Answer:
-    """One answer as it comes; tells the sink of its first token and of its end.
+    """One answer as it comes; reports its first token and its end to the sink.
 
-    Args:
+    Attributes:
         most: tokens that it may have. vocab_size: ids are below it.
         encode: text to token ids, where the server gives none.
+        whole: whether its end has come.
     """
 
-    def __init__(
-        self, row: int, sink: Sink, most: int, vocab_size: int, encode: Encode | None
-    ) -> None:
-        self.whole = False
-        self._row = row
-        self._sink = sink
-        self._most = most
-        self._vocab_size = vocab_size
-        self._encode = encode
-        self._begun = False
-        self._pieces = 0
-        self._rest: list[int] = []
-        self._text: list[str] = []
+    row: int
+    sink: Sink
+    most: int
+    vocab_size: int
+    encode: Encode | None
+    whole: bool = False
+    _begun: bool = False
+    _pieces: int = 0
+    _rest: list[int] = field(default_factory=list)
+    _text: list[str] = field(default_factory=list)
 
     def take(self, piece: Piece) -> None:
         """What a stream brought.
@@ -39,30 +39,27 @@ class Answer:
         """
         if self.whole:
             return
-        if self._encode is None:
+        if self.encode is None:
             self._take_ids(piece.ids)
         else:
-            self._take_text(piece.text, self._encode)
+            self._take_text(piece.text, self.encode)
         if piece.ended:
             if not self._begun:
                 raise EngineError("it answered with no token at all")
-            if self._encode is not None:
-                self._rest += self._encode("".join(self._text))
+            if self.encode is not None:
+                self._rest += self.encode("".join(self._text))
             self.whole = True
-            self._sink.done(self._row, self._rest)
+            self.sink.done(self.row, self._rest)
 
     def _take_ids(self, ids: object) -> None:
         if not isinstance(ids, list | None):
             raise EngineError(f"it answered with token_ids = {ids!r}, which is not a list")
         for token in ids or ():
-            if type(token) is not int or not 0 <= token < self._vocab_size:
+            if type(token) is not int or not 0 <= token < self.vocab_size:
                 raise EngineError(f"it answered with {token!r}, which is no token of the model")
-        if ids and not self._begun:
-            self._first(ids[0])
-            ids = ids[1:]
-        self._rest += ids or ()
-        if len(self._rest) >= self._most:
-            raise EngineError(f"it answered with more than the {self._most} tokens asked for")
+        self._add(ids or [])
+        if len(self._rest) >= self.most:
+            raise EngineError(f"it answered with more than the {self.most} tokens asked for")
 
     def _take_text(self, text: object, encode: Encode) -> None:
         """Only the first piece is encoded at once: the rest can wait for its end."""
@@ -71,14 +68,16 @@ class Answer:
         if not text:
             return
         self._pieces += 1
-        if self._pieces > self._most:
-            raise EngineError(f"it answered with more than the {self._most} tokens asked for")
+        if self._pieces > self.most:
+            raise EngineError(f"it answered with more than the {self.most} tokens asked for")
         if self._begun:
             self._text.append(text)
-        elif ids := encode(text):
-            self._first(ids[0])
-            self._rest += ids[1:]
+        else:
+            self._add(encode(text))
 
-    def _first(self, token: int) -> None:
-        self._begun = True
-        self._sink.first(self._row, token, None)
+    def _add(self, ids: list[int]) -> None:
+        """Token ids, of which the answer's first goes to the sink at once."""
+        if ids and not self._begun:
+            self._begun = True
+            self.sink.first(self.row, ids.pop(0), None)
+        self._rest += ids

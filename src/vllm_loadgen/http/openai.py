@@ -47,6 +47,8 @@ PROBE_TOKENS = 2
 PROBE_IDS, PROBE_TEXT = (1, 2, 3), "Hello"
 NAMES_SHOWN = 5
 BUSY, NO_PATH = (429, 503), (404, 405)
+# What JSON of another shape raises.
+DAMAGED = (ValueError, TypeError, KeyError, RecursionError)
 UNTRUSTED = "its certificate is not trusted or not valid"
 CURE = "Give the address of a server that speaks OpenAI's protocol, as in http://host:8000"
 NEEDS_COMPLETIONS = (
@@ -59,11 +61,9 @@ class Server:
     """One URL, by its number among those that were given, with the queries that it owes."""
 
     def __init__(self, number: int, url: str) -> None:
-        self.number = number
-        self.url = url
+        self.number, self.url = number, url
         self.name = url.split("//")[-1].split("/")[0]
-        self.outstanding = 0
-        self.sent = 0
+        self.outstanding = self.sent = 0
         self.aside_until = 0.0
 
 
@@ -90,13 +90,10 @@ class OpenAIEngine(Engine):
         load_tokenizer: Callable[[], Any],
         routes: Sequence[Route] = ROUTES,
     ) -> None:
-        self._params = params
+        self._params, self._key, self._vocab_size = params, key, vocab_size
         self._servers = [Server(number, url) for number, url in enumerate(urls)]
-        self._key = key
-        self._vocab_size = vocab_size
-        self._load_tokenizer = load_tokenizer
+        self._load_tokenizer, self._routes = load_tokenizer, routes
         self._tokenizer: Any = None
-        self._routes = routes
         self._tasks: set[asyncio.Task[None]] = set()
         # Of several servers: which query went to which.
         self._rows, self._numbers = array("q"), array("i")
@@ -105,7 +102,9 @@ class OpenAIEngine(Engine):
 
     # Before the test ------------------------------------------------------------------------
     async def start(self) -> EngineFacts:
-        _raise_file_limit()
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(ValueError, OSError):  # a connection is a file, and Offline opens all at once
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         headers = {"Accept-Encoding": "identity"}  # a packed stream comes late
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -122,63 +121,60 @@ class OpenAIEngine(Engine):
             max_line_size=LONGEST_HEADER,
             max_field_size=LONGEST_HEADER,
         )
-        cards = [await self._models(server) for server in self._servers]
-        self._model = self._choose(cards)
+        listed = [await self._models(server) for server in self._servers]
+        self._model = self._choose(listed)
         self._route = await self._probe()
         if not (self._route.ids_in and self._route.ids_out):
             self._tokenizer = self._load_tokenizer()
-        lengths = [card.get(self._model, {}).get("max_model_len") for card in cards]
+        lengths = (lengths.get(self._model) for lengths in listed)
         known = [length for length in lengths if type(length) is int]
-        sent = self._route.body("", "", self._params.max_new_tokens, self._params.min_new_tokens)
-        options = sent.get("sampling_params") or sent
         return EngineFacts(
             engine="openai",
             version=await self._version(),
-            options={k: v for k, v in options.items() if k not in ("model", "prompt", "stream")},
+            options=self._route.options(self._params.max_new_tokens, self._params.min_new_tokens),
             route=self._route.name,
             served_model=self._model,
             token_ids="the server" if self._route.ids_out else "the tokenizer here",
             max_model_len=min(known, default=None),
         )
 
-    async def _models(self, server: Server) -> dict[str, dict[str, Any]]:
-        """What a server says of its models, by their names; empty if it need not be asked."""
+    async def _models(self, server: Server) -> dict[str, object]:
+        """``max_model_len`` of a server's models, by name; empty if it lists none and need not."""
         status, body = await self._get(server, MODELS)
         if status in NO_PATH and self._params.served_model:
             return {}
         if status != 200:
             raise self._no_server(server, problem_of(MODELS, status, body), status)
         try:
-            listed = json.loads(body)["data"]
-            cards = {str(card["id"]): card for card in listed
-                     if isinstance(card, dict) and card.get("id")}  # fmt: skip
-        except (ValueError, TypeError, KeyError, RecursionError):
+            listed = [card for card in json.loads(body)["data"] if isinstance(card, dict)]
+            found = {
+                str(card["id"]): card.get("max_model_len") for card in listed if card.get("id")
+            }
+        except DAMAGED:
             raise self._no_server(server, f"it names no models at {MODELS}") from None
-        if not cards:
+        if not found:
             raise self._no_server(server, "it serves no model")
-        return cards
+        return found
 
-    def _choose(self, cards: Sequence[dict[str, Any]]) -> str:
+    def _choose(self, listed: Sequence[Mapping[str, object]]) -> str:
         """The model to ask for, which every server must have."""
         wanted = self._params.served_model
-        names = list(cards[0])
-        if not wanted and len(names) > 1:
-            shown = ", ".join(map(excerpt, names[:NAMES_SHOWN]))
-            raise EngineError(f"{self._servers[0].url} serves {len(names)} models. Give one as "
-                              f"served_model: {shown}.")  # fmt: skip
-        model = wanted or names[0]
-        for server, known in zip(self._servers, cards, strict=True):
+        shown = [", ".join(map(excerpt, list(known)[:NAMES_SHOWN])) for known in listed]
+        if not wanted and len(listed[0]) > 1:
+            problem = f"{self._servers[0].url} serves {len(listed[0])} models"
+            raise EngineError(f"{problem}. Give one as served_model: {shown[0]}.")
+        model = wanted or next(iter(listed[0]))
+        for server, known, names in zip(self._servers, listed, shown, strict=True):
             if known and model not in known:
-                shown = ", ".join(map(excerpt, list(known)[:NAMES_SHOWN]))
-                raise EngineError(f"served_model = {model!r}: {server.url} has no such model. It "
-                                  f"serves {shown}.")  # fmt: skip
+                problem = f"served_model = {model!r}: {server.url} has no such model"
+                raise EngineError(f"{problem}. It serves {names}.")
         return model
 
     async def _version(self) -> str | None:
         """The servers' version, where they tell it as vLLM does."""
         found: dict[str, None] = {}
         for server in self._servers:
-            with suppress(EngineError, ValueError, TypeError, KeyError, RecursionError):
+            with suppress(EngineError, *DAMAGED):
                 status, body = await self._get(server, "/version", VERSION_S)
                 if status == 200:
                     found[excerpt(str(json.loads(body)["version"]))] = None
@@ -197,39 +193,34 @@ class OpenAIEngine(Engine):
 
     async def _probe(self) -> Route:
         """The first route that all servers take, asked with a query of two tokens."""
-        problem: tuple[Server, EngineError]
         for route in self._routes:
-            prompt = list(PROBE_IDS) if route.ids_in else PROBE_TEXT
-            asked = route.body(self._model, prompt, PROBE_TOKENS, 1)
-            for server in self._servers:
-                try:
-                    await self._try(server, route, asked)
-                except EngineError as error:
-                    problem = server, error
-                    break
-            else:
+            try:
+                for server in self._servers:
+                    await self._try(server, route)
                 return route
-            if getattr(problem[1], "status", 0) in BUSY:
+            except EngineError as error:
+                problem, status = str(error), getattr(error, "status", 0)
+            if status in BUSY:
                 break  # it says nothing of the route
-        server, refusal = problem
-        status = getattr(refusal, "status", 0)
         cure = NEEDS_COMPLETIONS if status in NO_PATH else ""
-        raise self._no_server(server, str(refusal), status, cure)
+        raise self._no_server(server, problem, status, cure)
 
-    async def _try(self, server: Server, route: Route, asked: dict[str, Any]) -> None:
-        """Ask a query that nobody measures.
+    async def _try(self, server: Server, route: Route) -> None:
+        """Send a query that nobody measures.
 
         Raises:
             EngineError: if the server does not take it, or not in this way.
         """
-        told = False
+        prompt = PROBE_IDS if route.ids_in else PROBE_TEXT
+        asked = route.body(self._model, prompt, route.options(PROBE_TOKENS, 1))
+        has_ids = False
         try:
             async with asyncio.timeout(PROBE_S), aclosing(self._pieces(server, route, asked)) as it:
                 async for piece in it:
-                    told = told or bool(piece.ids)
+                    has_ids = has_ids or bool(piece.ids)
         except TimeoutError:
             raise EngineError(f"it gave no answer for {PROBE_S:.0f} s") from None
-        if route.ids_out and not told:
+        if route.ids_out and not has_ids:
             raise EngineError("it gives no token ids")
 
     def _no_server(
@@ -237,13 +228,10 @@ class OpenAIEngine(Engine):
     ) -> EngineError:
         """Why nothing can be measured, with the cure."""
         key = "OPENAI_API_KEY in the environment"
-        if self._key:
-            refused = f"It refused the key in {key}: set it to one that"
-        else:
-            refused = f"It wants a key: set {key} to one that"
+        refused = f"refused the key in {key}: set it" if self._key else f"wants a key: set {key}"
         cure = cure or {
-            401: f"{refused} this server takes",
-            403: f"{refused} may use this model",
+            401: f"It {refused} to one that this server takes",
+            403: f"It {refused} to one that may use this model",
             **dict.fromkeys(BUSY, "Wait until the server takes queries, or ask for a higher limit"),
         }.get(status, UNTRUSTED_CURE if problem.startswith(UNTRUSTED) else CURE)
         return EngineError(f"base_url = {server.url!r}: {self._clean(problem)}. {cure}.")
@@ -288,7 +276,8 @@ class OpenAIEngine(Engine):
         answer = Answer(row, sink, most, self._vocab_size, self._encode())
         try:
             least = min(self._params.min_new_tokens, most)
-            asked = self._route.body(self._model, self._prompt(prompt), most, least)
+            options = self._route.options(most, least)
+            asked = self._route.body(self._model, self._prompt(prompt), options)
             async with aclosing(self._pieces(server, self._route, asked)) as pieces:
                 async for piece in pieces:
                     if piece.reason and not answer.whole:
@@ -302,7 +291,7 @@ class OpenAIEngine(Engine):
             server.outstanding -= 1
 
     async def _pieces(
-        self, server: Server, route: Route, asked: dict[str, Any]
+        self, server: Server, route: Route, asked: dict[str, object]
     ) -> AsyncGenerator[Piece, None]:
         """What a server streams, as it comes, to the end of the answer.
 
@@ -387,10 +376,3 @@ async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
         if len(body) >= most:
             break
     return bytes(body[:most])
-
-
-def _raise_file_limit() -> None:
-    """A connection is a file, and Offline asks all at once."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -4,7 +4,8 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+
+from pydantic import JsonValue
 
 from vllm_loadgen.errors import EngineError
 
@@ -34,25 +35,32 @@ class Route:
     ids_out: bool
     extended: bool
 
-    def body(self, model: str, prompt: object, most: int, least: int) -> dict[str, Any]:
-        """The JSON of one query: greedy, streamed.
+    def body(self, model: str, prompt: object, options: dict[str, JsonValue]) -> dict[str, object]:
+        """The JSON of one query, streamed.
 
         Args:
-            prompt: token ids, or text. most, least: tokens of the answer.
+            prompt: token ids, or text. options: of ``options``.
         """
         if self.path == GENERATE:
-            sampling = {"temperature": 0.0, "max_tokens": most, "min_tokens": least,
-                        "detokenize": False}  # fmt: skip
-            return {"model": model, "token_ids": prompt, "sampling_params": sampling,
-                    "stream": True}  # fmt: skip
-        asked = {"model": model, "prompt": prompt, "max_tokens": most, "temperature": 0.0,
-                 "stream": True}  # fmt: skip
+            return {"model": model, "token_ids": prompt, "sampling_params": options, "stream": True}
+        return {"model": model, "prompt": prompt, **options, "stream": True}
+
+    def options(self, most: int, least: int) -> dict[str, JsonValue]:
+        """Greedy sampling of an answer of ``least`` to ``most`` tokens."""
+        if self.path == GENERATE:
+            return {
+                "temperature": 0.0,
+                "max_tokens": most,
+                "min_tokens": least,
+                "detokenize": False,
+            }
+        options: dict[str, JsonValue] = {"max_tokens": most, "temperature": 0.0}
         if self.extended:
-            # A checkpoint's generation_config may ask for a penalty, which the rules do not know.
-            asked |= {"min_tokens": least, "repetition_penalty": 1.0}
+            # A checkpoint's generation_config may have a penalty, which the rules do not know.
+            options |= {"min_tokens": least, "repetition_penalty": 1.0}
         if self.ids_out:
-            asked["return_token_ids"] = True
-        return asked
+            options["return_token_ids"] = True
+        return options
 
 
 GENERATE, COMPLETIONS = "/inference/v1/generate", "/v1/completions"
@@ -112,16 +120,11 @@ def parse(line: bytes) -> Piece | None:
     choice = choices[0] if isinstance(choices, list) else None
     if not isinstance(choice, dict):
         raise EngineError(f"its stream holds {data.decode()}")
-    reason = reason_of(choice.get("finish_reason"))
+    reason = excerpt(str(choice.get("finish_reason") or ""))
+    reason = "" if reason.lower() in ("null", "none") else reason
     if reason in FAILED:
         raise EngineError(f"it ended the answer with {reason}")
     return Piece(choice.get("token_ids"), choice.get("text"), reason, bool(reason))
-
-
-def reason_of(value: object) -> str:
-    """A ``finish_reason`` as text; empty if it gives none."""
-    text = excerpt(str(value)) if value else ""
-    return "" if text.lower() in ("null", "none") else text
 
 
 def problem_of(path: str, status: int, body: bytes) -> str:

@@ -5,10 +5,10 @@ import json
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
-from vllm_loadgen.engines.base import Engine, Sink
+from vllm_loadgen.engines.base import Sink
 from vllm_loadgen.engines.vllm import engine_args, set_environment
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.http.openai import OpenAIEngine
@@ -24,7 +24,7 @@ LOOK_S = 0.2
 STOP_S = 8.0  # the worker waits for 10 s
 
 
-class ServedVllm(Engine):
+class ServedVllm(OpenAIEngine):
     """Starts the server with the run's own options, asks it as any other, and stops it.
 
     Args:
@@ -40,12 +40,10 @@ class ServedVllm(Engine):
         load_tokenizer: Callable[[], Any],
         command: Sequence[str] = SERVER,
     ) -> None:
-        self._params = params
-        self._model_path = model_path
-        self._command = command
         self._port = free_port()
         url = f"http://{HOST}:{self._port}"
-        self._client = OpenAIEngine(params, [url], "", vocab_size, load_tokenizer, ROUTES[:2])
+        super().__init__(params, [url], "", vocab_size, load_tokenizer, ROUTES[:2])
+        self._model_path, self._command = model_path, command
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._sink: Sink | None = None
@@ -53,36 +51,29 @@ class ServedVllm(Engine):
     async def start(self) -> EngineFacts:
         preloaded = set_environment(self._params)
         args = engine_args(self._params, self._model_path)
-        command = [*self._command, *options({**args, "host": HOST, "port": self._port,
-                                             "enable_scale_out": True,
-                                             "disable_uvicorn_access_log": True})]  # fmt: skip
+        own = {"host": HOST, "port": self._port, "enable_scale_out": True,
+               "disable_uvicorn_access_log": True}  # fmt: skip
         # A child in the worker's session: it ends with it, and prints to the same log.
-        self._process = await asyncio.create_subprocess_exec(*command)
+        self._process = await asyncio.create_subprocess_exec(*self._command, *options(args | own))
         self._watch = asyncio.get_running_loop().create_task(self._until_its_end(self._process))
         while not await self._listens():
-            if self._process.returncode is not None:
-                status = self._process.returncode
+            if (status := self._process.returncode) is not None:
                 raise EngineError(f"vllm serve ended with status {status} while it loaded")
             await asyncio.sleep(LOOK_S)
-        facts = await self._client.start()
-        told = {name: value for name, value in args.items() if name != "model"}
-        return facts.model_copy(update={"engine": "vllm", "options": told,
-                                        "preloaded": preloaded,
-                                        "served_model": None})  # fmt: skip
+        facts = await super().start()
+        del args["model"]
+        known = {"engine": "vllm", "options": args, "preloaded": preloaded, "served_model": None}
+        return facts.model_copy(update=known)
 
     async def _listens(self) -> bool:
         """Whether the port is open: vLLM opens it for answers once the model is loaded."""
-        with suppress(OSError):
+        request = f"GET /health HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+        with suppress(OSError):  # TimeoutError, too
             reader, writer = await asyncio.open_connection(HOST, self._port)
-            try:
-                writer.write(f"GET /health HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
-                             .encode())  # fmt: skip
-                async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(STOP_S):
+                with closing(writer):
+                    writer.write(request.encode())
                     return b" 200 " in await reader.readline()
-            except TimeoutError:
-                return False
-            finally:
-                writer.close()
         return False
 
     async def _until_its_end(self, process: asyncio.subprocess.Process) -> None:
@@ -95,15 +86,15 @@ class ServedVllm(Engine):
         self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
     ) -> None:
         self._sink = sink
-        if self._process is not None and self._process.returncode is not None:
-            sink.failed(EngineError(f"vllm serve ended with status {self._process.returncode}"))
-            return
-        self._client.submit(row, prompt, sink, most_tokens)
+        if self._process is not None and (status := self._process.returncode) is not None:
+            sink.failed(EngineError(f"vllm serve ended with status {status}"))
+        else:
+            super().submit(row, prompt, sink, most_tokens)
 
     async def stop(self) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        await self._client.stop()
+        await super().stop()
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.terminate()
