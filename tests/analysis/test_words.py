@@ -1,6 +1,6 @@
 import pytest
 
-from vllm_loadgen.words import per_s, say_duration, say_ms
+from loadgen_study.words import per_s, say_duration, say_ms
 
 
 @pytest.mark.parametrize(

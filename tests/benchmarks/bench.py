@@ -27,8 +27,8 @@ from loadgen_study.inputs.models import resolve, resolve_dtype
 from loadgen_study.params import RunParams, read_yaml
 from loadgen_study.results import folders
 from loadgen_study.runs.study import recorded
+from loadgen_study.words import count
 from vllm_loadgen.files import write_json
-from vllm_loadgen.words import count
 
 HERE = Path(__file__).parent
 # Rates that the ceiling is looked for among, queries/s, and for how long each.

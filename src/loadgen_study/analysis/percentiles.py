@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from loadgen_study.analysis.early_stopping import early_stopping_queries, violations_allowed
 from loadgen_study.facts.results import Distribution
-from vllm_loadgen.words import say_ms
+from loadgen_study.words import say_ms
 
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 

@@ -19,8 +19,8 @@ from loadgen_study.findings.finding import Finding, Found, finding
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.test import Test
+from loadgen_study.words import count, say_ms
 from vllm_loadgen.http.routes import USUAL
-from vllm_loadgen.words import count, say_ms
 
 SERIAL_SHARE = 0.1
 LATE_MS = 10.0

@@ -3,7 +3,7 @@
 from loadgen_study.analysis.replicas import slower_server, straggler
 from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.results.test import Test
-from vllm_loadgen.words import say_ms
+from loadgen_study.words import say_ms
 
 # From here on it is the share of the work, and not the device, that made an engine late.
 MORE_TOKENS = 1.1

@@ -5,8 +5,8 @@ import pandas as pd
 from loadgen_study.analysis.steady import NotSteady, Steady
 from loadgen_study.findings.finding import Finding, Found, finding
 from loadgen_study.results.test import Test
+from loadgen_study.words import count
 from vllm_loadgen.records.engine import EngineFacts
-from vllm_loadgen.words import count
 
 # Of an Offline test's time: more than tests of one setting differ by anyway.
 ENDS_SHARE = 0.05

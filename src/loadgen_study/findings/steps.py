@@ -14,8 +14,8 @@ from loadgen_study.findings.finding import Found, finding
 from loadgen_study.findings.overload import overloaded
 from loadgen_study.findings.queries import broken_limits
 from loadgen_study.results.test import Test
+from loadgen_study.words import count, say_ms
 from vllm_loadgen.records.engine import EngineFacts
-from vllm_loadgen.words import count, say_ms
 
 # What is told of: this share of the slowest queries' time, this gain in a percentile.
 CAUSE_SHARE, GAIN_SHARE = 0.25, 0.1

@@ -4,7 +4,7 @@ import pandas as pd
 
 from loadgen_study.findings.finding import Found, finding
 from loadgen_study.results.run import Run
-from vllm_loadgen.words import count
+from loadgen_study.words import count
 
 # A cache this empty was no reason to wait.
 SMALL_CACHE_SHARE = 0.5

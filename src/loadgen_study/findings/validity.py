@@ -2,7 +2,7 @@
 
 from loadgen_study.findings.queries import early_stopping, errors, limit
 from loadgen_study.results.test import Test
-from vllm_loadgen.words import count
+from loadgen_study.words import count
 
 
 def what_would_make_valid(test: Test) -> dict[str, str]:

@@ -8,7 +8,7 @@ from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy
 from loadgen_study.report import charts_machine
 from loadgen_study.report.interactive import MOST_POINTS, thin, with_chart
 from loadgen_study.report.style import Figure, figure
-from vllm_loadgen.words import count
+from loadgen_study.words import count
 
 
 def parts(found: Anatomy | NoAnatomy) -> list[object]:

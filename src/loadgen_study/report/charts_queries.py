@@ -40,7 +40,7 @@ from loadgen_study.report.plots_queries import (
 )
 from loadgen_study.report.style import BLUE, ORANGE, RED
 from loadgen_study.results.test import Test
-from vllm_loadgen.words import count, say_ms, visible
+from loadgen_study.words import count, say_ms, visible
 
 ACROSS = {"due_s": "due at, s", "query": "query, in order of issue"}
 LATENCY = "datum.done_s === null ? null : datum.done_s - datum.due_s"

@@ -10,7 +10,7 @@ from loadgen_study.report.plots_compare import TITLES, WIDE_APART, medians
 from loadgen_study.report.plots_sweep import AT_ONCE, SERIES, series_of, tail_of
 from loadgen_study.report.style import BLUE, GREEN, ORANGE
 from loadgen_study.runs.compare import LATENCIES, Digest
-from vllm_loadgen.words import visible
+from loadgen_study.words import visible
 
 LIMIT = {"color": GREEN, "strokeDash": [3, 3], "strokeWidth": 2}
 STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z"

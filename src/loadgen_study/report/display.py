@@ -7,7 +7,7 @@ from itertools import zip_longest
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
-from vllm_loadgen.words import visible
+from loadgen_study.words import visible
 
 # What a reader calls the columns of the tables that Python computes with.
 NAMES = {

@@ -18,7 +18,7 @@ from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import PERCENTILE, Rule, departures, unchecked
 from loadgen_study.rules.verdict import effective_verdict, how_official
-from vllm_loadgen.words import count, per_s, say_ms
+from loadgen_study.words import count, per_s, say_ms
 
 # Queries that all arrive within so small a part of a test were there together.
 AT_ONCE_SHARE = 0.1

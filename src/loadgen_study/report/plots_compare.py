@@ -7,7 +7,7 @@ import seaborn as sns
 
 from loadgen_study.report.style import Figure, figure
 from loadgen_study.runs.compare import LATENCIES, Digest, heading, obstacle
-from vllm_loadgen.words import say_ms, visible
+from loadgen_study.words import say_ms, visible
 
 TITLES = {"ttft_ms": "Time to first token", "tpot_ms": "Time per output token",
           "latency_ms": "Latency"}  # fmt: skip

@@ -12,7 +12,7 @@ from loadgen_study.analysis.roofline import Roofline
 from loadgen_study.report.plots_queries import draw_load, draw_throughput
 from loadgen_study.report.style import BLUE, GREEN, ORANGE, RED, Figure, figure, legend_above
 from loadgen_study.results.test import Test
-from vllm_loadgen.words import count
+from loadgen_study.words import count
 
 
 def over_time(test: Test) -> Figure:

@@ -22,7 +22,7 @@ from loadgen_study.report.style import (
     legend_above,
 )
 from loadgen_study.results.test import Test
-from vllm_loadgen.words import count, say_ms
+from loadgen_study.words import count, say_ms
 
 # Light, middle and dark: told apart in grey too.
 PARTS = {"queue": "#d4d4d4", "queue + prefill": "#d4d4d4", "prefill": ORANGE, "decode": BLUE}

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from loadgen_study.analysis.percentiles import PERCENTILES, lacking
 from loadgen_study.report.style import BLUE, GREEN, ORANGE, PINK, RED, Figure, figure
-from vllm_loadgen.words import count, per_s, say_ms
+from loadgen_study.words import count, per_s, say_ms
 
 # Labels nearer than this, in points, would lie over each other.
 LABEL_POINTS = 14

@@ -11,7 +11,7 @@ from loadgen_study.report.display import Section
 from loadgen_study.report.text import plain
 from loadgen_study.results.run import Run
 from loadgen_study.runs.quality import Beside
-from vllm_loadgen.words import count
+from loadgen_study.words import count
 
 # Measured on CPUs in November 2026, on the embedded model and all 64 samples (7,901 tokens).
 EXPECTED = (

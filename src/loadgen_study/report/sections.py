@@ -43,7 +43,7 @@ from loadgen_study.runs.repeats import repeats_table
 from loadgen_study.runs.served import served_table
 from loadgen_study.runs.sweep import points_table, sweep_table
 from loadgen_study.runs.tuning import tune_table
-from vllm_loadgen.words import visible
+from loadgen_study.words import visible
 
 PICTURE = "benchmark_results_visualization.png"
 

@@ -22,7 +22,7 @@ from loadgen_study.results.test import Test
 from loadgen_study.rules import published
 from loadgen_study.rules.rule import Rule
 from loadgen_study.runs.repeats import verdicts
-from vllm_loadgen.words import count, visible
+from loadgen_study.words import count, visible
 
 BOUNDS = (
     "Behind a percentile stands what it stays under at 99 % confidence if queries are independent; "

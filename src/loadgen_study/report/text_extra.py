@@ -10,7 +10,7 @@ from loadgen_study.results.run import Run
 from loadgen_study.runs.combined import BASELINES, TUNED, Outcome, outcome
 from loadgen_study.runs.compare import Digest, reservations
 from loadgen_study.runs.peak import harness_limit
-from vllm_loadgen.words import count, per_s
+from loadgen_study.words import count, per_s
 
 
 def peak_text(run: Run) -> str:

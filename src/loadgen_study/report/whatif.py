@@ -25,7 +25,7 @@ from loadgen_study.report.interactive import WIDE, Drawn, source, tooltip, with_
 from loadgen_study.report.style import BLUE, RED, Figure, figure
 from loadgen_study.results.test import Test
 from loadgen_study.rules.verdict import effective_verdict
-from vllm_loadgen.words import count, say_ms
+from loadgen_study.words import count, say_ms
 
 POSITIONS = 1000  # of a slider, at most
 NAMES = ("ttft", "tpot")

@@ -17,8 +17,8 @@ from loadgen_study.report.display import table
 from loadgen_study.report.interactive import thin
 from loadgen_study.results.folders import run_folders
 from loadgen_study.results.run import Run
+from loadgen_study.words import visible
 from vllm_loadgen.errors import BenchmarkError
-from vllm_loadgen.words import visible
 
 # A chart of more would be slow to draw and large to keep; extremes stay.
 MOST_QUERIES = 2000

@@ -8,8 +8,8 @@ import pandas as pd
 
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import Rule, departures, reservation
+from loadgen_study.words import count
 from vllm_loadgen.records.result import Verdict
-from vllm_loadgen.words import count
 
 MOST_LISTED = 10
 

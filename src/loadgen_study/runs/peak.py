@@ -29,8 +29,8 @@ from loadgen_study.results.test import Test
 from loadgen_study.rules.verdict import effective_verdict
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.search import bounds, next_rate, probes_left
+from loadgen_study.words import count, say_duration
 from vllm_loadgen.harness.loadgen import expected_queries, official_settings
-from vllm_loadgen.words import count, say_duration
 
 # A first guess, on the low side: a search that begins with a rate that holds is the shorter.
 SERVER_SHARE = 0.7

@@ -5,8 +5,6 @@ import re
 from collections import deque
 from pathlib import Path
 
-from vllm_loadgen.words import count
-
 TAIL_LINES = 15
 # A notebook's kernel asks the programs that it starts for colours, and vLLM obeys.
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
@@ -70,8 +68,9 @@ def late_compilations(log: Path, begin: int) -> tuple[str, ...]:
     """
     found = [line for line in _lines(log, begin) if LATE.search(line)]
     shown = [line.split("] ", 1)[-1].strip()[:LONGEST_LINE] for line in found]
-    more = len(shown) - MOST_LINES
-    return (*shown[:MOST_LINES], *([f"and {count(more, 'line')} more"] if more > 0 else []))
+    if (more := len(shown) - MOST_LINES) > 0:
+        shown[MOST_LINES:] = [f"and {more:,} line{'s' * (more > 1)} more"]
+    return tuple(shown)
 
 
 def explain(log: Path, begin: int) -> str:
