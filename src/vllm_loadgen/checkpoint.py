@@ -41,7 +41,7 @@ def vocab_size(folder: Path, trust_remote_code: bool = False) -> int:
     """How many token ids a checkpoint's model has.
 
     Raises:
-        ParameterError: if config.json cannot be read or does not say it.
+        ParameterError: if config.json cannot be read or lacks it.
     """
     config = read_json(folder / "config.json")
     for part in (config, *(value for value in config.values() if isinstance(value, dict))):

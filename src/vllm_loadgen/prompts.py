@@ -29,7 +29,7 @@ class Prompts(Sequence[Sequence[int]]):
 
     @classmethod
     def of(cls, prompts: Iterable[Sequence[int]]) -> "Prompts":
-        """Sequences of token ids from 0 to ``MOST_ID``, each taken in before the next is asked for.
+        """Sequences of token ids from 0 to ``MOST_ID``, each stored before the next is read.
 
         Raises:
             OverflowError: if an id needs more than 32 bits.

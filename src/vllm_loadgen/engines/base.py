@@ -17,7 +17,7 @@ class Sink(Protocol):
             row: the number given to ``submit``.
             token: its id.
             started_ns: when the engine took the query out of its queue (``time.monotonic_ns``),
-                or None if it does not tell.
+                or None if it does not report it.
         """
 
     def done(self, row: int, rest: Sequence[int]) -> None:
@@ -52,9 +52,9 @@ class Engine(ABC):
 
         Columns: monotonic_ns (at its end), running and waiting (queries), kv_cache_share (0 to 1),
         preempted (queries that lost their place in the KV cache at this step); where the engine
-        tells them prefill_tokens (of prompts, computed in it), decode_tokens (queries that were
+        reports them prefill_tokens (of prompts, computed in it), decode_tokens (queries that were
         decoded, one token each unless it speculates), first_tokens (queries whose first token it
-        made), duration_ms (NaN where it does not tell), replica (the number of the engine whose
+        made), duration_ms (NaN where it is unknown), replica (the number of the engine whose
         step it was, where several share the queries: running and waiting are that one's).
         """
         return {}
@@ -64,7 +64,7 @@ class Engine(ABC):
 
         Returns:
             the rows of ``submit``, and the number of the replica of each; nothing where there is
-            one, or where the engine does not tell.
+            one, or where the engine does not report it.
         """
         return (), ()
 
@@ -73,10 +73,10 @@ class Engine(ABC):
         return {}
 
     async def score(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores | None:
-        """How likely each token of an answer is after the prompt; None: this engine does not tell.
+        """Score each token of an answer after the prompt; None: this engine cannot.
 
         Raises:
-            ValueError: if it will not tell it of these, and goes on.
+            ValueError: if it refuses these, and goes on.
         """
         return None
 

@@ -4,15 +4,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.records.engine import EngineFacts
 
 
+@dataclass(eq=False)
 class EchoEngine(Engine):
     """Answers in a set time, to test the SUT and to find the harness's own ceiling.
 
-    Args:
+    Attributes:
         max_new_tokens: tokens of an answer, unless the prompt is shorter.
         ttft_ms: time from start of a query to its first token.
         tpot_ms: time for each further token.
@@ -22,35 +24,27 @@ class EchoEngine(Engine):
         refuse_at: the query with this number is refused; -1 for none.
     """
 
-    def __init__(
-        self,
-        max_new_tokens: int,
-        ttft_ms: float = 0.0,
-        tpot_ms: float = 0.0,
-        slots: int = 0,
-        output_tokens: int = 0,
-        fail_at: int = -1,
-        refuse_at: int = -1,
-    ) -> None:
-        self._length = output_tokens or max_new_tokens
-        self._ttft_s = ttft_ms / 1000
-        self._tpot_s = tpot_ms / 1000
-        self._slots = slots
-        self._fail_at = fail_at
-        self._refuse_at = refuse_at
-        self._busy = 0
-        self._served = 0
-        self._waiting: deque[tuple[int, Sequence[int], Sink]] = deque()
+    max_new_tokens: int
+    ttft_ms: float = 0.0
+    tpot_ms: float = 0.0
+    slots: int = 0
+    output_tokens: int = 0
+    fail_at: int = -1
+    refuse_at: int = -1
+    _busy: int = field(default=0, init=False)
+    _served: int = field(default=0, init=False)
+    _waiting: deque[tuple[int, Sequence[int], Sink]] = field(default_factory=deque, init=False)
 
     async def start(self) -> EngineFacts:
         self._loop = asyncio.get_running_loop()
-        return EngineFacts(engine="echo", max_num_seqs=self._slots or None)
+        return EngineFacts(engine="echo", max_num_seqs=self.slots or None)
 
     def submit(
         self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
     ) -> None:
-        answer = prompt[: min(self._length, most_tokens or self._length)]
-        if self._slots and self._busy >= self._slots:
+        length = self.output_tokens or self.max_new_tokens
+        answer = prompt[: min(length, most_tokens or length)]
+        if self.slots and self._busy >= self.slots:
             self._waiting.append((row, answer, sink))
         else:
             self._serve(row, answer, sink)
@@ -58,23 +52,23 @@ class EchoEngine(Engine):
     def _serve(self, row: int, answer: Sequence[int], sink: Sink) -> None:
         self._busy += 1
         self._served += 1
-        if self._served - 1 == self._fail_at:
+        if self._served - 1 == self.fail_at:
             sink.failed(RuntimeError("the echo engine was told to fail here"))
             return
-        if self._served - 1 == self._refuse_at:
+        if self._served - 1 == self.refuse_at:
             self._busy -= 1
             sink.refuse(row, ValueError("the echo engine was told to refuse this"))
             return
         started_ns = time.monotonic_ns()
-        if self._ttft_s:
-            self._loop.call_later(self._ttft_s, self._first, row, answer, sink, started_ns)
+        if self.ttft_ms:
+            self._loop.call_later(self.ttft_ms / 1000, self._first, row, answer, sink, started_ns)
         else:
             self._first(row, answer, sink, started_ns)
 
     def _first(self, row: int, answer: Sequence[int], sink: Sink, started_ns: int) -> None:
         sink.first(row, answer[0], started_ns)
-        if self._tpot_s:
-            delay_s = self._tpot_s * (len(answer) - 1)
+        if self.tpot_ms:
+            delay_s = self.tpot_ms / 1000 * (len(answer) - 1)
             self._loop.call_later(delay_s, self._done, row, answer[1:], sink)
         else:
             self._done(row, answer[1:], sink)

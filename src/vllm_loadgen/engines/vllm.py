@@ -51,7 +51,7 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
         "distributed_executor_backend": params.executor,
         "data_parallel_backend": "ray" if params.executor == "ray" else None,
         "stream_interval": WHOLE_REST,
-        # Statistics carry when a query left the queue: queueing is told from prefill by it.
+        # Statistics carry when a query left the queue: it separates queueing from prefill.
         "disable_log_stats": False,
         # LoadGen wants token ids, the text is decoded after the test. A model of shape only
         # (load_format dummy) has no tokenizer at all.
@@ -90,7 +90,7 @@ def _plain(value: Any) -> str | int | float | bool | None:
 
 
 def _kv_cache_tokens(cache: Any) -> int | None:
-    """Tokens that fit into the KV cache; older vLLMs tell its blocks alone."""
+    """Tokens that fit into the KV cache; older vLLMs report its blocks alone."""
     if tokens := getattr(cache, "kv_cache_size_tokens", None):
         return int(tokens)
     return cache.num_gpu_blocks * cache.block_size if cache.num_gpu_blocks else None
@@ -221,7 +221,7 @@ class VllmEngine(Engine):
     async def score(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores:
         from vllm import SamplingParams
 
-        # Of a prompt vLLM tells each token's log-probability and the likeliest's.
+        # Of a prompt vLLM gives each token's log-probability and the likeliest's.
         asked = SamplingParams(max_tokens=1, prompt_logprobs=1, detokenize=False)
         inputs = {"type": "token", "prompt_token_ids": [*prompt, *answer]}
         self._scored += 1

@@ -15,7 +15,7 @@ COLUMNS = {
 
 
 def detailed() -> dict[str, bool]:
-    """vLLM's options that make its statistics tell the tokens of each step.
+    """vLLM's options that add the tokens of each step to its statistics.
 
     Older releases have the first option too, but write a line a step into the log instead: there
     it stays off. So does the second here, which stops vLLM from writing those lines: statistics
@@ -23,8 +23,9 @@ def detailed() -> dict[str, bool]:
     """
     from vllm.v1.metrics.stats import SchedulerStats
 
-    told = "iteration_details" in {field.name for field in dataclasses.fields(SchedulerStats)}
-    return {"enable_logging_iteration_details": True, "disable_log_stats": True} if told else {}
+    if "iteration_details" not in {field.name for field in dataclasses.fields(SchedulerStats)}:
+        return {}
+    return {"enable_logging_iteration_details": True, "disable_log_stats": True}
 
 
 class StepLog:

@@ -171,7 +171,7 @@ def planned_ns(params: TestParams, seed: int, queries: int) -> np.ndarray | None
 def schedule_ns(params: TestParams, seed: int, issued_ns: np.ndarray) -> np.ndarray | None:
     """The due times of a test's queries, or None where a query is due when issued.
 
-    The Server schedule is computed anew from LoadGen's seed; should the real one differ (another
+    The Server schedule is computed again from LoadGen's seed; should the real one differ (another
     C++ library), queries would seem early or the harness absurdly late, and None is the answer.
     """
     due = planned_ns(params, seed, len(issued_ns))
@@ -187,11 +187,11 @@ def offered_share(params: TestParams, seed: int | None, issued_s: Sequence[float
     """The share of a Server test's rate at which its queries were issued: 1 unless issued late.
 
     The time over which LoadGen meant to issue them, by the gaps that it drew (so their luck does
-    not matter), over the time that it took. ``schedule_ns`` gives nothing where the two are far
-    apart; here that is what is asked for.
+    not matter), over the time that it took. Unlike ``schedule_ns``, it has a value where the two
+    are far apart.
 
     Args:
-        seed: LoadGen's schedule_rng_seed; None if its log does not tell.
+        seed: LoadGen's schedule_rng_seed; None if its log lacks it.
         issued_s: when each query was issued, in order.
     """
     if params.scenario != "Server" or seed is None or len(issued_s) < 2:

@@ -1,4 +1,4 @@
-"""What LoadGen's logs say: the one parser of mlperf_log_detail.txt and its summary."""
+"""LoadGen's logs: the one parser of mlperf_log_detail.txt and its summary."""
 
 import json
 import re
@@ -17,7 +17,7 @@ MOST_ERRORS = 20
 
 
 class Metadata(Part):
-    """What LoadGen notes beside an entry."""
+    """LoadGen's notes on an entry."""
 
     is_error: bool = False
     is_warning: bool = False
@@ -32,7 +32,7 @@ class Entry(Part):
 
 
 def read_log(folder: Path) -> LoadgenLog:
-    """What the logs of one test say. Of a key that comes twice the first counts, as in the checker.
+    """The content of one test's logs. Of a repeated key the first counts, as in the checker.
 
     Raises:
         BenchmarkError: if the detail log is missing, damaged or not LoadGen's.

@@ -11,7 +11,7 @@ from vllm_loadgen.records.columns import COUNTED, MISSING, records_table, schedu
 class Recorder:
     """Columns of plain 64-bit integers that grow by one row a query (64 bytes).
 
-    One thread appends, others may read beside it: slices are copies, rows are never taken away.
+    One thread appends while others may read: slices are copies, rows are never taken away.
 
     Attributes:
         finished: the rows in the order of their completion.
@@ -54,7 +54,7 @@ class Recorder:
 
     def of(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """The columns of these rows, int64 (queries,), as they are now."""
-        # What is asked for together lies together: a copied piece costs less than a loop over rows.
+        # Rows that are read together lie together: a copied piece costs less than a loop over rows.
         low, end = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
         return {
             name: np.array(column[low:end])[rows - low] for name, column in self._columns.items()

@@ -24,14 +24,14 @@ class Sut:
         engine: a started engine.
         prompts: token ids of each sample, by QSL index.
         loop: the engine's event loop, running in its own thread.
-        concurrency: most queries in the engine at once; others wait here. None is no limit.
+        concurrency: most queries in the engine at once; others wait here. None: no limit.
         longest_first: queries that come together go to the engine by falling prompt length,
             within each pass of the dataset (the rules forbid to sort beyond one).
         keep_answers: hold each answer in ``answers`` until somebody takes it from there.
 
     Attributes:
         answers: token ids by row; None unless they are kept.
-        refused: what the engine said of each query that it would not answer.
+        refused: the engine's reason for each query that it would not answer.
         failure: why the test cannot go on: LoadGen would wait for ever, so whoever watches the
             test must give it up.
     """
@@ -81,7 +81,7 @@ class Sut:
 
     # The loop's thread ----------------------------------------------------------------------
     def _drain(self) -> None:
-        # Cleared before the queue is read: a query that comes meanwhile wakes the loop anew.
+        # Cleared before the queue is read: a query that comes meanwhile wakes the loop again.
         self._awake = False
         while self._inbox:
             ids, indices, issued_ns = self._inbox.popleft()

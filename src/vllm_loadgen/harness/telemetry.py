@@ -20,7 +20,7 @@ INTERVAL_S = 1.0
 POWERCAP = Path("/sys/class/powercap")
 # How vLLM's processes call themselves that compute; its server's own is VLLM::APIServer.
 ENGINES = ("VLLM::EngineCore", "VLLM::Worker")
-# Why a GPU's clocks are below what was asked for, where that slows a run (nvml.h, "clocks event
+# Reasons for a GPU's clocks below the requested ones, where that slows a run (nvml.h, "clocks event
 # reasons"); idle and application settings are no throttling.
 THROTTLING = (
     pynvml.nvmlClocksThrottleReasonSwPowerCap
@@ -82,7 +82,7 @@ class Telemetry:
             where it can be read cpu_energy_j (of the CPU packages, since the first look); with GPUs
             gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w, gpu_energy_j (since the driver
             was loaded), gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of
-            all GPUs, as far as they tell. Null where a sample lacks it.
+            all GPUs, as far as they report them. Null where a sample lacks it.
         """
         rows = list(self._rows)  # a copy: the thread appends
         names = dict.fromkeys(name for row in rows for name in row)
@@ -207,7 +207,7 @@ def _cpu_shares(before: Any, now: Any) -> dict[str, float]:
 def gpu_sample(handles: Sequence[Any]) -> dict[str, float]:
     """Busiest, hottest and throttled of the GPUs; memory and power of all together.
 
-    What a GPU does not tell is left out.
+    Readings that a GPU does not support are left out.
     """
     ask = pynvml
     readings: dict[str, Callable[[], float]] = {

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from vllm_loadgen.harness.journal import Journal
@@ -15,38 +16,28 @@ from vllm_loadgen.harness.sut import Sut, describe
 TICK_S = 0.5
 
 
+@dataclass
 class Watch:
     """Runs a test until it ends, fails, stands still or is given up.
 
-    Args:
-        sut: what the test asks. loop: the SUT's, in ``loop_thread``.
+    Attributes:
+        sut: under test. loop: the SUT's, in ``loop_thread``.
         journal: takes the records now and then.
         pipe: progress goes out on it, and ``Stop`` comes in.
         stall_s: an engine that owes answers and gives none for so long is dead.
-
-    Attributes:
         duration_s: of the test.
     """
 
-    def __init__(
-        self,
-        sut: Sut,
-        loop: asyncio.AbstractEventLoop,
-        loop_thread: threading.Thread,
-        journal: Journal,
-        pipe: Connection,
-        stall_s: float,
-    ) -> None:
-        self.duration_s = 0.0
-        self._sut = sut
-        self._loop = loop
-        self._loop_thread = loop_thread
-        self._journal = journal
-        self._pipe = pipe
-        self._stall_s = stall_s
-        self._error: BaseException | None = None
-        self._beat_at = time.monotonic()
-        self._beat_due = False
+    sut: Sut
+    loop: asyncio.AbstractEventLoop
+    loop_thread: threading.Thread
+    journal: Journal
+    pipe: Connection
+    stall_s: float
+    duration_s: float = 0.0
+    _error: BaseException | None = None
+    _beat_at: float = 0.0
+    _beat_due: bool = False
 
     def run(self, test: Callable[[], None]) -> Ended:
         """Run ``test``, which blocks until LoadGen is done, to its end.
@@ -62,8 +53,8 @@ class Watch:
                 ended = self._until_its_end(thread)
             finally:
                 self.duration_s = time.monotonic() - begin
-        with suppress(OSError):  # a full disk is told of by the next file
-            self._journal.note()
+        with suppress(OSError):  # the next file reports a full disk
+            self.journal.note()
         if self._error is not None:
             raise self._error
         return ended
@@ -79,34 +70,34 @@ class Watch:
         last = -1
         while True:
             thread.join(TICK_S)
-            sut = self._sut
+            sut = self.sut
             now = sut.first_count + sut.done_count
             if now != last or len(sut.records) == sut.done_count:
                 moved_at, last = time.monotonic(), now
             means = sut.records.recent_ms()
-            self._pipe.send(Progress(len(sut.records), sut.done_count, sut.token_count, *means))
+            self.pipe.send(Progress(len(sut.records), sut.done_count, sut.token_count, *means))
             if not thread.is_alive():
                 return Ended("complete")
             if problem := self._problem(moved_at) or self._note():
                 return Ended("failed", problem)
-            if self._pipe.poll() and isinstance(self._pipe.recv(), Stop):
+            if self.pipe.poll() and isinstance(self.pipe.recv(), Stop):
                 return Ended("interrupted", "interrupted")
 
     def _problem(self, moved_at: float) -> str:
         """Why the test cannot go on; empty if it can."""
-        if self._sut.failure is not None:
-            return f"the engine died: {describe(self._sut.failure)}"
-        if not self._loop_thread.is_alive():
+        if self.sut.failure is not None:
+            return f"the engine died: {describe(self.sut.failure)}"
+        if not self.loop_thread.is_alive():
             return "the engine's event loop has ended"
         # A loop that stands still would look idle: while all that it knows of is answered, it owes
         # nothing.
         if not self._beat_due:
             self._beat_due = True
-            self._loop.call_soon_threadsafe(self._beat)
-        if time.monotonic() - self._beat_at > self._stall_s:
-            return f"the engine's event loop stood still for {self._stall_s:.0f} s"
-        if time.monotonic() - moved_at > self._stall_s:
-            return f"the engine gave no answer for {self._stall_s:.0f} s"
+            self.loop.call_soon_threadsafe(self._beat)
+        if time.monotonic() - self._beat_at > self.stall_s:
+            return f"the engine's event loop stood still for {self.stall_s:.0f} s"
+        if time.monotonic() - moved_at > self.stall_s:
+            return f"the engine gave no answer for {self.stall_s:.0f} s"
         return ""
 
     def _beat(self) -> None:
@@ -115,7 +106,7 @@ class Watch:
 
     def _note(self) -> str:
         try:
-            self._journal.note_now_and_then()
+            self.journal.note_now_and_then()
         except OSError as error:
             return f"the records cannot be written: {describe(error)}"
         return ""

@@ -138,7 +138,7 @@ class Worker:
         self._loop.set_exception_handler(partial(_note_failure, sut))
         seed = settings.schedule_rng_seed
         test = partial(loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config)
-        engine.steps()  # those of the warm-up are nobody's
+        engine.steps()  # those of the warm-up do not count
         engine.take_routing()
         engine.ends()
         log_begin = position(self._log)
@@ -250,7 +250,7 @@ class Worker:
         """Run on the engine's loop to its end, and look now and then whether to go on.
 
         Args:
-            moved: a number that rises while it gets on, which the caller is told of; the limit
+            moved: a number that rises with progress, which is reported to the caller; the limit
                 counts from there.
 
         Raises:
@@ -307,7 +307,7 @@ def _write(begun: Result, ended: Ended, duration_s: float, sut: Sut, folder: Pat
     if ended.status == "complete":
         try:
             result = result.with_log(read_log(folder))
-        except BenchmarkError as error:  # a full disk cuts LoadGen's logs, and LoadGen says nothing
+        except BenchmarkError as error:  # a full disk cuts LoadGen's logs silently
             ended = Ended("failed", str(error))
         else:
             if result.verdict is None and result.mode != "accuracy":
@@ -342,7 +342,7 @@ def make_engine(params: TestParams, model_path: str, key: str = "") -> Engine:
 
 
 def _import_vllm() -> None:
-    """What an engine's start would import; one that lacks something is told of then."""
+    """What an engine's start would import; the start itself reports a missing package."""
     with suppress(Exception):
         import vllm.v1.engine.async_llm  # noqa: F401
 
@@ -350,7 +350,7 @@ def _import_vllm() -> None:
 async def score_all(
     engine: Engine, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]
 ) -> list[TokenScores]:
-    """``Engine.score`` of prompts and answers at once; empty if the engine does not tell.
+    """``Engine.score`` of prompts and answers at once; empty if the engine scores none.
 
     Raises:
         ValueError: see ``Engine.score``.
@@ -371,7 +371,7 @@ def main() -> None:
     try:
         worker.serve()
     except (EOFError, OSError):
-        pass  # the parent is gone: nobody is left to answer
+        pass  # the parent is gone
     finally:
         worker.close()
         sys.stdout.flush()

@@ -35,7 +35,7 @@ class Answer:
         """What a stream brought.
 
         Raises:
-            EngineError: if it is no answer to what was asked.
+            EngineError: if it does not answer the query.
         """
         if self.whole:
             return

@@ -171,7 +171,7 @@ class OpenAIEngine(Engine):
         return model
 
     async def _version(self) -> str | None:
-        """The servers' version, where they tell it as vLLM does."""
+        """The servers' version, where they give it as vLLM does."""
         found: dict[str, None] = {}
         for server in self._servers:
             with suppress(EngineError, *DAMAGED):
@@ -285,8 +285,8 @@ class OpenAIEngine(Engine):
                     answer.take(piece)
         except Exception as error:  # a query that is forgotten hangs LoadGen
             if not answer.whole:
-                said = str(error) if isinstance(error, EngineError) else repr(error)
-                sink.refuse(row, EngineError(f"{server.name}: {self._clean(said)}"))
+                text = str(error) if isinstance(error, EngineError) else repr(error)
+                sink.refuse(row, EngineError(f"{server.name}: {self._clean(text)}"))
         finally:
             server.outstanding -= 1
 

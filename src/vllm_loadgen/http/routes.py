@@ -1,4 +1,4 @@
-"""The routes of OpenAI-compatible servers: what is asked of each, and what its stream says."""
+"""The routes of OpenAI-compatible servers: the query of each, and the events of its stream."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterable
@@ -128,7 +128,7 @@ def parse(line: bytes) -> Piece | None:
 
 
 def problem_of(path: str, status: int, body: bytes) -> str:
-    """What an answer outside 200 to 299 says, as a part of a line."""
+    """The problem in an answer outside 200 to 299, as a part of a line."""
     if 300 <= status < 400:
         return f"{path} redirects to another address (status {status})"
     text = body.decode(errors="replace")

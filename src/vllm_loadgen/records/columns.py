@@ -7,7 +7,7 @@ import pyarrow as pa
 
 # In ns since the run's start.
 TIMES = ("scheduled_ns", "issued_ns", "started_ns", "first_token_ns", "done_ns")
-# A query may end without these: the engine does not tell, or the run was interrupted.
+# A query may end without these: not every engine reports a start, and a run may be interrupted.
 NULLABLE = ("started_ns", "first_token_ns", "done_ns")
 # What is counted and timed of a query, int64; a time by ``time.monotonic_ns``, or ``MISSING``.
 COUNTED = (
@@ -34,7 +34,7 @@ def schedule_start_ns(issued_ns: np.ndarray, due_ns: np.ndarray | None = None) -
     """A test's start by ``time.monotonic_ns``; 0 without queries.
 
     The start of the schedule is the latest instant at which no query was issued early: LoadGen
-    does not tell it, and the harness can only be late.
+    does not report it, and the harness can only be late.
 
     Args:
         issued_ns, due_ns: as in ``records_table``.

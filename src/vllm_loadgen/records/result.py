@@ -13,9 +13,9 @@ Verdict = Literal["VALID", "INVALID"]
 
 
 class EffectiveSettings(Part):
-    """The settings that LoadGen says it used; None where its log does not tell.
+    """The settings that LoadGen used; None where its log lacks them.
 
-    All that it says is kept; the fields are those that the project reads.
+    All settings of the log are kept; the fields are those that the project reads.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -39,7 +39,7 @@ class EffectiveSettings(Part):
 
 
 class LoadgenResults(Part):
-    """LoadGen's results; None where its log does not tell. All that it says is kept."""
+    """LoadGen's results; None where its log lacks them. All results of the log are kept."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
@@ -66,7 +66,7 @@ class LoadgenResults(Part):
 
 
 class LoadgenLog(Facts):
-    """What the logs of one LoadGen test say.
+    """The content of one LoadGen test's logs.
 
     Attributes:
         verdict: None of an accuracy run and of one without its end.
@@ -147,6 +147,6 @@ class Result(LoadgenLog):
         return self.status == "complete"
 
     def with_log(self, log: LoadgenLog) -> "Result":
-        """The same test with what its logs say now."""
+        """The same test with the present content of its logs."""
         named = {name: getattr(log, name) for name in LoadgenLog.model_fields}
         return self.model_copy(update=named)
