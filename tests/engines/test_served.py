@@ -10,15 +10,16 @@ from helpers import Leftovers
 
 from loadgen_study import LiveRun, RunParams
 from loadgen_study.runs.served import compare_in_process
+from vllm_loadgen.engines.vllm import command_line
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.http.served import SERVER, ServedVllm, options
+from vllm_loadgen.http.served import SERVER, ServedVllm
 
 
 def test_options_as_the_command_line_has_them():
     given = {"model": "a/b", "enable_prefix_caching": False, "enforce_eager": True, "seed": 0,
              "max_num_seqs": None, "hf_overrides": {"a": 1}, "allowed": ["x", "y"],
              "disable_log_stats": False}  # fmt: skip
-    assert options(given) == [
+    assert command_line(given) == [
         "--model", "a/b", "--no-enable-prefix-caching", "--enforce-eager", "--seed", "0",
         "--hf-overrides", '{"a": 1}', "--allowed", "x", "y",
     ]  # fmt: skip

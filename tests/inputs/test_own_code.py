@@ -9,10 +9,9 @@ from checkpoints import LLAMA, write_config
 from loadgen_study.inputs import models
 from loadgen_study.params import RunParams
 from vllm_loadgen.checkpoint import check_engine, own_code, refuse_own_code
-from vllm_loadgen.engines.vllm import engine_args
+from vllm_loadgen.engines.vllm import command_line, engine_args
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.harness.worker import make_engine
-from vllm_loadgen.http.served import options
 
 CODE = """
 from pathlib import Path
@@ -107,7 +106,7 @@ def test_the_engine_is_told_the_same(trusted):
     args = engine_args(RunParams(trust_remote_code=trusted), "model")
     assert args["trust_remote_code"] is trusted
     flag = "--trust-remote-code" if trusted else "--no-trust-remote-code"
-    assert flag in options(args)
+    assert flag in command_line(args)
 
 
 def test_it_is_one_parameter():

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import JsonValue
@@ -28,6 +29,8 @@ FEW_CORES = 4
 SOCKET_NAME_BYTES = 36  # vLLM names each by a UUID
 # Options that vLLM's configuration keeps under another name.
 RENAMED = {"kv_cache_dtype": "cache_dtype"}
+# Switches that the command line cannot set off, which they are.
+ONLY_ON = ("disable_log_stats", "aggregate_engine_logging")
 
 
 def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
@@ -61,6 +64,24 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
     # A pipeline's later parts get their first input as they compile: uncompiled they have none.
     eager = current_platform.is_cpu() and params.pipeline_parallel_size == 1
     return (ON_CPU if eager else {}) | given | params.engine_options
+
+
+def command_line(args: Mapping[str, object]) -> list[str]:
+    """The words of vLLM's command line for keyword arguments of its AsyncEngineArgs."""
+    words: list[str] = []
+    for name, value in args.items():
+        flag = name.replace("_", "-")
+        if name in ONLY_ON and not value:
+            continue
+        if value is True or value is False:
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, dict):
+            words += [f"--{flag}", json.dumps(value)]
+        elif isinstance(value, list | tuple):
+            words += [f"--{flag}", *map(str, value)]
+        elif value is not None:
+            words += [f"--{flag}", str(value)]
+    return words
 
 
 def effective_options(args: Iterable[str], config: Any) -> dict[str, JsonValue]:

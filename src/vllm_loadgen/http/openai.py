@@ -8,6 +8,7 @@ from array import array
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -94,6 +95,7 @@ class OpenAIEngine(Engine):
         self._servers = [Server(number, url) for number, url in enumerate(urls)]
         self._load_tokenizer, self._routes = load_tokenizer, routes
         self._tokenizer: Any = None
+        self._encode: Encode | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         # Of several servers: which query went to which.
         self._rows, self._numbers = array("q"), array("i")
@@ -126,6 +128,8 @@ class OpenAIEngine(Engine):
         self._route = await self._probe()
         if not (self._route.ids_in and self._route.ids_out):
             self._tokenizer = self._load_tokenizer()
+        if not self._route.ids_out:
+            self._encode = partial(self._tokenizer.encode, add_special_tokens=False)
         lengths = (lengths.get(self._model) for lengths in listed)
         known = [length for length in lengths if type(length) is int]
         return EngineFacts(
@@ -273,7 +277,7 @@ class OpenAIEngine(Engine):
     async def _ask(
         self, server: Server, row: int, prompt: Sequence[int], sink: Sink, most: int
     ) -> None:
-        answer = Answer(row, sink, most, self._vocab_size, self._encode())
+        answer = Answer(row, sink, most, self._vocab_size, self._encode)
         try:
             least = min(self._params.min_new_tokens, most)
             options = self._route.options(most, least)
@@ -330,11 +334,6 @@ class OpenAIEngine(Engine):
         begin = 1 if ids and ids[0] == self._tokenizer.bos_token_id else 0
         return self._tokenizer.decode(list(ids[begin:]), skip_special_tokens=False)
 
-    def _encode(self) -> "Encode | None":
-        if self._route.ids_out:
-            return None
-        return lambda text: self._tokenizer.encode(text, add_special_tokens=False)
-
     def _clean(self, text: str) -> str:
         """The beginning of a text as one line, without the key, which a server may repeat."""
         return excerpt(text.replace(self._key, MARK) if self._key else text)
@@ -369,10 +368,8 @@ class _NotTaken(EngineError):
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """What came with an answer, up to so many bytes."""
-    body = bytearray()
-    async for part in response.content.iter_any():
-        body += part
-        if len(body) >= most:
-            break
-    return bytes(body[:most])
+    """The answer's body, ``most`` bytes of it."""
+    try:
+        return await response.content.readexactly(most)
+    except asyncio.IncompleteReadError as end:
+        return end.partial

@@ -1,9 +1,9 @@
 """The routes of OpenAI-compatible servers: the query of each, and the events of its stream."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
@@ -21,19 +21,19 @@ FAILED = ("abort", "cancelled", "content_filter", "error", "timeout")
 
 @dataclass(frozen=True)
 class Route:
-    """One way to ask.
+    """One form of query.
 
     Attributes:
         name: in reports. path: after the server's URL.
         ids_in: the prompt goes as token ids, else as text. ids_out: the answer comes as them.
-        extended: options that are vLLM's and not OpenAI's are sent as well.
+        extra: options that are vLLM's and not OpenAI's; with any, min_tokens is sent as well.
     """
 
     name: str
     path: str
     ids_in: bool
     ids_out: bool
-    extended: bool
+    extra: Mapping[str, JsonValue] = field(default_factory=dict)
 
     def body(self, model: str, prompt: object, options: dict[str, JsonValue]) -> dict[str, object]:
         """The JSON of one query, streamed.
@@ -41,38 +41,28 @@ class Route:
         Args:
             prompt: token ids, or text. options: of ``options``.
         """
-        if self.path == GENERATE:
-            return {"model": model, "token_ids": prompt, "sampling_params": options, "stream": True}
-        return {"model": model, "prompt": prompt, **options, "stream": True}
+        nested = {"token_ids": prompt, "sampling_params": options}
+        query = nested if self.path == GENERATE else {"prompt": prompt, **options}
+        return {"model": model, "stream": True, **query}
 
     def options(self, most: int, least: int) -> dict[str, JsonValue]:
         """Greedy sampling of an answer of ``least`` to ``most`` tokens."""
-        if self.path == GENERATE:
-            return {
-                "temperature": 0.0,
-                "max_tokens": most,
-                "min_tokens": least,
-                "detokenize": False,
-            }
-        options: dict[str, JsonValue] = {"max_tokens": most, "temperature": 0.0}
-        if self.extended:
-            # A checkpoint's generation_config may have a penalty, which the rules do not know.
-            options |= {"min_tokens": least, "repetition_penalty": 1.0}
-        if self.ids_out:
-            options["return_token_ids"] = True
-        return options
+        greedy: dict[str, JsonValue] = {"max_tokens": most, "temperature": 0.0}
+        return {**greedy, "min_tokens": least, **self.extra} if self.extra else greedy
 
 
 GENERATE, COMPLETIONS = "/inference/v1/generate", "/v1/completions"
+# A checkpoint's generation_config may have a penalty, which the rules do not know.
+PLAIN: dict[str, JsonValue] = {"repetition_penalty": 1.0}
 # The nearest to an engine in process first: each does without one thing more.
 ROUTES = (
-    Route("vLLM's tokens in, tokens out", GENERATE, True, True, True),
-    Route("completions, token ids both ways", COMPLETIONS, True, True, True),
-    Route("completions, token ids in and text out", COMPLETIONS, True, False, True),
+    Route("vLLM's tokens in, tokens out", GENERATE, True, True, {"detokenize": False}),
+    Route("completions, token ids both ways", COMPLETIONS, True, True,
+          {**PLAIN, "return_token_ids": True}),
+    Route("completions, token ids in and text out", COMPLETIONS, True, False, PLAIN),
     Route("completions, token ids in and text out, OpenAI's options alone",
-          COMPLETIONS, True, False, False),
-    Route("completions, text both ways, OpenAI's options alone",
-          COMPLETIONS, False, False, False),
+          COMPLETIONS, True, False),
+    Route("completions, text both ways, OpenAI's options alone", COMPLETIONS, False, False),
 )  # fmt: skip
 
 

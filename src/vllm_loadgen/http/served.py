@@ -1,15 +1,14 @@
 """vLLM behind HTTP: a ``vllm serve`` of the run's own, on this machine's loopback."""
 
 import asyncio
-import json
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import Any
 
 from vllm_loadgen.engines.base import Sink
-from vllm_loadgen.engines.vllm import engine_args, set_environment
+from vllm_loadgen.engines.vllm import command_line, engine_args, set_environment
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.http.openai import OpenAIEngine
 from vllm_loadgen.http.routes import ROUTES
@@ -18,8 +17,6 @@ from vllm_loadgen.records.engine import EngineFacts
 
 HOST = "127.0.0.1"
 SERVER = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
-# Switches that the command line knows no way to set off, which they are.
-ONLY_ON = ("disable_log_stats", "aggregate_engine_logging")
 LOOK_S = 0.2
 STOP_S = 8.0  # the worker waits for 10 s
 
@@ -54,7 +51,9 @@ class ServedVllm(OpenAIEngine):
         own = {"host": HOST, "port": self._port, "enable_scale_out": True,
                "disable_uvicorn_access_log": True}  # fmt: skip
         # A child in the worker's session: it ends with it, and prints to the same log.
-        self._process = await asyncio.create_subprocess_exec(*self._command, *options(args | own))
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, *command_line(args | own)
+        )
         self._watch = asyncio.get_running_loop().create_task(self._until_its_end(self._process))
         while not await self._listens():
             if (status := self._process.returncode) is not None:
@@ -101,24 +100,6 @@ class ServedVllm(OpenAIEngine):
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_S):
                     await self._process.wait()
-
-
-def options(args: Mapping[str, Any]) -> list[str]:
-    """Keyword arguments of vLLM's as it takes them on the command line."""
-    words: list[str] = []
-    for name, value in args.items():
-        flag = name.replace("_", "-")
-        if name in ONLY_ON and not value:
-            continue
-        if value is True or value is False:
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, dict):
-            words += [f"--{flag}", json.dumps(value)]
-        elif isinstance(value, list | tuple):
-            words += [f"--{flag}", *map(str, value)]
-        elif value is not None:
-            words += [f"--{flag}", str(value)]
-    return words
 
 
 def free_port() -> int:
