@@ -154,7 +154,7 @@ def test_answers_to_references_without_a_token_for_rouge_never_pass(params, monk
 
 @pytest.mark.process
 def test_an_engine_that_dies_of_the_scoring_leaves_the_test_whole(params, monkeypatch, tmp_path):
-    def die(session, *_):
+    def die(session, *_, **__):
         session.close()
         raise EngineError(f"the engine's process ended; its log is {tmp_path}/engine.log.\nMore")
 
