@@ -71,7 +71,7 @@ def test_every_call_of_the_console_command_is_one():
         except SystemExit:
             pytest.fail(f"{page.name}: {shlex.join(words)}")
         if hasattr(options, "params"):
-            RunParams.from_dict(cli._given(options))
+            RunParams.from_dict(cli._given(options.params, options.p))
 
 
 def test_every_call_of_papermill_names_a_notebook_and_parameters():

@@ -1,5 +1,6 @@
+import shutil
+
 import pandas as pd
-import pytest
 from helpers import draws
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy
@@ -63,12 +64,16 @@ def test_without_an_anatomy_there_is_one_sentence():
     assert said == "The steps of this test cannot be set against the limits: it was made before."
 
 
-@pytest.mark.parametrize("run", ["example-explore", "example-invalid"])
-def test_reports_of_older_runs_say_why(run):
+def test_a_report_of_a_run_without_tokens_of_its_steps_says_why(tmp_path):
     from helpers import ROOT
 
     from loadgen_study import Run
+    from loadgen_study.facts.tables import read_frame, write_frame
     from loadgen_study.report.sections import Report
 
-    shown = Report(Run.open(ROOT / "outputs" / run)).limits().parts[-1]
+    run = tmp_path / "run"
+    shutil.copytree(ROOT / "tests/golden/runs/default", run)
+    steps = run / "performance" / "engine_steps.parquet"
+    write_frame(steps, read_frame(steps).drop(columns=["prefill_tokens", "decode_tokens"]))
+    shown = Report(Run.open(run)).limits().parts[-1]
     assert "before the tokens of each step were noted" in shown

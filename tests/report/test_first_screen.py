@@ -289,7 +289,7 @@ def test_every_command_is_one_that_the_program_takes(made, peak):
             assert words[:3] == ["papermill", "notebooks/analysis.ipynb", "both.ipynb"]
             continue
         options = cli._parser().parse_args(words[1:])
-        asked = RunParams.from_dict(cli._given(options))
+        asked = RunParams.from_dict(cli._given(options.params, options.p))
         assert asked.run_name.startswith("mine")
         if asked.run_name != "mine":  # the extra tests of this run are not made again
             assert asked.sweep_qps == ([0.52, 0.91, 1.3] if "sweep" in asked.run_name else [])
@@ -319,7 +319,7 @@ def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path,
             continue
         options = cli._parser().parse_args(words[1:])
         assert options.params == "sent to me.zip/params.yaml"
-        assert RunParams.from_dict(cli._given(options)).min_query_count == 321
+        assert RunParams.from_dict(cli._given(options.params, options.p)).min_query_count == 321
 
 
 def test_an_accuracy_test_that_asked_for_all_at_once_tells_what_the_machine_can_do(made):

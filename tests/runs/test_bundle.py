@@ -131,7 +131,7 @@ def test_a_zip_is_not_rendered_into_nowhere(run, capsys):
 def test_the_newest_run_is_one_that_has_something_to_show(tmp_path, monkeypatch):
     import os
 
-    monkeypatch.setattr("loadgen_study.results.run.project_root", lambda: tmp_path)
+    monkeypatch.setattr("loadgen_study.results.folders.project_root", lambda: tmp_path)
     for age, name in enumerate(["died", "finished", "older"]):
         folder = write_facts(tmp_path / "outputs" / name, RunParams())
         os.utime(folder / "params.yaml", (1e9 - age, 1e9 - age))
