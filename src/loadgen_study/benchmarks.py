@@ -5,31 +5,60 @@ mlcommons/inference v6.1, ``inference_rules.adoc``, ``mlperf.conf`` (inside Load
 hold against ``samples``) and ``tools/submission/submission_checker/constants.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-# The scores of an accuracy test, as the reference's evaluation.py and the checker call them.
-ROUGE_NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-# The prompt of the task (mlcommons/inference, language/llama3.1-8b).
-REFERENCE_INSTRUCTION = (
-    "Summarize the following news article in 128 tokens. Please output the summary only, "
-    "without any other text.\n\nArticle:\n{input}\n\nSummary:"
-)
+from loadgen_study.scorers.rouge import Rouge
+from loadgen_study.scorers.scorer import Scorer
 
 
 @dataclass(frozen=True)
-class ReferenceScore:
-    """What the full-precision reference scores on all samples; gen_len is in characters.
+class DataColumns:
+    """The columns of a task's data files: text, or prompts that came as token ids.
 
-    The checker's accuracy-target before its factor of 0.99.
+    Attributes:
+        text: what the instruction is filled with, and the reference.
+        tokenized: the prompt's token ids, and the reference; they win over text.
+        shown: the text that such a prompt was made from, for a reader, where it is there.
+        extra: what else the scorer needs, in both kinds of files.
     """
 
-    rouge1: float
-    rouge2: float
-    rougeL: float
-    rougeLsum: float
-    gen_len: int
-    gen_num: int
+    text: tuple[str, str]
+    tokenized: tuple[str, str] = ("tok_input", "output")
+    shown: str = "input"
+    extra: tuple[str, ...] = ()
+
+    def used(self, names: Collection[str]) -> tuple[str, ...]:
+        """Which of a file's columns are used; empty if it lacks one."""
+        if {*self.tokenized, *self.extra} <= set(names):
+            shown = (self.shown,) if self.shown in names else ()
+            return *self.tokenized, *self.extra, *shown
+        wanted = (*self.text, *self.extra)
+        return wanted if set(wanted) <= set(names) else ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a benchmark asks, and how its answers are judged.
+
+    Attributes:
+        data: the columns of its files. embedded: its file of built-in data.
+        subject, verb: what a model does with what, for a reader.
+        instruction: the prompt, with {input}.
+        sampling: how the next token is chosen.
+        min_new_tokens, max_new_tokens: the limits on an answer.
+        scorer: what judges the answers.
+    """
+
+    data: DataColumns
+    embedded: str
+    subject: str
+    verb: str
+    instruction: str
+    scorer: Scorer
+    sampling: str = "greedy"
+    min_new_tokens: int = 1
+    max_new_tokens: int = 128
 
 
 @dataclass(frozen=True)
@@ -93,7 +122,8 @@ class Benchmark:
         name: LoadGen's.
         scenarios: LoadGen's scenarios that the rules allow, by what a submission calls them.
         samples: of the dataset, and LoadGen's performance sample count.
-        min_new_tokens, max_new_tokens: the limits on an answer.
+        score: what the full-precision reference scores on all samples, by metric; the checker's
+            accuracy-target before its factor.
         test06: whether compliance test TEST06 is asked for (submission_checker, models_TEST06).
         published: column of the published results by LoadGen's scenario; empty where none is known.
     """
@@ -102,12 +132,11 @@ class Benchmark:
     suite: Suite
     scenarios: Mapping[str, str]
     samples: int
-    score: ReferenceScore
+    task: Task
+    score: Mapping[str, int | float]
     model: ReferenceModel
     dataset: ReferenceDataset
     test06: bool
-    min_new_tokens: int = 1
-    max_new_tokens: int = 128
     published: Mapping[str, str] = field(default_factory=dict)
 
     def submitted_as(self, scenario: str) -> str:
@@ -154,8 +183,32 @@ EDGE = Suite(
     system_type="edge",
     required=frozenset({"SingleStream", "Offline"}),
 )
-DATACENTER_SCORE = ReferenceScore(38.7792, 15.9075, 24.4957, 35.793, 8_167_644, 13_368)
-EDGE_SCORE = ReferenceScore(39.06, 16.1147, 24.6375, 36.124, 3_051_113, 5_000)
+# mlcommons/inference, language/llama3.1-8b.
+SUMMARIES = Task(
+    data=DataColumns(text=("article", "highlights")),
+    embedded="articles.jsonl",
+    subject="news article",
+    verb="summarizes",
+    instruction="Summarize the following news article in 128 tokens. Please output the summary "
+    "only, without any other text.\n\nArticle:\n{input}\n\nSummary:",
+    scorer=Rouge(),
+)
+DATACENTER_SCORE = {
+    "rouge1": 38.7792,
+    "rouge2": 15.9075,
+    "rougeL": 24.4957,
+    "rougeLsum": 35.793,
+    "gen_len": 8_167_644,
+    "gen_num": 13_368,
+}
+EDGE_SCORE = {
+    "rouge1": 39.06,
+    "rouge2": 16.1147,
+    "rougeL": 24.6375,
+    "rougeLsum": 36.124,
+    "gen_len": 3_051_113,
+    "gen_num": 5_000,
+}
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     benchmark.name: benchmark
@@ -165,6 +218,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             suite=DATACENTER,
             scenarios={"Offline": "Offline", "Server": "Server"},
             samples=13_368,
+            task=SUMMARIES,
             score=DATACENTER_SCORE,
             model=LLAMA_3_1_8B,
             dataset=CNN_DAILYMAIL,
@@ -176,6 +230,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             suite=DATACENTER,
             scenarios={"Server": "Interactive"},
             samples=13_368,
+            task=SUMMARIES,
             score=DATACENTER_SCORE,
             model=LLAMA_3_1_8B,
             dataset=CNN_DAILYMAIL,
@@ -187,6 +242,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             suite=EDGE,
             scenarios={"SingleStream": "SingleStream", "Offline": "Offline"},
             samples=5_000,
+            task=SUMMARIES,
             score=EDGE_SCORE,
             model=LLAMA_3_1_8B,
             dataset=CNN_DAILYMAIL_5000,

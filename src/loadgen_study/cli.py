@@ -1,6 +1,7 @@
 """The console command: ``vllm-loadgen report``, ``submission``, ``check`` and their like."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -66,7 +67,7 @@ def _submission(runs: list[Path], out: Path, division: str, submitter: str, syst
 
 def _baseline(params: str, p: list[list[str]]) -> None:
     score = LiveRun.start(RunParams.from_dict(_given(params, p))).make_baseline()
-    print(score.model_dump_json(indent=2))
+    print(json.dumps(score, indent=2))
 
 
 def _doctor(params: str, p: list[list[str]]) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from loadgen_study.benchmarks import BENCHMARKS, REFERENCE_INSTRUCTION, Benchmark
+from loadgen_study.benchmarks import BENCHMARKS, SUMMARIES, Benchmark
 from loadgen_study.parameter_files import (
     KeyTwice,
     Types,
@@ -26,6 +26,8 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import ENGINE, LOADGEN, Rate, TestParams, Trait, noted, option
 
 NOT_KNOWN = "not known"
+# What a benchmark's task says, if nobody else does.
+OF_THE_TASK = ("instruction", "max_new_tokens", "min_new_tokens")
 # A Ray cluster: of a driver beside it, or (ray://) of a client.
 CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
 # What a run's name may be: it is a folder's name, and stands in reports.
@@ -52,7 +54,7 @@ class RunParams(TestParams):
     """use the first N samples; 0 is all of them"""
     dataset_sha256: str = of_measured("", "ignored", pattern=r"^([0-9a-f]{64})?$")
     """SHA-256 of MLCommons' file by your own download, beside those that are known"""
-    instruction: str = of_measured(REFERENCE_INSTRUCTION, "prompts", "fixed", "ignored")
+    instruction: str = of_measured(SUMMARIES.instruction, "prompts", "fixed", "ignored")
     """prompt, with {input}"""
     chat_template: bool = of_measured(True, "prompts", "fixed", "ignored", "shown")
     """wrap the prompt as a chat turn"""
@@ -128,8 +130,9 @@ class RunParams(TestParams):
             problem = f"{self.benchmark} exists in the Server scenario only"
             self._refuse("scenario", problem, "give scenario Server, or another benchmark")
         if "{input}" not in self.instruction:
-            cure = "put {input} where the article goes"
-            self._refuse("instruction", "has no place for the article", cure)
+            text = self.rules.task.data.text[0]
+            cure = f"put {{input}} where the {text} goes"
+            self._refuse("instruction", f"has no place for the {text}", cure)
 
     def _check_names(self) -> None:
         for name, value in self:
@@ -208,6 +211,8 @@ class RunParams(TestParams):
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         keys, server = cls.by_key(), cls.names("server")
         own = {keys.get(name, name): value for name, value in values.items()}
+        if found := BENCHMARKS.get(str(own.get("benchmark"))):
+            own = {name: getattr(found.task, name) for name in OF_THE_TASK} | own
         # Null in the record of a run against a server.
         return super().from_dict(
             {name: v for name, v in own.items() if v is not None or name not in server}

@@ -8,6 +8,7 @@ from helpers import DATASET, MODEL
 
 from loadgen_study.accuracy import baseline, fidelity
 from loadgen_study.accuracy.baseline import Answers
+from loadgen_study.benchmarks import SUMMARIES
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, Forced, Score
 from vllm_loadgen.errors import BenchmarkError
@@ -40,7 +41,7 @@ def answers_file(path):
 
 
 def loaded(path) -> Answers | None:
-    return baseline.load_answers(baseline.load_baseline(key(), path), path)
+    return baseline.load_answers(baseline.load_baseline(key(), SUMMARIES.scorer, path), path)
 
 
 def changed(path, change) -> None:
@@ -162,7 +163,7 @@ def test_agreement_has_its_interval():
 
 
 def test_why_there_is_none_is_said(path, tmp_path, monkeypatch):
-    known = baseline.load_baseline(key(), path)
+    known = baseline.load_baseline(key(), SUMMARIES.scorer, path)
     load = fidelity.load_answers
     monkeypatch.setattr(fidelity, "load_answers", lambda entry: load(entry, path))
     compared = lambda entry: fidelity.against_baseline(tmp_path, ANSWERS.tokens, entry)  # noqa: E731

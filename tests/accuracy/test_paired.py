@@ -1,8 +1,14 @@
+from functools import partial
+
 import pandas as pd
 import pytest
 
-from loadgen_study.accuracy.paired import Answered, difference
+from loadgen_study.accuracy import paired
+from loadgen_study.accuracy.paired import Answered
+from loadgen_study.benchmarks import SUMMARIES
 from loadgen_study.facts.scores import Forced
+
+difference = partial(paired.difference, metric=SUMMARIES.scorer.main)
 
 
 def answered(rouge1, forced=None):
@@ -19,8 +25,8 @@ def forced(agreed, **changes):
 def test_pairs_take_the_spread_between_samples_out():
     first = [0.1, 0.5, 0.9, 0.3] * 4
     found = difference(answered(first), answered([value - 0.02 for value in first]))
-    assert found.rouge1.value == pytest.approx(-2)
-    assert (found.rouge1.low, found.rouge1.high) == pytest.approx((-2, -2))
+    assert found.score.value == pytest.approx(-2)
+    assert (found.score.low, found.score.high) == pytest.approx((-2, -2))
 
 
 def test_the_answers_that_changed_most_stand_side_by_side():
@@ -56,8 +62,8 @@ def test_samples_that_rouge_cannot_score_are_left_out():
     one, other = answered([0.1, 0.5, 0.0]), answered([0.2, 0.6, 0.0])
     for side in (one, other):
         side.samples["scorable"] = [True, True, False]
-    assert difference(one, other).rouge1.value == pytest.approx(10)
+    assert difference(one, other).score.value == pytest.approx(10)
     for side in (one, other):
         side.samples["scorable"] = False
     found = difference(one, other)
-    assert (found.rouge1, found.most_changed) == (None, None)
+    assert (found.score, found.most_changed) == (None, None)

@@ -9,17 +9,20 @@ import pandas as pd
 import pytest
 from helpers import DATASET, MODEL
 
-from loadgen_study.accuracy import baseline, rouge, scores
+from loadgen_study.accuracy import baseline, scores
 from loadgen_study.accuracy.log import read_accuracy_log
-from loadgen_study.benchmarks import BENCHMARKS, ROUGE_NAMES
+from loadgen_study.benchmarks import BENCHMARKS, SUMMARIES
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import AccuracyVerdict, Baseline, Score
+from loadgen_study.scorers import rouge
+from loadgen_study.scorers.rouge import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError
 
 # Ids 1 and 2 stand for whole summaries, so that the text of a log is known.
 TEXTS = {1: " the cat sat ", 2: "Cat sleeps. Dogs barking."}
 REFERENCES = ["the cat sat on the mat", "Dogs bark. Cats sleep.\n"]
 VOCAB_SIZE = 128256
+SCORER = SUMMARIES.scorer
 
 
 def decode(answers: list[list[int]]) -> list[str]:
@@ -42,8 +45,13 @@ def write(folder: Path, log: object) -> Path:
     return path
 
 
+def scored(path: Path, references: list[str] = REFERENCES) -> pd.DataFrame:
+    tokens = scores.answer_tokens(path, 2, VOCAB_SIZE)
+    return scores.score_tokens(tokens, {"reference": references}, decode, SCORER)
+
+
 def score(path: Path) -> Score:
-    return scores.totals(scores.score_samples(path, REFERENCES, decode, 2, VOCAB_SIZE))
+    return SCORER.totals(scored(path))
 
 
 def test_score_is_what_a_human_computes(tmp_path: Path) -> None:
@@ -54,7 +62,7 @@ def test_score_is_what_a_human_computes(tmp_path: Path) -> None:
     1: with the stemmer all words are shared: 1. Word pairs: 2 of 3 and 2 of 3: 2/3. The longest
        common subsequence has 2 of 4 words: 1/2; sentence by sentence it has all: 1.
     """
-    assert score(write(tmp_path, GOOD)).model_dump() == {
+    assert score(write(tmp_path, GOOD)) == {
         "rouge1": 83.3333,
         "rouge2": 61.9048,
         "rougeL": 58.3333,
@@ -71,7 +79,7 @@ def test_score_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert score(write(tmp_path, GOOD)).gen_num == 2
+    assert score(write(tmp_path, GOOD))["gen_num"] == 2
 
 
 def test_identical_repeats_count_once(tmp_path: Path) -> None:
@@ -126,7 +134,7 @@ def test_a_missing_log_is_named(tmp_path: Path) -> None:
 
 def test_too_few_references_give_no_score(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="1 references for 2 samples"):
-        scores.score_samples(write(tmp_path, GOOD), REFERENCES[:1], decode, 2, VOCAB_SIZE)
+        scored(write(tmp_path, GOOD), REFERENCES[:1])
 
 
 def test_another_dataset_is_refused() -> None:
@@ -137,8 +145,9 @@ def test_another_dataset_is_refused() -> None:
 
 
 def test_sample_table_shows_best_and_worst_side_by_side(tmp_path: Path) -> None:
-    samples = scores.score_samples(write(tmp_path, GOOD), REFERENCES, decode, 2, VOCAB_SIZE)
-    table = scores.sample_table(samples, ["A cat on a mat", "Animals"], rows=1, article_chars=8)
+    samples = scored(write(tmp_path, GOOD))
+    texts = ["A cat on a mat", "Animals"]
+    table = scores.sample_table(samples, texts, SUMMARIES, rows=1, text_chars=8)
     assert table["sample_index"].tolist() == [1, 0]
     assert table["kind"].tolist() == ["best", "worst"]
     assert table["article"].tolist() == ["Animals", "A cat ..."]
@@ -237,12 +246,12 @@ def stored_baseline(**changes: object) -> Baseline:
     ],
 )
 def test_verdict_against_a_baseline(changed: dict[str, float], status: str, closer: bool) -> None:
-    verdict = scores.baseline_verdict(Score(**BASELINE_SCORE | changed), stored_baseline())
+    verdict = scores.baseline_verdict(SCORER, Score(**BASELINE_SCORE | changed), stored_baseline())
     assert (verdict.status, verdict.levels["99.9 %"]) == (status, closer)
 
 
 def test_without_a_baseline_nothing_passes() -> None:
-    verdict = scores.baseline_verdict(Score(**BASELINE_SCORE), None)
+    verdict = scores.baseline_verdict(SCORER, Score(**BASELINE_SCORE), None)
     assert (verdict.status, verdict.levels) == ("NO BASELINE", {})
 
 
@@ -256,10 +265,10 @@ def test_a_baseline_serves_only_the_same_weights_data_and_limits(tmp_path: Path)
     path = tmp_path / "baseline.json"
     stored = stored_baseline()
     baseline.save_baseline(stored, NO_ANSWERS, path)
-    stored = baseline.load_baseline(key(), path)
+    stored = baseline.load_baseline(key(), SCORER, path)
     # A configuration file carries the version of the library that wrote it.
     same = {"sha256": {"model.safetensors": "aa", "config.json": "other"}}
-    assert baseline.load_baseline(key(same), path) == stored
+    assert baseline.load_baseline(key(same), SCORER, path) == stored
     for other in (
         key({"sha256": {"model.safetensors": "ab"}}),
         key(dataset={"checksum": "sha256:cd"}),
@@ -267,7 +276,7 @@ def test_a_baseline_serves_only_the_same_weights_data_and_limits(tmp_path: Path)
         key(dataset={"chat_template": False}),
         key(limits=(64, 1)),
     ):
-        assert baseline.load_baseline(other, path) is None
+        assert baseline.load_baseline(other, SCORER, path) is None
 
 
 def test_saving_a_baseline_replaces_its_equal(tmp_path: Path) -> None:
@@ -277,16 +286,16 @@ def test_saving_a_baseline_replaces_its_equal(tmp_path: Path) -> None:
         score = Score(**BASELINE_SCORE | {"gen_num": gen_num})
         baseline.save_baseline(stored_baseline(key=which, score=score), NO_ANSWERS, path)
     assert len(json.loads(path.read_text())) == 2
-    found = baseline.load_baseline(one, path)
+    found = baseline.load_baseline(one, SCORER, path)
     assert found is not None
-    assert found.score.gen_num == 3
+    assert found.score["gen_num"] == 3
 
 
 def test_a_damaged_baseline_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
     path.write_text('[{"key": 1}]')
     with pytest.raises(BenchmarkError, match=r"baseline\.json holds no baselines.*0\.key"):
-        baseline.load_baseline(key(), path)
+        baseline.load_baseline(key(), SCORER, path)
 
 
 @pytest.mark.process
@@ -341,7 +350,7 @@ def judged(values: list[float], **changed: object) -> AccuracyVerdict:
     frame = pd.DataFrame(dict.fromkeys(ROUGE_NAMES, values))
     means = dict.fromkeys(ROUGE_NAMES, float(frame["rouge1"].mean()) * 100)
     score = Score(**BASELINE_SCORE | means | changed)
-    return scores.baseline_verdict(score, stored, frame)
+    return scores.baseline_verdict(SCORER, score, stored, frame)
 
 
 def test_chance_is_told_from_loss() -> None:
@@ -350,11 +359,11 @@ def test_chance_is_told_from_loss() -> None:
     row = verdict.comparisons[0]
     assert verdict.status == "FAIL"
     assert (row.ratio_low, row.ratio_high) == pytest.approx((0.9, 0.9))
-    assert scores.chance(verdict) == (
+    assert scores.chance(SCORER, verdict) == (
         "This is no chance of these samples (ROUGE-1: 90.0 to 90.0 %, 98.75 % interval over "
         "samples, all below 99 %)."
     )
-    assert scores.chance(AccuracyVerdict(status="NO BASELINE", against="nothing")) == ""
+    assert scores.chance(SCORER, AccuracyVerdict(status="NO BASELINE", against="nothing")) == ""
 
 
 @pytest.mark.parametrize("shift", [0.0, -0.04])
@@ -368,7 +377,7 @@ def test_what_the_samples_cannot_tell_is_neither_passed_nor_failed(shift: float)
     # The ratio's standard error is 0.05 / 0.5 / 8 = 0.0125, of which the interval takes 2.5 to
     # either side; 0.01 needs (2.5 * 0.0125 / 0.01)^2 = 9.8 times the samples.
     assert verdict.samples_needed == pytest.approx(64 * 9.8, rel=0.2)  # 2,000 draws
-    said = scores.chance(verdict)
+    said = scores.chance(SCORER, verdict)
     assert said.startswith("The samples are too few to be sure (ROUGE-1: ")
     assert "98.75 % interval over samples); about " in said
 
@@ -399,13 +408,15 @@ def test_an_old_verdict_is_read_as_it_was() -> None:
              "ratio_high": 0.995}]}  # fmt: skip
     verdict = AccuracyVerdict.model_validate(old)
     assert (verdict.status, verdict.samples_needed) == ("FAIL", None)
-    assert scores.chance(verdict) == (
+    assert scores.chance(SCORER, verdict) == (
         "The samples are too few to be sure (ROUGE-1: 92.0 to 99.5 %, 95 % interval over samples)."
     )
 
 
 def test_a_bound_is_seen_on_its_own_side_of_the_limit() -> None:
-    shown = [scores._percent(ratio) for ratio in (0.92, 0.98986, 0.9899, 0.98996, 0.99, 0.9901)]
+    shown = [
+        scores._percent(ratio, 0.99) for ratio in (0.92, 0.98986, 0.9899, 0.98996, 0.99, 0.9901)
+    ]
     assert shown == ["92.0", "98.99", "98.99", "98.996", "99.0", "99.01"]
 
 
@@ -419,21 +430,23 @@ CHINESE = "建桥。"
 def test_scorable_is_what_rouge_finds_a_token_in(reference: str) -> None:
     from rouge_score.tokenize import tokenize
 
-    assert scores.scorable(reference) == bool(tokenize(reference, None))
+    assert SCORER.scorable(reference) == bool(tokenize(reference, None))
 
 
 def answered(answers: list[str], references: list[str]) -> pd.DataFrame:
     tokens = [[number] for number in range(len(answers))]
-    return scores.score_tokens(tokens, references, lambda ids: [answers[i] for (i,) in ids])
+    return scores.score_tokens(
+        tokens, {"reference": references}, lambda ids: [answers[i] for (i,) in ids], SCORER
+    )
 
 
 def held_against(answers: list[str], base: list[str], references: list[str]) -> AccuracyVerdict:
     """The verdict on answers, by a baseline that answered ``base``."""
     known, given = answered(base, references), answered(answers, references)
     stored = stored_baseline(
-        score=scores.totals(known), samples={n: known[n].tolist() for n in ROUGE_NAMES}
+        score=SCORER.totals(known), samples={n: known[n].tolist() for n in ROUGE_NAMES}
     )
-    return scores.baseline_verdict(scores.totals(given), stored, given)
+    return scores.baseline_verdict(SCORER, SCORER.totals(given), stored, given)
 
 
 @pytest.mark.parametrize("answer", ["建桥。", "假的。", "abc"])
@@ -444,21 +457,24 @@ def test_a_baseline_of_0_never_passes(answer: str) -> None:
     assert [row.metric for row in verdict.undecided] == list(ROUGE_NAMES)
     assert not any(row.met or row.met_99_9 for row in verdict.undecided)
     assert verdict.samples_needed is None
-    assert "ROUGE-1, ROUGE-2" in scores.undecided_text(verdict)
+    assert "ROUGE-1, ROUGE-2" in scores.undecided_text(SCORER, verdict)
 
 
 def test_a_baseline_of_0_without_scores_by_sample_never_passes() -> None:
     score = Score(**BASELINE_SCORE | dict.fromkeys(ROUGE_NAMES, 0.0))
-    assert scores.baseline_verdict(score, stored_baseline(score=score)).status == "INCONCLUSIVE"
+    assert (
+        scores.baseline_verdict(SCORER, score, stored_baseline(score=score)).status
+        == "INCONCLUSIVE"
+    )
     nothing = Score(**BASELINE_SCORE | {"gen_len": 0})
-    verdict = scores.baseline_verdict(nothing, stored_baseline(score=nothing))
+    verdict = scores.baseline_verdict(SCORER, nothing, stored_baseline(score=nothing))
     assert (verdict.status, verdict.undecided[0].metric) == ("INCONCLUSIVE", "gen_len")
 
 
 def test_another_length_still_fails() -> None:
     verdict = held_against(["假的回答太长了"] * 8, ["建桥。"] * 8, [CHINESE] * 8)
     assert verdict.status == "FAIL"
-    assert scores.chance(verdict) == ""
+    assert scores.chance(SCORER, verdict) == ""
 
 
 def test_references_of_one_word_leave_rouge2_open() -> None:
@@ -474,7 +490,7 @@ def test_a_baseline_that_scores_in_few_samples_never_passes() -> None:
     verdict = held_against(good, good, references)
     assert verdict.status == "INCONCLUSIVE"
     assert verdict.samples_needed is None
-    assert "too few samples (ROUGE-1, ROUGE-2" in scores.chance(verdict)
+    assert "too few samples (ROUGE-1, ROUGE-2" in scores.chance(SCORER, verdict)
 
 
 def test_unscorable_samples_do_not_move_the_verdict_on_the_others() -> None:
@@ -488,17 +504,17 @@ def test_unscorable_samples_do_not_move_the_verdict_on_the_others() -> None:
 def test_the_score_counts_unscorable_samples_as_mlcommons_does() -> None:
     samples = answered(["the cat", "猫"], ["the cat", "猫"])
     assert list(samples["scorable"]) == [True, False]
-    assert scores.totals(samples).rouge1 == 50.0
+    assert SCORER.totals(samples)["rouge1"] == 50.0
 
 
 def test_examples_are_of_samples_that_are_scored() -> None:
     samples = answered(["the cat", "猫", "a dog"], ["the cat", "猫", "the dog"])
-    assert sorted(scores.sample_table(samples, [""] * 3)["sample_index"]) == [0, 2]
+    assert sorted(scores.sample_table(samples, [""] * 3, SUMMARIES)["sample_index"]) == [0, 2]
     nothing = answered(["猫"], ["猫"])
-    assert len(scores.sample_table(nothing, [""])) == 1
+    assert len(scores.sample_table(nothing, [""], SUMMARIES)) == 1
 
 
 def test_how_many_references_cannot_be_scored() -> None:
-    assert scores.unscorable_text(None, 8) == scores.unscorable_text(0, 8) == ""
-    assert scores.unscorable_text(2, 8).startswith("ROUGE cannot score 2 of 8 references")
-    assert scores.unscorable_text(8, 8).startswith("ROUGE cannot score any reference")
+    assert scores.unscorable_text(SCORER, None, 8) == scores.unscorable_text(SCORER, 0, 8) == ""
+    assert scores.unscorable_text(SCORER, 2, 8).startswith("ROUGE cannot score 2 of 8 references")
+    assert scores.unscorable_text(SCORER, 8, 8).startswith("ROUGE cannot score any reference")

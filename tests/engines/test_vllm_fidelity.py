@@ -32,11 +32,12 @@ def short_baseline(tmp_path, monkeypatch):
         answers = baseline.Answers(
             *([row[:most] for row in rows[:count]] for rows in (known.tokens, known.logprobs))
         )
-        scored = scores.score_tokens(answers.tokens, live.samples.references, live.decode)
+        scorer = live.params.rules.task.scorer
+        scored = scores.score_tokens(answers.tokens, live.samples.targets, live.decode, scorer)
         key = scoring.baseline_key(live)
-        entry = Baseline(key=key, score=scores.totals(scored), provenance={})
+        entry = Baseline(key=key, score=scorer.totals(scored), provenance={})
         baseline.save_baseline(entry, answers, path)
-        monkeypatch.setattr(baseline, "load_baseline", lambda key: load_baseline(key, path))
+        monkeypatch.setattr(baseline, "load_baseline", lambda *key: load_baseline(*key, path))
         monkeypatch.setattr(baseline, "load_answers", lambda entry: load_answers(entry, path))
         monkeypatch.setattr(fidelity, "load_answers", baseline.load_answers)
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from helpers import write_articles
 
-from loadgen_study.benchmarks import REFERENCE_INSTRUCTION
+from loadgen_study.benchmarks import SUMMARIES
 from loadgen_study.inputs import data
 from loadgen_study.params import RunParams
 from vllm_loadgen.errors import ParameterError
@@ -121,7 +121,7 @@ def test_the_hubs_dataset_has_the_reference_prompt(monkeypatch):
     monkeypatch.setattr(tokenizer, "encode", lambda text, **_: seen.append(text) or [1, 2])
     samples = data.load_samples(params, tokenizer)
     assert asked == [("abisee/cnn_dailymail", "3.0.0", "validation")]
-    assert seen == [REFERENCE_INSTRUCTION.replace("{input}", "A b c")]
+    assert seen == [SUMMARIES.instruction.replace("{input}", "A b c")]
     assert samples.facts.checksum.startswith("fingerprint:")
     assert samples.references == ["d"]
 
@@ -206,7 +206,7 @@ def test_a_line_may_hold_what_ends_lines_elsewhere(tmp_path):
     path = tmp_path / "rows.jsonl"
     row = {"article": "The council\u2028voted.", "highlights": "A vote."}
     path.write_text(json.dumps(row, ensure_ascii=False) + "\r\n")
-    assert load(path).articles == [row["article"]]
+    assert load(path).texts == [row["article"]]
 
 
 def test_references_that_rouge_cannot_score_are_counted(tmp_path):

@@ -38,7 +38,7 @@ def read(path):
     check_ids(samples, 100_000, params.dataset)
     assert samples.prompts
     assert all(type(one) is int for prompt in samples.prompts for one in prompt)
-    assert all(isinstance(one, str) for one in samples.references + samples.articles)
+    assert all(isinstance(one, str) for one in samples.references + samples.texts)
 
 
 @given(damaged_json(ROWS) | damaged_json(TEXTS), st.booleans())

@@ -8,9 +8,11 @@ import os
 import pandas as pd
 import pytest
 
+from loadgen_study.benchmarks import SUMMARIES
 from loadgen_study.inputs.rows import read_rows
 from vllm_loadgen.errors import ParameterError
 
+WANTED = SUMMARIES.data
 ROWS = [{"article": "Größe: 5.", "highlights": "Groß."}, {"article": "B.", "highlights": "C."}]
 TEXT = {
     "json": json.dumps(ROWS, ensure_ascii=False),
@@ -35,7 +37,7 @@ def write(path, rows):
 
 def refused(path, *words):
     with pytest.raises(ParameterError) as caught:
-        read_rows(str(path))
+        read_rows(str(path), WANTED)
     message = str(caught.value)
     assert message.startswith("dataset = ")
     assert "\n" not in message
@@ -44,7 +46,7 @@ def refused(path, *words):
 
 
 def columns(path):
-    return read_rows(str(path))[0]
+    return read_rows(str(path), WANTED)[0]
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -54,7 +56,7 @@ def test_rows_and_checksum_are_of_the_same_bytes(tmp_path, ending):
     for text in ("old text", "new text"):
         write(path, [{"article": text, "highlights": text}])
         os.utime(path, (1, 1))
-        found, checksum = read_rows(str(path))
+        found, checksum = read_rows(str(path), WANTED)
         assert found == {"article": [text], "highlights": [text]}
         assert checksum == f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 

@@ -156,7 +156,7 @@ def test_every_notebook_runs_in_jupyterlab_and_shows_its_figures(browser, lab, p
         assert len(images) >= figures, name
     run = Run.open(project / "outputs" / "seen")
     assert run.summary.tests["performance"].num_errors == 0
-    assert run.summary.tests["accuracy"].score.gen_num == 4
+    assert run.summary.tests["accuracy"].score["gen_num"] == 4
 
 
 # What stands in the open notebook: drawings by Vega, tables and scripts; and whether it is trusted.

@@ -12,6 +12,7 @@ from IPython.core.formatters import DisplayFormatter
 
 from loadgen_study import Run, RunParams
 from loadgen_study.accuracy.scores import sample_table
+from loadgen_study.benchmarks import SUMMARIES
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Fidelity, Score
 from loadgen_study.report import display, make, plots_queries, tables, text
 from loadgen_study.report.parameters import parameters_table
@@ -118,7 +119,7 @@ def test_a_report_obeys_nothing_that_stands_in_a_runs_files(run, tmp_path):
 def test_the_examples_of_answers_are_text(tmp_path):
     scores = {"rouge1": [1.0], "rouge2": [1.0], "rougeL": [1.0], "rougeLsum": [1.0]}
     texts = {"sample_index": [0], "summary": [ODD], "reference": [ODD]}
-    page = page_of([sample_table(pd.DataFrame(texts | scores), [ODD])], tmp_path)
+    page = page_of([sample_table(pd.DataFrame(texts | scores), [ODD], SUMMARIES)], tmp_path)
     check(page)
     assert page.text.count("<script>alert(1)</script>") == 3
 
@@ -126,7 +127,7 @@ def test_the_examples_of_answers_are_text(tmp_path):
 def test_the_tables_of_the_measuring_notebooks_are_text(run, tmp_path):
     parts = [
         parameters_table(run.params), tables.environment_table(run.environment),
-        tables.model_table(run.model), tables.dataset_table(run.dataset),
+        tables.model_table(run.model), tables.dataset_table(run),
         tables.tests_table(run), text.verdict_text(run.performance), run.performance,
         pd.DataFrame({ODD: [ODD]}, index=pd.Index([ODD], name=f"{ODD}s")),
     ]  # fmt: skip

@@ -150,7 +150,7 @@ def test_the_main_job_with_a_real_model(tmp_path, capsys):
     assert "Traceback" not in page
     run = Run.open(folder)
     assert run.summary.tests["performance"].num_errors == 0
-    assert run.summary.tests["accuracy"].score.gen_num == 4
+    assert run.summary.tests["accuracy"].score["gen_num"] == 4
     assert {p.stem for p in (folder / "notebooks").iterdir()} == {*make.MEASURING, "analysis"}
     assert EngineFacts.read(folder / "engine.json").prefix_caching is False
     for notebook in (folder / "notebooks").iterdir():

@@ -10,12 +10,12 @@ from helpers import write_facts
 
 from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.accuracy import baseline, fidelity
-from loadgen_study.benchmarks import ROUGE_NAMES
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Baseline, Forced, Score, Variant
 from loadgen_study.report import quality as quality_report
 from loadgen_study.report.sections import Report
 from loadgen_study.runs import quality, scoring
 from loadgen_study.runs.compare import Digest
+from loadgen_study.scorers.rouge import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.harness.session import Session
 
@@ -67,7 +67,7 @@ def test_a_difference_by_chance_is_not_marked(tmp_path):
     good = scored(tmp_path / "good", GOOD)
     other = scored(tmp_path / "other", [0.35, 0.35, 0.55, 0.35])
     (found,) = quality.compared(digests(good, other))
-    assert found.difference.rouge1.low < 0 < found.difference.rouge1.high
+    assert found.difference.score.low < 0 < found.difference.score.high
     assert found.difference.agreement is None
 
 
@@ -92,8 +92,8 @@ def test_a_tuning_is_compared_with_the_run_as_it_is(tmp_path):
         Variant(title=title).write(folder / "variant.json")
     found = quality.tuned(run)
     assert [one.title for one in found] == ["dtype=x", "max_num_seqs=4"]
-    assert found[0].difference.rouge1.high < 0
-    assert found[1].difference.rouge1.value == 0
+    assert found[0].difference.score.high < 0
+    assert found[1].difference.score.value == 0
 
 
 def imitated_baseline(live, monkeypatch, tmp_path) -> None:
@@ -103,14 +103,14 @@ def imitated_baseline(live, monkeypatch, tmp_path) -> None:
     answers[1][3] += 1
     limits = live.params.max_new_tokens, live.params.min_new_tokens
     tokens = sum(map(len, answers))
-    score = SCORE.model_copy(update={"gen_tok_len": tokens})
+    score = SCORE | {"gen_tok_len": tokens}
     key = baseline.baseline_key(live.model, live.samples.facts, *limits)
     stored = Baseline(key=key, score=score, provenance={})
     logprobs = [list(np.full(len(answer), -0.5)) for answer in answers]
     baseline.save_baseline(stored, baseline.Answers(answers, logprobs), path)
     for name in ("load_baseline", "load_answers"):
         real = getattr(baseline, name)
-        monkeypatch.setattr(baseline, name, lambda what, real=real: real(what, path))
+        monkeypatch.setattr(baseline, name, lambda *what, real=real: real(*what, path))
     monkeypatch.setattr(fidelity, "load_answers", baseline.load_answers)
 
 
@@ -140,14 +140,13 @@ def test_answers_to_references_without_a_token_for_rouge_never_pass(params, monk
         assert "ROUGE cannot score any reference" in capsys.readouterr().out
         live.once("accuracy", "accuracy")
     length = int(live.score()["summary"].str.len().sum())
-    nothing = SCORE.model_copy(update=dict.fromkeys(ROUGE_NAMES, 0.0))
-    nothing = nothing.model_copy(update={"gen_len": length, "gen_num": 16})
+    nothing = SCORE | dict.fromkeys(ROUGE_NAMES, 0.0) | {"gen_len": length, "gen_num": 16}
     known = Baseline(key=scoring.baseline_key(live), score=nothing, provenance={})
-    monkeypatch.setattr(baseline, "load_baseline", lambda _: known)
+    monkeypatch.setattr(baseline, "load_baseline", lambda *_: known)
     assert not live.score()["scorable"].any()
     run = live.read()
     assert run.accuracy.verdict.status == run.summary.tests["accuracy"].verdict == "INCONCLUSIVE"
-    assert (run.rouge1, run.dataset.unscorable_references) == (None, 16)
+    assert (run.score, run.dataset.unscorable_references) == (None, 16)
     found = quality.beside([("one", run), ("other", run)])
     assert quality_report.beside_table(found).loc["other", "ROUGE-1, points"] == "cannot be scored"
 

@@ -1,5 +1,5 @@
-"""Answers to scores: LoadGen's accuracy log, ROUGE as the reference has it, verdicts, baselines.
+"""Answers to scores: LoadGen's accuracy log, verdicts, baselines.
 
-``log`` reads and distrusts, ``rouge`` and ``scores`` score and judge, ``baseline`` keeps what a
+``log`` reads and distrusts, ``scores`` judges what a scorer found, ``baseline`` keeps what a
 full-precision engine scores where MLCommons has no figure.
 """

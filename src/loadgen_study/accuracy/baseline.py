@@ -6,7 +6,7 @@ which is named by its SHA-256.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata, resources
@@ -19,11 +19,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from loadgen_study import progress
-from loadgen_study.accuracy.scores import Decode, score_tokens, totals
-from loadgen_study.benchmarks import ROUGE_NAMES
+from loadgen_study.accuracy.scores import Decode, score_tokens
+from loadgen_study.benchmarks import Task
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, BaselineKey
 from loadgen_study.facts.tables import read_frame, write_frame
+from loadgen_study.scorers.scorer import TOKENS, Scorer
 from vllm_loadgen import files
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.records.base import describe
@@ -31,7 +32,7 @@ from vllm_loadgen.records.base import describe
 EMBEDDED = Path(str(resources.files("loadgen_study") / "embedded" / "baseline.json"))
 CURE = "Restore it, or make the baseline anew (vllm-loadgen baseline)."
 LOGPROB_DIGITS = 4
-PACKAGES = ("transformers", "torch", "tokenizers", "rouge_score", "nltk", "evaluate")
+PACKAGES = ("transformers", "torch", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,19 @@ def baseline_key(
     )
 
 
-def load_baseline(key: BaselineKey, path: Path = EMBEDDED) -> Baseline | None:
+def load_baseline(key: BaselineKey, scorer: Scorer, path: Path = EMBEDDED) -> Baseline | None:
     """The stored baseline with exactly this key, or None.
 
     Raises:
         BenchmarkError: if the file exists and is not a list of baselines, is of a later version,
-            or if this one's scores are not those of all its samples.
+            or if this one's scores are not the scorer's of all its samples.
     """
     found = next((entry for entry in _read(path) if entry.key == key), None)
     if found is not None and found.samples:
-        for name in ROUGE_NAMES:
-            scores = len(found.samples.get(name, []))
-            if scores != key.samples:
-                problem = f"{scores} {name} scores of {key.samples} samples: it was cut short"
+        for metric in scorer.by_sample:
+            count = len(found.samples.get(metric.name, []))
+            if count != key.samples:
+                problem = f"{count} {metric.name} scores of {key.samples} samples: it was cut short"
                 raise BenchmarkError(f"{path} holds a baseline with {problem}. {CURE}")
     return found
 
@@ -118,7 +119,7 @@ def load_answers(baseline: Baseline, path: Path = EMBEDDED) -> Answers | None:
     lists = ([row.tolist() for row in frame[name]] for name in ("tokens", "logprobs"))
     answers = Answers(*lists)
     held, told = len(answers.tokens), baseline.key.samples
-    tokens, counted = sum(map(len, answers.tokens)), baseline.score.gen_tok_len
+    tokens, counted = sum(map(len, answers.tokens)), baseline.score.get(TOKENS.name, 0)
     if (held, tokens) != (told, counted):
         problem = f"{held} answers of {tokens} tokens, and its baseline {told} of {counted}"
         raise BenchmarkError(f"{file} holds {problem}: it is of other data. {CURE}")
@@ -172,8 +173,9 @@ def _read(path: Path) -> list[Baseline]:
 def make_baseline(
     model_path: Path,
     prompts: Sequence[Sequence[int]],
-    references: Sequence[str],
+    targets: Mapping[str, Sequence[str]],
     decode: Decode,
+    task: Task,
     key: BaselineKey,
     eos_token_ids: Sequence[int],
     batch_size: int = 8,
@@ -184,7 +186,7 @@ def make_baseline(
     A CPU needs about 5 minutes for the embedded job.
 
     Args:
-        prompts: token ids by sample. references: by sample.
+        prompts: token ids by sample. targets: see ``score_tokens``.
         key: of ``baseline_key``; its limits on the answers apply.
         batch_size: prompts at once; they are padded on the left, which float32 does not feel.
         trust_remote_code: run the model's own code, if it brings any.
@@ -196,19 +198,20 @@ def make_baseline(
     limits = key.max_new_tokens, key.min_new_tokens
     answers = generate(model_path, prompts, *limits, eos_token_ids, batch_size, trust_remote_code)
     seconds = (datetime.now(UTC) - begin).total_seconds()
-    scored = score_tokens(answers.tokens, references, decode)
+    scorer = task.scorer
+    scored = score_tokens(answers.tokens, targets, decode, scorer)
     made = Baseline(
         key=key,
-        score=totals(scored),
-        samples={name: scored[name].round(6).tolist() for name in ROUGE_NAMES},
+        score=scorer.totals(scored),
+        samples={one.name: scored[one.name].round(6).tolist() for one in scorer.by_sample},
         provenance={
             "engine": "transformers",
             "dtype": "float32",
-            "sampling": "greedy",
+            "sampling": task.sampling,
             "batch_size": batch_size,
             "made_at": begin.isoformat(timespec="seconds"),
             "generation_s": round(seconds, 1),
-            "packages": {name: metadata.version(name) for name in PACKAGES},
+            "packages": {name: metadata.version(name) for name in (*PACKAGES, *scorer.packages)},
         },
     )
     return made, answers

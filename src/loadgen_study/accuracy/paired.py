@@ -8,6 +8,7 @@ import pandas as pd
 from loadgen_study.accuracy import clustered
 from loadgen_study.accuracy.scores import scorable_rows
 from loadgen_study.facts.scores import Estimate, Forced
+from loadgen_study.scorers.scorer import Metric
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Change:
-    """A sample's two answers, and the ROUGE-1 of each (0 to 100)."""
+    """A sample's two answers, and the score of each (0 to 100 as its metric's ``scale`` has it)."""
 
     sample_index: int
     before: float
@@ -38,29 +39,34 @@ class Difference:
     """The second test less the first, with intervals by sample.
 
     Attributes:
-        rouge1: in points, over the samples that ROUGE can score; None if it can score none.
+        metric: what the answers are scored by.
+        score: of it in points, over the samples that it can score; None if it can score none.
             agreement: of the share of the reference's tokens that the engine would
             choose as well. logprob: of them, in nats a token. None where not both were asked for
             the same answers.
-        most_changed: by ROUGE-1, of the same samples; None if all their answers are the same.
+        most_changed: by the score, of the same samples; None if all their answers are the same.
     """
 
-    rouge1: Estimate | None
+    metric: Metric
+    score: Estimate | None
     agreement: Estimate | None = None
     logprob: Estimate | None = None
     most_changed: Change | None = None
 
 
-def difference(first: Answered, other: Answered) -> Difference:
+def difference(first: Answered, other: Answered, metric: Metric) -> Difference:
     """What differs; both must be of the same samples, which the caller has checked."""
-    one, two = scorable_rows(first.samples), scorable_rows(other.samples)
-    points = (two["rouge1"].to_numpy() - one["rouge1"].to_numpy()) * 100
+    one, two = (scorable_rows(each.samples, metric) for each in (first, other))
+    both = one.index.intersection(two.index)
+    one, two = one.loc[both], two.loc[both]
+    points = (two[metric.name].to_numpy() - one[metric.name].to_numpy()) * metric.scale
     agreement, logprob = _forced(first.forced, other.forced)
     return Difference(
-        rouge1=clustered.mean(list(points), [1.0] * len(points)) if len(points) else None,
+        metric=metric,
+        score=clustered.mean(list(points), [1.0] * len(points)) if len(points) else None,
         agreement=agreement,
         logprob=logprob,
-        most_changed=_most_changed(one, two),
+        most_changed=_most_changed(one, two, metric),
     )
 
 
@@ -79,16 +85,16 @@ def _forced(one: Forced | None, other: Forced | None) -> tuple[Estimate | None, 
     return agreed, logprobs
 
 
-def _most_changed(first: pd.DataFrame, other: pd.DataFrame) -> Change | None:
-    change = (other["rouge1"] - first["rouge1"]).abs()
+def _most_changed(first: pd.DataFrame, other: pd.DataFrame, metric: Metric) -> Change | None:
+    change = (other[metric.name] - first[metric.name]).abs()
     change = change[first["summary"] != other["summary"]]
     if change.empty:
         return None
     before, after = first.loc[change.idxmax()], other.loc[change.idxmax()]
     return Change(
         sample_index=int(before["sample_index"]),
-        before=float(before["rouge1"]) * 100,
-        after=float(after["rouge1"]) * 100,
+        before=float(before[metric.name]) * metric.scale,
+        after=float(after[metric.name]) * metric.scale,
         answer_before=str(before["summary"]),
         answer_after=str(after["summary"]),
     )

@@ -125,11 +125,11 @@ class Dataset(Facts):
     chat_template: bool
     template_date: str | None = None  # for a chat template that uses today's; None if it does not
     input_tokens: TokenLengths
-    unscorable_references: int | None = None  # without a token for ROUGE; None in older files
+    unscorable_references: int | None = None  # to which no answer can score; None in older files
 
     @property
     def scorable(self) -> bool:
-        """Whether ROUGE can score an answer to any of the samples."""
+        """Whether an answer to any of the samples can score."""
         return self.unscorable_references != self.samples
 
     @property

@@ -7,20 +7,10 @@ from pydantic import Field, JsonValue
 
 from vllm_loadgen.records.base import Facts, Number, Part
 
+# Figures by metric (``Scorer.totals``).
+Score = dict[str, int | float]
 ComplianceStatus = Literal["PASS", "FAIL"]
 AccuracyStatus = Literal[ComplianceStatus, "INCONCLUSIVE", "NO BASELINE"]
-
-
-class Score(Part):
-    """ROUGE means (0 to 100) and lengths: gen_len in characters, gen_tok_len in ids."""
-
-    rouge1: float
-    rouge2: float
-    rougeL: float
-    rougeLsum: float
-    gen_len: int
-    gen_num: int
-    gen_tok_len: int = 0
 
 
 class Comparison(Part):
@@ -61,10 +51,6 @@ class AccuracyVerdict(Part):
     def undecided(self) -> tuple[Comparison, ...]:
         """The metrics whose reference is 0."""
         return tuple(row for row in self.comparisons if not row.decides)
-
-    def comparison(self, metric: str) -> Comparison | None:
-        """The comparison of one metric."""
-        return next((row for row in self.comparisons if row.metric == metric), None)
 
 
 class Estimate(Part):
@@ -139,8 +125,8 @@ class Baseline(Facts):
 
     key: BaselineKey
     score: Score
-    # Scores (0 to 1) of each sample by metric.
-    samples: dict[str, list[float]] = Field(default_factory=dict)
+    # Scores of each sample by metric (0 to 1 at a scale of 100).
+    samples: dict[str, list[Number]] = Field(default_factory=dict)
     answers_sha256: str = ""  # of the file of answers; empty in older ones, which have none
     provenance: dict[str, JsonValue]
 

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 
 from loadgen_study.accuracy.baseline import baseline_key, samples_covered
-from loadgen_study.accuracy.scores import NAMES, chance, undecided_text, unscorable_text
+from loadgen_study.accuracy.scores import chance, undecided_text, unscorable_text
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Comparison
 from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.results.run import Run
+from loadgen_study.scorers.scorer import Metric, Scorer
 
 
 @finding("answers", needs=("run", "accuracy"))
 def _answers(run: Run, accuracy: Accuracy) -> Finding:
     verdict, dtype, evidence = accuracy.verdict, run.model.dtype, said(run)
+    scorer = run.task.scorer
     if verdict.status == "PASS":
         return Finding("good", "The answers are as good as the reference's", evidence, "")
     if verdict.status == "FAIL":
@@ -20,10 +22,9 @@ def _answers(run: Run, accuracy: Accuracy) -> Finding:
         action = f"{cause}Read the worst summaries in accuracy.ipynb."
         return Finding("problem", "The answers are worse than the reference's", evidence, action)
     if verdict.status == "INCONCLUSIVE" and verdict.undecided:
-        action = (
-            "Give references with words in the letters a to z, or judge the answers token by token."
-        )
-        return Finding("note", "ROUGE cannot judge these answers", evidence, action)
+        other = "judge the answers token by token"
+        action = f"{scorer.cure}, or {other}." if scorer.cure else f"{other.capitalize()}."
+        return Finding("note", f"{scorer.title} cannot judge these answers", evidence, action)
     if verdict.status == "INCONCLUSIVE":
         action = "Take more samples (num_samples, dataset)."
         return Finding("note", "Too few samples to judge the answers", evidence, action)
@@ -38,9 +39,9 @@ def said(run: Run) -> str:
     """
     if run.accuracy is None:
         return ""
-    verdict, data = run.accuracy.verdict, run.dataset
-    judged = [_compared(verdict), chance(verdict), undecided_text(verdict)]
-    unscorable = unscorable_text(data.unscorable_references, data.samples)
+    verdict, data, scorer = run.accuracy.verdict, run.dataset, run.task.scorer
+    judged = [part(scorer, verdict) for part in (_compared, chance, undecided_text)]
+    unscorable = unscorable_text(scorer, data.unscorable_references, data.samples)
     sentences = [*(judged if verdict.comparisons else [_not_judged(run)]), unscorable]
     return " ".join(filter(None, sentences))
 
@@ -60,26 +61,19 @@ def _covered(run: Run) -> int | None:
     return samples_covered(baseline_key(run.model, run.dataset, *limits))
 
 
-def _compared(verdict: AccuracyVerdict) -> str:
+def _compared(scorer: Scorer, verdict: AccuracyVerdict) -> str:
     """Each score as a share of the reference's, those that fail first."""
-    known = [row for row in verdict.comparisons if row.decides]
-    below = [row for row in known if not row.met]
-    above = [row for row in known if row.met and row.metric.startswith("rouge")]
-    if not below:
-        return f"{_shares(above)} of {verdict.against}, where 99 % is needed." if above else ""
-    needed = f"where {' and '.join(dict.fromkeys(map(_needed, below)))} is needed"
-    text = f"{_shares(below)} of {verdict.against}, {needed}"
-    return f"{text}; {_shares(above)} would do." if above else f"{text}."
+    known = [(scorer.metric(row.metric), row) for row in verdict.comparisons if row.decides]
+    below = [(metric, row) for metric, row in known if not row.met]
+    above = [(metric, row) for metric, row in known if row.met and metric.by_sample]
+    if not (shown := below or above):
+        return ""
+    needed = " and ".join(dict.fromkeys(metric.needed for metric, _ in shown))
+    text = f"{_shares(shown)} of {verdict.against}, where {needed} is needed"
+    return f"{text}; {_shares(above)} would do." if above and below else f"{text}."
 
 
-def _needed(row: Comparison) -> str:
-    """Of what share of the reference a metric has to be."""
-    return {"gen_len": "90 to 110 % of the length", "gen_num": "the same number"}.get(
-        row.metric, "99 %"
-    )
-
-
-def _shares(rows: Sequence[Comparison]) -> str:
-    """Of ROUGE-2 and ROUGE-L: "ROUGE-2 96.3 % and ROUGE-L 97.6 %"."""
-    *first, last = [f"{NAMES[row.metric]} {row.ratio * 100:.1f} %" for row in rows]
+def _shares(rows: Sequence[tuple[Metric, Comparison]]) -> str:
+    """Of two metrics: "A 96.3 % and B 97.6 %"."""
+    *first, last = [f"{metric.called} {row.ratio * 100:.1f} %" for metric, row in rows]
     return f"{', '.join(first)} and {last}" if first else last

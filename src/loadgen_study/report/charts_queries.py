@@ -102,10 +102,10 @@ def _article(test: Test, samples: "pd.Series[int]") -> "dict[str, pd.Series[str]
     """How each query's article begins; nothing of data that are not at hand."""
     if test.params.dataset != EMBEDDED:
         return {}
-    text = (resources.files("loadgen_study") / "embedded" / "articles.jsonl").read_text(
-        encoding="utf-8"
-    )
-    openings = [_opening(json.loads(line)["article"]) for line in text.splitlines()]
+    task = test.params.rules.task
+    path = resources.files("loadgen_study") / "embedded" / task.embedded
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    openings = [_opening(row[task.data.text[0]]) for row in rows]
     return {"article": samples.map(lambda at: openings[at] if at < len(openings) else "")}
 
 

@@ -7,6 +7,7 @@ from itertools import zip_longest
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
+from loadgen_study.benchmarks import BENCHMARKS
 from loadgen_study.words import visible
 
 # What a reader calls the columns of the tables that Python computes with.
@@ -17,7 +18,7 @@ NAMES = {
     "latency_mean_ms": "mean latency, ms", "ttft_max_ms": "longest TTFT, ms",
     "tokens_per_s": "tokens/s", "tokens_per_s_cv": "tokens/s: spread (CV)",
     "tokens_per_s_low": "tokens/s: 95 % from", "tokens_per_s_high": "tokens/s: 95 % to",
-    "ci_low": "95 % from", "ci_high": "95 % to", "cv": "spread (CV)", "rouge1": "ROUGE-1",
+    "ci_low": "95 % from", "ci_high": "95 % to", "cv": "spread (CV)",
     "price_per_million": "price of 10^6 tokens", "joules_per_token": "J per token",
     "watts": "mean power, W", "served_at_once": "served at once, queries",
     "decode_tokens_per_s": "decode, tokens/s", "limit_tokens_per_s": "its limit, tokens/s",
@@ -82,7 +83,12 @@ def called(name: object) -> object:
     if found := _PERCENTILE.fullmatch(text):
         latency, label, upper = found.groups()
         return f"{latency.upper()} {label}{' at most' if upper else ''}, ms"
-    return NAMES.get(text, name)
+    scores = {
+        metric.name: metric.title
+        for benchmark in BENCHMARKS.values()
+        for metric in benchmark.task.scorer.by_sample
+    }
+    return (NAMES | scores).get(text, name)
 
 
 def _number(value: float) -> str:

@@ -90,9 +90,9 @@ def beside_table(runs: Sequence[Beside]) -> pd.DataFrame:
             rows[run.title] = {"": run.problem}
             continue
         rows[run.title] = {
-            "ROUGE-1, points": "cannot be scored"
-            if found.rouge1 is None
-            else _changed(found.rouge1, 2),
+            f"{found.metric.title}, points": "cannot be scored"
+            if found.score is None
+            else _changed(found.score, 2),
             "first choices, % points": _changed(found.agreement, 2, 100),
             "log-probability, nats a token": _changed(found.logprob, 4),
             "most changed": _most_changed(found),
@@ -115,23 +115,23 @@ def beside_text(runs: Sequence[Beside]) -> str:
         "chance."
     )
     pairs = [
-        (abs(change.after - change.before), run.title, change)
+        (abs(change.after - change.before), run.title, change, run.difference.metric)
         for run in runs
         if run.difference and (change := run.difference.most_changed)
     ]
     if not pairs:
         return read
-    _, title, change = max(pairs, key=lambda pair: pair[0])
+    _, title, change, metric = max(pairs, key=lambda pair: pair[0])
     return (
         f"{read} The answer that changed most is {plain(title)}'s to sample {change.sample_index}, "
-        f"of ROUGE-1 {change.before:.1f} before and {change.after:.1f} after.\n\n"
+        f"of {metric.title} {change.before:.1f} before and {change.after:.1f} after.\n\n"
         f"> Before: {plain(change.answer_before)}\n>\n> After: {plain(change.answer_after)}"
     )
 
 
 def _most_changed(found: Difference) -> str:
     if (change := found.most_changed) is None:
-        return "no answer" if found.rouge1 else "cannot be scored"
+        return "no answer" if found.score else "cannot be scored"
     return f"sample {change.sample_index}: {change.before:.1f} to {change.after:.1f}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from loadgen_study.analysis.steady import NotSteady
-from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
+from loadgen_study.facts.inputs import Environment, MachineLimits, Model
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
@@ -21,11 +21,6 @@ SHAPE = (
     "quantization", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size",
     "max_position_embeddings",
 )  # fmt: skip
-
-# What a reader calls the parts of a score.
-METRICS = {"rouge1": "ROUGE-1", "rouge2": "ROUGE-2", "rougeL": "ROUGE-L", "rougeLsum": "ROUGE-Lsum",
-           "gen_len": "length of all answers, characters", "gen_num": "answers",
-           "gen_tok_len": "length of all answers, tokens"}  # fmt: skip
 
 
 def _named(rows: Mapping[str, object]) -> pd.DataFrame:
@@ -55,12 +50,13 @@ def model_table(model: Model) -> pd.DataFrame:
     return _named({name.replace("_", " "): value for name, value in rows.items()})
 
 
-def dataset_table(dataset: Dataset) -> pd.DataFrame:
+def dataset_table(run: Run) -> pd.DataFrame:
     """The samples."""
-    lengths = dataset.input_tokens
+    dataset = run.dataset
+    lengths, scorer = dataset.input_tokens, run.task.scorer
     rows = dataset.model_dump(exclude={"schema_version", "input_tokens", "unscorable_references"})
     if dataset.unscorable_references is not None:
-        rows["references that ROUGE cannot score"] = dataset.unscorable_references
+        rows[f"references that {scorer.title} cannot score"] = dataset.unscorable_references
     rows["input tokens"] = f"{lengths.min} to {lengths.max}, mean {lengths.mean}"
     return _named(rows)
 
@@ -135,23 +131,24 @@ def accuracy_table(run: Run) -> pd.DataFrame:
     """Each accuracy metric beside what is required of it; the score alone without a baseline."""
     if run.accuracy is None:
         return pd.DataFrame()
-    verdict = run.accuracy.verdict
+    verdict, scorer = run.accuracy.verdict, run.task.scorer
+    titles = {metric.name: metric.title for metric in scorer.metrics}
     if not verdict.comparisons:
-        score = run.accuracy.score.model_dump()
-        return pd.DataFrame({"actual": score}).rename(index=METRICS).rename_axis("Metric")
+        score = run.accuracy.score
+        return pd.DataFrame({"actual": score}).rename(index=titles).rename_axis("Metric")
     rows = {
         row.metric: {
             "actual": row.actual,
             "reference": row.reference,
             "ratio": f"{row.ratio:.4f}" if row.decides else "not known",
             "required": row.required if row.decides else "not known",
-            "met at 99 %": row.met if row.decides else "not decided",
+            f"met at {scorer.main.needed}": row.met if row.decides else "not decided",
             "met at 99.9 %": row.met_99_9 if row.decides else "not decided",
         }
         for row in verdict.comparisons
     }
     frame = pd.DataFrame.from_dict(rows, orient="index")
-    return frame.rename(index=METRICS).rename_axis("Metric")
+    return frame.rename(index=titles).rename_axis("Metric")
 
 
 def configuration_table(run: Run) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from loadgen_study.analysis.percentiles import lacking, say, tail
 from loadgen_study.analysis.repeats import FEWEST_RUNS, spread
 from loadgen_study.analysis.roofline import Roofline
 from loadgen_study.analysis.steady import NotSteady
-from loadgen_study.benchmarks import REFERENCE_INSTRUCTION
 from loadgen_study.findings.answers import said
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.findings.queries import broken_limits
@@ -62,13 +61,13 @@ def devices(run: Run) -> str:
 
 def measured(run: Run) -> str:
     """What was asked of which model, in a sentence."""
-    model, data, test = run.model, run.dataset, run.performance
+    model, data, test, task = run.model, run.dataset, run.performance, run.task
     built_in = data.name == "embedded"
-    what = count(data.total_samples, "built-in news article" if built_in else "sample")
+    what = count(data.total_samples, f"built-in {task.subject}" if built_in else "sample")
     if data.samples != data.total_samples:
         what = f"{data.samples:,} of the {what}"
     what += "" if built_in else f" of {plain(data.name)}"
-    did = "summarizes" if data.instruction == REFERENCE_INSTRUCTION else "answers"
+    did = task.verb if data.instruction == task.instruction else "answers"
     how = f", in LoadGen's {plain(test.result.scenario)} scenario" if test else ""
     dtype = plain(model.dtype or f"type {NOT_KNOWN}")
     return f"{plain(model.name)} ({model.size_text}, {dtype}) {did} {what}{how}."

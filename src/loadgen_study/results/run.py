@@ -12,6 +12,7 @@ import pandas as pd
 from loadgen_study.analysis import roofline
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, anatomy
 from loadgen_study.analysis.repeats import median_place
+from loadgen_study.benchmarks import Task
 from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
 from loadgen_study.facts.results import Summary
 from loadgen_study.facts.scores import Accuracy, Compliance, Peak
@@ -198,9 +199,16 @@ class Run:
         return Accuracy.read_if_there(self.folder / "accuracy" / "accuracy.json")
 
     @property
-    def rouge1(self) -> float | None:
-        """The answers' ROUGE-1, 0 to 100; None if they were not scored, or cannot be."""
-        return self.accuracy.score.rouge1 if self.accuracy and self.dataset.scorable else None
+    def task(self) -> Task:
+        """What the run's benchmark asks, and how the answers are judged."""
+        return self.params.rules.task
+
+    @property
+    def score(self) -> float | None:
+        """The answers' figure in the main metric; None if they were not scored, or cannot be."""
+        if self.accuracy is None or not self.dataset.scorable:
+            return None
+        return self.accuracy.score.get(self.task.scorer.main.name)
 
     @cached_property
     def compliance(self) -> Compliance | None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from loadgen_study.accuracy.scores import official_verdict
-from loadgen_study.benchmarks import REFERENCE_INSTRUCTION
 from loadgen_study.results.run import Run
 from loadgen_study.rules import test06
 from loadgen_study.rules.options import departing_options
@@ -138,7 +137,7 @@ def _identity(case: Case) -> Iterator[Rule]:
 @judges("task")
 def _prompt(case: Case) -> Iterator[Rule]:
     data = case.run.dataset
-    reference = data.instruction == REFERENCE_INSTRUCTION
+    reference = data.instruction == case.params.rules.task.instruction
     template = "chat template" if data.chat_template else "no chat template"
     actual = f"{'the reference' if reference else 'another'} instruction, {template}"
     if data.tokenized:
@@ -216,7 +215,8 @@ def _engine(case: Case) -> Iterator[Rule]:
     yield case.seen(rule, note)
     # engines/vllm.py sets temperature 0, and no parameter reaches it.
     actual = "none (echo engine)" if params.engine == "echo" else "greedy"
-    rule = Rule("decoding", "Decoding", "greedy", actual, actual == "greedy")
+    required = params.rules.task.sampling
+    rule = Rule("decoding", "Decoding", required, actual, actual == required)
     note = "asked for with temperature 0; what the server does with it is not seen"
     yield case.seen(rule, note, "asked for")
     yield from _lengths(case)
@@ -227,10 +227,10 @@ def _engine(case: Case) -> Iterator[Rule]:
 
 
 def _lengths(case: Case) -> Iterator[Rule]:
-    params, benchmark, engine = case.params, case.params.rules, case.run.engine
-    cap, most = params.max_new_tokens, benchmark.max_new_tokens
+    params, task, engine = case.params, case.params.rules.task, case.run.engine
+    cap, most = params.max_new_tokens, task.max_new_tokens
     yield Rule("longest-answer", "Longest answer", f"{most} tokens", f"{cap} tokens", cap == most)
-    floor, fewest = params.min_new_tokens, benchmark.min_new_tokens
+    floor, fewest = params.min_new_tokens, task.min_new_tokens
     required, actual = f"{fewest} token", f"{floor} token"
     rule = Rule("shortest-answer", "Shortest answer", required, actual, floor == fewest)
     if rule.met and engine and "min_tokens" not in engine.options:

@@ -11,16 +11,18 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError
 
 from loadgen_study.analysis.intervals import mean_interval
 from loadgen_study.analysis.repeats import spread
+from loadgen_study.benchmarks import BENCHMARKS
 from loadgen_study.params import NOT_KNOWN, RunParams
 from loadgen_study.results.folders import find_file, portable
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.runs.conditions import Conditions, conditions_of
 from loadgen_study.runs.costs import COSTS, costs
+from loadgen_study.scorers.scorer import Metric
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.records.base import Facts
 
@@ -48,7 +50,7 @@ class Digest(Facts):
     """What a comparison needs of a run, small enough to travel in a notebook.
 
     Attributes:
-        name: of the run. params: its parameters. rouge1: None if not scored, or not scorable.
+        name: of the run. params: its parameters.
         verdict: LoadGen's, of the median run.
         figures: by the names of ``FIGURES``: of one run with the interval of its own queries, of
             several their mean with the interval between them; of ``COSTS`` those that are known.
@@ -58,16 +60,26 @@ class Digest(Facts):
             ``MOST_QUANTILES`` quantiles of them; empty in digests of earlier versions.
     """
 
+    model_config = ConfigDict(extra="allow")
+
     name: str
     params: dict[str, JsonValue]
     verdict: str | None
-    rouge1: float | None
     figures: dict[str, Figure]
     runs: int = 1
     conditions: Conditions | None = None
     quantiles: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    # The main metric's figure, by its name; None if not scored, or not scorable.
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
     # Where the run was read from; not sent with it.
     folder: Path | None = Field(None, exclude=True)
+
+    @property
+    def metric(self) -> Metric:
+        """What the answers are scored by; of a benchmark that is not known the default's."""
+        default = RunParams.model_fields["benchmark"].default
+        named = BENCHMARKS.get(str(self.params.get("benchmark")), BENCHMARKS[default])
+        return named.task.scorer.main
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         shown = f"Figures of {self.name}, for comparison with other runs"
@@ -89,12 +101,12 @@ def digest(run: Run) -> Digest:
         name=run.folder.name,
         params={k: _portable(value) for k, value in run.params.known().items()},
         verdict=test.result.verdict,
-        rouge1=run.rouge1,
         figures=_between(runs) if len(runs) > 1 else _within(test),
         runs=max(1, len(runs)),
         conditions=conditions_of(run),
         quantiles={name: _quantiles(test.latencies[name]) for name in LATENCIES},
         folder=run.folder,
+        **{run.task.scorer.main.name: run.score},
     )
 
 
@@ -298,7 +310,10 @@ def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
         for name, title in COSTS.items():
             if any(name in one.figures for one in runs):
                 column[title] = _with_interval(run.figures.get(name, (None, None, None)), 3)
-        column["ROUGE-1"] = "not scored" if run.rouge1 is None else f"{run.rouge1:.2f}"
+        for metric in dict.fromkeys(one.metric for one in runs):
+            score = run.__pydantic_extra__.get(metric.name)
+            scored = isinstance(score, int | float)
+            column[metric.title] = f"{score:.2f}" if scored else "not scored"
     return pd.DataFrame(columns).rename_axis("Figure")
 
 

@@ -45,15 +45,15 @@ def beside(runs: Sequence[tuple[str, Run]]) -> list[Beside]:
     answered = [_answered(run) for _, run in runs]
     if sum(one is not None for one in answered) < 2 or answered[0] is None:
         return []
-    first, data = answered[0], runs[0][1].dataset
+    first, data, metric = answered[0], runs[0][1].dataset, runs[0][1].task.scorer.main
     found = []
     for (title, run), other in list(zip(runs, answered, strict=True))[1:]:
-        if other is None:
+        if other is None or metric.name not in other.samples:
             found.append(Beside(title, problem=NOT_SCORED))
         elif problem := _obstacle(data, run.dataset):
             found.append(Beside(title, problem=problem))
         else:
-            found.append(Beside(title, difference(first, other)))
+            found.append(Beside(title, difference(first, other, metric)))
     return found
 
 

@@ -48,14 +48,15 @@ def score(run: Study) -> pd.DataFrame:
         join_logs(test, answered_before(run, folder, test.params))
     log = folder / ACCURACY_LOG
     answers = scores.answer_tokens(log, len(run.samples), len(run.tokenizer))
-    samples = scores.score_tokens(answers, run.samples.references, run.decode)
-    total = scores.totals(samples)
+    scorer = run.params.rules.task.scorer
+    samples = scores.score_tokens(answers, run.samples.targets, run.decode, scorer)
+    total = scorer.totals(samples)
     key = baseline_key(run)
-    known = baseline.load_baseline(key)
+    known = baseline.load_baseline(key, scorer)
     if is_official(found):
         verdict = scores.official_verdict(total, run.params.rules)
     else:
-        verdict = scores.baseline_verdict(total, known, samples, baseline.nearest(key))
+        verdict = scores.baseline_verdict(scorer, total, known, samples, baseline.nearest(key))
     held, why_not = fidelity.against_baseline(folder, answers, known)
     accuracy = Accuracy(score=total, verdict=verdict, fidelity=held, no_fidelity=why_not)
     accuracy.write(folder / "accuracy.json")
@@ -69,8 +70,9 @@ def make_baseline(run: Study) -> Score:
     made, answers = baseline.make_baseline(
         run.model_path,
         run.samples.prompts,
-        run.samples.references,
+        run.samples.targets,
         run.decode,
+        run.params.rules.task,
         baseline_key(run),
         run.model.eos_token_ids,
         trust_remote_code=run.params.trust_remote_code,
@@ -81,7 +83,7 @@ def make_baseline(run: Study) -> Score:
 
 def reference(run: Study) -> Reference | None:
     """The reference engine's answers to this run's samples with their SHA-256, if stored."""
-    known = baseline.load_baseline(baseline_key(run))
+    known = baseline.load_baseline(baseline_key(run), run.params.rules.task.scorer)
     answers = baseline.load_answers(known) if known else None
     return (answers, known.answers_sha256) if known and answers else None
 

@@ -72,7 +72,8 @@ class Study:
             raise refusal
         data.check_ids(samples, model.vocab_size, params.dataset)
         facts = samples.facts
-        if text := scores.unscorable_text(facts.unscorable_references, facts.samples):
+        scorer = params.rules.task.scorer
+        if text := scores.unscorable_text(scorer, facts.unscorable_references, facts.samples):
             print(text)
         run = cls(folder, params, model, path, tokenizer, samples, here)
         with writing(folder):

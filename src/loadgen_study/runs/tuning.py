@@ -31,7 +31,7 @@ from vllm_loadgen.errors import BenchmarkError
 
 COLUMNS = (
     "tokens_per_s", "ci_low", "ci_high", "runs", "cv", "ttft_mean_ms", "tpot_mean_ms", *COSTS,
-    "verdict", "rouge1", "rules", "problem",
+    "verdict", "score", "rules", "problem",
 )  # fmt: skip
 
 
@@ -138,14 +138,15 @@ def tune_table(run: Run) -> pd.DataFrame:
         index variant; tokens_per_s (of the median run), ci_low and ci_high (95 %: of one run
         within it, of several between them, NaN of two), ratio (to the mean of both baselines), runs
         and cv (coefficient of variation of tokens_per_s, a share; both only with repeats),
-        ttft_mean_ms, tpot_mean_ms, the columns of ``COSTS`` that are known, verdict, rouge1 (None
-        if not asked, or not scorable), rules ("kept", or those that this variant breaks and the
-        baseline does not), problem.
+        ttft_mean_ms, tpot_mean_ms, the columns of ``COSTS`` that are known, verdict, the main
+        metric (None if not asked, or not scorable), rules ("kept", or those that this variant
+        breaks and the baseline does not), problem.
     """
     found = variants(run.folder)
     titles = pd.Index([variant.title for variant, _ in found], name="variant")
     rows = [_row(Run.open(folder)) | {"problem": variant.problem} for variant, folder in found]
     frame = pd.DataFrame(rows, index=titles, columns=COLUMNS)
+    frame = frame.rename(columns={"score": run.task.scorer.main.name})
     if frame.empty:
         return frame
     baselines = frame[frame.index.isin(BASELINES)]
@@ -162,12 +163,12 @@ def tune_table(run: Run) -> pd.DataFrame:
 def _row(variant: Run) -> dict[str, object]:
     runs, test = list(variant.repeats("performance").values()), variant.performance
     if not runs or test is None:
-        return {"runs": 0, "verdict": "", "rouge1": variant.rouge1, "rules": []}
+        return {"runs": 0, "verdict": "", "score": variant.score, "rules": []}
     between = spread([one.metrics.tokens_per_s for one in runs])
     low, high = test.tokens_per_s_interval if len(runs) == 1 else (between.low, between.high)
     return {
         "tokens_per_s": test.metrics.tokens_per_s, "ci_low": low, "ci_high": high,
-        "runs": len(runs), "cv": between.cv, "rouge1": variant.rouge1,
+        "runs": len(runs), "cv": between.cv, "score": variant.score,
         "ttft_mean_ms": test.metrics.ttft_ms.mean,
         "tpot_mean_ms": test.metrics.tpot_ms.mean,
         "verdict": verdicts(runs),

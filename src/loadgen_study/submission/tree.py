@@ -8,12 +8,12 @@ from pathlib import Path
 
 import vllm_loadgen
 from loadgen_study.accuracy.log import ACCURACY_LOG, one_per_sample, read_accuracy_log
-from loadgen_study.benchmarks import ROUGE_NAMES
 from loadgen_study.facts.scores import Score
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
 from loadgen_study.rules.conformance import is_official
 from loadgen_study.rules.test06 import VERDICT_FILE
+from loadgen_study.scorers.scorer import Scorer
 from loadgen_study.submission.preflight import LOGS, place, read_run, scenario
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.files import write_json
@@ -178,7 +178,7 @@ def _write_scenario(run: Run, folder: Path) -> None:
     _write_json(folder / "measurements.json", _measurements(run))
     if run.accuracy is not None:  # it is: _check_tests
         log = (run.folder / "accuracy" / ACCURACY_LOG).read_bytes()
-        text = accuracy_text(run.accuracy.score, hashlib.sha256(log).hexdigest())
+        text = accuracy_text(run.task.scorer, run.accuracy.score, hashlib.sha256(log).hexdigest())
         (accuracy / ACCURACY_LOG).write_bytes(truncated(log))
         (accuracy / "accuracy.txt").write_text(text, encoding="utf-8")
     compliance = run.folder / "compliance"
@@ -189,14 +189,12 @@ def _write_scenario(run: Run, folder: Path) -> None:
         shutil.copy(compliance / ACCURACY_LOG, target)
 
 
-def accuracy_text(score: Score, sha256: str) -> str:
+def accuracy_text(scorer: Scorer, score: Score, sha256: str) -> str:
     """accuracy.txt: the reference's dict in one line, then the hash of the whole accuracy log.
 
-    The checker reads both by regular expression: ROUGE quoted or not, gen_len a bare number.
+    The checker reads both by regular expression.
     """
-    figures = {name: f"{getattr(score, name)}" for name in ROUGE_NAMES}
-    counts = {"gen_len": score.gen_len, "gen_num": score.gen_num}
-    return f"{figures | counts}\nhash={sha256}\n"
+    return f"{scorer.printed(score)}\nhash={sha256}\n"
 
 
 def truncated(log: bytes) -> bytes:

