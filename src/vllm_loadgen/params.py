@@ -15,9 +15,8 @@ from pydantic.fields import FieldInfo
 
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.redact import holds_secret
+from vllm_loadgen.traits import SCENARIOS, EngineTraits, Scenario, ScenarioTraits, engines
 
-# LoadGen's scenarios that the harness drives.
-SCENARIOS = ("Offline", "Server", "SingleStream")
 # vLLM's names of options that a parameter gives under another name.
 GIVEN_BY = {"distributed_executor_backend": "executor", "data_parallel_backend": "executor"}
 # What a run has in place of a host's name, once it was cleaned to be given away (``share.clean``).
@@ -89,7 +88,7 @@ class TestParams(BaseModel):
 
     benchmark: str = of_loadgen("llama3_1-8b", "shown")
     """official rules to compare with; it does not choose the model"""
-    scenario: Literal["Offline", "Server", "SingleStream"] = of_loadgen("Server", "shown")
+    scenario: Scenario = of_loadgen("Server", "shown")
     """Offline, Server or SingleStream"""
     target_qps: Rate | Literal["auto"] = of_loadgen(0.5, "performance", "tunable", "shown")
     """queries/s offered (Offline: expected); auto finds the highest VALID"""
@@ -130,7 +129,7 @@ class TestParams(BaseModel):
     """more of them, until the batch that the test will reach is equally fast twice, within so many
     seconds; 0: no more"""
 
-    engine: Literal["vllm", "openai", "echo"] = of_engine("vllm", "fixed")
+    engine: str = of_engine("vllm", "fixed")
     """vllm (in process), openai (a server that runs already), or echo (fake answers, to test the
     harness)"""
     base_url: list[str] = of_engine([], "client", "fixed", "shown")
@@ -209,6 +208,13 @@ class TestParams(BaseModel):
             raise ValueError("holds a URL twice")
         return plain
 
+    @field_validator("engine")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in engines():
+            raise ValueError(f"is none of {', '.join(engines())}")
+        return value
+
     @field_validator("scenario", mode="before")
     @classmethod
     def _spell_scenario(cls, value: Any) -> Any:
@@ -230,7 +236,7 @@ class TestParams(BaseModel):
         if self.min_new_tokens > self.max_new_tokens:
             problem = f"is above max_new_tokens = {self.max_new_tokens}"
             self._refuse("min_new_tokens", problem, "give a number up to max_new_tokens")
-        if self.scenario == "SingleStream":
+        if self.scenario_traits.one_by_one:
             self._check_rate("target_latency_ms", 1000 / self.target_latency_ms)
         elif self.target_qps != "auto":
             self._check_rate("target_qps", self.target_qps)
@@ -256,18 +262,18 @@ class TestParams(BaseModel):
 
     def _check_server(self) -> None:
         """What is asked over HTTP: a server that runs, or one that is started here."""
-        if self.engine == "openai":
-            if not self.base_url:
-                self._refuse("base_url", "names no server", "give one, as in http://host:8000")
-            for name in self.names("server"):
-                if getattr(self, name) != (default := type(self).model_fields[name].default):
-                    cure = f"leave it out (default {default!r}), and start the server with it"
-                    self._refuse(name, "belongs to the server, which runs already", cure)
+        started_here = self.engine_traits.started_here
+        if not started_here and not self.base_url:
+            self._refuse("base_url", "names no server", "give one, as in http://host:8000")
+        for name in self.unknown:
+            if getattr(self, name) != (default := type(self).model_fields[name].default):
+                cure = f"leave it out (default {default!r}), and start the server with it"
+                self._refuse(name, "belongs to the server, which runs already", cure)
         for name in self.names("client"):
-            if self.engine != "openai" and getattr(self, name):
+            if started_here and getattr(self, name):
                 problem = f"has no meaning with engine {self.engine}"
                 self._refuse(name, problem, "give engine openai, or leave it out")
-        if self.serve and self.engine != "vllm":
+        if self.serve and engines()[self.engine].served is None:
             self._refuse("serve", f"starts no {self.engine}", "give engine vllm, or leave it out")
 
     @classmethod
@@ -282,9 +288,20 @@ class TestParams(BaseModel):
         return " ".join((cls.model_fields[name].description or "").split())
 
     @property
+    def engine_traits(self) -> EngineTraits:
+        """What is known of the engine before it is loaded."""
+        own = engines()[self.engine]
+        return own.served if self.serve and own.served else own
+
+    @property
+    def scenario_traits(self) -> ScenarioTraits:
+        """How LoadGen issues queries and judges them."""
+        return SCENARIOS[self.scenario]
+
+    @property
     def unknown(self) -> list[str]:
         """The parameters that a server which runs already has set for itself."""
-        return self.names("server") if self.engine == "openai" else []
+        return [] if self.engine_traits.started_here else self.names("server")
 
     @property
     def devices(self) -> int:

@@ -61,6 +61,13 @@ class Sink:
             self.over.set()
 
 
+@pytest.fixture(autouse=True)
+def checkpoint(monkeypatch):
+    """A tokenizer of words, and as many ids."""
+    monkeypatch.setattr("vllm_loadgen.http.openai.vocab_size", lambda *_: VOCABULARY)
+    monkeypatch.setattr("vllm_loadgen.http.openai.load_tokenizer", lambda *_: Words())
+
+
 def params(*servers, **changes):
     urls = [server.url for server in servers]
     values = {"engine": "openai", "base_url": urls, "max_new_tokens": 8}
@@ -69,7 +76,7 @@ def params(*servers, **changes):
 
 def engine(*servers, key="", **changes):
     asked = params(*servers, **changes)
-    return OpenAIEngine(asked, asked.base_url, key, VOCABULARY, Words)
+    return OpenAIEngine(asked, "", key)
 
 
 async def ask(client, count=1, prompts=None):
@@ -553,7 +560,7 @@ def test_no_request_leaves_for_a_proxy(monkeypatch):
 
 def test_an_address_that_was_cleaned_away_is_no_address():
     asked = echo_params(engine="openai", base_url="http://[host]:8000")
-    client = OpenAIEngine(asked, asked.base_url, "", VOCABULARY, Words)
+    client = OpenAIEngine(asked, "", "")
 
     async def body():
         try:

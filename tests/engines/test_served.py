@@ -37,7 +37,7 @@ def test_a_server_that_dies_while_it_loads_is_one_error(monkeypatch):
     command = [sys.executable, "-c", "raise SystemExit(3)"]
 
     async def body():
-        engine = ServedVllm(RunParams(serve=True), "x", 100, lambda: None, command)
+        engine = ServedVllm(RunParams(serve=True), "x", command=command)
         try:
             await engine.start()
         finally:

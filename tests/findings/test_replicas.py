@@ -5,6 +5,7 @@ import pytest
 
 from loadgen_study.analysis.replicas import servers
 from loadgen_study.findings.replicas import straggler_finding
+from vllm_loadgen.traits import SCENARIOS
 
 
 def of_replicas(input_tokens, output_tokens, end_s=(2.0, 9.0), scenario="Offline"):
@@ -12,7 +13,8 @@ def of_replicas(input_tokens, output_tokens, end_s=(2.0, 9.0), scenario="Offline
                           "mean_waiting": [0.0, 0.0], "end_s": end_s})  # fmt: skip
     return SimpleNamespace(
         replicas=loads, latencies=pd.DataFrame(), servers=pd.DataFrame(),
-        result=SimpleNamespace(scenario=scenario), metrics=SimpleNamespace(duration_s=10.0),
+        result=SimpleNamespace(scenario_traits=SCENARIOS[scenario]),
+        metrics=SimpleNamespace(duration_s=10.0),
     )  # fmt: skip
 
 

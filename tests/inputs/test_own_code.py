@@ -11,7 +11,6 @@ from loadgen_study.params import RunParams
 from vllm_loadgen.checkpoint import check_engine, own_code, refuse_own_code
 from vllm_loadgen.engines.vllm import command_line, engine_args
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.harness.worker import make_engine
 
 CODE = """
 from pathlib import Path
@@ -97,7 +96,7 @@ def test_an_engine_that_needs_code_is_not_started_without(tmp_path):
     check_engine(write_config(tmp_path / "known", LLAMA | own | {"model_type": "llama"}))
     unknown = write_config(tmp_path / "unknown", LLAMA | own | {"model_type": "of tomorrow"})
     with pytest.raises(ParameterError, match=r"AutoConfig is code of its own: mine\.py \(Config\)"):
-        make_engine(RunParams(), str(unknown))
+        engine_args(RunParams(), str(unknown))
 
 
 @pytest.mark.process

@@ -94,7 +94,7 @@ def test_no_distribution_is_drawn_twice(scenario, judged, others):
     below = table(chart, "latencies")["of"].unique().tolist() if others else []
     assert below == others
     assert ("latencies" in chart["datasets"]) == bool(others)
-    assert list(plots_queries.judged_by(test)) == judged
+    assert list(test.result.scenario_traits.judged) == judged
     if judged:
         above = carried(charts_queries.judged_chart(test))
         assert table(above, "latencies")["of"].unique().tolist() == judged

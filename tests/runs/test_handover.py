@@ -17,6 +17,7 @@ from vllm_loadgen.errors import EngineError
 from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.records.result import Result
 from vllm_loadgen.sockets import MOST_BYTES
+from vllm_loadgen.traits import VLLM
 
 pytestmark = pytest.mark.process
 
@@ -71,8 +72,8 @@ def test_the_next_notebook_goes_on_with_the_engine(tmp_path, job, capsys):
 
 def test_a_worker_that_waits_without_an_engine_loads_it(tmp_path, job, monkeypatch):
     monkeypatch.setattr(EngineProcess, "start", once(EngineProcess.start))
-    job.prepare(tmp_path / "engine.log")
-    job.prepare(tmp_path / "engine.log")  # one is there
+    job.prepare(tmp_path / "engine.log", VLLM.imports)
+    job.prepare(tmp_path / "engine.log", VLLM.imports)  # one is there
     with start(tmp_path) as session:
         session.run(echo_params(), PROMPTS, "performance", tmp_path)
     assert Result.read(tmp_path / "result.json").complete
@@ -80,7 +81,7 @@ def test_a_worker_that_waits_without_an_engine_loads_it(tmp_path, job, monkeypat
 
 def test_nothing_computes_beside_a_notebook_that_wants_quiet(tmp_path, job):
     handover.wait_until_idle()  # nothing is there
-    job.prepare(tmp_path / "engine.log")
+    job.prepare(tmp_path / "engine.log", VLLM.imports)
     handover.wait_until_idle()
     parked, process = handover.claim()
     assert parked.engine is None
@@ -107,7 +108,7 @@ def test_a_worker_that_nobody_wants_ends_at_once(tmp_path):
     leftovers = Leftovers()
     begin = time.monotonic()
     with Handover() as job:
-        job.prepare(tmp_path / "engine.log")
+        job.prepare(tmp_path / "engine.log", VLLM.imports)
         time.sleep(1.0)  # into the import
     assert time.monotonic() - begin < 6
     leftovers.check()

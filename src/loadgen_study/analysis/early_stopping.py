@@ -48,13 +48,11 @@ def judged(result: Result, name: str) -> tuple[float, float]:
     The limit is 0 where there is none: outside of Server, or without token latencies.
     """
     settings = result.effective_settings
-    limited = result.scenario == "Server" and settings.use_token_latencies is not False
+    limited = result.scenario_traits.limited and settings.use_token_latencies is not False
     limit_ns = {"ttft": settings.ttft_latency, "tpot": settings.tpot_latency}[name]
     limit_ms = (limit_ns or 0) / 1e6 if limited else 0.0
     share = settings.target_latency_percentile
-    if share is None:
-        share = 0.9 if result.scenario == "SingleStream" else 0.99
-    return limit_ms, share
+    return limit_ms, result.scenario_traits.percentile if share is None else share
 
 
 def limits_ms(result: Result) -> dict[str, float]:
@@ -70,7 +68,7 @@ def queries_needed(result: Result, frame: pd.DataFrame) -> tuple[int, int, float
     none over. SingleStream needs enough for one (loadgen/results.cc), Offline needs none.
     """
     share = judged(result, "ttft")[1]
-    if result.scenario == "SingleStream":
+    if result.scenario_traits.one_by_one:
         return early_stopping_queries(1, share), 0, share
     limits = {name: limit for name, limit in limits_ms(result).items() if limit}
     if not limits:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from loadgen_study.analysis.percentiles import PERCENTILES, distribution, queries_needed
 from loadgen_study.facts.results import Distribution, Metrics, OutputTokens
+from vllm_loadgen.traits import SCENARIOS, Scenario
 
 METRIC_NAMES = {
     "ttft_ms": "Time to first token (TTFT), ms",
@@ -53,7 +54,7 @@ def answered(frame: pd.DataFrame) -> "pd.Series[bool]":
     return frame["done_s"].notna() & (frame["output_tokens"] > 0)
 
 
-def metrics(frame: pd.DataFrame, scenario: str, kept: float | None = None) -> Metrics:
+def metrics(frame: pd.DataFrame, scenario: Scenario, kept: float | None = None) -> Metrics:
     """Throughput and latencies of a test.
 
     Rates are LoadGen's (loadgen/results.cc): over the time to the last completion; in the Server
@@ -68,11 +69,12 @@ def metrics(frame: pd.DataFrame, scenario: str, kept: float | None = None) -> Me
     done = frame[answered(frame)]
     duration_s = float(done["done_s"].max()) if len(done) else 0.0
     tokens = int(done["output_tokens"].sum())
-    server = scenario == "Server" and len(done) > 1
+    scheduled = SCENARIOS[scenario].scheduled
+    server = scheduled and len(done) > 1
     span_s = float(done["done_s"].iloc[-1]) if server else duration_s
     rate = 1 / span_s if span_s else 0.0
     samples_per_s = (len(done) - server) * rate
-    due_per_s, issued_per_s = _load_per_s(frame) if scenario == "Server" else (None, None)
+    due_per_s, issued_per_s = _load_per_s(frame) if scheduled else (None, None)
     return Metrics(
         samples=len(frame),
         completed=len(done),

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from loadgen_study.analysis.intervals import tokens_by
+from vllm_loadgen.traits import SCENARIOS, Scenario
 
 # The batch counts as full from this share of the level that it keeps.
 FULL_SHARE = 0.9
@@ -52,7 +53,9 @@ class NotSteady:
     reason: str
 
 
-def steady_state(steps: pd.DataFrame, frame: pd.DataFrame, scenario: str) -> Steady | NotSteady:
+def steady_state(
+    steps: pd.DataFrame, frame: pd.DataFrame, scenario: Scenario
+) -> Steady | NotSteady:
     """What a test did while its batch was full and queries took each other's places.
 
     The ramp ends when the batch reaches the level that it keeps, the drain begins when the last
@@ -74,7 +77,7 @@ def steady_state(steps: pd.DataFrame, frame: pd.DataFrame, scenario: str) -> Ste
     rate = float(between) / (end_s - begin_s)
     whole = inside[inside["first_token_s"] >= begin_s]
     shift, windows = None, 0
-    if scenario != "Server":
+    if not SCENARIOS[scenario].scheduled:
         shift, windows = _shift(done, begin_s, end_s)
     return Steady(
         begin_s=begin_s,

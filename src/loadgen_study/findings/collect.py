@@ -28,7 +28,8 @@ def given_by(run: Run) -> dict[str, object]:
         tables = {"steps": test.steps, "telemetry": test.telemetry}
         given |= {name: table for name, table in tables.items() if not table.empty}
         given["impossible"] = run.impossible or None
-        if run.engine and test.result.scenario != "Offline" and isinstance(test.placed, Placed):
+        by_one = not test.result.scenario_traits.at_once
+        if run.engine and by_one and isinstance(test.placed, Placed):
             given["placed"] = test.placed
     return {name: value for name, value in given.items() if value is not None}
 

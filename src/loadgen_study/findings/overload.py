@@ -38,7 +38,7 @@ def overloaded(test: Test) -> bool:
     """
     result, load = test.result, test.load
     return (
-        result.scenario == "Server"
+        result.scenario_traits.scheduled
         and test.metrics.samples >= TREND_QUERIES
         and load.queue_growth_per_s > GROWTH_SHARE * load.arrivals_per_s
         and load.completions_per_s < (1 - GROWTH_SHARE) * load.arrivals_per_s

@@ -126,11 +126,11 @@ def _queueing(test: Test) -> str:
 @finding("serial-engine", "problem", "One query in flight: the engine serves serially")
 def _serial(test: Test) -> Found:
     result, load, params = test.result, test.load, test.params
-    if result.scenario == "SingleStream" or load.peak_served > 1:
+    if result.scenario_traits.one_by_one or load.peak_served > 1:
         return None
     if load.serial_share < SERIAL_SHARE:
         return None
-    unset = NOT_KNOWN if params.engine == "openai" else "the default"
+    unset = NOT_KNOWN if params.unknown else "the default"
     allowed = params.max_num_seqs
     return (
         f"up to {load.peak_in_flight:.0f} queries were in the system and never more than one "
@@ -151,7 +151,7 @@ def _first_token_share(test: Test) -> Finding | None:
         "prefill": metrics.prefill_ms.mean,
     }
     ttft = metrics.ttft_ms.mean
-    if any(map(math.isnan, parts.values())) or result.scenario == "Offline" or not ttft:
+    if any(map(math.isnan, parts.values())) or result.scenario_traits.at_once or not ttft:
         return None
     largest = max(parts, key=lambda name: parts[name])
     actions = {
@@ -268,7 +268,7 @@ def _late_harness(test: Test) -> Finding | None:
     result, metrics = test.result, test.metrics
     delay, ttft = metrics.schedule_delay_ms, metrics.ttft_ms.mean
     late_ms = percentile(test.latencies["schedule_delay_ms"], 0.99)
-    if result.scenario != "Server" or not (late_ms >= LATE_MS and ttft > 0):
+    if not result.scenario_traits.scheduled or not (late_ms >= LATE_MS and ttft > 0):
         return None
     share = delay.mean / ttft
     return Finding(
@@ -286,7 +286,7 @@ def _late_harness(test: Test) -> Finding | None:
 def _tail(test: Test) -> Found:
     """A long tail of first tokens, with the part of the TTFT that makes it."""
     ttft, label = test.metrics.ttft_ms, tail(test.metrics.ttft_ms.queries)
-    if test.result.scenario == "Offline" or label in (None, "p50"):
+    if test.result.scenario_traits.at_once or label in (None, "p50"):
         return None
     times = getattr(ttft, label) / ttft.p50
     if overloaded(test) or not times > TAIL:

@@ -12,7 +12,7 @@ MORE_TOKENS = 1.1
 @finding("straggler", needs=("test",))
 def straggler_finding(test: Test) -> Finding | None:
     """The one replica that had a queue when the others had none, or that ended long after them."""
-    at_once = test.result.scenario == "Offline"
+    at_once = test.result.scenario_traits.at_once
     found = straggler(test.replicas, test.metrics.duration_s, at_once)
     if found is None:
         return _slower_server(test)

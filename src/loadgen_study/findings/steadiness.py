@@ -79,7 +79,7 @@ def _shifted(test: Test) -> Finding | None:
 )
 def _no_plateau(test: Test, _: pd.DataFrame) -> Found:
     found = test.steady
-    if test.result.scenario != "Offline" or isinstance(found, Steady):
+    if not test.result.scenario_traits.at_once or isinstance(found, Steady):
         return None
     return (
         found.reason,
@@ -96,7 +96,7 @@ def _no_plateau(test: Test, _: pd.DataFrame) -> Found:
 )
 def _ends(test: Test) -> Found:
     found, duration_s = test.steady, test.metrics.duration_s
-    if test.result.scenario != "Offline" or isinstance(found, NotSteady):
+    if not test.result.scenario_traits.at_once or isinstance(found, NotSteady):
         return None
     lost_s = found.ramp_cost_s + found.drain_cost_s
     if not lost_s > ENDS_SHARE * duration_s:

@@ -40,7 +40,7 @@ def _cache_use(steps: pd.DataFrame) -> Found:
 
 @finding("noisy-neighbour", "problem", "A noisy neighbour", needs=("run", "telemetry"), doubts=True)
 def _neighbour(run: Run, telemetry: pd.DataFrame) -> Found:
-    server_here = run.params.here and run.params.engine == "openai"
+    server_here = run.params.here and not run.params.engine_traits.started_here
     known = telemetry if server_here else telemetry.assign(server_cpu_share=0.0)
     # Earlier runs did not look for the server's process.
     if "server_cpu_share" not in known or (known := known.dropna(subset="server_cpu_share")).empty:
@@ -79,7 +79,7 @@ def _throttled(telemetry: pd.DataFrame) -> Found:
 def _client(run: Run, telemetry: pd.DataFrame) -> Found:
     """Whether the HTTP client, and no server, set the pace: its queries share one thread."""
     # Where the project starts the server, that is a front end too.
-    if run.params.engine != "openai" or "front_cpu_cores" not in telemetry:
+    if run.params.engine_traits.started_here or "front_cpu_cores" not in telemetry:
         return None
     if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
         return None

@@ -41,18 +41,15 @@ def what_would_make_valid(test: Test) -> dict[str, str]:
 
 def _longer(test: Test) -> str:
     """By how much the test was too short, on LoadGen's basis, and how it gets longer."""
-    scenario = test.result.scenario
-    basis = {"Server": "scheduled_s", "SingleStream": "issued_s", "Offline": "done_s"}
+    traits = test.result.scenario_traits
     asked_s = (test.result.effective_settings.min_duration_ms or 0) / 1e3
-    lasted_s = float(test.latencies[basis[scenario]].max())
+    lasted_s = float(test.latencies[traits.lasts_until].max())
     latency_ms, rate = test.metrics.latency_ms.mean, test.metrics.samples_per_s
     # LoadGen plans its queries from these before it starts.
-    cures = {
-        "Server": "raise min_query_count",
-        "SingleStream": f"set target_latency_ms near the {latency_ms:.0f} ms of this run",
-        "Offline": f"set target_qps near the {rate:.3g} queries/s of this run",
-    }
+    near = {"target_latency_ms": f"{latency_ms:.0f} ms", "target_qps": f"{rate:.3g} queries/s"}
+    name = traits.sized_by
+    cure = f"set {name} near the {near[name]} of this run" if name in near else f"raise {name}"
     return (
         f"The test must last {asked_s:,.0f} s and lasted {lasted_s:,.1f} s, "
-        f"{asked_s - lasted_s:,.1f} s too short: {cures[scenario]}."
+        f"{asked_s - lasted_s:,.1f} s too short: {cure}."
     )

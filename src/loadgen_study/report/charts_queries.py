@@ -30,7 +30,6 @@ from loadgen_study.report.plots_queries import (
     NAMES,
     PARTS,
     bins,
-    judged_by,
     known,
     limit_of,
     marks,
@@ -127,9 +126,9 @@ def thinned(test: Test) -> str:
 
 # The figures ------------------------------------------------------------------------------------
 def judged_chart(test: Test) -> Drawn:
-    """What the queries are judged by, against its limits; for a test with a ``judged_by``."""
-    counted = _counted(test, judged_by(test))
-    panels = [_distribution(test, name, counted) for name in judged_by(test)]
+    """What the queries are judged by, against its limits; for a test that has some."""
+    counted = _counted(test, test.result.scenario_traits.judged)
+    panels = [_distribution(test, name, counted) for name in test.result.scenario_traits.judged]
     return alt.hconcat(*panels), {"latencies": counted}
 
 

@@ -102,13 +102,12 @@ def _load(test: Test) -> str:
     done = f"all {m.samples:,} answered" if m.completed == m.samples else (
         f"**{m.completed:,} of {m.samples:,} answered**")  # fmt: skip
     tokens = f"{m.tokens_per_s:.1f} output tokens/s over {m.duration_s:.0f} s"
-    match test.result.scenario:
-        case "Server":
-            asked = test.params.target_qps
-            rate = f"{per_s(asked, 4)} asked for, " if asked != "auto" else ""
-            return f"Load: {rate}{load.arrivals_per_s:.3g} arrived, {done}: {tokens}."
-        case "Offline":
-            return f"**{per_s(m.samples_per_s)}**, all due at once; {done}: {tokens}."
+    if test.result.scenario_traits.scheduled:
+        asked = test.params.target_qps
+        rate = f"{per_s(asked, 4)} asked for, " if asked != "auto" else ""
+        return f"Load: {rate}{load.arrivals_per_s:.3g} arrived, {done}: {tokens}."
+    if test.result.scenario_traits.at_once:
+        return f"**{per_s(m.samples_per_s)}**, all due at once; {done}: {tokens}."
     return f"One query at a time, {m.samples_per_s:.3g} a second; {done}: {tokens}."
 
 
@@ -119,8 +118,8 @@ def _latency(test: Test, name: str) -> str:
         return ""
     limit_ms, share = judged(test.result, name)
     if not limit_ms:
-        offline = test.result.scenario == "Offline" and name == "ttft"
-        why = "; most of it is waiting, since all are due at 0 s" if offline else ""
+        waits = test.result.scenario_traits.at_once and name == "ttft"
+        why = "; most of it is waiting, since all are due at 0 s" if waits else ""
         return f"{LIMITED[name]}: mean {say_ms(known.mean)}, {say_tail(known)}; no limit{why}"
     values = test.latencies[f"{name}_ms"]
     if lacks := lacking(known.queries, share):
@@ -135,7 +134,7 @@ def _latency(test: Test, name: str) -> str:
 def _most(test: Test) -> list[str]:
     """How much more the machine could do, where no search has told."""
     rate = "The most it can do:"
-    if test.result.scenario != "Server" or not test.result.complete:
+    if not (test.result.scenario_traits.scheduled and test.result.complete):
         return []
     if not offered(test):
         return [f"{rate} not known; the harness itself reached {per_s(issued_per_s(test), 4)}."]
@@ -151,7 +150,7 @@ def _most(test: Test) -> list[str]:
 
 def _all_at_once(run: Run) -> list[str]:
     """The rate of an accuracy test that asked for every sample at its start."""
-    if not run.finished("accuracy") or run.params.scenario == "Offline":
+    if not run.finished("accuracy") or run.params.scenario_traits.at_once:
         return []
     test = run.test("accuracy")
     frame = test.latencies
@@ -217,16 +216,16 @@ def _for_this_machine(run: Run, test: Test, findings: Sequence[Finding]) -> str:
     why_not = doubts(list(findings))
     if not test.result.complete:
         why_not = [f"the test was {test.result.status}", *why_not]
-    where = "server" if run.params.engine == "openai" else "machine"
+    where = "machine" if run.params.engine_traits.started_here else "server"
     if why_not:
         reasons = "; ".join(map(_within, why_not))
         return f"For this {where}: **no**: {plain(reasons)}."
     facts = [f"{test.metrics.duration_s:.0f} s", "no errors"]
-    if test.result.scenario == "Server" and test.metrics.due_per_s is not None:
+    if test.metrics.due_per_s is not None:
         facts.append(f"the harness {say_ms(test.metrics.schedule_delay_ms.mean)} late on average")
     runs = len(run.repeats("performance"))
     facts.append(f"made {runs} times" if runs > 1 else "made once")
-    if run.params.engine == "openai":
+    if not run.params.engine_traits.started_here:
         return (
             "For this server: **not known**: whether a prefix cache shortened the prompts was not "
             f"read. Otherwise {', '.join(facts)}."

@@ -50,8 +50,8 @@ def make_report(
     executed.mkdir(exist_ok=True)
     with Handover() as engine:
         for name in notebooks:
-            if params.engine == "vllm" and not params.serve:
-                engine.prepare(folder / "engine.log")
+            if module := params.engine_traits.imports:
+                engine.prepare(folder / "engine.log", module)
             execute(source / f"{name}.ipynb", executed, given)
         engine.dismiss()
         return render_report(folder)

@@ -85,7 +85,7 @@ def _rate(run: Run) -> list[Step]:
     if test is None or not test.result.complete:
         return []
     if run.peak is None:
-        server = test.result.scenario == "Server"
+        server = test.result.scenario_traits.limited
         slow = server and (overloaded(test) or bool(broken_limits(test)))
         question = "Which rate keeps the limits?" if slow else "How much can this machine do?"
         scenario = () if server else ("scenario Server",)
@@ -133,7 +133,7 @@ def _beside(run: Run) -> list[Step]:
     runs = shlex.quote(f"[{here}, {other}]")
     found = [Step("How does it compare with another run?",
                   f"papermill notebooks/analysis.ipynb both.ipynb -p runs {runs}")]  # fmt: skip
-    if run.params.engine != "openai" and not (run.folder / "tune").is_dir():
+    if run.params.engine_traits.started_here and not (run.folder / "tune").is_dir():
         batches = "tune '{max_num_seqs: [8, 64]}'"
         found.append(Step("Would other batch limits be faster?", _report(run, "tuned", batches)))
     return found

@@ -31,9 +31,6 @@ FAR_LIMIT = 3
 TIMELINE_QUERIES = 60
 NAMES = {"ttft": "Time to first token", "tpot": "Time per output token",
          "latency": "Latency of a query"}  # fmt: skip
-# What of each query LoadGen judges a test by: it stands on the first screen. Offline is judged by
-# its rate alone, which no query has; how its queries were completed stands under Throughput.
-JUDGED = {"Server": ("ttft", "tpot"), "SingleStream": ("latency",)}
 
 
 @dataclass(frozen=True)
@@ -71,19 +68,14 @@ def overview(test: Test, title: str) -> Figure:
     return fig
 
 
-def judged_by(test: Test) -> tuple[str, ...]:
-    """Of ``NAMES`` what LoadGen judges a test by; empty where it looks at no query's time."""
-    return JUDGED.get(test.result.scenario, ())
-
-
 def not_judged(test: Test) -> list[str]:
     """What a reader asks of a test's queries beside what they are judged by."""
-    return [name for name in ("ttft", "tpot") if name not in judged_by(test)]
+    return [name for name in ("ttft", "tpot") if name not in test.result.scenario_traits.judged]
 
 
 def judged_figure(test: Test) -> Figure:
-    """What the queries are judged by, against its limits; for a test with a ``judged_by``."""
-    names = judged_by(test)
+    """What the queries are judged by, against its limits; for a test that has some."""
+    names = test.result.scenario_traits.judged
     fig, axes = figure(1, len(names), height=2.6)
     for axis, name in zip(axes[0], names, strict=True):
         _draw_distribution(axis, test, name)
@@ -166,7 +158,7 @@ def limit_of(test: Test, name: str) -> tuple[float, float | None]:
     0 where there is no limit, None where LoadGen does not judge by it.
     """
     limit_ms, share = judged(test.result, "tpot" if name == "tpot" else "ttft")
-    if name not in judged_by(test) or (name != "latency" and not limit_ms):
+    if name not in test.result.scenario_traits.judged or (name != "latency" and not limit_ms):
         return 0.0, None
     return (0.0 if name == "latency" else limit_ms), share
 

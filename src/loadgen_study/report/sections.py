@@ -101,9 +101,9 @@ class Report:
         """How fast, how good, how far from the limit, whether to trust it, what next."""
         answers = first_screen.answers(self.run, self.rules, self.findings)
         test = self._test
-        if test is None or test.latencies.empty or not plots_queries.judged_by(test):
+        if test is None or test.latencies.empty or not test.result.scenario_traits.judged:
             return Section(answers)
-        names = plots_queries.judged_by(test)
+        names = test.result.scenario_traits.judged
         return Section(
             answers,
             with_chart(plots_queries.judged_figure(test), charts_queries.judged_chart(test)),

@@ -176,7 +176,7 @@ def configuration_table(run: Run) -> pd.DataFrame:
 
 def _files(run: Run) -> dict[str, str]:
     """The checkpoint's files by their hashes; the weights of a server are not known."""
-    served = run.params.engine == "openai"
+    served = not run.params.engine_traits.started_here
     files = run.model.other_sha256 if served else run.model.sha256
     rows = {f"SHA-256 of {name}": sha for name, sha in files.items()}
     return rows | ({"weights of the server": NOT_KNOWN} if served else {})

@@ -53,7 +53,7 @@ def devices(run: Run) -> str:
         found = f"{len(machine.gpus)} x {machine.gpus[0].name}"
         if (elsewhere := run.devices - len(machine.gpus)) > 0:
             found += f" and {count(elsewhere, 'GPU')} of other machines"
-    if run.params.engine != "openai":
+    if run.params.engine_traits.started_here:
         return found
     asked = f"{count(len(run.params.base_url), 'server')}, asked from {found}"
     return asked if run.params.here else f"{asked} (the server's machine was not measured)"
@@ -119,7 +119,7 @@ def throughput_text(run: Run, test: Test) -> str:
     """Rates, how they were limited, and what they come to by the hour and the day."""
     m, load = test.metrics, test.load
     text = []
-    if test.result.scenario == "Server":
+    if test.result.scenario_traits.scheduled:
         text.append(
             f"{load.arrivals_per_s:.3f} queries/s arrived. While they did, "
             f"{load.completions_per_s:.3f} a second were completed; the others were answered after "
@@ -130,7 +130,7 @@ def throughput_text(run: Run, test: Test) -> str:
         f"On average {load.mean_served:.1f} queries were being answered at once, at most "
         f"{load.peak_served:.0f}."
     )
-    if test.result.scenario == "Offline" or (run.peak and run.peak.confirmed):
+    if test.result.scenario_traits.at_once or (run.peak and run.peak.confirmed):
         text.append(_held(run, test))
     return " ".join(text)
 
@@ -200,7 +200,7 @@ def steady_text(test: Test) -> str:
     )
     if overloaded(test):
         return f"{text}, in which the tokens/s are the capacity's and the latencies grow."
-    if test.result.scenario == "Server":
+    if test.result.scenario_traits.scheduled:
         return f"{text}, in which the arrivals decide the tokens/s."
     if found.shift is not None:
         shifted = (
@@ -254,7 +254,7 @@ def machine_text(run: Run, test: Test) -> str:
 
 def no_limits(run: Run) -> str:
     """Why the run is not held against the machine's limits; empty if it is."""
-    if run.params.engine == "openai":
+    if not run.params.engine_traits.started_here:
         return (
             "A server's weights and their type were not read, and a limit is computed from both: "
             "how far this is from the machine's limits is not known."
@@ -342,7 +342,7 @@ def engine_text(run: Run) -> str:
     """Which name is not the model's; how long the engine took to load, and what its cache holds."""
     rules = "`benchmark` names the official rules to compare with, not the model that ran."
     engine = run.engine
-    if engine is not None and engine.engine == "openai":
+    if engine is not None and not run.params.engine_traits.started_here:
         took_s = engine.connect_s or engine.load_s  # older runs have it as the time to load
         connected = "" if took_s is None else f" Connecting to it took {took_s:.2g} s."
         return f"{rules} The server was running already: its time to load is not known.{connected}"

@@ -69,7 +69,7 @@ def served_text(run: Run, table: pd.DataFrame) -> str:
             " Both give the first token and then the rest in one piece; a server that streams each "
             "token (`engine_options: {stream_interval: 1}`) does more."
         )
-    if run.params.scenario == "Offline" and None in limits:
+    if run.params.scenario_traits.at_once and None in limits:
         text += (
             " **Offline vLLM chooses larger batch limits in process than for its server**: set "
             "max_num_seqs and max_num_batched_tokens to compare."

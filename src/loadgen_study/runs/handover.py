@@ -75,16 +75,16 @@ class Handover:
         self.dismiss()
         self._ender.shutdown()
 
-    def prepare(self, log: Path) -> None:
-        """Let a worker import vLLM, if none is held, while the next notebook imports the rest.
+    def prepare(self, log: Path, module: str) -> None:
+        """Let a worker import a module, if none is held, while the next notebook imports the rest.
 
         Args:
-            log: of the engine that it will load.
+            log: of the engine that it will load. module: of ``EngineTraits.imports``.
         """
         if self._thread is None or self._held is not None:
             return
         process = EngineProcess.start(log)
-        process.pipe.send(Prepare())
+        process.pipe.send(Prepare(module))
         self._held = ParkedEngine(process.pid), process
 
     def dismiss(self) -> None:
@@ -144,7 +144,8 @@ def open_session(
         else:
             end(parked, worker)  # two engines at once would measure each other
             worker = None
-    with progress.ticking("Connecting" if params.engine == "openai" else "Loading the engine"):
+    loads = params.engine_traits.started_here
+    with progress.ticking("Loading the engine" if loads else "Connecting"):
         return sut(params, model_path, log, worker)
 
 

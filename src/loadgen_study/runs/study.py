@@ -55,7 +55,7 @@ class Study:
         """
         workers.check(params)
         folder = make_folder(params)
-        weights = params.engine != "openai"
+        weights = params.engine_traits.started_here
         path = models.resolve(find_file(params.model), params.model_revision, weights)
         dtype = models.resolve_dtype(params.dtype, path)
         if weights:
@@ -87,7 +87,7 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         params = self.params.changed(**changes)
         model = self.model
-        if params.engine != "openai":
+        if params.engine_traits.started_here:
             params = params.changed(dtype=models.resolve_dtype(params.dtype, self.model_path))
         if model.dtype not in (None, params.dtype):  # another type has other bytes
             revision = self.params.model_revision
@@ -165,8 +165,8 @@ class Study:
         """The rate of a test, where it is not the parameters' own."""
         searched = self.params.target_qps == "auto"
         # A server that is reached by HTTP gets no more queries/s than its user gave.
-        at_once = searched or (self.params.engine != "openai" and not self.params.serve)
-        if mode == "accuracy" and self.params.scenario == "Server" and at_once:
+        at_once = searched or not self.params.engine_traits.over_http
+        if mode == "accuracy" and self.params.scenario_traits.scheduled and at_once:
             return {"target_qps": ACCURACY_QPS}
         return self._without_a_rate() if searched else {}
 

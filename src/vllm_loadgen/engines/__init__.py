@@ -1,4 +1,4 @@
 """Who answers: prompt token ids in, the first token and then the rest out.
 
-An engine is a subclass of ``base.Engine``; ``harness.worker.make_engine`` knows them by name.
+An engine is a subclass of ``base.Engine``; ``traits.engines`` knows them by name.
 """

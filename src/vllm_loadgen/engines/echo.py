@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vllm_loadgen.engines.base import Engine, Sink
+from vllm_loadgen.params import TestParams
 from vllm_loadgen.records.engine import EngineFacts
+
+
+def make(params: TestParams, model_path: str, key: str) -> "EchoEngine":
+    """See ``EngineTraits.make``."""
+    return EchoEngine(params.max_new_tokens, **params.engine_options)
 
 
 @dataclass(eq=False)

@@ -6,10 +6,12 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
+from vllm_loadgen.checkpoint import check_engine
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.engines.cores import cores_of_parts
 from vllm_loadgen.engines.preload import preload
@@ -37,11 +39,14 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
     """The keyword arguments of vLLM's AsyncEngineArgs for these parameters.
 
     Raises:
-        ParameterError: if ``engine_options`` names an option that vLLM does not have.
+        ParameterError: if ``engine_options`` names an option that vLLM does not have, or the
+            checkpoint needs code of its own that may not be run.
     """
     from vllm import AsyncEngineArgs
     from vllm.platforms import current_platform
 
+    if not params.trust_remote_code:
+        check_engine(Path(model_path))
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     for name, value in params.engine_options.items():
         if name not in known:
@@ -143,7 +148,7 @@ def set_environment(params: TestParams) -> tuple[str, ...]:
 class VllmEngine(Engine):
     """AsyncLLM; greedy, two outputs a query, no detokenization."""
 
-    def __init__(self, params: TestParams, model_path: str) -> None:
+    def __init__(self, params: TestParams, model_path: str, key: str = "") -> None:
         self._params = params
         self._model_path = model_path
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,7 +168,7 @@ class VllmEngine(Engine):
         args |= detailed() | self._params.engine_options
         # By its use vLLM chooses the batch limits that are left open: large for throughput, smaller
         # for serving. Unasked, AsyncLLM takes those of neither (128 queries on any GPU).
-        offline = self._params.scenario == "Offline"
+        offline = self._params.scenario_traits.at_once
         self._llm = AsyncLLM.from_engine_args(
             AsyncEngineArgs(**args),
             usage_context=UsageContext.LLM_CLASS if offline else UsageContext.OPENAI_API_SERVER,

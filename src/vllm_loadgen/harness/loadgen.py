@@ -25,17 +25,6 @@ READ_BACK: dict[str, tuple[str, float]] = {
     "ttft_latency": ("ttft_latency", 1_000_000),
     "tpot_latency": ("tpot_latency", 1_000_000),
 }
-SCENARIO_KEYS: dict[str, dict[str, tuple[str, float]]] = {
-    "Server": {
-        "target_qps": ("server_target_qps", 1),
-        "target_latency_percentile": ("server_target_latency_percentile", 0.01),
-    },
-    "Offline": {"target_qps": ("offline_expected_qps", 1)},
-    "SingleStream": {
-        "target_latency": ("single_stream_expected_latency_ns", 1_000_000),
-        "target_latency_percentile": ("single_stream_target_latency_percentile", 0.01),
-    },
-}
 
 
 def user_conf(params: TestParams, sample_count: int, mode: str = "performance") -> dict[str, float]:
@@ -56,11 +45,11 @@ def user_conf(params: TestParams, sample_count: int, mode: str = "performance") 
     drawn = min(sample_count, asked or official.performance_sample_count_override)
     if drawn != official.performance_sample_count_override:
         values["performance_sample_count_override"] = drawn
-    if params.scenario == "SingleStream":
+    if params.scenario_traits.one_by_one:
         values["target_latency"] = params.target_latency_ms
     else:
         values["target_qps"] = params.rate
-    if params.scenario == "Server":
+    if params.scenario_traits.limited:
         values["ttft_latency"] = params.ttft_limit_ms
         values["tpot_latency"] = params.tpot_limit_ms
         if params.target_latency_percentile is not None:
@@ -99,7 +88,7 @@ def make_settings(params: TestParams, mode: str, conf: Mapping[str, float], path
         raise BenchmarkError(f"LoadGen refused {path} (code {code}): {'; '.join(lines)}")
     settings.mode = MODES[mode]
     for key, value in conf.items():
-        attribute, factor = (READ_BACK | SCENARIO_KEYS[params.scenario])[key]
+        attribute, factor = ({**READ_BACK, **params.scenario_traits.keys})[key]
         taken = getattr(settings, attribute)
         if not math.isclose(taken, value * factor, rel_tol=1e-6):
             raise BenchmarkError(
@@ -161,11 +150,9 @@ def planned_ns(params: TestParams, seed: int, queries: int) -> np.ndarray | None
 
     None in SingleStream, where a query is due when the one before is answered.
     """
-    if params.scenario == "Offline":
-        return np.zeros(queries, dtype=np.int64)
-    if params.scenario != "Server":
-        return None
-    return server_schedule_ns(seed, params.rate, queries)
+    if params.scenario_traits.scheduled:
+        return server_schedule_ns(seed, params.rate, queries)
+    return np.zeros(queries, dtype=np.int64) if params.scenario_traits.at_once else None
 
 
 def schedule_ns(params: TestParams, seed: int, issued_ns: np.ndarray) -> np.ndarray | None:
@@ -175,7 +162,7 @@ def schedule_ns(params: TestParams, seed: int, issued_ns: np.ndarray) -> np.ndar
     C++ library), queries would seem early or the harness absurdly late, and None is the answer.
     """
     due = planned_ns(params, seed, len(issued_ns))
-    if due is None or params.scenario != "Server" or len(issued_ns) == 0:
+    if due is None or not params.scenario_traits.scheduled or len(issued_ns) == 0:
         return due
     late = issued_ns - due
     late = late - late.min()
@@ -194,7 +181,7 @@ def offered_share(params: TestParams, seed: int | None, issued_s: Sequence[float
         seed: LoadGen's schedule_rng_seed; None if its log lacks it.
         issued_s: when each query was issued, in order.
     """
-    if params.scenario != "Server" or seed is None or len(issued_s) < 2:
+    if not params.scenario_traits.scheduled or seed is None or len(issued_s) < 2:
         return 1.0
     due_s = float(server_schedule_ns(seed, params.rate, len(issued_s))[-1]) / 1e9
     took_s = issued_s[-1] - issued_s[0]
@@ -209,10 +196,10 @@ def expected_queries(params: TestParams, samples: int, mode: str) -> int:
     drawn = params.performance_samples or official.performance_sample_count_override
     samples = min(samples, drawn)
     fewest = params.min_query_count or official.min_query_count
-    by_latency = params.scenario == "SingleStream"
-    rate = 1000 / params.target_latency_ms if by_latency else params.rate
+    one_by_one = params.scenario_traits.one_by_one
+    rate = 1000 / params.target_latency_ms if one_by_one else params.rate
     by_duration = rate * (params.min_duration_ms or OFFICIAL_DURATION_MS) / 1000
-    if params.scenario == "Offline":
+    if params.scenario_traits.at_once:
         by_duration *= 1.1  # LoadGen's slack
     passes = math.ceil(max(fewest, by_duration) / samples)
     return passes * samples

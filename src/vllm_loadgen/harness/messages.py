@@ -10,13 +10,13 @@ from vllm_loadgen.prompts import Prompts
 from vllm_loadgen.records.engine import EngineFacts, TokenScores
 from vllm_loadgen.records.result import Mode, Status
 
-KEY_NAME = "OPENAI_API_KEY"
-
 
 # Commands ---------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Prepare:
-    """Import what vLLM's start needs; answered by ``Prepared``."""
+    """Import a module that the engine's start needs; answered by ``Prepared``."""
+
+    module: str
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Start:
     @classmethod
     def of(cls, params: TestParams, model_path: Path | str, log: Path) -> "Start":
         """The command for a study's parameters, with the key that the environment holds."""
-        key = os.environ.get(KEY_NAME, "").strip() if params.engine == "openai" else ""
+        key = os.environ.get(params.engine_traits.key_variable, "").strip()
         return cls(TestParams.of(params), str(model_path), log.resolve(), key)
 
 

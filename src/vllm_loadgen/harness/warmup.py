@@ -120,9 +120,9 @@ def expected_batch(
     def expected(seen: Round) -> int:
         if not most:
             return 0
-        if params.scenario == "SingleStream":
+        if params.scenario_traits.one_by_one:
             return 1
-        if params.scenario == "Offline":
+        if params.scenario_traits.at_once:
             return int(max(min(most, expected_queries(params, samples, mode)), seen.queries))
         latency_s = seen.ttft_s + seen.tpot_s * (params.max_new_tokens - 1)
         return int(max(min(most, math.ceil(params.rate * latency_s)), seen.queries))

@@ -17,16 +17,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from vllm_loadgen.checkpoint import check_engine, load_tokenizer, vocab_size
 from vllm_loadgen.engines.base import Engine
-from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_table
 from vllm_loadgen.harness import loadgen
@@ -59,7 +59,6 @@ from vllm_loadgen.harness.warmup import (
     warm_up,
 )
 from vllm_loadgen.harness.watch import Watch
-from vllm_loadgen.params import TestParams
 from vllm_loadgen.records.columns import JOURNAL
 from vllm_loadgen.records.engine import EngineFacts, TokenScores
 from vllm_loadgen.records.result import Result, WarmUp
@@ -104,7 +103,8 @@ class Worker:
     def _carry_out(self, command: Prepare | Start | RunTest | ScoreTokens) -> Event:
         match command:
             case Prepare():
-                _import_vllm()
+                with suppress(Exception):  # the engine's start reports what is missing
+                    import_module(command.module)
                 return Prepared()
             case Start():
                 return self._start(command)
@@ -114,13 +114,13 @@ class Worker:
                 return self._score(command)
 
     def _start(self, command: Start) -> Ready:
-        self._engine = make_engine(command.params, command.model_path, command.key)
+        traits = command.params.engine_traits
+        self._engine = resolve_name(traits.make)(command.params, command.model_path, command.key)
         self._log = command.log
         limit_s = command.params.load_timeout_s
         begin = time.monotonic()
         facts = self._on_loop(self._engine.start(), "the engine's start", limit_s)
-        # A server has loaded already.
-        took = "connect_s" if command.params.engine == "openai" else "load_s"
+        took = "load_s" if traits.started_here else "connect_s"  # a server has loaded already
         took_s = round(time.monotonic() - begin, 3)
         self._facts = facts.model_copy(update={took: took_s})
         return Ready(self._facts)
@@ -317,34 +317,6 @@ def _write(begun: Result, ended: Ended, duration_s: float, sut: Sut, folder: Pat
     if ended.status == "complete" or result.mode != "accuracy":
         (folder / JOURNAL).unlink()
     return ended
-
-
-def make_engine(params: TestParams, model_path: str, key: str = "") -> Engine:
-    """The engine that the parameters name; ``key`` is for a server that wants one."""
-    if params.engine == "echo":
-        return EchoEngine(params.max_new_tokens, **params.engine_options)
-    path, trusted = Path(model_path), params.trust_remote_code
-    if params.engine == "vllm" and not trusted:
-        check_engine(path)
-    if params.engine == "openai" or params.serve:
-        ids = vocab_size(path, trusted)
-        load = partial(load_tokenizer, path, trust_remote_code=trusted)
-        if params.serve:
-            from vllm_loadgen.http.served import ServedVllm
-
-            return ServedVllm(params, model_path, ids, load)
-        from vllm_loadgen.http.openai import OpenAIEngine
-
-        return OpenAIEngine(params, params.base_url, key, ids, load)
-    from vllm_loadgen.engines.vllm import VllmEngine
-
-    return VllmEngine(params, model_path)
-
-
-def _import_vllm() -> None:
-    """What an engine's start would import; the start itself reports a missing package."""
-    with suppress(Exception):
-        import vllm.v1.engine.async_llm  # noqa: F401
 
 
 async def score_all(

@@ -6,14 +6,16 @@ import resource
 import time
 from array import array
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from vllm_loadgen.certificates import UNTRUSTED_CURE, trusted
+from vllm_loadgen.checkpoint import load_tokenizer, vocab_size
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.http.answers import Answer, Encode
@@ -75,25 +77,23 @@ class OpenAIEngine(Engine):
     that are named, or not at all. The stall of a server is the watch's to see (``harness.watch``).
 
     Args:
-        urls: of the servers, which serve the same model.
+        model_path: folder of the model's tokenizer and config.json.
         key: sent as a bearer; empty for none. It stands in no message.
-        vocab_size: an id that is not below it is no token.
-        load_tokenizer: called where a server does not take or give ids.
+        urls: of servers of the same model, in place of ``base_url``.
         routes: to try, in this order.
     """
 
     def __init__(
         self,
         params: TestParams,
-        urls: Sequence[str],
+        model_path: str,
         key: str,
-        vocab_size: int,
-        load_tokenizer: Callable[[], Any],
+        urls: Sequence[str] = (),
         routes: Sequence[Route] = ROUTES,
     ) -> None:
-        self._params, self._key, self._vocab_size = params, key, vocab_size
-        self._servers = [Server(number, url) for number, url in enumerate(urls)]
-        self._load_tokenizer, self._routes = load_tokenizer, routes
+        self._params, self._model_path, self._key = params, model_path, key
+        self._servers = [Server(number, url) for number, url in enumerate(urls or params.base_url)]
+        self._routes = routes
         self._tokenizer: Any = None
         self._encode: Encode | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,6 +104,8 @@ class OpenAIEngine(Engine):
 
     # Before the test ------------------------------------------------------------------------
     async def start(self) -> EngineFacts:
+        checkpoint, trust = Path(self._model_path), self._params.trust_remote_code
+        self._vocab_size = vocab_size(checkpoint, trust)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         with suppress(ValueError, OSError):  # a connection is a file, and Offline opens all at once
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -127,7 +129,7 @@ class OpenAIEngine(Engine):
         self._model = self._choose(listed)
         self._route = await self._probe()
         if not (self._route.ids_in and self._route.ids_out):
-            self._tokenizer = self._load_tokenizer()
+            self._tokenizer = load_tokenizer(checkpoint, trust)
         if not self._route.ids_out:
             self._encode = partial(self._tokenizer.encode, add_special_tokens=False)
         lengths = (lengths.get(self._model) for lengths in listed)

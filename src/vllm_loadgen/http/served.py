@@ -3,9 +3,8 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
-from typing import Any
 
 from vllm_loadgen.engines.base import Sink
 from vllm_loadgen.engines.vllm import command_line, engine_args, set_environment
@@ -25,22 +24,16 @@ class ServedVllm(OpenAIEngine):
     """Starts the server with the run's own options, asks it as any other, and stops it.
 
     Args:
-        vocab_size, load_tokenizer: see ``OpenAIEngine``.
         command: what is started, before its options.
     """
 
     def __init__(
-        self,
-        params: TestParams,
-        model_path: str,
-        vocab_size: int,
-        load_tokenizer: Callable[[], Any],
-        command: Sequence[str] = SERVER,
+        self, params: TestParams, model_path: str, key: str = "", command: Sequence[str] = SERVER
     ) -> None:
         self._port = free_port()
         url = f"http://{HOST}:{self._port}"
-        super().__init__(params, [url], "", vocab_size, load_tokenizer, ROUTES[:2])
-        self._model_path, self._command = model_path, command
+        super().__init__(params, model_path, key, [url], ROUTES[:2])
+        self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._sink: Sink | None = None

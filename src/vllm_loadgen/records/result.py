@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, JsonValue
 
 from vllm_loadgen.records.base import Facts, Part
+from vllm_loadgen.traits import SCENARIOS, Scenario, ScenarioTraits
 
 Mode = Literal["performance", "accuracy", "compliance"]
 # "running" stands on the disk while a test is made; whoever reads it finds an interrupted one.
@@ -127,7 +128,7 @@ class Result(LoadgenLog):
 
     mode: Mode = "performance"
     status: Status
-    scenario: str
+    scenario: Scenario
     benchmark: str = "llama3_1-8b"
     started_at: str = ""
     duration_s: float = 0.0
@@ -145,6 +146,11 @@ class Result(LoadgenLog):
     def complete(self) -> bool:
         """Whether the test came to its end."""
         return self.status == "complete"
+
+    @property
+    def scenario_traits(self) -> ScenarioTraits:
+        """How LoadGen issued its queries and judged them."""
+        return SCENARIOS[self.scenario]
 
     def with_log(self, log: LoadgenLog) -> "Result":
         """The same test with the present content of its logs."""
