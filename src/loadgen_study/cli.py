@@ -114,9 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         return added.add_argument
 
     add("report", "run the notebooks and render their report", _report, given)
-    add("render", "make the report of a run anew", _render, run)
+    add("render", "render the report of an existing run again", _render, run)
     argument = add("bundle", "make one zip file of a run, to be sent", _bundle, run)
-    argument("--out", type=Path, help="the file (beside the folder)")
+    argument("--out", type=Path, help="the file (default: next to the folder)")
     argument("--as-it-is", action="store_true", help="with what vllm-loadgen check would find")
     argument = add("submission", "build MLCommons' tree from runs", _submission)
     argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")

@@ -24,7 +24,7 @@ from vllm_loadgen.gpus import gpu_handles
 
 Status = Literal["ok", "look", "no"]
 GIB = 2**30
-# What PyTorch, vLLM and the notebooks take beside weights and KV cache on a CPU.
+# What PyTorch, vLLM and the notebooks take in addition to weights and KV cache on a CPU.
 BESIDE_GIB = 3.0
 # The least compute capability (CUDA C++ Programming Guide, "Compute Capabilities").
 CAPABILITY = {"bfloat16": (8, 0), "fp8": (8, 9)}

@@ -34,7 +34,7 @@ COMMON = {"root", "user", "users", "admin", "ubuntu", "debian", "runner", "jovya
           "docker", "localhost", "host", "test", "model", "data"}  # fmt: skip
 SHORTEST_NAME = 3
 LONGEST_EXCERPT = 100
-# An address is told from a version of four numbers by its port or its protocol.
+# An address differs from a version of four numbers by its port or its protocol.
 _ADDRESS = re.compile(
     r"(?<![\d.])(?!127\.|0\.0\.0\.0)(?:(?<=://)(?:\d{1,3}\.){3}\d{1,3}|(?:\d{1,3}\.){3}\d{1,3}(?=:\d))"
 )
@@ -108,7 +108,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _examine(file: Path, known: Iterable[Path], clean: bool) -> list[Leak]:
-    """The leaks of one file; with ``clean``, it is written anew without them."""
+    """The leaks of one file; with ``clean``, it is rewritten without them."""
     search = _Search(known)
     try:
         cleaned = search.without(_read(file))

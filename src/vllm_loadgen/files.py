@@ -1,6 +1,6 @@
 """The one writer of a run's files: each is there whole or not at all, and JSON never holds NaN.
 
-Beside it what names a file's content, its SHA-256.
+Also a file's SHA-256.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What a reference engine (transformers, float32, greedy) answers and scores on a model and data.
 
-Scores are in one JSON file for all baselines, the answers of each in a parquet file beside it,
+Scores are in one JSON file for all baselines, the answers of each in a parquet file next to it,
 which is named by its SHA-256.
 """
 
@@ -30,7 +30,7 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.records.base import describe
 
 EMBEDDED = Path(str(resources.files("loadgen_study") / "embedded" / "baseline.json"))
-CURE = "Restore it, or make the baseline anew (vllm-loadgen baseline)."
+CURE = "Restore it, or make the baseline again (vllm-loadgen baseline)."
 LOGPROB_DIGITS = 4
 PACKAGES = ("transformers", "torch", "tokenizers")
 
@@ -127,7 +127,7 @@ def load_answers(baseline: Baseline, path: Path = EMBEDDED) -> Answers | None:
 
 
 def save_baseline(baseline: Baseline, answers: Answers, path: Path) -> None:
-    """Add a baseline to the file, in place of one with the same key, and its answers beside it."""
+    """Add a baseline to the file, in place of one with the same key, and its answers next to it."""
     known = _read(path)
     others = [entry for entry in known if entry.key != baseline.key]
     baseline = baseline.model_copy(update={"answers_sha256": _save_answers(answers, path)})
@@ -167,7 +167,7 @@ def _read(path: Path) -> list[Baseline]:
         problem = f"{path} cannot be read: {error.strerror}"
     except ValidationError as error:
         problem = f"{path} holds no baselines that this version reads ({describe(error)})"
-    raise BenchmarkError(f"{problem}. Restore it, or delete it and make them anew.")
+    raise BenchmarkError(f"{problem}. Restore it, or delete it and make them again.")
 
 
 def make_baseline(

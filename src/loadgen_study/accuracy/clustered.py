@@ -52,7 +52,7 @@ def share(hits: Sequence[float], counts: Sequence[float]) -> Estimate:
 
 
 def _ratio(sums: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
-    """Sum over count and its standard error; NaN for what cannot be told."""
+    """Sum over count and its standard error; NaN where it is not known."""
     above, below = np.asarray(sums, float), np.asarray(counts, float)
     if not below.sum():
         return math.nan, math.nan

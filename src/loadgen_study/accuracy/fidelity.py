@@ -29,7 +29,7 @@ NO_ANSWERS = (
 
 
 def forced(told: Sequence[TokenScores], reference: Answers, sha256: str, took_s: float) -> Forced:
-    """What an engine told of the reference's answers, summed by answer.
+    """An engine's scores of the reference's answers, summed by answer.
 
     Args:
         told: by sample, of the first of them at least; of answers that were cut short for want of
@@ -78,7 +78,7 @@ def against_baseline(
 def fidelity(
     answers: Sequence[Sequence[int]], reference: Answers, asked: Forced | None
 ) -> Fidelity:
-    """The engine's own answers, and what it told of the reference's, against the reference's.
+    """The engine's own answers and its scores of the reference's, compared with the reference's.
 
     Args:
         answers: token ids by sample. asked: None if the engine was not asked.

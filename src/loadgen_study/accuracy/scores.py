@@ -88,7 +88,7 @@ def sample_table(
     rows: int = 2,
     text_chars: int = 300,
 ) -> pd.DataFrame:
-    """The best, median and worst answers beside their references, to be read by a human.
+    """The best, median and worst answers with their references, to be read by a human.
 
     Of samples whose references can be scored, unless none can.
 

@@ -26,8 +26,8 @@ class Placed:
     # Those with a first token, in the order of their first tokens (see ``metrics.latencies``), with
     # first_step and last_step: the numbers of the steps that made their first and last token.
     queries: pd.DataFrame
-    # Whether the engine told how long the steps took. Else a step's duration_ms is the time since
-    # the one before in which a query was there.
+    # Whether the engine reports how long its steps took. Else a step's duration_ms is the time
+    # since the one before in which a query was there.
     told: bool
 
 
@@ -59,9 +59,9 @@ class NoAnatomy:
 
 
 def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
-    """Which step made which query's tokens, told from counts and not from clocks.
+    """Which step made which query's tokens, derived from counts, not from clocks.
 
-    A step makes so many first tokens as it says, and queries are told of theirs in the order of
+    A step makes so many first tokens as it says, and queries get theirs in the order of
     the steps. From there each step makes one token of a query.
     """
     if steps.empty:

@@ -95,7 +95,7 @@ def metrics(frame: pd.DataFrame, scenario: Scenario, kept: float | None = None) 
 def _load_per_s(frame: pd.DataFrame) -> tuple[float | None, float | None]:
     """Queries/s that were due and that were issued; None of what is not known.
 
-    Where the schedule could not be computed anew, each query was noted as due when it was issued
+    Where the schedule could not be recomputed, each query was noted as due when it was issued
     (``harness.loadgen.schedule_ns``): that is no schedule.
     """
     if len(frame) < 2:
@@ -110,7 +110,7 @@ def _load_per_s(frame: pd.DataFrame) -> tuple[float | None, float | None]:
 
 
 def metrics_table(metrics: Metrics) -> pd.DataFrame:
-    """The metrics for display: one row each, mean beside percentiles and maximum.
+    """The metrics for display: one row each, mean, percentiles and maximum.
 
     A percentile has its bound (``percentiles.upper_bound``) or says how many queries it needs. A
     Server test has its goodput, the load that it was given, and how late that came.

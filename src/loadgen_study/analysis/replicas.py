@@ -8,7 +8,7 @@ import pandas as pd
 # One that is at work this much of the test longer than all others was left alone.
 LATE_SHARE = 0.1
 # One whose tokens take this many times as long as the slowest of the others' is slower, if of the
-# same queries, dealt out anew, so few show as large a difference.
+# same queries, dealt out at random, so few show as large a difference.
 SLOWER, CHANCE, DEALS = 1.2, 0.01, 2000
 # One whose queue is this many times the next longest had more than it could do.
 LONGER_QUEUE = 2.0
@@ -142,7 +142,7 @@ def servers(frame: pd.DataFrame) -> pd.DataFrame:
 def slower_server(frame: pd.DataFrame) -> int | None:
     """The server whose tokens take longer than all others', beyond chance; None without one.
 
-    A permutation test: which server a query went to is dealt out anew ``DEALS`` times.
+    A permutation test: which server a query went to is drawn at random ``DEALS`` times.
     """
     means = servers(frame).get("tpot_mean_ms", pd.Series(dtype=float)).dropna().sort_values()
     if len(means) < 2 or means.iloc[-1] < SLOWER * means.iloc[-2]:

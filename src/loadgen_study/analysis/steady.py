@@ -13,7 +13,7 @@ from vllm_loadgen.traits import SCENARIOS, Scenario
 FULL_SHARE = 0.9
 # With fewer windows than this no order of them has a chance as small as SHIFT_CHANCE.
 LEAST_WINDOWS, MOST_WINDOWS = 10, 20
-# A shift is told of from this size on, and if so few orders of the windows show as large a one.
+# A shift is reported from this size on, and if so few orders of the windows show as large a one.
 SHIFT_SHARE, SHIFT_CHANCE = 0.05, 0.01
 ORDERS = 2000
 

@@ -14,7 +14,7 @@ AccuracyStatus = Literal[ComplianceStatus, "INCONCLUSIVE", "NO BASELINE"]
 
 
 class Comparison(Part):
-    """One metric beside what is required of it."""
+    """One metric and what is required of it."""
 
     metric: str
     actual: int | float
@@ -54,7 +54,7 @@ class AccuracyVerdict(Part):
 
 
 class Estimate(Part):
-    """A figure with its 95 % interval; None for an interval that cannot be told."""
+    """A figure with its 95 % interval; None where the interval is not known."""
 
     value: Number
     low: float | None = None

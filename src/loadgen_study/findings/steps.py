@@ -17,7 +17,7 @@ from loadgen_study.results.test import Test
 from loadgen_study.words import count, say_ms
 from vllm_loadgen.records.engine import EngineFacts
 
-# What is told of: this share of the slowest queries' time, this gain in a percentile.
+# Least that is reported: this share of the slowest queries' time, this gain in a percentile.
 CAUSE_SHARE, GAIN_SHARE = 0.25, 0.1
 # A smaller cap costs more steps than it is worth anywhere.
 LEAST_TOKENS = 64

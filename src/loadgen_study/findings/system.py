@@ -1,4 +1,4 @@
-"""What the engine's steps and the machine say of a run: findings beside those of its queries."""
+"""Findings from the engine's steps and from the machine's telemetry."""
 
 import pandas as pd
 

@@ -29,7 +29,7 @@ ELSEWHERE = re.compile(
     r"img_processor|image_newline|patch_merger|embed_vision|embed_audio|talker|token2wav|mtp)(\.|$)"
 )
 LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
-# Masks and tables that some checkpoints keep beside their weights; vLLM computes them.
+# Masks and tables that some checkpoints keep with their weights; vLLM computes them.
 COMPUTED = re.compile(
     r"(rotary_emb\.inv_freq|\.(attn|attention)\.(masked_)?bias|slope_rate|(key|query|diagonal)_decay)$"
 )
@@ -165,7 +165,7 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
             counted["embedding"] = min(amount, counted["layer"])
             counted["layer"] -= counted["embedding"]
     tied = bool(config.tied) or not counts["head"]
-    if tied:  # vLLM passes over a head that is stored beside the table that it is tied to
+    if tied:  # vLLM passes over a head that is stored although it is tied to the table
         counts["head"] = sizes["head"] = 0
     experts = None
     if counts["expert"]:

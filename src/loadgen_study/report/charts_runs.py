@@ -26,7 +26,7 @@ SHOWN = {
 
 
 def sweep(table: pd.DataFrame, limits_ms: dict[str, float]) -> Drawn:
-    """A sweep's points and those beside them, each with its test: latency, speed and goodput.
+    """A sweep's points and the run's others, each with its test: latency, speed and goodput.
 
     Args:
         table, limits_ms: as in ``plots_sweep.sweep_curves``.
@@ -98,7 +98,7 @@ def _rule(at: float, axis: str) -> list[alt.Chart]:
 
 
 def against_limits(table: pd.DataFrame) -> Drawn:
-    """Decode tokens/s of each test of a sweep beside the limit at its batch.
+    """Decode tokens/s of each test of a sweep, and the limit at its batch.
 
     Args:
         table: of ``sweep_limits.limits_table``.

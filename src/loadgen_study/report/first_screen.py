@@ -132,7 +132,7 @@ def _latency(test: Test, name: str) -> str:
 
 
 def _most(test: Test) -> list[str]:
-    """How much more the machine could do, where no search has told."""
+    """How much more the machine could do, where no search has found it."""
     rate = "The most it can do:"
     if not (test.result.scenario_traits.scheduled and test.result.complete):
         return []

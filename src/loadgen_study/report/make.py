@@ -58,7 +58,7 @@ def make_report(
 
 
 def render_report(folder: Path) -> Path:
-    """The report of a run that is there, made anew by analysis.ipynb alone; returns its path.
+    """Render an existing run's report again, by analysis.ipynb alone; returns its path.
 
     Raises:
         BenchmarkError: if the notebook stops.

@@ -125,7 +125,7 @@ def _again(run: Run) -> list[Step]:
 
 
 def _beside(run: Run) -> list[Step]:
-    """A tuning, and this run beside another."""
+    """A tuning, and a comparison with another run."""
     if run.performance is None:
         return []
     here = run.named()

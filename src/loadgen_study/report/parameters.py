@@ -36,7 +36,7 @@ def given_values(cells: Sequence[str], known: set[str]) -> dict[str, Any]:
 
     Args:
         cells: sources in order of execution.
-        known: names that a later cell of plain values may set anew.
+        known: names that a later cell of plain values may set again.
 
     Raises:
         BenchmarkError: if the parameters cell was not run, or holds more than plain values.
@@ -150,10 +150,10 @@ def run_to_read() -> Run:
 
 
 def runs_to_compare(run: Run) -> list[Digest]:
-    """The runs that the notebook's parameter ``runs`` names; a single one is set beside ``run``.
+    """The runs that the notebook's parameter ``runs`` names; a single one is compared with ``run``.
 
     Raises:
-        ParameterError: if one of them is no run, or is set beside itself.
+        ParameterError: if one of them is not a run, or is compared with itself.
     """
     names = _names(given_values(_executed_cells(), READING).get("runs", []))
     found = [read_digest(name) for name in names]

@@ -11,7 +11,7 @@ from loadgen_study.words import say_ms, visible
 
 TITLES = {"ttft_ms": "Time to first token", "tpot_ms": "Time per output token",
           "latency_ms": "Latency"}  # fmt: skip
-# Told apart by more than colour.
+# Distinguished by more than colour.
 LINES = ("-", "--", ":", "-.")
 # Medians further apart than this are drawn over a logarithm.
 WIDE_APART = 10

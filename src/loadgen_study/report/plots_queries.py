@@ -24,7 +24,7 @@ from loadgen_study.report.style import (
 from loadgen_study.results.test import Test
 from loadgen_study.words import count, say_ms
 
-# Light, middle and dark: told apart in grey too.
+# Light, middle and dark: distinct in grey, too.
 PARTS = {"queue": "#d4d4d4", "queue + prefill": "#d4d4d4", "prefill": ORANGE, "decode": BLUE}
 # A limit farther off than this multiple of the largest value would squeeze the data.
 FAR_LIMIT = 3
@@ -69,7 +69,7 @@ def overview(test: Test, title: str) -> Figure:
 
 
 def not_judged(test: Test) -> list[str]:
-    """What a reader asks of a test's queries beside what they are judged by."""
+    """What a reader asks of a test's queries apart from what they are judged by."""
     return [name for name in ("ttft", "tpot") if name not in test.result.scenario_traits.judged]
 
 

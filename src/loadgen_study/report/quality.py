@@ -33,7 +33,7 @@ def accuracy(run: Run) -> Section:
 
 
 def beside_parts(runs: Sequence[Beside]) -> list[object]:
-    """Runs' answers beside the first's, as parts of a section; nothing without any."""
+    """Runs' answers compared with the first's, as parts of a section; nothing without any."""
     return [beside_table(runs), beside_text(runs)]
 
 
@@ -82,7 +82,7 @@ def _forced(found: Fidelity) -> str:
 
 
 def beside_table(runs: Sequence[Beside]) -> pd.DataFrame:
-    """The answers of each run beside the first's, with 95 % intervals by sample."""
+    """The answers of each run compared with the first's, with 95 % intervals by sample."""
     rows = {}
     for run in runs:
         found = run.difference

@@ -71,7 +71,7 @@ class Report:
     """A run's report. Each section is made when it is asked for; what several need, once.
 
     Args:
-        others: runs to set beside it.
+        others: runs to compare it with.
     """
 
     def __init__(self, run: Run, others: Sequence[Digest] = ()) -> None:
@@ -248,7 +248,7 @@ class Report:
         return [read, curves, caption, *_by_kind(sweep), *against_limits]
 
     def comparison(self) -> Section:
-        """Other runs beside this one; this run's figures travel in the notebook."""
+        """This run compared with others; its figures travel in the notebook."""
         others = self._others
         overlaid = plots_compare.overlaid(others)
         return Section(

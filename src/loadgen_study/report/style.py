@@ -1,6 +1,6 @@
 """One style for all figures: seaborn's colour-blind palette, thin lines, no ink but the data's.
 
-What is told apart by colour differs in line or lightness too, so that it survives a grey printer.
+What differs by colour differs in line or lightness too, so that it survives a grey printer.
 """
 
 import io

@@ -51,7 +51,7 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
 
 
 def limits_figure(table: pd.DataFrame) -> Figure:
-    """Decode tokens/s of each test beside the limit at its batch."""
+    """Decode tokens/s of each test, and the limit at its batch."""
     fig, axes = figure(height=3.6)
     axis, points = axes[0, 0], table.sort_values("served_at_once")
     axis.plot(

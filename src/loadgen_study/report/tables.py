@@ -11,7 +11,7 @@ from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 
-# What is told of a server that was asked over HTTP.
+# What is shown of a server under test.
 SERVED = {"route": "asked by", "token_ids": "token ids given by"}
 # Shown of a model in setup.ipynb; of these None means that they could not be found out.
 MAY_BE_UNKNOWN = ("parameters", "active_parameters", "weight_bytes", "dtype", "num_heads",
@@ -98,7 +98,7 @@ def tests_table(run: Run) -> pd.DataFrame:
 
 
 def steady_table(test: Test) -> pd.DataFrame:
-    """The whole test beside its steady state; empty without one."""
+    """The whole test and its steady state; empty without one."""
     found, metrics = test.steady, test.metrics
     if isinstance(found, NotSteady):
         return pd.DataFrame()
@@ -128,7 +128,7 @@ def replicas_table(test: Test) -> pd.DataFrame:
 
 
 def accuracy_table(run: Run) -> pd.DataFrame:
-    """Each accuracy metric beside what is required of it; the score alone without a baseline."""
+    """Each accuracy metric and what is required of it; the score alone without a baseline."""
     if run.accuracy is None:
         return pd.DataFrame()
     verdict, scorer = run.accuracy.verdict, run.task.scorer

@@ -190,7 +190,7 @@ def _against_capacity(run: Run, test: Test) -> str:
 
 
 def steady_text(test: Test) -> str:
-    """The test between its ramp and its drain, beside the whole of it, or why there is no such."""
+    """The test between its ramp and its drain and as a whole, or why it has no steady state."""
     found = test.steady
     if isinstance(found, NotSteady):
         return f"There is no steady state in this test: {found.reason}."

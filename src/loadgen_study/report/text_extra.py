@@ -1,4 +1,4 @@
-"""The report's sentences on the extra tests of a run, and on other runs beside it; Markdown."""
+"""The report's sentences on extra tests and on comparisons with other runs; Markdown."""
 
 import shlex
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def peak_text(run: Run) -> str:
 
 
 def sweep_text(points: pd.DataFrame) -> str:
-    """What stands beside a sweep in its chart, and what its tests at once leave out.
+    """What a sweep's chart holds besides the sweep, and what its tests at once leave out.
 
     Args:
         points: of ``runs.sweep.points_table``.

@@ -206,7 +206,7 @@ def _picture(test: Test) -> Figure:
 
 
 def caption(test: Test) -> str:
-    """The tightest limits that early stopping would accept, beside the test's own."""
+    """The tightest limits that early stopping would accept, and the test's own."""
     frame, share = test.latencies, judged(test.result, "ttft")[1]
     held, total = tightest_ms(frame, share), count(len(frame), "query")
     if held is None:

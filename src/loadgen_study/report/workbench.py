@@ -148,7 +148,7 @@ def explore(outputs: str = "outputs") -> None:
 
 
 class Dashboard:
-    """The widgets, and what each change of one shows anew.
+    """The widgets, and what a change of each shows again.
 
     Args:
         folders: of runs with a performance test, by name.

@@ -40,7 +40,7 @@ def find_within(name: str) -> str:
 
 @cache
 def _unpacked(path: Path, *_: int) -> Path:
-    """Each file once; the other arguments tell a file that was written anew."""
+    """Each file once; the other arguments identify a file that was written again."""
     try:
         with zipfile.ZipFile(path) as file:
             return _extract(path, file)

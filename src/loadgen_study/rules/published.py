@@ -1,4 +1,4 @@
-"""A run beside the published MLPerf results of the same task, or why it cannot stand there."""
+"""A run compared with the published MLPerf results of its task, or why it cannot be."""
 
 from collections.abc import Sequence
 from importlib import resources
@@ -33,7 +33,7 @@ def column(params: RunParams) -> str | None:
 
 
 def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
-    """Why a run cannot be set beside the published results; empty if it can."""
+    """Why a run cannot be compared with the published results; empty if it can."""
     if column(params) is None:
         return [f"no published result is known for {params.benchmark} in {params.scenario}"]
     if not params.engine_traits.started_here:

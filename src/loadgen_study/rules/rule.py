@@ -71,7 +71,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Case:
-    """A run that is judged, and its tests by their result.json, or by their logs anew.
+    """A run that is judged, and its tests by their result.json, or by their logs, read again.
 
     Attributes:
         accuracy: None if there is no such test.

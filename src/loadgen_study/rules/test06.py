@@ -48,7 +48,7 @@ def recorded(folder: Path) -> ComplianceStatus | None:
 
 
 def verify(folder: Path, scenario: Scenario, eos_token_ids: Sequence[int]) -> Compliance:
-    """Judge the logs of a TEST06 run and write verify_accuracy.txt beside them.
+    """Judge the logs of a TEST06 run and write verify_accuracy.txt next to them.
 
     Args:
         folder: with mlperf_log_accuracy.json and mlperf_log_detail.txt.

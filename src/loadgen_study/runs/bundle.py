@@ -17,7 +17,7 @@ def bundle(run: Run, out: Path | None = None, as_it_is: bool = False) -> tuple[P
     """Write a run into one zip file, which is read like its folder.
 
     Args:
-        out: the file; beside the run's folder without it.
+        out: the file; next to the run's folder without it.
         as_it_is: with all that ``share.check`` finds; without, it is taken out of the copy. The
             folder itself stays as it is.
 

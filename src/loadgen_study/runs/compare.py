@@ -204,7 +204,7 @@ def _received(found: object, name: str) -> Digest:
 
 
 def check_distinct(runs: Sequence[Digest]) -> None:
-    """Refuse to set a run beside itself, be it by its folder or by its notebook.
+    """Refuse to compare a run with itself, be it by its folder or by its notebook.
 
     Raises:
         ParameterError: naming the run.

@@ -1,4 +1,4 @@
-"""Under what conditions a run was made: what a comparison must know beside parameters and figures.
+"""Under what conditions a run was made: what a comparison must know besides parameters and figures.
 
 Names of hosts, users and folders are none of it: it travels in notebooks that are sent.
 """

@@ -1,4 +1,4 @@
-"""The answers of several runs beside those of one: of a tuning's variants, and of runs compared."""
+"""Answers of runs compared with those of one: of a tuning's variants, of runs side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ NOT_SCORED = "no scored answers"
 
 @dataclass(frozen=True)
 class Beside:
-    """A run's answers beside the first run's; without a difference it says why."""
+    """A run's answers compared with the first run's; without a difference it says why."""
 
     title: str
     difference: Difference | None = None
@@ -28,12 +28,12 @@ class Beside:
 
 
 def tuned(run: Run) -> list[Beside]:
-    """The variants of a tuning beside the run as it is; empty without scored answers."""
+    """The variants of a tuning compared with the run as it is; empty without scored answers."""
     return beside([(one.title, Run.open(folder)) for one, folder in variants(run.folder)])
 
 
 def compared(runs: Sequence[Digest]) -> list[Beside]:
-    """Runs that are compared beside the first; those that came in a notebook bring no answers."""
+    """Runs compared with the first; those that came in a notebook bring no answers."""
     folders = [(run.name, run.folder) for run in runs if run.folder is not None]
     if not folders or runs[0].folder is None:
         return []
@@ -41,7 +41,7 @@ def compared(runs: Sequence[Digest]) -> list[Beside]:
 
 
 def beside(runs: Sequence[tuple[str, Run]]) -> list[Beside]:
-    """All runs but the first beside the first, each by its title; empty if no two were scored."""
+    """Each other run compared with the first, by its title; empty if no two were scored."""
     answered = [_answered(run) for _, run in runs]
     if sum(one is not None for one in answered) < 2 or answered[0] is None:
         return []

@@ -37,7 +37,7 @@ def left_over(answered: Iterable[int], samples: int) -> list[int]:
 
 
 def join_logs(test: Test, answered: dict[int, list[int]]) -> None:
-    """Make LoadGen's log of a resumed test one of all samples; what it wrote is kept beside it.
+    """Make LoadGen's log of a resumed test one of all samples; what it wrote is kept next to it.
 
     Safe to repeat: an interrupt in between leaves both parts.
 

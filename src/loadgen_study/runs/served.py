@@ -1,4 +1,4 @@
-"""What a server costs: the performance test over HTTP beside the same in process."""
+"""What a server costs: the same performance test over HTTP and in process."""
 
 import math
 

@@ -57,7 +57,7 @@ def sweep_table(run: Run) -> pd.DataFrame:
 
 
 def points_table(run: Run) -> pd.DataFrame:
-    """A run's sweep, with what else the run measured at a rate beside it; empty without a sweep.
+    """A run's sweep, with the run's other tests at a rate; empty without a sweep.
 
     Returns:
         as ``sweep_table``, the search's tests by names such as "peak/01" and the main test's by
