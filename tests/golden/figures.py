@@ -1,7 +1,8 @@
 """Every number that reports, summaries, submissions and comparisons show of a run, by id.
 
-An id is a path, such as ``report/tests/table 1/performance/samples``. A number inside a text has
-no id of its own: of the sentences of a section the set of their numbers is held.
+An id is a path, such as ``report/tests/Test, scenario/performance/samples``: section, first
+columns' titles, row and column. A number inside a text has no id of its own: of the sentences of a
+section the set of their numbers is held.
 """
 
 import io
@@ -33,8 +34,6 @@ OF_A_TEST = (
 NUMBER = re.compile(r"(?<![\w.,/-])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w/]|\.\w)")
 LARGE_BYTES = 4096  # a log, copied or cut
 MOST_ROWS = 40  # of a table that is held row by row
-# Sentences that a section no longer has: their place stays empty, and later parts keep their ids.
-GONE = {"extra_tests": 10}  # the prediction between sweep and tuning
 Value = float | str | None
 
 
@@ -53,17 +52,16 @@ def figures_of(folder: Path) -> dict[str, Value]:
         found |= flat(f"run/{figure}", getattr(run, figure))
     report = Report(run)
     for name in SECTIONS:
-        texts = []
-        parts = list(getattr(report, name)().parts)
-        if name in GONE:
-            parts.insert(GONE[name], "")
-        for place, part in enumerate(parts):
+        texts, at = [], f"report/{name}"
+        for part in getattr(report, name)().parts:
             if isinstance(part, str):
                 texts.append(part.replace(str(folder), ""))
             elif isinstance(part, pd.DataFrame):
-                found |= flat(f"report/{name}/table {place}", part)
+                new = dict(flat(f"{at}/{titled(part)}", part))
+                assert not new.keys() & found.keys(), f"two tables of {name} have one title"
+                found |= new
             elif tables := getattr(part, "chart", {}).get("datasets"):
-                found |= charted(f"report/{name}/chart {place}", tables)
+                found |= charted(f"{at}/chart", tables)
         if numbers := sorted({n for text in texts for n in NUMBER.findall(text)}):
             found[f"report/{name}/text"] = " ".join(numbers)
     return found
@@ -125,6 +123,12 @@ def flat(at: str, value: object) -> Iterator[tuple[str, Value]]:
         yield at, float(value) if known else None
     elif isinstance(value, str) and (numbers := NUMBER.findall(value)):
         yield at, " ".join(numbers)
+
+
+def titled(table: pd.DataFrame) -> str:
+    """What tells a table from others of its section: the titles of its index and first column."""
+    index = [table.index.name] if table.index.name else []
+    return ", ".join(map(str, [*index, table.columns[0]]))
 
 
 def charted(at: str, tables: Mapping[str, object]) -> Iterator[tuple[str, Value]]:
