@@ -8,7 +8,7 @@ from helpers import echo_params, write_articles
 
 from loadgen_study import LiveRun, ParameterError, RunParams
 from loadgen_study.report.parameters import parameters_table
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.runs.compare import changed_table, digest
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.records.engine import EngineFacts

@@ -25,7 +25,7 @@ from loadgen_study.benchmarks import (
 from loadgen_study.facts.scores import Baseline
 from loadgen_study.report import quality as quality_report
 from loadgen_study.report.display import called
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.rules.conformance import rules_of
 from loadgen_study.runs import compare, quality, scoring
 from loadgen_study.scorers.scorer import ANSWERS, TOKENS, Metric, Scorer

@@ -23,6 +23,21 @@ def say_ms(value_ms: float) -> str:
     return f"{value_ms:,.0f} ms" if value_ms >= 100 else f"{value_ms:.3g} ms"
 
 
+def significant(value: float, digits: int = 3) -> str:
+    """A number to so many digits: 0.0123, 52.7, 1,310."""
+    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+
+
+def fixed(value: float, digits: int = 1) -> str:
+    """A number with so many digits after the point: 4.8, 1,310.0."""
+    return f"{value:,.{digits}f}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share as percent, with the space that SI asks for: "28 %", "99.6 %"."""
+    return f"{share * 100:.{digits}f} %"
+
+
 def visible(text: str) -> str:
     """A text whose control characters are seen and not obeyed: an answer may hold ANSI escapes."""
     return text.translate(_CONTROLS)

@@ -28,7 +28,8 @@ def test_two_replicas_share_the_queries(tmp_path):
     assert loads["input_tokens"].sum() == test.latencies["input_tokens"].sum()
     # The batch is that of both: each step counts what the other engine had then.
     alone = test.replica_steps["running"]
-    assert (test.steps["running"] >= alone).all() and len(test.steps) == len(alone)
+    assert (test.steps["running"] >= alone).all()
+    assert len(test.steps) == len(alone)
     assert len(tables.replicas_table(test)) == 2
     read = run.read()
     assert read.devices == 1  # of one CPU

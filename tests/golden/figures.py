@@ -1,8 +1,7 @@
 """Every number that reports, summaries, submissions and comparisons show of a run, by id.
 
 An id is a path, such as ``report/tests/Test, scenario/performance/samples``: section, first
-columns' titles, row and column. A number inside a text has no id of its own: of the sentences of a
-section the set of their numbers is held.
+columns' titles, row and column. Sentences are not here: ``wording/`` has them, a file a section.
 """
 
 import io
@@ -18,7 +17,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from loadgen_study import Run
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.runs import compare
 
 SECTIONS = (
@@ -52,19 +51,26 @@ def figures_of(folder: Path) -> dict[str, Value]:
         found |= flat(f"run/{figure}", getattr(run, figure))
     report = Report(run)
     for name in SECTIONS:
-        texts, at = [], f"report/{name}"
+        at = f"report/{name}"
         for part in getattr(report, name)().parts:
-            if isinstance(part, str):
-                texts.append(part.replace(str(folder), ""))
-            elif isinstance(part, pd.DataFrame):
+            if isinstance(part, pd.DataFrame):
                 new = dict(flat(f"{at}/{titled(part)}", part))
                 assert not new.keys() & found.keys(), f"two tables of {name} have one title"
                 found |= new
             elif tables := getattr(part, "chart", {}).get("datasets"):
                 found |= charted(f"{at}/chart", tables)
-        if numbers := sorted({n for text in texts for n in NUMBER.findall(text)}):
-            found[f"report/{name}/text"] = " ".join(numbers)
     return found
+
+
+def wording_of(folder: Path) -> dict[str, str]:
+    """The sentences of each section of a run's report, of which its numbers are a part."""
+    report = Report(Run.open(folder))
+    parts = {name: getattr(report, name)().parts for name in SECTIONS}
+    said = {
+        name: "\n\n".join(part for part in each if isinstance(part, str))
+        for name, each in parts.items()
+    }
+    return {name: text.replace(str(folder.parent), "RUNS") for name, text in said.items()}
 
 
 def comparison_of(folders: list[Path]) -> dict[str, Value]:

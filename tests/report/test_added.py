@@ -7,7 +7,7 @@ from helpers import RESULT, seed_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams, Test
 from loadgen_study.findings.finding import FINDINGS, Found, finding
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.rules.rule import JUDGES, Case, Rule, judges
 from loadgen_study.runs.conditions import conditions_of
 

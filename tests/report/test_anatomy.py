@@ -69,7 +69,7 @@ def test_a_report_of_a_run_without_tokens_of_its_steps_says_why(tmp_path):
 
     from loadgen_study import Run
     from loadgen_study.facts.tables import read_frame, write_frame
-    from loadgen_study.report.sections import Report
+    from loadgen_study.report.report import Report
 
     run = tmp_path / "run"
     shutil.copytree(ROOT / "tests/golden/runs/default", run)

@@ -16,7 +16,7 @@ from loadgen_study.benchmarks import SUMMARIES
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Fidelity, Score
 from loadgen_study.report import display, make, plots_queries, tables, text
 from loadgen_study.report.parameters import parameters_table
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.runs import compare
 
 ODD = (

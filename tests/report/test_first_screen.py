@@ -10,7 +10,7 @@ from loadgen_study import Run, RunParams, cli
 from loadgen_study.accuracy import baseline
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Comparison, Peak, Probe, Score
 from loadgen_study.report import next_steps
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.runs.compare import digest
 
 VALID = RESULT | {

@@ -11,7 +11,7 @@ from loadgen_study import Run, RunParams
 from loadgen_study.report import first_screen
 from loadgen_study.report.display import Section
 from loadgen_study.report.display import table as shown
-from loadgen_study.report.sections import PICTURE, Report
+from loadgen_study.report.report import PICTURE, Report
 from loadgen_study.results import test as results_test
 from loadgen_study.rules.rule import IDENTITY, Rule
 

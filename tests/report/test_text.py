@@ -3,7 +3,7 @@ from helpers import MODEL, RESULT, make_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.inputs import MachineLimits, Model
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from helpers import (
 
 from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.report import plots_compare
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.report.text_extra import comparison_text
 from loadgen_study.results.run import repeat_name
 from loadgen_study.runs import compare

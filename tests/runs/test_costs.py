@@ -6,7 +6,7 @@ from helpers import RESULT, seed_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.scores import Variant
-from loadgen_study.report import text
+from loadgen_study.report.sections import throughput
 from loadgen_study.runs.compare import digest, figures_table
 from loadgen_study.runs.costs import costs
 from loadgen_study.runs.tuning import tune_table
@@ -31,16 +31,16 @@ def test_what_a_run_costs(tmp_path):
     assert found["watts"] == pytest.approx(40.0)
     assert found["joules_per_token"] == pytest.approx(40.0 / test.metrics.tokens_per_s)
     assert found["price_per_million"] == pytest.approx(1000 / test.metrics.tokens_per_s)
-    said = text.cost_text(run, test)
-    assert "At 3.6 an hour, a million output tokens" in said
-    assert "13,368 samples like these" in said
-    assert "40 W (CPU packages)" in said
+    said = throughput.text(run, test)
+    assert "At 3.6 an hour:" in said and "per million output tokens" in said
+    assert "for 13,368 such samples" in said
+    assert "CPU packages 40 W" in said
 
 
 def test_what_is_not_known_is_not_said(tmp_path):
     run = made(tmp_path, power=False)
     assert costs(run.performance, None) == {}
-    assert text.cost_text(run, run.performance) == ""
+    assert "an hour" not in throughput.text(run, run.performance)
     assert not [row for row in figures_table([digest(run)]).index if "token" in row and "J" in row]
 
 

@@ -2,7 +2,8 @@ import pytest
 
 from loadgen_study import LiveRun, RunParams
 from loadgen_study.facts.scores import Probe
-from loadgen_study.report import text, text_extra
+from loadgen_study.report import text_extra
+from loadgen_study.report.sections import throughput
 from loadgen_study.runs import peak
 from vllm_loadgen import BenchmarkError, ParameterError
 from vllm_loadgen.harness.loadgen import expected_queries
@@ -158,6 +159,6 @@ def test_a_rate_that_the_harness_did_not_offer_is_no_peak(params):
     # The report of such a test claims nothing of the machine.
     table = peak.peak_table(run.read())
     late = table.index[table["verdict"].str.startswith("not offered")][0]
-    throughput = text.throughput_text(run.read(), run.read().test(f"peak/{late:02d}"))
-    assert "The harness did not offer" in throughput
-    assert "is the offered one" not in throughput
+    said = throughput.text(run.read(), run.read().test(f"peak/{late:02d}"))
+    assert "The harness is the limit" in said
+    assert "is the offered load" not in said

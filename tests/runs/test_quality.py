@@ -12,7 +12,7 @@ from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.accuracy import baseline, fidelity
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Baseline, Forced, Score, Variant
 from loadgen_study.report import quality as quality_report
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.runs import quality, scoring
 from loadgen_study.runs.compare import Digest
 from loadgen_study.scorers.rouge import ROUGE_NAMES

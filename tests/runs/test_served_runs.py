@@ -11,7 +11,7 @@ from helpers import echo_params, write_articles
 
 from loadgen_study import LiveRun
 from loadgen_study.report import tables
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.rules.verdict import effective_verdict
 from vllm_loadgen import EngineError, ParameterError
 from vllm_loadgen.harness.messages import Start

@@ -6,7 +6,7 @@ from helpers import RESULT, seed_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams
 from loadgen_study.report import text_extra
-from loadgen_study.report.sections import Report
+from loadgen_study.report.report import Report
 from loadgen_study.runs.served import served_table
 
 

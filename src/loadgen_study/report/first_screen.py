@@ -11,9 +11,9 @@ from loadgen_study.findings.finding import Finding, doubts
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.findings.queries import broken_limits, early_stopping, limit
 from loadgen_study.findings.validity import what_would_make_valid
+from loadgen_study.prose import plain
 from loadgen_study.report import text
 from loadgen_study.report.next_steps import first_commands
-from loadgen_study.report.text import plain
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import PERCENTILE, Rule, departures, unchecked

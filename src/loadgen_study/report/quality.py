@@ -6,9 +6,9 @@ import pandas as pd
 
 from loadgen_study.accuracy.paired import Difference
 from loadgen_study.facts.scores import Estimate, Fidelity
+from loadgen_study.prose import plain
 from loadgen_study.report import tables, text
 from loadgen_study.report.display import Section
-from loadgen_study.report.text import plain
 from loadgen_study.results.run import Run
 from loadgen_study.runs.quality import Beside
 from loadgen_study.words import count

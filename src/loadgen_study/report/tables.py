@@ -1,11 +1,9 @@
 """The report's tables, each a frame made of a run's facts; ``display.table`` shows them."""
 
-import math
 from collections.abc import Mapping
 
 import pandas as pd
 
-from loadgen_study.analysis.steady import NotSteady
 from loadgen_study.facts.inputs import Environment, MachineLimits, Model
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
@@ -95,31 +93,6 @@ def tests_table(run: Run) -> pd.DataFrame:
         for name, result in ((name, run.test(name).result) for name in names if run.has(name))
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Test")
-
-
-def steady_table(test: Test) -> pd.DataFrame:
-    """The whole test and its steady state; empty without one."""
-    found, metrics = test.steady, test.metrics
-    if isinstance(found, NotSteady):
-        return pd.DataFrame()
-    figures = {
-        "seconds": (metrics.duration_s, found.end_s - found.begin_s),
-        "queries answered": (metrics.completed, found.queries),
-        "at once": (test.load.mean_served, found.batch),
-        "tokens/s": (metrics.tokens_per_s, found.tokens_per_s),
-        "mean TPOT, ms": (metrics.tpot_ms.mean, found.tpot_ms),
-    }
-    shown = {
-        name: pair if name == "queries answered" else [_one_digit(value) for value in pair]
-        for name, pair in figures.items()
-    }
-    parts = pd.Index(["The whole test", "Its steady state"], name="Part")
-    return pd.DataFrame(shown, index=parts)
-
-
-def _one_digit(value: float) -> str:
-    """A figure to one digit; n/a for NaN."""
-    return "n/a" if math.isnan(value) else f"{value:.1f}"
 
 
 def replicas_table(test: Test) -> pd.DataFrame:

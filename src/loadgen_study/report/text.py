@@ -1,39 +1,27 @@
 """The report's sentences, each computed from a run; Markdown."""
 
-import html
 import math
-import re
 from collections.abc import Sequence
 
 from loadgen_study.analysis.load import Busy
-from loadgen_study.analysis.metrics import projection
 from loadgen_study.analysis.percentiles import lacking, say, tail
 from loadgen_study.analysis.repeats import FEWEST_RUNS, spread
 from loadgen_study.analysis.roofline import Roofline
-from loadgen_study.analysis.steady import NotSteady
 from loadgen_study.findings.answers import said
-from loadgen_study.findings.overload import issued_per_s, offered, overloaded
-from loadgen_study.findings.queries import broken_limits
 from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.params import NOT_KNOWN
+from loadgen_study.prose import plain
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules import published
 from loadgen_study.rules.rule import Rule
 from loadgen_study.runs.repeats import verdicts
-from loadgen_study.words import count, visible
+from loadgen_study.words import count
 
 BOUNDS = (
     "Behind a percentile stands what it stays under at 99 % confidence if queries are independent; "
     "those that wait behind one another are not, and it holds less often."
 )
-
-
-def plain(text: object) -> str:
-    """Text from a file, such as a dataset's name, that Markdown must show and not obey."""
-    escaped = html.escape(visible(" ".join(str(text).split())), quote=False)
-    # An underscore within a word is one.
-    return re.sub(r"([\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", escaped)
 
 
 def verdict_text(test: Test) -> str:
@@ -113,109 +101,6 @@ def accuracy_text(run: Run) -> str:
     if run.accuracy is None:
         return "There is no accuracy test in this run; accuracy.ipynb makes one."
     return f"**{run.accuracy.verdict.status}**: {plain(said(run))}"
-
-
-def throughput_text(run: Run, test: Test) -> str:
-    """Rates, how they were limited, and what they come to by the hour and the day."""
-    m, load = test.metrics, test.load
-    text = []
-    if test.result.scenario_traits.scheduled:
-        text.append(
-            f"{load.arrivals_per_s:.3f} queries/s arrived. While they did, "
-            f"{load.completions_per_s:.3f} a second were completed; the others were answered after "
-            f"the last arrival. Over the whole test it is {m.samples_per_s:.3f} a second, which is "
-            f"LoadGen's figure. {_against_capacity(run, test)}"
-        )
-    text.append(
-        f"On average {load.mean_served:.1f} queries were being answered at once, at most "
-        f"{load.peak_served:.0f}."
-    )
-    if test.result.scenario_traits.at_once or (run.peak and run.peak.confirmed):
-        text.append(_held(run, test))
-    return " ".join(text)
-
-
-def _held(run: Run, test: Test) -> str:
-    """What the machine's rate comes to; the rate of a load that was typed in says nothing of it."""
-    samples = run.params.rules.samples
-    held = projection(test.metrics.samples_per_s, samples)
-    return (
-        f"Held for longer, this rate comes to {held.samples_per_hour:,.0f} queries an hour and "
-        f"{held.samples_per_day:,.0f} a day; the {samples:,} samples of the official dataset, if "
-        f"they were like these, would take {held.full_dataset_hours:.1f} hours."
-    )
-
-
-def cost_text(run: Run, test: Test) -> str:
-    """Price and energy of this rate, as far as they are known; empty if neither is."""
-    text = []
-    if price := test.price(run.params.price_per_hour):
-        text.append(
-            f"At {run.params.price_per_hour:g} an hour, a million output tokens at this rate cost "
-            f"{price.per_million_tokens:,.3g}, and {run.params.rules.samples:,} samples like these "
-            f"{price.per_run:,.3g}, in the same currency."
-        )
-    if energy := test.energy:
-        sources = " and ".join(f"{watts:,.0f} W ({name})" for name, watts in energy.watts.items())
-        text.append(
-            f"The machine took {sources} on average, idle parts included: "
-            f"{energy.joules_per_token:,.3g} J per output token, by what it measures of itself."
-        )
-    return " ".join(text)
-
-
-def _against_capacity(run: Run, test: Test) -> str:
-    """What the rate of a Server test says of the machine."""
-    if not offered(test):
-        return (
-            f"**The harness did not offer the {test.params.rate:,.4g} queries/s that were asked "
-            f"for**: it issued {issued_per_s(test):,.4g}, so it is the limit here and not the "
-            "machine under test."
-        )
-    if run.peak is not None and run.peak.confirmed:
-        return "This is the highest rate that kept the limits: the next one tried did not."
-    if overloaded(test):
-        return (
-            "**Arrivals exceeded capacity**: the queries in the system grew by "
-            f"{test.load.queue_growth_per_s:.2g} a second, so the measured rate is the capacity "
-            "and latencies grow with the length of the test."
-        )
-    kept_up = "No queue built up, so the measured rate is the offered one"
-    if broken := [name.upper() for name in broken_limits(test)]:
-        return (
-            f"{kept_up}, but {' and '.join(broken)} exceeded the limits: within them the machine "
-            "serves less than this."
-        )
-    return f"{kept_up}, and not the most that this machine can do: that was not measured."
-
-
-def steady_text(test: Test) -> str:
-    """The test between its ramp and its drain and as a whole, or why it has no steady state."""
-    found = test.steady
-    if isinstance(found, NotSteady):
-        return f"There is no steady state in this test: {found.reason}."
-    text = (
-        f"The batch had reached its level at {found.begin_s:.1f} s, and the last query came into "
-        f"it at {found.end_s:.1f} s: between the two lies the steady state"
-    )
-    if overloaded(test):
-        return f"{text}, in which the tokens/s are the capacity's and the latencies grow."
-    if test.result.scenario_traits.scheduled:
-        return f"{text}, in which the arrivals decide the tokens/s."
-    if found.shift is not None:
-        shifted = (
-            f"they changed from {found.shift.before:,.1f} to {found.shift.after:,.1f} at "
-            f"{found.shift.at_s:.0f} s, which is no chance"
-        )
-    elif found.windows:
-        shifted = f"no lasting change of them was found in {found.windows} parts of it"
-    else:
-        shifted = "it is too short to look for a lasting change of them"
-    return (
-        f"{text}. At the tokens/s of that time the whole test would have been "
-        f"{found.ramp_cost_s:.1f} s shorter in its ramp and {found.drain_cost_s:.1f} s in its "
-        f"drain; {shifted}. LoadGen's figure is that of the whole test."
-    )
 
 
 def latency_text(test: Test) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from loadgen_study.report.text import plain
+from loadgen_study.prose import plain
 from loadgen_study.results.run import Run
 from loadgen_study.runs.combined import BASELINES, TUNED, Outcome, outcome
 from loadgen_study.runs.compare import Digest, reservations

@@ -30,6 +30,7 @@ from loadgen_study.report import (
 )
 from loadgen_study.report.display import Section
 from loadgen_study.report.interactive import with_chart
+from loadgen_study.report.sections import throughput
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules import published, rule
@@ -154,12 +155,11 @@ class Report:
         if (test := self._test) is None:
             return Section()
         return Section(
-            text.throughput_text(self.run, test),
-            text.cost_text(self.run, test),
+            throughput.text(self.run, test),
             with_chart(plots_queries.arrivals(test), charts_queries.arrivals(test)),
             plots_queries.load_caption(test),
-            text.steady_text(test),
-            tables.steady_table(test),
+            throughput.steady_text(test),
+            throughput.steady_table(test),
         )
 
     def latency(self) -> Section:

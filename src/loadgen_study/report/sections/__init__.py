@@ -1,0 +1,1 @@
+"""One module a section of the report: its numbers and tables; its sentences in the template."""

@@ -1,0 +1,66 @@
+"""Rates, whether a queue grew, and the test between its ramp and its drain."""
+
+import pandas as pd
+
+from loadgen_study.analysis.metrics import projection
+from loadgen_study.analysis.steady import NotSteady
+from loadgen_study.findings.overload import issued_per_s, offered, overloaded
+from loadgen_study.findings.queries import broken_limits
+from loadgen_study.prose import render
+from loadgen_study.results.run import Run
+from loadgen_study.results.test import Test
+
+
+def text(run: Run, test: Test) -> str:
+    """Offered, completed and sustainable rates, and what they cost."""
+    samples = run.params.rules.samples
+    confirmed = run.peak is not None and run.peak.confirmed
+    return render(
+        "report/sections/throughput",
+        metrics=test.metrics,
+        load=test.load,
+        traits=test.result.scenario_traits,
+        target_qps=test.params.rate,
+        issued_per_s=issued_per_s(test),
+        offered=offered(test),
+        overloaded=overloaded(test),
+        broken=[name.upper() for name in broken_limits(test)],
+        confirmed=confirmed,
+        samples=samples,
+        held=projection(test.metrics.samples_per_s, samples),
+        price=test.price(run.params.price_per_hour),
+        price_per_hour=run.params.price_per_hour,
+        energy=test.energy,
+    )
+
+
+def steady_text(test: Test) -> str:
+    """The test between its ramp and its drain, or why it has no steady state."""
+    found = test.steady
+    return render(
+        "report/sections/steady",
+        steady=found,
+        why_not=found.reason if isinstance(found, NotSteady) else "",
+        overloaded=overloaded(test),
+        traits=test.result.scenario_traits,
+    )
+
+
+def steady_table(test: Test) -> pd.DataFrame:
+    """The whole test and its steady state; empty without one."""
+    found, metrics = test.steady, test.metrics
+    if isinstance(found, NotSteady):
+        return pd.DataFrame()
+    figures = {
+        "seconds": (metrics.duration_s, found.end_s - found.begin_s),
+        "queries answered": (metrics.completed, found.queries),
+        "at once": (test.load.mean_served, found.batch),
+        "tokens/s": (metrics.tokens_per_s, found.tokens_per_s),
+        "mean TPOT, ms": (metrics.tpot_ms.mean, found.tpot_ms),
+    }
+    shown = {
+        name: pair if name == "queries answered" else [f"{value:.1f}" for value in pair]
+        for name, pair in figures.items()
+    }
+    parts = pd.Index(["The whole test", "Its steady state"], name="Part")
+    return pd.DataFrame(shown, index=parts)
