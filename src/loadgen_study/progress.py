@@ -1,17 +1,42 @@
 """tqdm bars that leave one line behind, in JupyterLab, a terminal and an executed notebook."""
 
+import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 LOG_INTERVAL_S = 15.0
+RUNNING = "{desc} |{bar:20}| {n_fmt}/{total_fmt}{postfix}, {remaining} left"
+# Names the file in which a notebook's kernel leaves its last line, for the console of the job.
+LINE = "VLLM_LOADGEN_PROGRESS"
 
 
-class _Display:
+class _Lines:
+    """A file for tqdm that prints whole lines to stderr, for a log: each once."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def write(self, text: str) -> None:
+        line = re.sub(r"\x1b\[A|[\r\n]", "", text).strip()
+        if line and line != self._last:
+            self._last = line
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        pass
+
+
+class _Display(_Lines):
     """A file for tqdm that shows its last line in one place of a notebook's output.
 
     ipywidgets would leave nothing in an executed notebook, and plain text a line per update.
@@ -20,15 +45,14 @@ class _Display:
     def __init__(self) -> None:
         from IPython.display import display
 
+        super().__init__()
         self._handle = display(_Text(""), display_id=True)
 
-    def write(self, text: str) -> None:
-        line = text.strip("\r\n \x1b[A")
-        if line:
-            self._handle.update(_Text(line))
-
-    def flush(self) -> None:
-        pass
+    def _print(self, line: str) -> None:
+        self._handle.update(_Text(line))
+        if place := os.environ.get(LINE):
+            with suppress(OSError):  # the job may be at its end
+                Path(place).write_text(line, encoding="utf-8")
 
 
 class _Text:
@@ -39,6 +63,16 @@ class _Text:
 
     def __repr__(self) -> str:
         return self._text
+
+
+class Bar(tqdm):
+    """Ends in a line that gives what was done and how long it took, or that it ended early."""
+
+    def close(self) -> None:
+        if self.total is not None:
+            early = " (ended early)" if self.n < self.total else ""
+            self.bar_format = "{desc}: {n_fmt}/{total_fmt} in {elapsed}{postfix}" + early
+        super().close()
 
 
 class CallbackBar(tqdm):
@@ -65,12 +99,13 @@ def in_notebook() -> bool:
 
 def bar(total: int | None, description: str, unit: str = "query", **options: Any) -> tqdm:
     """A progress bar; use it as a context manager."""
-    file = _Display() if in_notebook() else sys.stderr
     # A log file gets a line now and then, not one for each step.
     redrawn = in_notebook() or sys.stderr.isatty()
-    return (CallbackBar if CallbackBar.callback is not None else tqdm)(
-        total=total, desc=description, unit=unit, file=file, ascii=" =", ncols=120,
-        mininterval=0.5 if redrawn else LOG_INTERVAL_S, **options,
+    file = _Display() if in_notebook() else sys.stderr if redrawn else _Lines()
+    look = {"bar_format": RUNNING, "ascii": " =", "ncols": 120} | options
+    return (CallbackBar if CallbackBar.callback is not None else Bar)(
+        total=total, desc=description, unit=unit, file=file,
+        mininterval=0.5 if redrawn else LOG_INTERVAL_S, **look,
     )  # fmt: skip
 
 

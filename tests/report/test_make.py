@@ -13,6 +13,7 @@ from helpers import ROOT, Leftovers, write_articles
 from loadgen_study import Run, RunParams, cli
 from loadgen_study.params import read_yaml
 from loadgen_study.report import make
+from loadgen_study.report.console import Console
 from vllm_loadgen.records.engine import EngineFacts
 
 PAPERMILL = [str(Path(sys.executable).parent / "papermill")]
@@ -119,7 +120,7 @@ def test_a_checkout_and_a_dataset_of_any_name_stay_out_of_a_run(tmp_path, monkey
     write_articles(dataset, 12)
     monkeypatch.chdir(project)
     given = {**ECHO, "dataset": str(dataset)}
-    make.execute(project / "notebooks" / "perf.ipynb", project, given)
+    make.execute(project / "notebooks" / "perf.ipynb", project, given, Console(["perf"]))
     run = project / "outputs" / "r"
     shutil.move(project / "perf.ipynb", run)
     make.render(run / "perf.ipynb", run / "report.html")

@@ -32,7 +32,8 @@ def test_what_a_run_costs(tmp_path):
     assert found["joules_per_token"] == pytest.approx(40.0 / test.metrics.tokens_per_s)
     assert found["price_per_million"] == pytest.approx(1000 / test.metrics.tokens_per_s)
     said = throughput.text(run, test)
-    assert "At 3.6 an hour:" in said and "per million output tokens" in said
+    assert "At 3.6 an hour:" in said
+    assert "per million output tokens" in said
     assert "for 13,368 such samples" in said
     assert "CPU packages 40 W" in said
 

@@ -9,7 +9,14 @@ from loadgen_study import progress
 from loadgen_study.benchmarks import HUB_DATASETS, ReferenceDataset, Task
 from loadgen_study.facts.inputs import TOKENIZED_BY_FILE, TOKENIZED_HERE, Dataset, TokenLengths
 from loadgen_study.inputs.chat import TEMPLATE_DATE, FixedClock, render_chat
-from loadgen_study.inputs.rows import Columns, check_rows, dataset_cure, is_text, read_rows
+from loadgen_study.inputs.rows import (
+    Columns,
+    check_rows,
+    data_file,
+    dataset_cure,
+    is_text,
+    read_rows,
+)
 from loadgen_study.params import RunParams
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
@@ -41,6 +48,16 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+
+def check_there(name: str, task: Task) -> None:
+    """Refuse a dataset that does not exist; of its content nothing is read.
+
+    Raises:
+        ParameterError: if it is neither known by its name nor a file.
+    """
+    if name not in (EMBEDDED, *HUB_DATASETS):
+        data_file(name, task.data)
 
 
 def load_samples(params: RunParams, tokenizer: Any) -> Samples:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -56,12 +57,11 @@ def dataset_cure(wanted: DataColumns) -> str:
     )
 
 
-def read_rows(name: str, wanted: DataColumns) -> tuple[Columns, str]:
-    """The used columns of the data file ``name``, checked, and "sha256:..." of the same bytes.
+def data_file(name: str, wanted: DataColumns) -> Path:
+    """The data file ``name``.
 
     Raises:
-        ParameterError: if there is no such file, it cannot be read, lacks a column, or a row of it
-            lacks a value.
+        ParameterError: if there is no such file.
     """
     path = existing_file(name)
     if path is None:
@@ -69,6 +69,17 @@ def read_rows(name: str, wanted: DataColumns) -> tuple[Columns, str]:
             raise ParameterError("dataset", name, "it is a folder", "give a file in it")
         cure = f"{dataset_cure(wanted)}; {NAME_ALONE}"
         raise ParameterError("dataset", name, "there is no such file", cure)
+    return path
+
+
+def read_rows(name: str, wanted: DataColumns) -> tuple[Columns, str]:
+    """The used columns of the data file ``name``, checked, and "sha256:..." of the same bytes.
+
+    Raises:
+        ParameterError: if there is no such file, it cannot be read, lacks a column, or a row of it
+            lacks a value.
+    """
+    path = data_file(name, wanted)
     ending = path.suffix.lower()
     try:
         content = path.read_bytes()

@@ -1,7 +1,6 @@
 """The main job: the four notebooks, headless by papermill, and the report as one HTML file."""
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,19 +11,22 @@ from traitlets.config import Config
 
 from loadgen_study.params import RunParams
 from loadgen_study.report import embed
+from loadgen_study.report.console import Console
 from loadgen_study.report.page import page_of
 from loadgen_study.results.folders import checkout, existing, find_file, shown
 from loadgen_study.runs.compare import MIME
 from loadgen_study.runs.folders import make_folder
 from loadgen_study.runs.handover import Handover
+from loadgen_study.runs.study import named_model
 from loadgen_study.share import portable_notebook
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_text
 from vllm_loadgen.redact import scrub
 
-# A kernel warns that its connection is not encrypted; the connection stays on this machine.
-QUIET_KERNEL = ["--IPKernelApp.log_level=ERROR"]
-MEASURING = ("setup", "accuracy", "perf")
+# A kernel warns that its connection is not encrypted, which stays on this machine; and it logs the
+# interrupt by which jupyter_client ends it as an error.
+QUIET_KERNEL = ["--IPKernelApp.log_level=CRITICAL"]
+MEASURING, ANALYSIS = ("setup", "accuracy", "perf"), "analysis"
 
 
 def make_report(
@@ -41,23 +43,26 @@ def make_report(
         The report's path.
 
     Raises:
+        ParameterError: if there is no such model or dataset.
         BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder.
     """
     source = notebooks_folder()
+    named_model(params)  # a wrong name is refused before a kernel starts, and leaves no folder
     folder = make_folder(params)
     given = {**given, "run_name": folder.name}
+    console = Console([*notebooks, ANALYSIS])
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
     with Handover() as engine:
         for name in notebooks:
             if module := params.engine_traits.imports:
                 engine.prepare(folder / "engine.log", module)
-            execute(source / f"{name}.ipynb", executed, given)
+            execute(source / f"{name}.ipynb", executed, given, console)
         engine.dismiss()
-        return render_report(folder)
+        return render_report(folder, console)
 
 
-def render_report(folder: Path) -> Path:
+def render_report(folder: Path, console: Console | None = None) -> Path:
     """Render an existing run's report again, by analysis.ipynb alone; returns its path.
 
     Raises:
@@ -66,9 +71,10 @@ def render_report(folder: Path) -> Path:
     source = notebooks_folder()
     executed = folder / "notebooks"
     executed.mkdir(exist_ok=True)
-    execute(source / "analysis.ipynb", executed, {"run": shown(folder)})
+    console = console or Console([ANALYSIS])
+    execute(source / f"{ANALYSIS}.ipynb", executed, {"run": shown(folder)}, console)
     report = folder / "report.html"
-    render(executed / "analysis.ipynb", report)
+    render(executed / f"{ANALYSIS}.ipynb", report)
     return report
 
 
@@ -83,26 +89,24 @@ def notebooks_folder() -> Path:
     return root / "notebooks"
 
 
-def execute(notebook: Path, folder: Path, values: Mapping[str, object]) -> None:
+def execute(notebook: Path, folder: Path, values: Mapping[str, object], console: Console) -> None:
     """One notebook by papermill, in its own directory, with the kernel of this environment."""
     target = folder / notebook.name
     # Every parameter goes to every notebook, which checks them all itself; papermill would warn
     # of those that its parameters cell does not show.
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    begin = time.monotonic()
-    print(f"{notebook.stem}.ipynb ...", flush=True)
     try:
-        papermill.execute_notebook(
-            str(notebook), str(target), parameters=dict(values), cwd=str(notebook.parent),
-            kernel_name="python3", progress_bar=False, extra_arguments=QUIET_KERNEL,
-        )  # fmt: skip
+        with console.step(notebook.stem):
+            papermill.execute_notebook(
+                str(notebook), str(target), parameters=dict(values), cwd=str(notebook.parent),
+                kernel_name="python3", progress_bar=False, extra_arguments=QUIET_KERNEL,
+            )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise BenchmarkError(scrub(f"{error.ename}: {error.evalue}")) from None
     finally:
         if target.is_file():
             known = [folder.parent, *_paths(values)]
             write_text(target, portable_notebook(target.read_text(encoding="utf-8"), known))
-    print(f"{notebook.stem}.ipynb done in {time.monotonic() - begin:.0f} s", flush=True)
 
 
 def _paths(values: Mapping[str, object]) -> Iterator[Path]:

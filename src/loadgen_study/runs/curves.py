@@ -29,7 +29,7 @@ Show = Callable[[Progress], None]
 def shown_test(params: TestParams, samples: int, mode: Mode) -> Iterator[Show]:
     """What shows the progress of a test (``on_progress`` of ``Session.run``)."""
     expected = expected_queries(params, samples, mode)
-    with Curves() as curves, shown(f"{mode.capitalize()} run", expected) as show_bar:
+    with Curves() as curves, shown(f"{mode.capitalize()} run", expected, about=True) as show_bar:
 
         def show(seen: Progress) -> None:
             show_bar(seen)
@@ -39,11 +39,11 @@ def shown_test(params: TestParams, samples: int, mode: Mode) -> Iterator[Show]:
 
 
 @contextmanager
-def shown(what: str, expected: int) -> Iterator[Show]:
+def shown(what: str, expected: int, about: bool = False) -> Iterator[Show]:
     """What shows progress by a bar.
 
     Args:
-        expected: queries, about.
+        expected: queries. about: whether there may be fewer of them in the end.
     """
     with progress.bar(expected, what) as bar:
         begin = time.monotonic()
@@ -58,6 +58,8 @@ def shown(what: str, expected: int) -> Iterator[Show]:
             bar.update(seen.done - bar.n)
 
         yield show
+        if about:
+            bar.total = bar.n
 
 
 class Curves:

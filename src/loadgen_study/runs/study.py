@@ -54,9 +54,8 @@ class Study:
                 another model, dataset, engine or machine.
         """
         workers.check(params)
-        folder = make_folder(params)
         weights = params.engine_traits.started_here
-        path = models.resolve(find_file(params.model), params.model_revision, weights)
+        path = named_model(params)
         dtype = models.resolve_dtype(params.dtype, path)
         if weights:
             params = params.changed(dtype=dtype)
@@ -75,6 +74,7 @@ class Study:
         scorer = params.rules.task.scorer
         if text := scores.unscorable_text(scorer, facts.unscorable_references, facts.samples):
             print(text)
+        folder = make_folder(params)
         run = cls(folder, params, model, path, tokenizer, samples, here)
         with writing(folder):
             check_unmixed(folder, params, model, facts, here)
@@ -194,6 +194,17 @@ class Study:
         mode, where = test.result.mode, test.environment or self.environment
         made = identity(mode, test.params, *facts, where)
         return difference(made, identity(mode, asked, *facts, self.environment))
+
+
+def named_model(params: RunParams) -> Path:
+    """The checkpoint of a run's model, and its dataset looked for: nothing is loaded.
+
+    Raises:
+        ParameterError: if there is no such model or dataset.
+    """
+    data.check_there(find_file(params.dataset), params.rules.task)
+    weights = params.engine_traits.started_here
+    return models.resolve(find_file(params.model), params.model_revision, weights)
 
 
 def recorded(params: RunParams) -> RunParams:
