@@ -66,8 +66,9 @@ def test_yaml_round_trip():
     assert RunParams.from_dict(yaml.safe_load(params.to_yaml())) == params
 
 
-def test_cpu_yaml_is_the_default():
-    assert RunParams.from_yaml(ROOT / "params" / "cpu.yaml") == RunParams()
+def test_cpu_yaml_is_the_default_but_for_its_rate():
+    derived = {"target_qps": "measured", "min_duration_ms": 40_000}
+    assert RunParams.from_yaml(ROOT / "params" / "cpu.yaml") == RunParams(**derived)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda p: p.stem)

@@ -168,7 +168,7 @@ class RunParams(TestParams):
                     raise ParameterError(
                         given, values, "holds a value twice", "give each value once"
                     )
-                if value == "auto" and name == "target_qps":
+                if isinstance(value, str) and name == "target_qps":
                     raise ParameterError(given, values, "is no rate to vary", "give numbers")
                 try:
                     self.from_dict(others | {name: value})

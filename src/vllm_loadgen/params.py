@@ -90,8 +90,11 @@ class TestParams(BaseModel):
     """official rules to compare with; it does not choose the model"""
     scenario: Scenario = of_loadgen("Server", "shown")
     """Offline, Server or SingleStream"""
-    target_qps: Rate | Literal["auto"] = of_loadgen(0.5, "performance", "tunable", "shown")
-    """queries/s offered (Offline: expected); auto finds the highest VALID"""
+    target_qps: Rate | Literal["auto", "measured"] = of_loadgen(
+        0.5, "performance", "tunable", "shown"
+    )
+    """queries/s offered (Offline: expected); auto finds the highest VALID; measured takes a share
+    of the accuracy test's batch rate, and tries one or two rates more"""
     target_latency_ms: float = of_loadgen(
         3000.0, "performance", "shown", key="target_latency", gt=0
     )
@@ -238,7 +241,7 @@ class TestParams(BaseModel):
             self._refuse("min_new_tokens", problem, "give a number up to max_new_tokens")
         if self.scenario_traits.one_by_one:
             self._check_rate("target_latency_ms", 1000 / self.target_latency_ms)
-        elif self.target_qps != "auto":
+        elif not isinstance(self.target_qps, str):
             self._check_rate("target_qps", self.target_qps)
 
     def _check_rate(self, name: str, rate: float) -> None:
@@ -318,9 +321,9 @@ class TestParams(BaseModel):
         """``target_qps`` as a number.
 
         Raises:
-            ParameterError: while it is "auto".
+            ParameterError: while it is a word.
         """
-        if self.target_qps == "auto":
+        if isinstance(self.target_qps, str):
             self._refuse("target_qps", "is no rate to run a test at", "search for it first")
         return self.target_qps
 

@@ -334,6 +334,8 @@ def main() -> None:
     parser.add_argument("--out", default="outputs/bench.json", help="where the figures go")
     options = parser.parse_args()
     params = RunParams.from_dict(read_yaml(folders.find_file(options.params)))
+    if isinstance(params.target_qps, str):
+        params = params.changed(target_qps=RunParams().target_qps)
     params = params.changed(dtype=resolve_dtype(params.dtype, resolve(params.model)))
     found: dict[str, Any] = {
         "date": date.today().isoformat(),

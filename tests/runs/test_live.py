@@ -29,8 +29,11 @@ def test_a_folder_holds_all_of_a_run(params):
         run.perform("accuracy")
     run.score()
     again = Run.open(run.folder)
-    own = {"outputs": "outputs", "run_name": "", "dtype": again.model.dtype, "dataset": "a.jsonl"}
+    own = {"outputs": "outputs", "run_name": "", "dataset": "a.jsonl"}
     assert again.params == params.changed(**own)
+    # The same run again asks for the same; what "auto" meant here stands in the test and the model.
+    assert again.params.dtype == "auto"
+    assert again.test("performance").params.dtype == again.model.dtype != "auto"
     assert again.test("performance").metrics == test.metrics
     summary = again.summary.tests
     assert summary["performance"].verdict == test.result.verdict
@@ -53,6 +56,7 @@ def test_a_variant_in_another_type_has_its_bytes(params):
     with LiveRun.start(params.changed(dtype="bfloat16")) as run:
         other = run.variant("tune/00", dtype="float32")
     assert other.model.weight_bytes == 2 * run.model.weight_bytes
+    assert (run.read().params.dtype, other.read().params.dtype) == ("bfloat16", "float32")
     assert other.model.sha256 == run.model.sha256
 
 

@@ -18,7 +18,7 @@ RAMP = 5
 
 def offered(test: Test) -> bool:
     """Whether the harness issued a Server test's queries at the rate that LoadGen drew."""
-    if test.params.target_qps == "auto":  # the run's parameters, of a test without its own
+    if isinstance(test.params.target_qps, str):  # the run's parameters, of a test without its own
         return True
     seed = test.result.effective_settings.schedule_rng_seed
     return offered_share(test.params, seed, list(test.latencies["issued_s"])) >= OFFERED_SHARE

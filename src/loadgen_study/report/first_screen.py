@@ -104,7 +104,7 @@ def _load(test: Test) -> str:
     tokens = f"{m.tokens_per_s:.1f} output tokens/s over {m.duration_s:.0f} s"
     if test.result.scenario_traits.scheduled:
         asked = test.params.target_qps
-        rate = f"{per_s(asked, 4)} asked for, " if asked != "auto" else ""
+        rate = f"{per_s(asked, 4)} asked for, " if not isinstance(asked, str) else ""
         return f"Load: {rate}{load.arrivals_per_s:.3g} arrived, {done}: {tokens}."
     if test.result.scenario_traits.at_once:
         return f"**{per_s(m.samples_per_s)}**, all due at once; {done}: {tokens}."

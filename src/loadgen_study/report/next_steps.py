@@ -64,7 +64,7 @@ def _main_test_alone(run: Run, changes: Sequence[str]) -> list[str]:
     """What leaves out the search, the sweep and the tuning that this run was asked for."""
     asked = {"sweep_qps": "'[]'", "sweep_concurrency": "'[]'", "tune": "'{}'"}
     found = [f"{name} {none}" for name, none in asked.items() if getattr(run.params, name)]
-    if run.params.target_qps == "auto" and run.peak and run.peak.highest_valid_qps:
+    if isinstance(run.params.target_qps, str) and run.peak and run.peak.highest_valid_qps:
         found.append(f"target_qps {run.peak.highest_valid_qps:.4g}")
     names = [change.split()[0] for change in changes]
     return [one for one in found if one.split()[0] not in names]

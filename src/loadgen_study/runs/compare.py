@@ -98,9 +98,11 @@ def digest(run: Run) -> Digest:
         cure = "give runs that perf.ipynb was run into"
         raise ParameterError("runs", run.named(), "has no performance test", cure)
     runs = list(run.repeats("performance").values())
+    # Of dtype what "auto" meant on that machine.
+    params = run.params.known() | ({"dtype": run.model.dtype} if run.model.dtype else {})
     return Digest(
         name=run.folder.name,
-        params={k: _portable(value) for k, value in run.params.known().items()},
+        params={k: _portable(value) for k, value in params.items()},
         verdict=test.result.verdict,
         figures=_between(runs) if len(runs) > 1 else _within(test),
         runs=max(1, len(runs)),

@@ -70,8 +70,10 @@ def _others(folder: Path, params: RunParams, model: Model, here: Environment) ->
                 yield f"{before.name} with another {name}"
     if any(folder.rglob("result.json")):
         known = RunParams.recorded(folder / "params.yaml")
+        # Of dtype the model's own type decides, which "auto" may mean: it is compared above.
         for name in params.names("fixed"):
-            if _as_set(getattr(known, name)) != _as_set(getattr(params, name)):
+            same = _as_set(getattr(known, name)) == _as_set(getattr(params, name))
+            if not same and name != "dtype":
                 yield f"{name} = {getattr(known, name)!r}"
         where = Environment.read_if_there(folder / "environment.json") or here
         if differs := difference(machine_identity(where), machine_identity(here)):

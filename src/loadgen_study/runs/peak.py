@@ -62,7 +62,7 @@ def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
     queries = expected_queries(run.params.changed(**guess), samples, "performance")
     say(f"first guess: {count(queries, 'sample')} at once (Offline)")
     capacity = run.once("peak/offline", "performance", **guess).metrics.samples_per_s
-    probes = _resumed(run)
+    probes = resumed(run)
     while True:
         rate = next_rate(probes, SERVER_SHARE * capacity)
         full = rate is None
@@ -73,16 +73,16 @@ def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
         if full:
             test = run.once("performance", "performance", **changes)
         else:
-            test = run.perform("performance", _next_name(run), **changes)
-        probes.append(_probe(test))
+            test = run.perform("performance", next_name(run), **changes)
+        probes.append(probe_of(test))
         confirmed = full and probes[-1].valid
-        _note(run, capacity, probes, confirmed)
+        note(run, capacity, probes, confirmed)
         say(_outcome(run, probes, full))
         if confirmed:
             return test
         if full:
             # Nothing measured is lost: it becomes one of the probes.
-            run.rename("performance", _next_name(run))
+            run.rename("performance", next_name(run))
 
 
 def guess_changes(params: RunParams, samples: int) -> dict[str, object]:
@@ -179,7 +179,7 @@ def harness_limit(probes: Sequence[Probe]) -> str:
 
 
 # The course ---------------------------------------------------------------------------------
-def _resumed(run: LiveRun) -> list[Probe]:
+def resumed(run: LiveRun) -> list[Probe]:
     """What an earlier search under this run_name found, if it was asked as this one is."""
     found = run.read()
     for name, test in found.finished_tests(PROBES).items():
@@ -195,7 +195,8 @@ def _resumed(run: LiveRun) -> list[Probe]:
     return probes
 
 
-def _next_name(run: LiveRun) -> str:
+def next_name(run: LiveRun) -> str:
+    """The next probe's folder within the run: "peak/03"."""
     number = 1
     while (run.folder / f"peak/{number:02d}").exists():
         number += 1
@@ -204,10 +205,11 @@ def _next_name(run: LiveRun) -> str:
 
 def finished_probes(run: Run) -> list[Probe]:
     """The probes of a search that came to their end, in their order."""
-    return [_probe(test) for test in run.finished_tests(PROBES).values()]
+    return [probe_of(test) for test in run.finished_tests(PROBES).values()]
 
 
-def _probe(test: Test) -> Probe:
+def probe_of(test: Test) -> Probe:
+    """A test as a search counts it."""
     _, over, share = queries_needed(test.result, test.latencies)
     is_offered = offered(test)
     return Probe(
@@ -219,7 +221,8 @@ def _probe(test: Test) -> Probe:
     )
 
 
-def _note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool) -> None:
+def note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool) -> None:
+    """Write the course of a search so far, peak.json; ``capacity`` is the batch rate."""
     low, high = bounds(probes)
     Peak(
         offline_samples_per_s=capacity,

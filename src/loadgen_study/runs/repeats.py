@@ -14,6 +14,7 @@ import pandas as pd
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.results.run import Run, repeat_name
 from loadgen_study.results.test import Test
+from loadgen_study.runs.bracket import find_rate
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.peak import find_peak
 from loadgen_study.runs.side_by_side import make_tests
@@ -31,8 +32,8 @@ COLUMNS = {
 
 def measure(run: LiveRun) -> Test:
     """The performance test as often as ``repeats`` asks; what was finished before is not made
-    again. With ``target_qps`` auto the rate is searched for first, and only the test that confirms
-    it is repeated.
+    again. With ``target_qps`` auto or measured the rate is found first, and only the test at it is
+    repeated.
 
     Returns:
         the median run.
@@ -43,6 +44,9 @@ def measure(run: LiveRun) -> Test:
     first = 1
     if run.params.target_qps == "auto":
         find_peak(run)
+        first = 2
+    elif run.params.target_qps == "measured":
+        find_rate(run)
         first = 2
     numbers = range(first, run.params.repeats + 1)
     make_tests(run, {repeat_name("performance", number): {} for number in numbers})

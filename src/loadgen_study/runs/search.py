@@ -22,6 +22,8 @@ PRECISION = 1.05
 GROWTH = 1.5
 # A rate so far below the first guess is no rate worth finding.
 HOPELESS = 50
+# Tests of ``target_qps: measured``, which must end within minutes.
+MOST_BRACKETING = 3
 
 
 def _at(probes: Sequence[Probe], qps: float) -> tuple[int, int, bool]:
@@ -75,6 +77,18 @@ def next_rate(probes: Sequence[Probe], start: float) -> float | None:
             "Raise ttft_limit_ms or tpot_limit_ms, or take a smaller model."
         )
     return float(f"{rate:.4g}")
+
+
+def next_bracket(probes: Sequence[Probe], start: float) -> float | None:
+    """The rate to try next until one that holds has one that fails above it; None then.
+
+    None also after ``MOST_BRACKETING`` tests: the capacity then lies above or below them all.
+    """
+    low, high = bounds(probes)
+    if len(probes) == MOST_BRACKETING or (low and not math.isinf(high)):
+        return None
+    rate = start if not probes else low * GROWTH if low else high / GROWTH
+    return float(f"{rate:.3g}")
 
 
 def probes_left(probes: Sequence[Probe]) -> int:

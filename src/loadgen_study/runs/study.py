@@ -34,7 +34,9 @@ class Study:
 
     Attributes:
         folder: where the results go; ``read`` gives what is there.
+        params: with the type that ``dtype: auto`` means for this model on this machine.
         model: model.json. samples: what LoadGen draws from. environment: environment.json.
+        requested_dtype: ``dtype`` as it was given, which params.yaml keeps.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class Study:
     tokenizer: Any
     samples: data.Samples
     environment: Environment
+    requested_dtype: str = "auto"
 
     @classmethod
     def load(cls, params: RunParams) -> Self:
@@ -56,7 +59,8 @@ class Study:
         workers.check(params)
         weights = params.engine_traits.started_here
         path = named_model(params)
-        dtype = models.resolve_dtype(params.dtype, path)
+        requested_dtype = params.dtype
+        dtype = models.resolve_dtype(requested_dtype, path)
         if weights:
             params = params.changed(dtype=dtype)
         tokenizer = models.prompt_tokenizer(path, params.load_format, params.trust_remote_code)
@@ -75,7 +79,7 @@ class Study:
         if text := scores.unscorable_text(scorer, facts.unscorable_references, facts.samples):
             print(text)
         folder = make_folder(params)
-        run = cls(folder, params, model, path, tokenizer, samples, here)
+        run = cls(folder, params, model, path, tokenizer, samples, here, requested_dtype)
         with writing(folder):
             check_unmixed(folder, params, model, facts, here)
             run.write(None)
@@ -93,13 +97,17 @@ class Study:
             revision = self.params.model_revision
             trusted = params.trust_remote_code
             model = models.describe(model.name, self.model_path, params.dtype, revision, trusted)
-        variant = replace(self, folder=folder, params=params, model=model)
+        requested = str(changes.get("dtype", self.requested_dtype))
+        variant = replace(
+            self, folder=folder, params=params, model=model, requested_dtype=requested
+        )
         variant.write(limits)
         return variant
 
     def write(self, limits: MachineLimits | None) -> None:
         """Write down what the run is of, and the machine's limits if they were measured."""
-        write_text(self.folder / "params.yaml", recorded(self.params).to_yaml())
+        requested = recorded(self.params).changed(dtype=self.requested_dtype)
+        write_text(self.folder / "params.yaml", requested.to_yaml())
         self.model.write(self.folder / "model.json")
         self.samples.facts.write(self.folder / "dataset.json")
         self.environment.write(self.folder / "environment.json")
@@ -163,7 +171,7 @@ class Study:
 
     def _rate(self, mode: Mode) -> dict[str, object]:
         """The rate of a test, where it is not the parameters' own."""
-        searched = self.params.target_qps == "auto"
+        searched = isinstance(self.params.target_qps, str)
         # A server that is reached by HTTP gets no more queries/s than its user gave.
         at_once = searched or not self.params.engine_traits.over_http
         if mode == "accuracy" and self.params.scenario_traits.scheduled and at_once:
@@ -175,8 +183,8 @@ class Study:
         found = self.read()
         if found.finished("performance"):
             return {"target_qps": found.test("performance").params.rate}
-        cure = "search first: find_peak(run) ends with the performance test"
-        raise ParameterError("target_qps", "auto", "is no rate to run a test at", cure)
+        cure = "make the performance test first: repeats.measure(run) finds its rate"
+        raise ParameterError("target_qps", self.params.target_qps, "is not a number", cure)
 
     def check_same(self, name: str, test: Test, asked: RunParams) -> None:
         """Refuse a finished test that was made in another way than is asked now.

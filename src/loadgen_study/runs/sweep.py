@@ -84,7 +84,7 @@ def _rows(run: Run, part: str) -> dict[str, dict[str, object]]:
 
 
 def _at_a_rate(test: Test) -> bool:
-    return test.result.scenario_traits.scheduled and test.params.target_qps != "auto"
+    return test.result.scenario_traits.scheduled and not isinstance(test.params.target_qps, str)
 
 
 def _frame(rows: Mapping[str, dict[str, object]]) -> pd.DataFrame:
