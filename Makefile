@@ -109,7 +109,7 @@ submission: setup  ## Build MLCommons' tree: RUNS="..." SUBMITTER=... SYSTEM=...
 		--submitter "$(SUBMITTER)" --system "$(SYSTEM)" --out $(or $(OUT),submission)
 
 lab: setup  ## Open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 lint: setup  ## Check format, style, types, and that imports run downwards only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

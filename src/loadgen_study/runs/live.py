@@ -35,17 +35,19 @@ class LiveRun(Study):
     _session: Session | None = field(default=None, init=False, repr=False)
 
     @classmethod
-    def start(cls, params: RunParams, sut: type[Session] = Session) -> "LiveRun":
+    def start(cls, params: RunParams, sut: type[Session] = Session, kind: str = "") -> "LiveRun":
         """A new run, or one that is there and goes on; everything but the engine is loaded.
 
         Args:
             sut: LoadGen's system under test, which hosts the engine.
+            kind: "setup", "accuracy" or "perf": without a run_name a notebook joins the run that
+                the others began (join.py).
 
         Raises:
             ParameterError: if model, dataset or folder cannot be used, or the folder's tests are of
                 another model, dataset, engine or machine.
         """
-        run = cls.load(params)
+        run = cls.load(params, kind)
         run.sut, run._is_the_jobs = sut, True
         return run
 
