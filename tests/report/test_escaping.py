@@ -7,14 +7,14 @@ from importlib import resources
 import nbformat
 import pandas as pd
 import pytest
-from helpers import RESULT, draws, seed_records, write_facts, write_test
+from helpers import RESULT, seed_records, write_facts, write_test
 from IPython.core.formatters import DisplayFormatter
 
 from loadgen_study import Run, RunParams
 from loadgen_study.accuracy.scores import sample_table
 from loadgen_study.benchmarks import SUMMARIES
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Fidelity, Score
-from loadgen_study.report import display, make, plots_queries, tables, text
+from loadgen_study.report import display, make, tables, text
 from loadgen_study.report.parameters import parameters_table
 from loadgen_study.report.report import Report
 from loadgen_study.runs import compare
@@ -140,8 +140,3 @@ def test_markdown_shows_a_name_as_it_is(tmp_path):
     name = "a_b *c* ~~d~~ $e$ [f](g) `h` <i> & \\n 1|2 __init__"
     page = page_of([f"**{text.plain(name)}** is it"], tmp_path)
     assert f"{name} is it" in page.text
-
-
-def test_a_title_that_is_no_formula_is_drawn(run):
-    figure = plots_queries.overview(run.performance, "a$b_{$ \\frac{")
-    assert draws(figure)

@@ -131,7 +131,7 @@ def test_no_table_shows_a_column_as_python_calls_it():
 def test_committed_runs_are_read_to_their_end(monkeypatch, name):
     run = Run.open(ROOT / name)
     # The folder belongs to the reader: nothing is written into it here.
-    monkeypatch.setattr("loadgen_study.report.style.Figure.savefig", lambda *_, **__: None)
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *_, **__: None)
     sections = make_all(Report(run))
     assert "VALID" in sections["headline"].parts[0]
     assert run.summary.tests["accuracy"].status == "complete"

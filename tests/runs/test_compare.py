@@ -16,7 +16,7 @@ from helpers import (
 )
 
 from loadgen_study import LiveRun, Run, RunParams
-from loadgen_study.report import plots_compare
+from loadgen_study.report.figures import runs as figures
 from loadgen_study.report.report import Report
 from loadgen_study.report.text_extra import comparison_text
 from loadgen_study.results.run import repeat_name
@@ -123,11 +123,11 @@ def test_other_data_and_other_models_are_not_compared(conditions, params, why):
     if why:
         assert cell == f"200 [180, 220] ({why})"
         assert f"- b is of {why} than a: their figures are not compared." in said
-        assert plots_compare.overlaid([first, other]) == {}
+        assert figures.overlaid([first, other]) == {}
     else:
         assert cell == "200 [180, 220] (+0.0%)"
         assert "- b" not in said
-        assert draws(plots_compare.distributions(plots_compare.overlaid([first, other])))
+        assert draws(figures.distributions(figures.overlaid([first, other])))
 
 
 def test_prompts_that_are_not_known_are_reported():
@@ -235,7 +235,7 @@ def test_a_run_beside_its_own_notebook_is_refused():
 def test_the_report_of_a_comparison_shows_the_distributions(monkeypatch):
     runs = [Run.open(ROOT / name) for name in ("outputs/example", "tests/golden/runs/default")]
     parts = Report(runs[0], [compare.digest(one) for one in runs]).comparison().parts
-    (drawn,) = [part for part in parts if hasattr(part, "savefig")]
+    (drawn,) = [part for part in parts if hasattr(part, "chart")]
     assert draws(drawn)
     (caption,) = [part for part in parts if isinstance(part, str) and "Half of the" in part]
     assert "(example)" in caption

@@ -1,13 +1,10 @@
 """The anatomy of a test's steps in the report: sentences, table and figure."""
 
-import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy
-from loadgen_study.report import charts_machine
-from loadgen_study.report.interactive import MOST_POINTS, thin, with_chart
-from loadgen_study.report.style import Figure, figure
+from loadgen_study.report.figures.base import MOST_POINTS, thin
+from loadgen_study.report.figures.machine import steps
 from loadgen_study.words import count
 
 
@@ -15,8 +12,7 @@ def parts(found: Anatomy | NoAnatomy) -> list[object]:
     """All of it, in order; without an anatomy the reason alone."""
     if isinstance(found, NoAnatomy):
         return [f"The steps of this test cannot be set against the limits: {found.reason}."]
-    drawn = with_chart(steps(found), charts_machine.steps(shown(found)))
-    return [text(found), table(found), drawn, caption(found)]
+    return [text(found), table(found), steps(shown(found)), caption(found)]
 
 
 def text(found: Anatomy) -> str:
@@ -87,27 +83,8 @@ def shown(found: Anatomy) -> pd.DataFrame:
     return thin(found.steps, pd.Series(False, found.steps.index), MOST_POINTS)
 
 
-def steps(found: Anatomy) -> Figure:
-    """How long each step took against its least time, by the share of prefill in its tokens."""
-    drawn = shown(found)
-    share = drawn["prefill_tokens"] / (drawn["prefill_tokens"] + drawn["decode_tokens"])
-    name = "prefill, share of its tokens"
-    fig, axes = figure(height=3.8)
-    axis = axes[0, 0]
-    sns.scatterplot(
-        drawn.assign(**{name: share}), x="least_ms", y="duration_ms", hue=name, palette="viridis",
-        hue_norm=(0, 1), s=14, linewidth=0, alpha=0.7, ax=axis,
-    )  # fmt: skip
-    ends = np.array([drawn["least_ms"].min(), drawn["least_ms"].max()])
-    axis.plot(ends, ends, color="black", linewidth=1.2, label="at the limit")
-    axis.set(xscale="log", yscale="log", xlabel="least time, ms", ylabel="time taken, ms")
-    axis.set_title("Each step against the machine's measured limits", fontsize=10)
-    axis.legend(fontsize=8, framealpha=0.9, edgecolor="white", title=name, title_fontsize=8)
-    return fig
-
-
 def caption(found: Anatomy) -> str:
-    """The sentence under ``steps``."""
+    """The sentence under the figure."""
     computing = found.steps["computing"].mean()
     text = (
         f"A step on the line took its least time. Memory bandwidth sets it for {1 - computing:.0%} "

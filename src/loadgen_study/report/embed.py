@@ -13,8 +13,8 @@ import nbformat
 import vl_convert
 from nbformat import NotebookNode
 
+from loadgen_study.report.figures.base import VEGALITE
 from loadgen_study.report.page import embedded
-from loadgen_study.report.style import VEGALITE
 from loadgen_study.results.run import Run
 from vllm_loadgen.redact import scrub
 

@@ -11,25 +11,21 @@ from loadgen_study.findings.collect import findings_of
 from loadgen_study.findings.finding import Finding
 from loadgen_study.report import (
     anatomy,
-    charts_machine,
-    charts_queries,
-    charts_runs,
     first_screen,
     glossary,
     next_steps,
-    plots_compare,
-    plots_machine,
-    plots_queries,
-    plots_sweep,
     quality,
     sweep_limits,
     tables,
     text,
     text_extra,
-    whatif,
 )
 from loadgen_study.report.display import Section
-from loadgen_study.report.interactive import with_chart
+from loadgen_study.report.figures import machine as machine_figures
+from loadgen_study.report.figures import queries as queries_figures
+from loadgen_study.report.figures import runs as runs_figures
+from loadgen_study.report.figures.overview import overview
+from loadgen_study.report.figures.what_if import what_if
 from loadgen_study.report.sections import throughput
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
@@ -107,8 +103,8 @@ class Report:
         names = test.result.scenario_traits.judged
         return Section(
             answers,
-            with_chart(plots_queries.judged_figure(test), charts_queries.judged_chart(test)),
-            " ".join(plots_queries.distribution_caption(test, name) for name in names),
+            queries_figures.judged_latencies(test),
+            " ".join(queries_figures.distribution_caption(test, name) for name in names),
         )
 
     def what_the_data_say(self) -> Section:
@@ -141,14 +137,14 @@ class Report:
         if test is None:
             return Section("There is no performance test in this run; perf.ipynb makes one.")
         title = f"{self.run.model.name}, {test.result.scenario}: {test.result.verdict}"
-        overview = plots_queries.overview(test, visible(title))
-        overview.savefig(self.run.folder / PICTURE, dpi=110)
-        drawn = with_chart(plots_queries.queries_figure(test), charts_queries.queries_chart(test))
-        others = plots_queries.not_judged(test)
-        captions = [plots_queries.distribution_caption(test, name) for name in others]
-        captions += [plots_queries.timeline_caption(test), text.BOUNDS]
-        captions += filter(None, [charts_queries.thinned(test)])
-        return Section(metrics_table(test.metrics), drawn, " ".join(captions))
+        overview(test, visible(title)).savefig(self.run.folder / PICTURE, dpi=110)
+        others = queries_figures.not_judged(test)
+        captions = [queries_figures.distribution_caption(test, name) for name in others]
+        captions += [queries_figures.timeline_caption(test), text.BOUNDS]
+        captions += filter(None, [queries_figures.thinned(test)])
+        return Section(
+            metrics_table(test.metrics), queries_figures.over_test(test), " ".join(captions)
+        )
 
     def throughput(self) -> Section:
         """Rates, whether a queue grew, and the test between its ramp and its drain."""
@@ -156,8 +152,8 @@ class Report:
             return Section()
         return Section(
             throughput.text(self.run, test),
-            with_chart(plots_queries.arrivals(test), charts_queries.arrivals(test)),
-            plots_queries.load_caption(test),
+            queries_figures.arrivals(test),
+            queries_figures.load_caption(test),
             throughput.steady_text(test),
             throughput.steady_table(test),
         )
@@ -168,13 +164,13 @@ class Report:
             return Section()
         return Section(
             text.latency_text(test),
-            with_chart(plots_queries.lengths(test), charts_queries.lengths(test)),
-            plots_queries.lengths_caption(test),
+            queries_figures.lengths(test),
+            queries_figures.lengths_caption(test),
         )
 
     def what_if(self) -> Section:
         """What other limits would come to, by sliders."""
-        return whatif.what_if(self._test) if self._test else Section()
+        return what_if(self._test) if self._test else Section()
 
     def machine(self) -> Section:
         """Batch, KV cache and machine over the test."""
@@ -182,9 +178,9 @@ class Report:
             return Section()
         return Section(
             text.machine_text(self.run, test),
-            with_chart(plots_machine.over_time(test), charts_machine.over_time(test)),
-            plots_machine.occupancy_caption(test.steps),
-            plots_machine.machine_caption(test.telemetry),
+            machine_figures.over_time(test),
+            machine_figures.occupancy_caption(test.steps),
+            machine_figures.machine_caption(test.telemetry),
             tables.replicas_table(test),
         )
 
@@ -196,13 +192,10 @@ class Report:
         if found is None:
             return Section(said)
         tpot_ms = test.metrics.tpot_ms.mean
-        drawn = with_chart(
-            plots_machine.roofline(found, tpot_ms), charts_machine.roofline(found, tpot_ms)
-        )
         return Section(
             said,
-            drawn,
-            plots_machine.roofline_caption(found, tpot_ms),
+            machine_figures.roofline(found, tpot_ms),
+            machine_figures.roofline_caption(found, tpot_ms),
             *anatomy.parts(self.run.anatomy),
         )
 
@@ -239,25 +232,21 @@ class Report:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
         points = points_table(self.run)
-        curves = with_chart(
-            plots_sweep.sweep_curves(points, limits_ms), charts_runs.sweep(points, limits_ms)
-        )
+        curves = runs_figures.sweep(points, limits_ms)
         read = text_extra.sweep_text(points)
-        caption = plots_sweep.sweep_caption(points, limits_ms)
+        caption = runs_figures.sweep_caption(points, limits_ms)
         against_limits = sweep_limits.limits_parts(self.run, sweep)
         return [read, curves, caption, *_by_kind(sweep), *against_limits]
 
     def comparison(self) -> Section:
         """This run compared with others; its figures travel in the notebook."""
         others = self._others
-        overlaid = plots_compare.overlaid(others)
+        overlaid = runs_figures.overlaid(others)
         return Section(
             text_extra.comparison_text(others),
             compare.figures_table(others) if others else None,
-            with_chart(plots_compare.distributions(overlaid), charts_runs.distributions(overlaid))
-            if overlaid
-            else None,
-            text.plain(plots_compare.distributions_caption(overlaid)) if overlaid else None,
+            runs_figures.distributions(overlaid) if overlaid else None,
+            text.plain(runs_figures.distributions_caption(overlaid)) if overlaid else None,
             compare.changed_table(others) if others else None,
             *quality.beside_parts(compared(others)),
             compare.digest(self.run) if self._test else None,

@@ -5,10 +5,7 @@ import math
 import pandas as pd
 
 from loadgen_study.analysis.knee import Knee, knee
-from loadgen_study.report import charts_runs
-from loadgen_study.report.interactive import with_chart
-from loadgen_study.report.plots_sweep import say_offer
-from loadgen_study.report.style import BLUE, ORANGE, Figure, figure, legend_above
+from loadgen_study.report.figures.runs import UNITS, against_limits, say_offer
 from loadgen_study.results.run import Run, median_run
 
 
@@ -18,8 +15,7 @@ def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
     said = " ".join(_knee_text(kind, rows) for kind, rows in sweep.groupby("kind"))
     if table.empty:
         return [said]
-    drawn = with_chart(limits_figure(table), charts_runs.against_limits(table))
-    return [drawn, f"{_near_text(table)} {said}", table]
+    return [against_limits(table), f"{_near_text(table)} {said}", table]
 
 
 def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
@@ -50,25 +46,6 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
 
 
-def limits_figure(table: pd.DataFrame) -> Figure:
-    """Decode tokens/s of each test, and the limit at its batch."""
-    fig, axes = figure(height=3.6)
-    axis, points = axes[0, 0], table.sort_values("served_at_once")
-    axis.plot(
-        points["served_at_once"], points["limit_tokens_per_s"], "--", color=ORANGE, label="limit"
-    )
-    axis.plot(
-        points["served_at_once"], points["decode_tokens_per_s"], "o-", color=BLUE, label="decode"
-    )
-    for name, row in points.iterrows():
-        at = row["served_at_once"], row["decode_tokens_per_s"]
-        axis.annotate(str(name), at, (4, 5), textcoords="offset points", fontsize=8)
-    axis.set(xscale="log", yscale="log", xlabel="queries served at once", ylabel="tokens/s")
-    axis.set_title("The sweep against the machine's limit", fontsize=10)
-    legend_above(axis)
-    return fig
-
-
 def _near_text(table: pd.DataFrame) -> str:
     low, high = table["limit_share"].min(), table["limit_share"].max()
     return (
@@ -80,7 +57,7 @@ def _near_text(table: pd.DataFrame) -> str:
 def _knee_text(kind: object, rows: pd.DataFrame) -> str:
     found = knee(rows)
     if not isinstance(found, Knee):
-        return f"By {charts_runs.UNITS[str(kind)]} no knee is named: {found.reason}."
+        return f"By {UNITS[str(kind)]} no knee is named: {found.reason}."
     text = f"The knee lies near {say_offer(kind, found.offered)} (Kneedle's rule)"
     if found.enough is None:
         return f"{text}; tokens/s still grew to the end of the sweep."

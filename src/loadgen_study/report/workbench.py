@@ -14,7 +14,7 @@ from IPython.display import display
 
 from loadgen_study.analysis.metrics import kept_share
 from loadgen_study.report.display import table
-from loadgen_study.report.interactive import thin
+from loadgen_study.report.figures.base import thin
 from loadgen_study.results.folders import run_folders
 from loadgen_study.results.run import Run
 from loadgen_study.words import visible

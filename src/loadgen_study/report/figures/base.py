@@ -1,8 +1,4 @@
-"""What every interactive figure shares: its data as CSV, its thinning, its look.
-
-Altair makes Vega-Lite, which JupyterLab draws by itself; ``embed`` puts it into the report. A
-figure is a seaborn one that carries its interactive twin, so that there is always a picture.
-"""
+"""What every figure shares: its drawing, its data as CSV, its thinning, its look."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,48 +6,59 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+import vl_convert
 
-from loadgen_study.report.style import BLUE, Figure
-
+VEGALITE = "application/vnd.vegalite.v5+json"  # what a notebook calls it
+VERSION = "5.20"  # of Vega-Lite: Altair's
+BLUE, ORANGE, GREEN, PINK, RED = "#0173b2", "#de8f05", "#029e73", "#cc78bc", "#b2182b"
+GREY = "#808080"  # is seen on white and on black
 # Points that a figure draws at most: more make a large file and say no more.
 MOST_POINTS = 2000
 WIDE, NARROW, SLIM = 760, 335, 215  # px of a figure's one, two or three columns
-GREY = "#808080"  # is seen on white and on black
 # Pictures of it may be saved; its editor would open another site.
 OPTIONS = {"embedOptions": {"actions": {"export": True, "source": False, "compiled": False,
                                         "editor": False}}}  # fmt: skip
 
 
+class Figure:
+    """A chart that JupyterLab and the report draw, and its picture for all other viewers.
+
+    Args:
+        tables: what the chart draws from, by the names given to ``source``. They are kept as CSV,
+            which is small and which the report offers as it is.
+
+    Attributes:
+        chart: the specification in Vega-Lite.
+    """
+
+    def __init__(self, chart: alt.TopLevelMixin, tables: Mapping[str, pd.DataFrame]) -> None:
+        styled = (
+            chart.configure_view(stroke=None)
+            .configure_axis(gridColor=GREY, gridOpacity=0.2, domainColor=GREY, tickColor=GREY,
+                            titleFontWeight="normal", titleFontSize=12, labelFontSize=11,
+                            tickCount=8)
+            .configure_title(anchor="start", fontSize=13, fontWeight="normal",
+                             subtitleFontSize=12, subtitleColor=GREY)
+            .configure_legend(orient="top", title=None, labelFontSize=12)
+            .properties(usermeta=OPTIONS, background="transparent")
+        )  # fmt: skip
+        self.chart: dict[str, Any] = styled.to_dict()
+        texts = {name: table.to_csv(index=False) for name, table in tables.items()}
+        self.chart["datasets"] = {**self.chart.get("datasets", {}), **texts}
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return {VEGALITE: self.chart}
+
+    def _repr_png_(self) -> bytes:
+        white = {**self.chart, "background": "white"}
+        picture: bytes = vl_convert.vegalite_to_png(white, vl_version=VERSION, scale=1.5)
+        return picture
+
+
 def source(name: str, frame: pd.DataFrame) -> alt.NamedData:
-    """What a chart draws from: the table that ``with_chart`` is given under this name."""
+    """What a chart draws from: the table that ``Figure`` is given under this name."""
     numbers = {column: "number" for column in frame.select_dtypes("number")}
     return alt.NamedData(name, format=alt.CsvDataFormat(type="csv", parse=numbers))
-
-
-# A chart, and the tables that it draws from by name.
-Drawn = tuple[alt.TopLevelMixin, Mapping[str, pd.DataFrame]]
-
-
-def with_chart(figure: Figure, drawn: Drawn) -> Figure:
-    """A figure that carries its interactive twin.
-
-    The twin's tables are kept as CSV, which is small and which the report offers as it is.
-    """
-    chart, tables = drawn
-    styled = (
-        chart.configure_view(stroke=None)
-        .configure_axis(gridColor=GREY, gridOpacity=0.2, domainColor=GREY, tickColor=GREY,
-                        titleFontWeight="normal", titleFontSize=12, labelFontSize=11,
-                        tickCount=8)
-        .configure_title(anchor="start", fontSize=13, fontWeight="normal",
-                         subtitleFontSize=12, subtitleColor=GREY)
-        .configure_legend(orient="top", title=None, labelFontSize=12)
-        .properties(usermeta=OPTIONS, background="transparent")
-    )  # fmt: skip
-    figure.chart = styled.to_dict()
-    texts = {name: table.to_csv(index=False) for name, table in tables.items()}
-    figure.chart["datasets"] = {**figure.chart.get("datasets", {}), **texts}
-    return figure
 
 
 def tooltip(**columns: str) -> list[alt.Tooltip]:

@@ -11,9 +11,7 @@ from helpers import RESULT, SETTINGS, imitated, make_records, seed_records
 from limits import outcome
 
 from loadgen_study.analysis.early_stopping import judged
-from loadgen_study.report import whatif
-from loadgen_study.report.interactive import with_chart
-from loadgen_study.report.style import figure
+from loadgen_study.report.figures import what_if
 
 # TTFT 3 to 900 ms, TPOT 20 to 119 ms.
 ROWS = [(i, i, i, i + 0.003 * (i + 1), i + 0.003 * (i + 1) + 0.1 * (20 + i % 100) / 10, 9, 11)
@@ -48,7 +46,7 @@ def python_says(test, ttft_ms, tpot_ms):
 )
 def test_vega_and_python_say_the_same(ttft_ms, tpot_ms):
     test = imitated(RECORDS, {**P90, "verdict": "INVALID"})
-    chart = with_chart(figure()[0], whatif.chart(test)).chart
+    chart = what_if.chart(test).chart
     shown = texts(chart, ttft_limit=ttft_ms, tpot_limit=tpot_ms)
     expected = python_says(test, ttft_ms, tpot_ms)
     assert [text for text in shown if text in expected] == expected
@@ -63,32 +61,32 @@ def test_both_verdicts_occur():
 def test_the_sliders_begin_at_the_tests_own_limits_and_reach_its_slowest_query():
     test = imitated(RECORDS, P90)
     for name, own in (("ttft", 2000), ("tpot", 100)):
-        step, end, start = whatif.slider(test, name)
+        step, end, start = what_if.slider(test, name)
         assert start == own
         assert end >= max(test.latencies[f"{name}_ms"].max(), own)
-        assert math.isclose(end / step, whatif.POSITIONS)
+        assert math.isclose(end / step, what_if.POSITIONS)
 
 
 def test_what_no_limit_cures_is_said():
     few = imitated(seed_records())
-    assert whatif.blocked(few) == "INVALID: p99 needs 459 queries"
-    assert "By no limit would LoadGen call 20 queries enough" in whatif.caption(few)
+    assert what_if.blocked(few) == "INVALID: p99 needs 459 queries"
+    assert "By no limit would LoadGen call 20 queries enough" in what_if.caption(few)
     short = {**P90, "loadgen_results": {"min_duration_met": False}}
     test = imitated(RECORDS, short)
-    chart = with_chart(figure()[0], whatif.chart(test)).chart
+    chart = what_if.chart(test).chart
     assert "INVALID: the test was too short" in texts(chart, ttft_limit=2000, tpot_limit=150)
-    assert whatif.blocked(imitated(RECORDS, P90)) == ""
+    assert what_if.blocked(imitated(RECORDS, P90)) == ""
     # LoadGen says INVALID for the limits; without them the missing answer would remain.
-    assert whatif.blocked(imitated(UNANSWERED, P90)) == "NOT VALID: no answer"
+    assert what_if.blocked(imitated(UNANSWERED, P90)) == "NOT VALID: no answer"
 
 
 def test_the_caption_has_the_tightest_limits():
-    said = whatif.caption(imitated(RECORDS, P90))
+    said = what_if.caption(imitated(RECORDS, P90))
     allowed = re.search(r"lets (\d+) of 300 queries", said).group(1)
     assert int(allowed) == outcome(imitated(RECORDS).latencies, 1, 1, 0.9).allowed
     assert "Its own limits are TTFT 2,000 ms and TPOT 100 ms." in said
 
 
 def test_only_a_server_test_has_limits_to_move():
-    offline = whatif.what_if(imitated(RECORDS, {**P90, "scenario": "Offline"}))
+    offline = what_if.what_if(imitated(RECORDS, {**P90, "scenario": "Offline"}))
     assert "this one is Offline" in offline.parts[0]

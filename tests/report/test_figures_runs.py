@@ -2,29 +2,19 @@ import pandas as pd
 import pytest
 from helpers import LIMITS, SWEEP, draws
 
-from loadgen_study.report import plots_sweep
+from loadgen_study.report.figures import runs
 
 
 @pytest.mark.parametrize("limits_ms", [LIMITS, {"ttft": 0, "tpot": 0}], ids=["limits", "none"])
 @pytest.mark.parametrize("kind", ["rate", "concurrency", "both"])
 def test_sweep_curves(kind, limits_ms):
     table = SWEEP if kind == "both" else SWEEP[SWEEP["kind"] == kind]
-    assert draws(plots_sweep.sweep_curves(table, limits_ms))
-    caption = plots_sweep.sweep_caption(table, limits_ms)
+    assert draws(runs.sweep(table, limits_ms))
+    caption = runs.sweep_caption(table, limits_ms)
     fastest = "0.6 queries/s offered" if kind == "rate" else "4 queries at once"
     assert f"came with {fastest}" in caption
     # The highest rate is not the one with the most queries within the limits.
     assert ("0.3 queries/s within the limits, with 0.3" in caption) == (kind != "concurrency")
-
-
-def test_goodput_has_axes_of_its_own_and_labels_keep_apart():
-    near = pd.concat([SWEEP, SWEEP.iloc[[1]].assign(offered=0.61, goodput_per_s=0.2)])
-    figure = plots_sweep.sweep_curves(near, LIMITS)
-    assert len({axis.get_position().bounds for axis in figure.axes}) == len(figure.axes) == 3
-    latency, _, goodput = figure.axes
-    assert goodput.get_ylabel() == "within the limits, queries/s"
-    # Two tests that completed alike stand on one another: one of them is labelled.
-    assert sorted(text.get_text() for text in latency.texts) == ["0.3", "0.6"]
 
 
 BESIDE = pd.concat([
@@ -37,24 +27,20 @@ BESIDE = pd.concat([
 
 
 def test_the_search_and_the_main_test_have_marks_of_their_own_in_every_panel():
-    figure = plots_sweep.sweep_curves(BESIDE, LIMITS)
-    (legend,) = figure.legends
     names = ["sweep", "sweep, queries at once", "search", "main test"]
-    assert [text.get_text() for text in legend.get_texts()] == names
-    latency, pareto, goodput = figure.axes
-    for axis, drawn in ((latency, 3), (pareto, 4), (goodput, 3)):
-        lines = {line.get_label(): line for line in axis.get_lines() if line.get_gid()}
-        assert list(lines) == [name for name in names if drawn == 4 or "at once" not in name]
-        assert len({line.get_marker() for line in lines.values()}) == drawn
+    latency, speed, goodput = runs.sweep(BESIDE, LIMITS).chart["concat"]
+    for panel, drawn in ((latency, 3), (speed, 4), (goodput, 3)):
+        points = [one for one in panel["layer"] if one["mark"]["type"] == "point"]
+        domain = points[0]["encoding"]["color"]["scale"]["domain"]
+        assert domain == [name for name in names if drawn == 4 or "at once" not in name]
+        assert len({one["mark"]["shape"] for one in points}) == drawn
         # No curve joins tests that were made for something else.
-        assert lines["search"].get_linestyle() == lines["main test"].get_linestyle() == "None"
-    assert goodput.get_lines()[-1].get_xydata().tolist() == [[0.45678, 0.42]]
-    assert "0.4568" in [text.get_text() for text in goodput.texts]
-    assert draws(figure)
+        lines = [one for one in panel["layer"] if one["mark"]["type"] == "line"]
+        assert len(lines) == drawn - 2
 
 
 def test_the_best_is_the_best_of_all_tests_in_the_chart():
-    caption = plots_sweep.sweep_caption(BESIDE, LIMITS)
+    caption = runs.sweep_caption(BESIDE, LIMITS)
     assert "The most tokens/s, 70, came with 0.4568 queries/s offered (main test)" in caption
     assert (
         "0.42 queries/s within the limits, with 0.4568 queries/s offered (main test); the sh"
@@ -65,34 +51,35 @@ def test_the_best_is_the_best_of_all_tests_in_the_chart():
 def test_a_higher_rate_that_kept_the_limits_is_named_beside_the_best_goodput():
     # Short tests: the main test offered more and completed less.
     less = BESIDE.assign(goodput_per_s=[0.3, 0.2, 0.6, 0.38, 0.3, 0.36])
-    caption = plots_sweep.sweep_caption(less, LIMITS)
+    caption = runs.sweep_caption(less, LIMITS)
     assert "0.38 queries/s within the limits, with 0.4 queries/s offered (search); " in caption
     assert "the highest rate that kept them is 0.4568 queries/s offered (main test)" in caption
     # And a rate that breaks them may complete the most within them.
     broken = BESIDE.assign(goodput_per_s=[0.3, 0.2, 0.6, 0.38, 0.45, 0.42])
-    caption = plots_sweep.sweep_caption(broken, LIMITS)
+    caption = runs.sweep_caption(broken, LIMITS)
     assert "with 0.55 queries/s offered (search); the highest rate that kept them is 0.4568" in (
         caption
     )
-    assert "highest rate" not in plots_sweep.sweep_caption(broken, {"ttft": 0, "tpot": 0})
+    assert "highest rate" not in runs.sweep_caption(broken, {"ttft": 0, "tpot": 0})
 
 
 def test_one_query_is_said_as_one():
     rates = SWEEP[SWEEP["kind"] == "rate"].assign(offered=[1.0, 2.0])
-    caption = plots_sweep.sweep_caption(rates, LIMITS)
+    caption = runs.sweep_caption(rates, LIMITS)
     assert "with 1 query/s offered" in caption
     assert "1 queries" not in caption
 
 
 def test_a_percentile_is_drawn_where_every_test_has_it():
     def label(table):
-        return plots_sweep.sweep_curves(table, LIMITS).axes[0].get_ylabel()
+        latency = runs.sweep(table, LIMITS).chart["concat"][0]
+        return latency["layer"][0]["encoding"]["y"]["title"]
 
-    assert label(SWEEP) == "p90 TTFT, and its bound, ms"
-    assert label(SWEEP[SWEEP["queries"] == 700]) == "p99 TTFT, and its bound, ms"
+    assert label(SWEEP) == "p90 TTFT, ms"
+    assert label(SWEEP[SWEEP["queries"] == 700]) == "p99 TTFT, ms"
     few = SWEEP.drop(columns=[name for name in SWEEP if name.startswith("ttft_p")])
     assert label(few) == "maximum TTFT, ms"
-    caption = plots_sweep.sweep_caption(SWEEP[SWEEP["kind"] == "rate"], LIMITS)
+    caption = runs.sweep_caption(SWEEP[SWEEP["kind"] == "rate"], LIMITS)
     said = "a p90 of 2,500 ms (at most 2,900 ms) (p99 needs 662 queries, this test has 64)"
     assert said in caption
-    assert "a maximum of 3,000 ms" in plots_sweep.sweep_caption(few[few["kind"] == "rate"], LIMITS)
+    assert "a maximum of 3,000 ms" in runs.sweep_caption(few[few["kind"] == "rate"], LIMITS)

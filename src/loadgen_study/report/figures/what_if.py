@@ -19,10 +19,9 @@ from loadgen_study.analysis.early_stopping import (
     violations_allowed,
 )
 from loadgen_study.analysis.metrics import answered
-from loadgen_study.report.charts_queries import queries
 from loadgen_study.report.display import Section
-from loadgen_study.report.interactive import WIDE, Drawn, source, tooltip, with_chart
-from loadgen_study.report.style import BLUE, RED, Figure, figure
+from loadgen_study.report.figures.base import BLUE, RED, WIDE, Figure, source, tooltip
+from loadgen_study.report.figures.queries import queries
 from loadgen_study.results.test import Test
 from loadgen_study.rules.verdict import effective_verdict
 from loadgen_study.words import count, say_ms
@@ -40,7 +39,7 @@ def what_if(test: Test) -> Section:
         )
     if test.latencies["ttft_ms"].isna().all():
         return Section("No query of this test has a first token.")
-    return Section(with_chart(_picture(test), chart(test)), caption(test))
+    return Section(chart(test), caption(test))
 
 
 def slider(test: Test, name: str) -> tuple[float, float, float]:
@@ -85,12 +84,12 @@ def counted(test: Test) -> pd.DataFrame:
     return pd.DataFrame({**columns, "answered": answered(frame).astype(int)})
 
 
-def chart(test: Test) -> Drawn:
+def chart(test: Test) -> Figure:
     """The sliders, what they come to, and each query against them."""
     drawn = queries(test)
     limits = [_parameter(test, name) for name in NAMES]
     both = alt.vconcat(_figures(test), _queries(test, drawn)).add_params(*limits)
-    return both, {"what-if": counted(test), "queries": drawn}
+    return Figure(both, {"what-if": counted(test), "queries": drawn})
 
 
 def _parameter(test: Test, name: str) -> alt.Parameter:
@@ -188,21 +187,6 @@ def _queries(test: Test, drawn: pd.DataFrame) -> alt.LayerChart:
         for name, axis in zip(NAMES, "xy", strict=True)
     ]
     return alt.layer(points, *lines).properties(title="Each query, red if over a limit")
-
-
-def _picture(test: Test) -> Figure:
-    """The same by the test's own limits, for where sliders are not drawn."""
-    fig, axes = figure(height=2.8)
-    axis, frame = axes[0, 0], test.latencies
-    axis.scatter(frame["ttft_ms"], frame["tpot_ms"], s=9, color=BLUE)
-    for name, line in zip(NAMES, (axis.axvline, axis.axhline), strict=True):
-        if limit_ms := test.limits_ms[name]:
-            line(limit_ms, color=RED, linestyle=":", linewidth=2)
-    axis.set(xlabel="TTFT, ms", ylabel="TPOT, ms")
-    axis.set_xlim(left=0)
-    axis.set_ylim(bottom=0)
-    axis.set_title("Each query, and the limits (dotted)", fontsize=10)
-    return fig
 
 
 def caption(test: Test) -> str:

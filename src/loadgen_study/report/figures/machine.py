@@ -1,4 +1,4 @@
-"""Interactive figures of what the queries ran on: one time axis for all of it, and its limits."""
+"""Figures of what the queries ran on: one time axis for all of it, the machine's limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 
 from loadgen_study.analysis.roofline import Roofline
-from loadgen_study.report.interactive import (
+from loadgen_study.report.figures.base import (
+    BLUE,
+    GREEN,
     GREY,
+    ORANGE,
+    RED,
     WIDE,
-    Drawn,
+    Figure,
     called,
     extremes,
     ruler,
@@ -19,12 +23,21 @@ from loadgen_study.report.interactive import (
     stretch_of_time,
     tooltip,
 )
-from loadgen_study.report.plots_machine import ONE_CURVE, known, roofline_curves
-from loadgen_study.report.style import BLUE, GREEN, ORANGE, RED
 from loadgen_study.results.test import Test
+from loadgen_study.words import count
 
 HEIGHT = 75  # px of a panel
 DASHES = ([1, 0], [6, 3])
+
+
+# What a panel of its own shows, where it is known: (column, title, unit, factor).
+ONE_CURVE = (
+    ("own_memory_gib", "Memory of the benchmark", "GiB", 1.0),
+    ("gpu_share", "GPU, busiest", "%", 100.0),
+    ("gpu_memory_gib", "GPU memory", "GiB", 1.0),
+    ("gpu_power_w", "GPU power", "W", 1.0),
+    ("gpu_temperature_c", "GPU temperature", "degrees C", 1.0),
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Panel:
     stepped: bool = True
 
 
-def over_time(test: Test) -> Drawn:
+def over_time(test: Test) -> Figure:
     """Queries, batch, cache, tokens and machine over the test, on one axis that can be dragged."""
     tables = _tables(test)
     panels = [panel for panel in _panels(test) if len(tables[panel.table])]
@@ -64,7 +77,13 @@ def over_time(test: Test) -> Drawn:
         _panel(panel, tables[panel.table], brush, place, last=panel is panels[-1])
         for place, panel in enumerate(panels)
     ]
-    return alt.vconcat(whole, *shown, spacing=12).resolve_scale(color="independent"), tables
+    chart = alt.vconcat(whole, *shown, spacing=12).resolve_scale(color="independent")
+    return Figure(chart, tables)
+
+
+def known(telemetry: pd.DataFrame) -> pd.DataFrame:
+    """The columns of which something is known: not the server's share where it was not found."""
+    return telemetry.dropna(axis="columns", how="all")
 
 
 def _tables(test: Test) -> dict[str, pd.DataFrame]:
@@ -142,7 +161,7 @@ def _panel(
     return alt.layer(*curves, ruler(base, f"at_{place}", shown)).properties(title=panel.title)
 
 
-def roofline(found: Roofline, tpot_ms: float) -> Drawn:
+def roofline(found: Roofline, tpot_ms: float) -> Figure:
     """Tokens a second that the machine's measured limits allow, by batch, and this run's."""
     batch, reading, computing, reached = roofline_curves(found, tpot_ms)
     curves = pd.DataFrame(
@@ -181,10 +200,19 @@ def roofline(found: Roofline, tpot_ms: float) -> Drawn:
         title=alt.Title("Decode against the machine's measured limits",
                         subtitle="The red diamond is this run.")
     )  # fmt: skip
-    return chart, {"roofline": curves, "run": run}
+    return Figure(chart, {"roofline": curves, "run": run})
 
 
-def steps(drawn: pd.DataFrame) -> Drawn:
+def roofline_curves(found: Roofline, tpot_ms: float) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Batches, the tokens/s that memory allows at each, what computing allows, and this run's."""
+    batch = np.geomspace(1, max(256, 4 * found.batch), 200)
+    reading = batch / found.reading_ms(batch) * 1e3
+    computing = found.batch / found.decode_computing_ms * 1e3
+    # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
+    return batch, reading, computing, found.batch / tpot_ms * 1e3
+
+
+def steps(drawn: pd.DataFrame) -> Figure:
     """How long each step took against its least time, by the share of prefill in its tokens.
 
     Args:
@@ -219,4 +247,60 @@ def steps(drawn: pd.DataFrame) -> Drawn:
     line = alt.Chart(at_limit).mark_line(color=GREY).encode(x="at:Q", y="at:Q")
     title = alt.Title("Each step against the machine's measured limits",
                       subtitle="A step on the line took its least time.")  # fmt: skip
-    return alt.layer(line, dots).properties(title=title), {"steps": table}
+    return Figure(alt.layer(line, dots).properties(title=title), {"steps": table})
+
+
+# Captions ---------------------------------------------------------------------------------------
+def occupancy_caption(steps: pd.DataFrame) -> str:
+    """The sentence under ``over_time`` on batch and cache."""
+    if steps.empty:
+        return "The engine tells nothing of its steps."
+    busy = steps[steps["running"] > 0]
+    evicted = int(steps["preempted"].sum())
+    lost = f"{count(evicted, 'time')} a query" if evicted else "no query"
+    return (
+        f"In {count(len(busy), 'step')} {busy['running'].mean():.1f} queries ran on average and "
+        f"{busy['running'].max()} at most; the KV cache was {steps['kv_cache_share'].max():.1%} "
+        f"full at most, and {lost} lost its place in it."
+    )
+
+
+def machine_caption(telemetry: pd.DataFrame) -> str:
+    """The sentence under ``over_time`` on the machine."""
+    if telemetry.empty:
+        return "The test was too short for a sample of the machine."
+    mean = telemetry.mean()
+    text = f"The machine's cores were {mean['cpu_share']:.0%} busy on average"
+    if np.isnan(mean["own_cpu_share"]):
+        text += "; the server's share of it is not known"
+    else:
+        server = " and the server" if "server_cpu_share" in telemetry else ""
+        text += (
+            f", {mean['own_cpu_share']:.0%} with this benchmark{server}, which held "
+            f"{telemetry['own_memory_gib'].max():.1f} GiB of memory at most"
+        )
+    gpus = []
+    if "gpu_share" in telemetry:
+        gpus.append(f"the busiest GPU was busy {mean['gpu_share']:.0%} of the time")
+    units = {"gpu_memory_gib": "{:.1f} GiB", "gpu_power_w": "{:.0f} W"}
+    peaks = [
+        unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry
+    ]
+    if peaks:
+        gpus.append(f"{' and '.join(peaks)} at most")
+    if "gpu_throttled" in telemetry:
+        held = f"its clocks were held down in {mean['gpu_throttled']:.0%} of the samples"
+        gpus.append(f"and {held}")
+    return f"{text}; {', '.join(gpus)}." if gpus else f"{text}."
+
+
+def roofline_caption(found: Roofline, tpot_ms: float) -> str:
+    """The sentence under ``roofline``."""
+    if np.isnan(tpot_ms):
+        return "No answer has a time per output token to compare with the limits."
+    made = found.batch / tpot_ms * 1e3
+    allowed = found.batch / max(found.decode_limit_ms, found.decode_computing_ms) * 1e3
+    return (
+        f"The diamond: {made:,.0f} tokens/s while {found.batch:.1f} queries decode at once. The "
+        f"machine's measured limits would allow {allowed:,.0f} at that batch."
+    )

@@ -1,4 +1,4 @@
-"""The interactive figures, as far as no browser is needed: what they hold, that they compile."""
+"""The figures, as far as no browser is needed: what they hold, that they draw."""
 
 import io
 import json
@@ -6,12 +6,11 @@ import json
 import nbformat
 import pandas as pd
 import pytest
-import vl_convert
-from helpers import GPU, LIMITS, RESULT, STEPS, SWEEP, imitated, make_records, seed_records
+from helpers import GPU, LIMITS, RESULT, STEPS, SWEEP, draws, imitated, make_records, seed_records
 
-from loadgen_study.report import charts_machine, charts_queries, charts_runs, embed, plots_queries
-from loadgen_study.report.interactive import extremes, thin, with_chart
-from loadgen_study.report.style import VEGALITE, figure
+from loadgen_study.report import embed
+from loadgen_study.report.figures import machine, queries, runs
+from loadgen_study.report.figures.base import VEGALITE, extremes, thin
 
 UNFINISHED = make_records([(0, 0, 0, 0.1, 1.0, 9, 5), (1, 1, None, None, None, 9, 0)])
 MANY = make_records(
@@ -26,32 +25,33 @@ STEPS_AGAINST_LIMITS = pd.DataFrame({
 })  # fmt: skip
 
 
-def carried(drawn):
-    """The chart that a figure carries, compiled to Vega."""
-    blank, _ = figure()
-    chart = with_chart(blank, drawn).chart
-    vl_convert.vegalite_to_vega(chart, vl_version="5.20")
-    return chart
+def carried(figure):
+    """The chart of a figure that can be drawn."""
+    assert draws(figure)
+    return figure.chart
 
 
 def table(chart, name):
     return pd.read_csv(io.StringIO(chart["datasets"][name]))
 
 
-@pytest.mark.parametrize("records", [seed_records(), seed_records(told=False), UNFINISHED],
-                         ids=["seed", "untold", "unfinished"])  # fmt: skip
-@pytest.mark.parametrize("scenario", ["Server", "Offline", "SingleStream"])
+@pytest.mark.parametrize(
+    ("scenario", "records"),
+    [("Server", seed_records()), ("Offline", seed_records(told=False)),
+     ("SingleStream", UNFINISHED)],
+    ids=["Server", "Offline", "SingleStream"],
+)  # fmt: skip
 def test_every_chart_of_queries_compiles(records, scenario):
     test = imitated(records, {**RESULT, "scenario": scenario})
-    kinds = [charts_queries.queries_chart, charts_queries.arrivals, charts_queries.lengths]
+    kinds = [queries.over_test, queries.arrivals, queries.lengths]
     if scenario != "Offline":
-        kinds.append(charts_queries.judged_chart)
+        kinds.append(queries.judged_latencies)
     for drawn in kinds:
         assert carried(drawn(test))["usermeta"]["embedOptions"]["actions"]["editor"] is False
 
 
 def test_the_steps_of_an_anatomy_are_what_the_picture_shows():
-    chart = carried(charts_machine.steps(STEPS_AGAINST_LIMITS))
+    chart = carried(machine.steps(STEPS_AGAINST_LIMITS))
     rows = table(chart, "steps")
     assert rows["took_ms"].tolist() == [1000.0, 500.0, 300.0]
     assert rows["prefill_percent"].tolist() == [100.0, 0.0, 0.0]
@@ -59,7 +59,7 @@ def test_the_steps_of_an_anatomy_are_what_the_picture_shows():
 
 
 def test_a_query_tells_its_stamps_and_its_article():
-    chart = carried(charts_queries.queries_chart(imitated(seed_records())))
+    chart = carried(queries.over_test(imitated(seed_records())))
     last = table(chart, "queries").iloc[-1]
     assert last[["due_s", "answer_tokens", "over"]].tolist() == [38.0, 129, "TTFT"]
     # Its wait of 0.941 * 19 s, and 0.13 s of prefill.
@@ -69,17 +69,17 @@ def test_a_query_tells_its_stamps_and_its_article():
 
 def test_a_large_run_is_thinned_to_what_matters_and_says_so():
     test = imitated(MANY)
-    drawn = charts_queries.queries(test)
+    drawn = queries.queries(test)
     assert len(drawn) == 2000
     # All 268 that were over the limit of 2 s, and the timeline's unbroken stretch.
     assert (drawn["over"] == "TTFT").sum() == 268
-    first, last = plots_queries.stretch(26_736)
+    first, last = queries.stretch(26_736)
     assert set(range(first, last + 1)) <= set(drawn["query"])
-    assert charts_queries.queries(test).equals(drawn)
-    assert "draw 2,000 of 26,736 queries" in charts_queries.thinned(test)
-    assert charts_queries.thinned(imitated(seed_records())) == ""
-    assert len(json.dumps(carried(charts_queries.queries_chart(test)))) < 400_000
-    bars = table(carried(charts_queries.judged_chart(test)), "latencies")
+    assert queries.queries(test).equals(drawn)
+    assert "draw 2,000 of 26,736 queries" in queries.thinned(test)
+    assert queries.thinned(imitated(seed_records())) == ""
+    assert len(json.dumps(carried(queries.over_test(test)))) < 400_000
+    bars = table(carried(queries.judged_latencies(test)), "latencies")
     assert bars.query("of == 'ttft'")["queries"].sum() == 26_736
 
 
@@ -90,13 +90,13 @@ def test_a_large_run_is_thinned_to_what_matters_and_says_so():
 )  # fmt: skip
 def test_no_distribution_is_drawn_twice(scenario, judged, others):
     test = imitated(seed_records(), {**RESULT, "scenario": scenario})
-    chart = carried(charts_queries.queries_chart(test))
+    chart = carried(queries.over_test(test))
     below = table(chart, "latencies")["of"].unique().tolist() if others else []
     assert below == others
     assert ("latencies" in chart["datasets"]) == bool(others)
     assert list(test.result.scenario_traits.judged) == judged
     if judged:
-        above = carried(charts_queries.judged_chart(test))
+        above = carried(queries.judged_latencies(test))
         assert table(above, "latencies")["of"].unique().tolist() == judged
 
 
@@ -121,7 +121,7 @@ def test_extremes_of_a_course_are_kept():
 @pytest.mark.parametrize("tables", [{}, {"engine_steps": STEPS, "telemetry": GPU}],
                          ids=["nothing more", "all"])  # fmt: skip
 def test_all_panels_share_the_axis_that_is_dragged(tables):
-    chart = carried(charts_machine.over_time(imitated(seed_records(), **tables)))
+    chart = carried(machine.over_time(imitated(seed_records(), **tables)))
     _, *panels = chart["vconcat"]
     assert len(panels) == (10 if tables else 2)
     for panel in panels:
@@ -133,23 +133,10 @@ def test_all_panels_share_the_axis_that_is_dragged(tables):
 def test_a_point_of_a_sweep_tells_its_test(kind):
     points = SWEEP.assign(tpot_mean_ms=9.0).rename_axis("test")
     points = points if kind == "both" else points[points["kind"] == kind]
-    chart = carried(charts_runs.sweep(points, LIMITS))
+    chart = carried(runs.sweep(points, LIMITS))
     shown = chart["concat"][0]["layer"][0]["encoding"]["tooltip"]
     assert {"test", "series", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
     assert len(table(chart, "sweep")) == len(points)
-
-
-def test_the_search_and_the_main_test_stand_in_the_sweeps_chart():
-    main = SWEEP.iloc[[0]].assign(part="main test", offered=0.5)
-    points = pd.concat([SWEEP, main.assign(part="search"), main], ignore_index=True)
-    chart = carried(charts_runs.sweep(points.rename_axis("test"), LIMITS))
-    names = ["sweep", "sweep, queries at once", "search", "main test"]
-    for place, panel in enumerate(chart["concat"]):
-        marks = [one for one in panel["layer"] if one["mark"]["type"] == "point"]
-        domain = marks[0]["encoding"]["color"]["scale"]["domain"]
-        assert domain == [name for name in names if place == 1 or "at once" not in name]
-        assert len({one["mark"]["shape"] for one in marks}) == len(domain)
-    assert table(chart, "sweep")["series"].tolist()[-2:] == ["search", "main test"]
 
 
 def shown_notebook(*figures):
@@ -162,7 +149,7 @@ def shown_notebook(*figures):
 
 def test_the_page_holds_each_table_once_and_nothing_that_ends_a_script():
     test = imitated(seed_records())
-    drawn = [with_chart(figure()[0], charts_queries.arrivals(test)) for _ in range(2)]
+    drawn = [queries.arrivals(test) for _ in range(2)]
     drawn[0].chart["title"] = "</script><img>"
     notebook = shown_notebook(*drawn)
     tables = embed.take_charts(notebook)
@@ -177,8 +164,7 @@ def test_the_page_holds_each_table_once_and_nothing_that_ends_a_script():
 
 def test_downloads_that_do_not_fit_are_named(tmp_path):
     notebook = tmp_path / "analysis.ipynb"
-    nbformat.write(shown_notebook(with_chart(
-        figure()[0], charts_queries.arrivals(imitated(seed_records())))), notebook)  # fmt: skip
+    nbformat.write(shown_notebook(queries.arrivals(imitated(seed_records()))), notebook)
     links = embed.downloads(tmp_path, notebook)
     assert 'download="analysis.ipynb"' in links
     assert "cGljdHVyZQ" not in links

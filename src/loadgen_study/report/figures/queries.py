@@ -1,7 +1,8 @@
-"""Interactive figures of a test's queries: each answers a hover with the query's stamps."""
+"""Figures of a test's queries, which answer a hover by the query's stamps, and their captions."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -9,13 +10,19 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from loadgen_study.analysis.early_stopping import judged
 from loadgen_study.analysis.metrics import answered
+from loadgen_study.analysis.percentiles import lacking, percentile, say_bounded, tail, upper_bound
+from loadgen_study.facts.results import Distribution
 from loadgen_study.inputs.data import EMBEDDED
-from loadgen_study.report.interactive import (
+from loadgen_study.report.figures.base import (
+    BLUE,
     GREY,
     MOST_POINTS,
+    ORANGE,
+    RED,
     WIDE,
-    Drawn,
+    Figure,
     bins_of,
     called,
     histogram,
@@ -25,19 +32,6 @@ from loadgen_study.report.interactive import (
     thin,
     tooltip,
 )
-from loadgen_study.report.plots_queries import (
-    FAR_LIMIT,
-    NAMES,
-    PARTS,
-    bins,
-    known,
-    limit_of,
-    marks,
-    not_judged,
-    short,
-    stretch,
-)
-from loadgen_study.report.style import BLUE, ORANGE, RED
 from loadgen_study.results.test import Test
 from loadgen_study.words import count, say_ms, visible
 
@@ -52,6 +46,100 @@ STAMPS = {
     "prompt_tokens": "prompt, tokens", "answer_tokens": "answer, tokens", "ttft_ms": "TTFT, ms",
     "tpot_ms": "TPOT, ms", "over": "over a limit",
 }  # fmt: skip
+# Light, middle and dark: distinct in grey, too.
+PARTS = {"queue": "#d4d4d4", "queue + prefill": "#d4d4d4", "prefill": ORANGE, "decode": BLUE}
+# A limit farther off than this multiple of the largest value would squeeze the data.
+FAR_LIMIT = 3
+TIMELINE_QUERIES = 60
+NAMES = {"ttft": "Time to first token", "tpot": "Time per output token",
+         "latency": "Latency of a query"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What is marked of a distribution, ms.
+
+    Attributes:
+        upper_ms: its bound; None of a maximum, which needs none.
+        judged: whether LoadGen judges the test by it.
+    """
+
+    label: str
+    at_ms: float
+    upper_ms: float | None = None
+    judged: bool = False
+
+    @property
+    def says(self) -> str:
+        """The mark as a reader would say it: "p90 545 ms (at most 1,017 ms)"."""
+        if self.upper_ms is None:
+            return f"maximum {say_ms(self.at_ms)}"
+        return say_bounded(self.label, self.at_ms, self.upper_ms)
+
+
+# What is drawn ----------------------------------------------------------------------------------
+def not_judged(test: Test) -> list[str]:
+    """What a reader asks of a test's queries apart from what they are judged by."""
+    return [name for name in ("ttft", "tpot") if name not in test.result.scenario_traits.judged]
+
+
+def short(name: str) -> str:
+    """What an axis calls one of ``NAMES``: "TTFT", "TPOT", "latency"."""
+    return name if name == "latency" else name.upper()
+
+
+def limit_of(test: Test, name: str) -> tuple[float, float | None]:
+    """The limit on one of ``NAMES``, ms, and the percentile that is judged.
+
+    0 where there is no limit, None where LoadGen does not judge by it.
+    """
+    limit_ms, share = judged(test.result, "tpot" if name == "tpot" else "ttft")
+    if name not in test.result.scenario_traits.judged or (name != "latency" and not limit_ms):
+        return 0.0, None
+    return (0.0 if name == "latency" else limit_ms), share
+
+
+def marks(test: Test, name: str) -> list[Mark]:
+    """What is marked of a distribution: p50, and the percentile that is judged.
+
+    Where none is judged, the highest that has a bound; of too few queries for it the maximum.
+    """
+    found, values = known(test, name), test.latencies[f"{name}_ms"]
+    if not found.queries:
+        return []
+    (_, share), highest = limit_of(test, name), tail(found.queries)
+    middle = [Mark("p50", found.p50, found.p50_upper)] if highest else []
+    if share is not None and not lacking(found.queries, share):
+        at, upper = percentile(values, share), upper_bound(values, share)
+        return [*middle, Mark(f"p{share * 100:g}", at, upper, judged=True)]
+    if share is None and highest not in (None, "p50"):
+        at, upper = getattr(found, highest), getattr(found, f"{highest}_upper")
+        return [*middle, Mark(highest, at, upper)]
+    return [*middle, Mark("max", found.max)]
+
+
+def known(test: Test, name: str) -> Distribution:
+    """The distribution of one of ``NAMES``."""
+    found: Distribution = getattr(test.metrics, f"{name}_ms")
+    return found
+
+
+def bins(values: pd.Series, most: int) -> np.ndarray:
+    """Edges of a histogram; one bin for values that are all but equal, which numpy refuses."""
+    low, high = float(values.min()), float(values.max())
+    if high - low <= 1e-6 * max(abs(high), 1.0):
+        half = 0.02 * max(abs(high), 1.0)
+        return np.array([low - half, high + half])
+    return np.linspace(low, high, most + 1)
+
+
+def stretch(queries: int) -> tuple[int, int]:
+    """The first and the last query of the timeline: of many an unbroken stretch from the middle.
+
+    A few spread over a long test would be dots.
+    """
+    start = max(0, (queries - TIMELINE_QUERIES) // 2)
+    return start, min(queries, start + TIMELINE_QUERIES) - 1
 
 
 def queries(test: Test, most: int = MOST_POINTS) -> pd.DataFrame:
@@ -125,11 +213,11 @@ def thinned(test: Test) -> str:
 
 
 # The figures ------------------------------------------------------------------------------------
-def judged_chart(test: Test) -> Drawn:
+def judged_latencies(test: Test) -> Figure:
     """What the queries are judged by, against its limits; for a test that has some."""
     counted = _counted(test, test.result.scenario_traits.judged)
     panels = [_distribution(test, name, counted) for name in test.result.scenario_traits.judged]
-    return alt.hconcat(*panels), {"latencies": counted}
+    return Figure(alt.hconcat(*panels), {"latencies": counted})
 
 
 def _counted(test: Test, names: Sequence[str]) -> pd.DataFrame:
@@ -138,7 +226,7 @@ def _counted(test: Test, names: Sequence[str]) -> pd.DataFrame:
     return bins_of({name: (of, bins(of, 24)) for name, of in values.items() if len(of)})
 
 
-def queries_chart(test: Test) -> Drawn:
+def over_test(test: Test) -> Figure:
     """Latency over time, and the timeline of the stretch that is brushed there; above them the
     distributions that are not judged.
     """
@@ -154,7 +242,7 @@ def queries_chart(test: Test) -> Drawn:
         tables["latencies"] = counted = _counted(test, others)
         above.append(alt.hconcat(*[_distribution(test, name, counted) for name in others]))
     chart = alt.vconcat(*above, *below).resolve_scale(color="independent", x="independent")
-    return chart, tables
+    return Figure(chart, tables)
 
 
 def _distribution(test: Test, name: str, counted: pd.DataFrame) -> alt.LayerChart:
@@ -261,7 +349,7 @@ def _timeline(drawn: pd.DataFrame, brush: alt.Parameter) -> alt.LayerChart:
     return alt.layer(*layers).properties(title="Where the time of those queries went")
 
 
-def arrivals(test: Test) -> Drawn:
+def arrivals(test: Test) -> Figure:
     """Queries that had arrived and that were completed."""
     load = test.load_over_time.round({"time_s": 2})
     colors = {"arrived": BLUE, "completed": ORANGE}
@@ -275,10 +363,10 @@ def arrivals(test: Test) -> Drawn:
         )
         for name, dash in (("arrived", [1, 0]), ("completed", [6, 3]))
     ]  # fmt: skip
-    return alt.layer(*curves, ruler(base, "arrivals_at", shown)), {"load": load}
+    return Figure(alt.layer(*curves, ruler(base, "arrivals_at", shown)), {"load": load})
 
 
-def lengths(test: Test) -> Drawn:
+def lengths(test: Test) -> Figure:
     """Prompt and answer lengths."""
     values = {name: test.latencies[f"{name}_tokens"] for name in ("input", "output")}
     counted = bins_of({name: (of, bins(of, 20)) for name, of in values.items() if len(of)})
@@ -288,4 +376,65 @@ def lengths(test: Test) -> Drawn:
             title=f"{titles[name]}: mean {found.mean():.0f} tokens")
         for name, found in values.items()
     ])  # fmt: skip
-    return chart, {"lengths": counted}
+    return Figure(chart, {"lengths": counted})
+
+
+# Captions ---------------------------------------------------------------------------------------
+def distribution_caption(test: Test, name: str) -> str:
+    """What the distribution of one of ``NAMES`` shows, and by what it is judged."""
+    values = test.latencies[f"{name}_ms"].dropna()
+    if values.empty:
+        return f"No query of this run has a {NAMES[name].lower()}."
+    limit_ms, share = limit_of(test, name)
+    said = [mark.says for mark in marks(test, name) if mark.label != "max"]
+    most = f"maximum {say_ms(known(test, name).max)}"
+    text = f"{NAMES[name]}: {', '.join([*said, most])}"
+    judged_at = "" if share is None else f"judged at p{share * 100:g}"
+    if not limit_ms:
+        return f"{text}; {f'{judged_at}, without a limit' if judged_at else 'no limit applies'}."
+    over = int((values > limit_ms).sum())
+    are = "is" if over == 1 else "are"
+    limit = f"the limit of {say_ms(limit_ms)}, which is {judged_at}"
+    return f"{text}; {over:,} of {len(values):,} {are} over {limit}."
+
+
+def load_caption(test: Test) -> str:
+    """What arrivals, completions and the queue show."""
+    load = test.load
+    peak = f"At most {count(round(load.peak_in_flight), 'query')} were in the system at once"
+    peak = peak.replace("1 query were", "1 query was")
+    waiting = f"at most {load.peak_waiting:.0f} waited"
+    if load.arrivals_per_s == float("inf"):
+        return f"All queries were there from the start. {peak}; {waiting}."
+    return f"{peak}; {waiting}."
+
+
+def timeline_caption(test: Test) -> str:
+    """What the timeline shows."""
+    parts = test.latencies[["queue_ms", "prefill_ms", "decode_ms"]].dropna()
+    total = parts.to_numpy().sum()
+    if not total:
+        return "The engine does not tell when it began a query, so queue and prefill are one."
+    shares = parts.sum() / total
+    return (
+        f"Of all time between issue and completion {shares['queue_ms']:.0%} is queue, "
+        f"{shares['prefill_ms']:.0%} prefill and {shares['decode_ms']:.0%} decode."
+    )
+
+
+def lengths_caption(test: Test) -> str:
+    """What the lengths of prompts and answers show."""
+    queries = test.latencies
+    if queries.empty:
+        return "No query was issued."
+    prompts = queries["input_tokens"]
+    answers = queries.loc[queries["done_s"].notna(), "output_tokens"]
+    text = f"Prompts have {prompts.min()} to {prompts.max()} tokens (mean {prompts.mean():.0f})"
+    if answers.empty:
+        return f"{text}; no query was answered."
+    longest = int((answers == answers.max()).sum())
+    return (
+        f"{text}, answers {answers.min()} to {answers.max()} (mean {answers.mean():.0f}); "
+        f"{longest:,} of {count(len(answers), 'answer')} {'has' if longest == 1 else 'have'} the "
+        "greatest length."
+    )
