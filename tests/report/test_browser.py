@@ -307,6 +307,25 @@ def drawn(page, place):
     return chart
 
 
+@pytest.mark.parametrize("width", [1400, 1024, 768, 390])
+def test_charts_fit_their_column(browser, report, width):
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.goto(report.as_uri())
+    for place in range(page.locator("script.chart").count()):
+        drawn(page, place)
+    page.wait_for_function("document.querySelectorAll('.chart + .tools').length > 6")
+    over = "all => all.map(chart => chart.scrollWidth - chart.clientWidth)"
+    assert max(page.eval_on_selector_all("div.chart", over)) <= 0
+    page.close()
+
+
+def test_in_print_a_chart_appears_once(page):
+    chart = drawn(page, 1)
+    page.emulate_media(media="print")
+    assert not chart.is_visible()
+    assert page.locator("img").nth(1).is_visible()
+
+
 def test_a_query_answers_a_hover_with_its_stamps(page):
     point = drawn(page, 1).locator(".mark-symbol path").first
     point.hover(force=True)
@@ -325,7 +344,7 @@ def test_the_sliders_count_what_python_counts(page):
         for place, value in enumerate((ttft_ms, tpot_ms)):
             sliders.nth(place).fill(str(value))
         found = outcome(test.latencies, ttft_ms, tpot_ms, 0.9)
-        within = f"{found.within_both:.1%} ({found.within_both * 64:.0f} of 64)"
+        within = f"{100 * found.within_both:.1f} % ({found.within_both * 64:.0f} of 64)"
         goodput = f"{test.metrics.samples_per_s * found.within_both:.3f}"
         verdict = "VALID" if found.kept else "INVALID: too many over"
         page.wait_for_function(

@@ -9,7 +9,7 @@ import pytest
 from helpers import GPU, LIMITS, RESULT, STEPS, SWEEP, draws, imitated, make_records, seed_records
 
 from loadgen_study.report import embed
-from loadgen_study.report.figures import machine, queries, runs
+from loadgen_study.report.figures import base, machine, queries, runs
 from loadgen_study.report.figures.base import VEGALITE, extremes, thin
 
 UNFINISHED = make_records([(0, 0, 0, 0.1, 1.0, 9, 5), (1, 1, None, None, None, 9, 0)])
@@ -76,11 +76,24 @@ def test_a_large_run_is_thinned_to_what_matters_and_says_so():
     first, last = queries.stretch(26_736)
     assert set(range(first, last + 1)) <= set(drawn["query"])
     assert queries.queries(test).equals(drawn)
-    assert "draw 2,000 of 26,736 queries" in queries.thinned(test)
-    assert queries.thinned(imitated(seed_records())) == ""
+    assert "2000 of 26,736 queries" in queries.timeline_caption(test)
+    assert "Drawn" not in queries.timeline_caption(imitated(seed_records()))
     assert len(json.dumps(carried(queries.over_test(test)))) < 400_000
     bars = table(carried(queries.judged_latencies(test)), "latencies")
     assert bars.query("of == 'ttft'")["queries"].sum() == 26_736
+
+
+def test_every_colour_stands_out_from_white_and_from_the_dark_page():
+    def light(color):
+        parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in parts]
+        return sum(v * by for v, by in zip(parts, (0.2126, 0.7152, 0.0722), strict=True))
+
+    for color in (base.BLUE, base.ORANGE, base.GREEN, base.PINK, base.RED, base.GREY,
+                  *queries.PARTS.values()):  # fmt: skip
+        for page in ("#ffffff", "#15191f"):  # report.css
+            low, high = sorted([light(color), light(page)])
+            assert (high + 0.05) / (low + 0.05) >= 3, (color, page)
 
 
 @pytest.mark.parametrize(
@@ -122,9 +135,10 @@ def test_extremes_of_a_course_are_kept():
                          ids=["nothing more", "all"])  # fmt: skip
 def test_all_panels_share_the_axis_that_is_dragged(tables):
     chart = carried(machine.over_time(imitated(seed_records(), **tables)))
-    _, *panels = chart["vconcat"]
-    assert len(panels) == (10 if tables else 2)
-    for panel in panels:
+    _, below = chart["vconcat"]
+    assert below["resolve"]["scale"]["x"] == "shared"
+    assert len(below["vconcat"]) == (9 if tables else 2)
+    for panel in below["vconcat"]:
         domain = panel["layer"][0]["encoding"]["x"]["scale"]["domain"]
         assert domain == {"param": "time"}
 
@@ -133,8 +147,8 @@ def test_all_panels_share_the_axis_that_is_dragged(tables):
 def test_a_point_of_a_sweep_tells_its_test(kind):
     points = SWEEP.assign(tpot_mean_ms=9.0).rename_axis("test")
     points = points if kind == "both" else points[points["kind"] == kind]
-    chart = carried(runs.sweep(points, LIMITS))
-    shown = chart["concat"][0]["layer"][0]["encoding"]["tooltip"]
+    chart = carried(runs.sweep(points, LIMITS, 0.9))
+    shown = chart["concat"][0]["layer"][-1]["encoding"]["tooltip"]
     assert {"test", "series", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
     assert len(table(chart, "sweep")) == len(points)
 

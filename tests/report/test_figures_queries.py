@@ -1,4 +1,8 @@
-from helpers import RESULT, imitated, make_records, seed_records
+import io
+
+import pandas as pd
+import pytest
+from helpers import RESULT, draws, imitated, make_records, seed_records
 
 from loadgen_study.report.figures import queries
 
@@ -32,7 +36,7 @@ def test_the_percentile_that_is_judged_is_marked_beside_the_limit():
                           f"p80 251 ms (at most {mark.upper_ms:.0f} ms), judged",
                           "limit 2,000 ms, off to the right"]  # fmt: skip
     caption = queries.distribution_caption(test, "ttft")
-    assert "0 of 64 are over the limit of 2,000 ms, which is judged at p80." in caption
+    assert "0 of 64 queries over the limit of 2,000 ms, judged at p80;" in caption
 
 
 def test_a_percentile_that_lacks_queries_is_not_marked():
@@ -47,8 +51,8 @@ def test_single_stream_is_judged_by_the_latency_of_a_query():
     assert panel["title"]["text"] == "Latency of a query"
     assert "p90" in said(test)[1]
     caption = queries.distribution_caption(test, "latency")
-    assert caption.endswith("; judged at p90, without a limit.")
-    assert queries.distribution_caption(test, "ttft").endswith("; no limit applies.")
+    assert "judged at p90, no limit;" in caption
+    assert "not judged" in queries.distribution_caption(test, "ttft")
     assert not any(mark.judged for mark in queries.marks(test, "ttft"))
     first, *_ = queries.over_test(test).chart["vconcat"]
     titles = [panel["title"]["text"] for panel in first["hconcat"]]
@@ -64,28 +68,50 @@ def test_waiting_is_not_drawn_as_prefill_when_the_engine_does_not_tell():
 def test_captions_say_what_is_to_be_seen():
     test = imitated(seed_records())
     # Waits of 0.941 i s: all but the first three of 20 have their first token after 2 s.
-    assert "18 of 20 are over the limit of 2,000 ms" in queries.distribution_caption(test, "ttft")
-    caption = "At most 8 queries were in the system at once; at most 7 waited."
-    assert queries.load_caption(test) == caption
-    assert queries.lengths_caption(test).startswith("Prompts have 778 to 778 tokens (mean 778)")
+    assert "18 of 20 queries over the limit of 2,000 ms" in queries.distribution_caption(
+        test, "ttft"
+    )
+    assert queries.load_caption(test) == "At most 8 queries in the system, 7 waiting."
+    assert queries.lengths_caption(test).startswith("Prompts: 778 tokens.")
     # 0.941 * 190 s of queue, 20 times 0.13 s and 2.811 s: 75 %, 1 % and 24 %.
-    assert "75% is queue, 1% prefill and 24% decode" in queries.timeline_caption(test)
-    assert "does not tell" in queries.timeline_caption(imitated(seed_records(told=False)))
+    assert "75 % queue, 1 % prefill, 24 % decode" in queries.timeline_caption(test)
+    assert "does not report" in queries.timeline_caption(imitated(seed_records(told=False)))
 
 
 def test_the_tail_is_marked_as_far_as_the_queries_carry_it():
     def marked(number):
         rows = [(i, i, i, i + 0.2 + i / 1e4, i + 2, 9, 5) for i in range(number)]
         test = imitated(make_records(rows), {**RESULT, "scenario": "Offline"})
-        return (
-            [mark.says for mark in queries.marks(test, "ttft")],
-            queries.distribution_caption(test, "ttft"),
-        )
+        return [mark.says for mark in queries.marks(test, "ttft")]
 
-    few, _ = marked(10)
-    assert few == ["maximum 201 ms"]
-    default, caption = marked(64)
-    assert default == ["p50 203 ms (at most 204 ms)", "p90 206 ms (at most 206 ms)"]
-    assert "p90 206 ms (at most 206 ms), maximum 206 ms" in caption
-    assert "p99" not in caption
-    assert marked(662)[0][1].startswith("p99 266")
+    assert marked(10) == ["maximum 201 ms"]
+    assert marked(64) == ["p50 203 ms (at most 204 ms)", "p90 206 ms (at most 206 ms)"]
+    assert marked(662)[1].startswith("p99 266")
+
+
+def bars(test):
+    return pd.read_csv(io.StringIO(queries.limits_bars(test).chart["datasets"]["judged"]))
+
+
+def test_bars_are_shares_of_the_limit_with_their_bound():
+    test = judged_at(0.8)
+    rows = bars(test)
+    mark = queries.marks(test, "ttft")[-1]
+    assert rows["latency"].tolist() == ["TTFT", "TPOT"]
+    # 251 of 2,000 ms.
+    assert rows["share_percent"][0] == pytest.approx(12.55, abs=0.05)
+    assert rows["upper_percent"][0] == pytest.approx(mark.upper_ms / 20, abs=0.05)
+    assert draws(queries.limits_bars(test))
+    # Of too few queries for the percentile the maximum, which has no bound.
+    rows = pd.read_csv(
+        io.StringIO(queries.limits_bars(judged_at(0.99)).chart["datasets"]["judged"])
+    )
+    assert "maximum 263 ms" in rows["says"][0]
+    assert rows["upper_percent"].isna().all()
+    assert queries.limits_bars(judged_at(0.9, "SingleStream")) is None
+
+
+def test_ttft_is_drawn_by_the_length_of_the_prompt():
+    *_, points = queries.lengths(imitated(seed_records())).chart["hconcat"]
+    fields = [points["encoding"][axis]["field"] for axis in "xy"]
+    assert fields == ["prompt_tokens", "ttft_ms"]

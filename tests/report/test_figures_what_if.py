@@ -34,10 +34,10 @@ def python_says(test, ttft_ms, tpot_ms):
     found = outcome(test.latencies, ttft_ms, tpot_ms, judged(test.result, "ttft")[1])
     per_s = test.metrics.samples_per_s * found.within_both
     total = len(test.latencies)
-    lines = [f"{share:.1%} ({round(share * total):,} of {total:,})"
+    lines = [f"{100 * share:.1f} % ({round(share * total):,} of {total:,})"
              for share in (found.within_ttft, found.within_tpot, found.within_both)]  # fmt: skip
     counts = (found.over_ttft, found.over_tpot)
-    over = [f"{count:,}; early stopping allows {found.allowed:,}" for count in counts]
+    over = [f"{count:,} ({found.allowed:,} allowed)" for count in counts]
     return [*lines, f"{per_s:.3f}", *over, "VALID" if found.kept else "INVALID: too many over"]
 
 
@@ -70,7 +70,7 @@ def test_the_sliders_begin_at_the_tests_own_limits_and_reach_its_slowest_query()
 def test_what_no_limit_cures_is_said():
     few = imitated(seed_records())
     assert what_if.blocked(few) == "INVALID: p99 needs 459 queries"
-    assert "By no limit would LoadGen call 20 queries enough" in what_if.caption(few)
+    assert "No limits make 20 queries enough" in what_if.caption(few)
     short = {**P90, "loadgen_results": {"min_duration_met": False}}
     test = imitated(RECORDS, short)
     chart = what_if.chart(test).chart
@@ -84,7 +84,6 @@ def test_the_caption_has_the_tightest_limits():
     said = what_if.caption(imitated(RECORDS, P90))
     allowed = re.search(r"lets (\d+) of 300 queries", said).group(1)
     assert int(allowed) == outcome(imitated(RECORDS).latencies, 1, 1, 0.9).allowed
-    assert "Its own limits are TTFT 2,000 ms and TPOT 100 ms." in said
 
 
 def test_only_a_server_test_has_limits_to_move():

@@ -237,7 +237,7 @@ def test_the_report_of_a_comparison_shows_the_distributions(monkeypatch):
     parts = Report(runs[0], [compare.digest(one) for one in runs]).comparison().parts
     (drawn,) = [part for part in parts if hasattr(part, "chart")]
     assert draws(drawn)
-    (caption,) = [part for part in parts if isinstance(part, str) and "Half of the" in part]
+    (caption,) = [part for part in parts if isinstance(part, str) and "Median TTFT" in part]
     assert "(example)" in caption
     shown = [part for part in parts if isinstance(part, pd.DataFrame)]
     assert any("commit of this program" in part.index for part in shown)

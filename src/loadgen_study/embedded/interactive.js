@@ -96,7 +96,7 @@
   const shades = () => {
     const ink = css.matches ? "#d5d9e0" : "#1c2430", soft = css.matches ? "#a8b0bc" : "#5b6472";
     return {
-      axis: {labelColor: ink, titleColor: ink}, legend: {labelColor: ink},
+      axis: {labelColor: ink, titleColor: ink}, legend: {labelColor: ink, titleColor: ink},
       title: {color: ink, subtitleColor: soft}, text: {fill: ink},
     };
   };
@@ -116,15 +116,22 @@
     for (const [key, value] of Object.entries(tables)) {
       if (typeof value === "string") tables[key] = data[value];
     }
-    const room = picture.parentElement.clientWidth;
     const rows = Math.max(...Object.values(tables).map(t => t.length && t.split?.("\n").length || 0));
     spec.description = picture.alt;
     delete spec.$schema;  // Vega-Lite 6 draws what Altair writes for 5, and would say so
     script.chart ??= element("div", {className: "chart"});
     script.chart.isConnected || picture.after(script.chart);
-    const drawn = await vegaEmbed(script.chart, fit(spec, room), {
+    const embed = room => vegaEmbed(script.chart, fit(structuredClone(spec), room), {
       mode: "vega-lite", renderer: rows > MANY_POINTS ? "canvas" : "svg", config: shades(), tooltip: {theme: css.matches ? "dark" : "light"},
     });
+    const room = picture.parentElement.clientWidth;
+    let drawn = await embed(room);
+    for (let less = 0, tries = 2; tries; tries--) {  // axes and legends may be wider than thought
+      const over = script.chart.scrollWidth - script.chart.clientWidth;
+      if (over <= 0) break;
+      drawn.finalize();
+      drawn = await embed(room - (less += 1.2 * over + 8));
+    }
     script.chart.view = drawn.view;
     script.links ??= links(script.chart, tables);
     script.chart.after(script.links);

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from loadgen_study.analysis.early_stopping import judged
 from loadgen_study.analysis.metrics import metrics_table
 from loadgen_study.findings import finding
 from loadgen_study.findings.collect import findings_of
@@ -141,7 +142,6 @@ class Report:
         others = queries_figures.not_judged(test)
         captions = [queries_figures.distribution_caption(test, name) for name in others]
         captions += [queries_figures.timeline_caption(test), text.BOUNDS]
-        captions += filter(None, [queries_figures.thinned(test)])
         return Section(
             metrics_table(test.metrics), queries_figures.over_test(test), " ".join(captions)
         )
@@ -232,7 +232,8 @@ class Report:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
         points = points_table(self.run)
-        curves = runs_figures.sweep(points, limits_ms)
+        share = judged(self._test.result, "ttft")[1] if self._test else None
+        curves = runs_figures.sweep(points, limits_ms, share)
         read = text_extra.sweep_text(points)
         caption = runs_figures.sweep_caption(points, limits_ms)
         against_limits = sweep_limits.limits_parts(self.run, sweep)
@@ -246,7 +247,7 @@ class Report:
             text_extra.comparison_text(others),
             compare.figures_table(others) if others else None,
             runs_figures.distributions(overlaid) if overlaid else None,
-            text.plain(runs_figures.distributions_caption(overlaid)) if overlaid else None,
+            runs_figures.distributions_caption(overlaid) if overlaid else None,
             compare.changed_table(others) if others else None,
             *quality.beside_parts(compared(others)),
             compare.digest(self.run) if self._test else None,

@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 
 from loadgen_study.analysis.roofline import Roofline
+from loadgen_study.prose import render
 from loadgen_study.report.figures.base import (
     BLUE,
     GREEN,
     GREY,
+    LOG,
     ORANGE,
     RED,
+    ROUND,
     WIDE,
     Figure,
     called,
@@ -24,7 +27,7 @@ from loadgen_study.report.figures.base import (
     tooltip,
 )
 from loadgen_study.results.test import Test
-from loadgen_study.words import count
+from loadgen_study.words import percent
 
 HEIGHT = 75  # px of a panel
 DASHES = ([1, 0], [6, 3])
@@ -69,16 +72,15 @@ def over_time(test: Test) -> Figure:
             x=alt.X("time_s:Q", title=None, scale=alt.Scale(domain=[0, end_s], nice=False)),
             y=alt.Y("in_flight:Q", title=None, axis=None),
         )
-        .properties(title=alt.Title(
-            "The whole test", subtitle="Drag here to choose the time that all panels show."))
+        .properties(title=alt.Title("Drag to choose the time that all panels show", fontSize=12))
         .add_params(brush)
-    )  # fmt: skip
+    )
     shown = [
         _panel(panel, tables[panel.table], brush, place, last=panel is panels[-1])
         for place, panel in enumerate(panels)
     ]
-    chart = alt.vconcat(whole, *shown, spacing=12).resolve_scale(color="independent")
-    return Figure(chart, tables)
+    below = alt.vconcat(*shown, spacing=12).resolve_scale(x="shared", color="independent")
+    return Figure(alt.vconcat(whole, below).resolve_scale(color="independent"), tables)
 
 
 def known(telemetry: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +90,10 @@ def known(telemetry: pd.DataFrame) -> pd.DataFrame:
 
 def _tables(test: Test) -> dict[str, pd.DataFrame]:
     """What the panels draw, times in s; of a long test's steps the extremes of each stretch."""
-    steps, machine = extremes(test.steps, "running"), extremes(known(test.telemetry), "cpu_share")
+    steps, machine = (
+        extremes(test.steps, "kv_cache_share"),
+        extremes(known(test.telemetry), "cpu_share"),
+    )
     edges, rates = test.token_rates
     tokens_per_s = np.append(rates, rates[-1:])  # a step ends where the last window does
     tables = {
@@ -96,13 +101,9 @@ def _tables(test: Test) -> dict[str, pd.DataFrame]:
         "tokens": pd.DataFrame({"time_s": edges, "tokens_per_s": tokens_per_s}).round(2),
     }
     if len(steps):
+        used = (steps["kv_cache_share"] * 100).round(2)
         tables["steps"] = pd.DataFrame(
-            {
-                "time_s": steps["time_s"].round(3),
-                "running": steps["running"],
-                "waiting": steps["waiting"],
-                "kv_cache_percent": (steps["kv_cache_share"] * 100).round(2),
-            }
+            {"time_s": steps["time_s"].round(3), "kv_cache_percent": used}
         )
     if len(machine):
         columns = {"time_s": machine["time_s"].round(2)}
@@ -124,11 +125,8 @@ def _panels(test: Test) -> list[Panel]:
               {"tokens_per_s": ("tokens/s", GREEN)}),
     ]  # fmt: skip
     if len(test.steps):
-        found += [
-            Panel("Queries in the batch, and waiting for it", "queries", "steps",
-                  {"running": ("running", BLUE), "waiting": ("waiting", RED)}),
-            Panel("KV cache in use", "%", "steps", {"kv_cache_percent": ("in use, %", GREEN)}),
-        ]  # fmt: skip
+        cache = {"kv_cache_percent": ("in use, %", GREEN)}
+        found.append(Panel("KV cache in use", "%", "steps", cache))
     if len(test.telemetry):
         machine = known(test.telemetry)
         shares = {"cpu_percent": ("machine", BLUE)}
@@ -162,8 +160,14 @@ def _panel(
 
 
 def roofline(found: Roofline, tpot_ms: float) -> Figure:
-    """Tokens a second that the machine's measured limits allow, by batch, and this run's."""
-    batch, reading, computing, reached = roofline_curves(found, tpot_ms)
+    """Tokens/s that the machine's measured limits allow, by batch, and this run's.
+
+    Args:
+        tpot_ms: mean TPOT; NaN draws the limits alone.
+    """
+    batch = np.geomspace(1, max(256, 4 * found.batch), 200)
+    reading = batch / found.reading_ms(batch) * 1e3
+    computing = found.batch / found.decode_computing_ms * 1e3
     curves = pd.DataFrame(
         {
             "queries_at_once": batch.round(2),
@@ -171,45 +175,42 @@ def roofline(found: Roofline, tpot_ms: float) -> Figure:
             "matrix_rate": round(computing, 1),
         }
     )
-    run = pd.DataFrame({"queries_at_once": [round(found.batch, 2)],
-                        "tokens_per_s": [round(reached, 1)]})  # fmt: skip
+    # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
+    reached = round(found.batch / tpot_ms * 1e3, 1)
+    bottom = np.nanmin([reading[0], computing, reached]) / 1.5
+    run = pd.DataFrame({"queries_at_once": [round(found.batch, 2)], "tokens_per_s": [reached]})
     colors = {"memory bandwidth": BLUE, "matrix rate": ORANGE}
-    log = alt.Scale(type="log", nice=False)
     base = alt.Chart(source("roofline", curves), width=WIDE, height=280).encode(
-        x=alt.X("queries_at_once:Q", title="queries at once", scale=log)
+        x=alt.X("queries_at_once:Q", title="decode batch, queries", scale=LOG, axis=ROUND)
     )
-    shown = tooltip(queries_at_once="queries at once", memory_bandwidth="memory allows, tokens/s",
+    allowed = (
+        base.mark_area(color=BLUE, opacity=0.12)
+        .transform_calculate(allowed="min(datum.memory_bandwidth, datum.matrix_rate)")
+        .encode(
+            y=alt.Y("allowed:Q", title="decode, tokens/s", scale=LOG, axis=ROUND, stack=None),
+            y2=alt.datum(bottom),
+        )
+    )
+    shown = tooltip(queries_at_once="batch, queries", memory_bandwidth="memory allows, tokens/s",
                     matrix_rate="matrix rate allows, tokens/s")  # fmt: skip
     lines = [
         called(base.mark_line(strokeDash=dash, strokeWidth=2), name, colors).encode(
-            y=alt.Y(f"{name.replace(' ', '_')}:Q", title="tokens/s", scale=log), tooltip=shown
+            y=alt.Y(f"{name.replace(' ', '_')}:Q", scale=LOG, axis=ROUND), tooltip=shown
         )
         for name, dash in zip(colors, DASHES, strict=True)
     ]
     point = (
         alt.Chart(source("run", run))
-        .mark_point(shape="diamond", size=150, filled=True, color=RED)
+        .mark_point(shape="diamond", size=150, filled=True, color=RED, opacity=1)
         .encode(
             x="queries_at_once:Q", y="tokens_per_s:Q",
-            tooltip=tooltip(queries_at_once="this run: queries at once",
+            tooltip=tooltip(queries_at_once="this run: batch, queries",
                             tokens_per_s="its decode, tokens/s"),
         )
     )  # fmt: skip
-    known = [] if np.isnan(reached) else [point]
-    chart = alt.layer(*lines, *known).properties(
-        title=alt.Title("Decode against the machine's measured limits",
-                        subtitle="The red diamond is this run.")
-    )  # fmt: skip
-    return Figure(chart, {"roofline": curves, "run": run})
-
-
-def roofline_curves(found: Roofline, tpot_ms: float) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Batches, the tokens/s that memory allows at each, what computing allows, and this run's."""
-    batch = np.geomspace(1, max(256, 4 * found.batch), 200)
-    reading = batch / found.reading_ms(batch) * 1e3
-    computing = found.batch / found.decode_computing_ms * 1e3
-    # Tokens/s of the mean batch at the mean TPOT: the run's rate while it decodes.
-    return batch, reading, computing, found.batch / tpot_ms * 1e3
+    title = alt.Title("Decode against the measured limits", subtitle="Diamond: this run.")
+    chart = alt.layer(allowed, *lines, *([] if np.isnan(reached) else [point]))
+    return Figure(chart.properties(title=title), {"roofline": curves, "run": run})
 
 
 def steps(drawn: pd.DataFrame) -> Figure:
@@ -226,7 +227,6 @@ def steps(drawn: pd.DataFrame) -> Figure:
         bound_by=np.where(drawn["computing"], "matrix rate", "memory bandwidth"),
     )
     table["time_s"] = table["time_s"].round(3)
-    log = alt.Scale(type="log", nice=False)
     said = {"time_s": "its end, s", "took_ms": "took, ms", "least_ms": "least, ms",
             "bound_by": "least time set by", "prefill_tokens": "prefill tokens",
             "decode_tokens": "decode tokens"}  # fmt: skip
@@ -234,73 +234,64 @@ def steps(drawn: pd.DataFrame) -> Figure:
         alt.Chart(source("steps", table), width=WIDE, height=280)
         .mark_point(filled=True, size=25, opacity=0.7)
         .encode(
-            x=alt.X("least_ms:Q", title="least time, ms", scale=log),
-            y=alt.Y("took_ms:Q", title="time taken, ms", scale=log),
-            color=alt.Color("prefill_percent:Q", title="prefill, % of its tokens",
-                            scale=alt.Scale(scheme="viridis", domain=[0, 100]),
-                            legend=alt.Legend(title="prefill, % of its tokens")),
+            x=alt.X("least_ms:Q", title="least time, ms", scale=LOG, axis=ROUND),
+            y=alt.Y("took_ms:Q", title="time taken, ms", scale=LOG, axis=ROUND),
+            color=alt.Color("prefill_percent:Q",
+                            scale=alt.Scale(range=[BLUE, ORANGE], domain=[0, 100]),
+                            legend=alt.Legend(title="prefill, % of the step's tokens",
+                                              titleFontWeight="normal")),
             tooltip=tooltip(**said),
         )
     )  # fmt: skip
     ends = [drawn["least_ms"].min(), drawn["least_ms"].max()]
     at_limit = alt.InlineData([{"at": round(float(end), 3)} for end in ends])
     line = alt.Chart(at_limit).mark_line(color=GREY).encode(x="at:Q", y="at:Q")
-    title = alt.Title("Each step against the machine's measured limits",
-                      subtitle="A step on the line took its least time.")  # fmt: skip
+    title = alt.Title("Each step against the measured limits",
+                      subtitle="On the line: a step that took its least time.")  # fmt: skip
     return Figure(alt.layer(line, dots).properties(title=title), {"steps": table})
 
 
 # Captions ---------------------------------------------------------------------------------------
 def occupancy_caption(steps: pd.DataFrame) -> str:
-    """The sentence under ``over_time`` on batch and cache."""
-    if steps.empty:
-        return "The engine tells nothing of its steps."
-    busy = steps[steps["running"] > 0]
-    evicted = int(steps["preempted"].sum())
-    lost = f"{count(evicted, 'time')} a query" if evicted else "no query"
-    return (
-        f"In {count(len(busy), 'step')} {busy['running'].mean():.1f} queries ran on average and "
-        f"{busy['running'].max()} at most; the KV cache was {steps['kv_cache_share'].max():.1%} "
-        f"full at most, and {lost} lost its place in it."
-    )
+    """The batch, the KV cache and preemptions."""
+    busy = steps[steps["running"] > 0] if len(steps) else steps
+    known: dict[str, object] = {}
+    if len(busy):
+        known = {
+            "batch": busy["running"].mean(),
+            "most": busy["running"].max(),
+            "kv_share": steps["kv_cache_share"].max(),
+            "preempted": int(steps["preempted"].sum()),
+        }
+    return render("report/figures/occupancy", steps=len(busy), **known)
 
 
 def machine_caption(telemetry: pd.DataFrame) -> str:
-    """The sentence under ``over_time`` on the machine."""
+    """CPU, memory and GPUs: means of the shares, maxima of the rest."""
     if telemetry.empty:
-        return "The test was too short for a sample of the machine."
-    mean = telemetry.mean()
-    text = f"The machine's cores were {mean['cpu_share']:.0%} busy on average"
-    if np.isnan(mean["own_cpu_share"]):
-        text += "; the server's share of it is not known"
-    else:
-        server = " and the server" if "server_cpu_share" in telemetry else ""
-        text += (
-            f", {mean['own_cpu_share']:.0%} with this benchmark{server}, which held "
-            f"{telemetry['own_memory_gib'].max():.1f} GiB of memory at most"
-        )
-    gpus = []
-    if "gpu_share" in telemetry:
-        gpus.append(f"the busiest GPU was busy {mean['gpu_share']:.0%} of the time")
-    units = {"gpu_memory_gib": "{:.1f} GiB", "gpu_power_w": "{:.0f} W"}
-    peaks = [
-        unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry
-    ]
-    if peaks:
-        gpus.append(f"{' and '.join(peaks)} at most")
-    if "gpu_throttled" in telemetry:
-        held = f"its clocks were held down in {mean['gpu_throttled']:.0%} of the samples"
-        gpus.append(f"and {held}")
-    return f"{text}; {', '.join(gpus)}." if gpus else f"{text}."
+        return render("report/figures/machine", cpu={}, gpu=[])
+    mean, most = telemetry.mean(), telemetry.max()
+    cpu = {
+        "share": mean["cpu_share"],
+        "own": mean["own_cpu_share"],
+        "server": "server_cpu_share" in telemetry,
+        "memory_gib": most["own_memory_gib"],
+    }
+    said = {
+        "gpu_share": f"the busiest {percent(mean.get('gpu_share', 0))} busy",
+        "gpu_memory_gib": f"at most {most.get('gpu_memory_gib', 0):.1f} GiB",
+        "gpu_power_w": f"at most {most.get('gpu_power_w', 0):.0f} W",
+        "gpu_throttled": f"clocks held down in {percent(mean.get('gpu_throttled', 0))} of samples",
+    }
+    gpu = [text for name, text in said.items() if name in telemetry]
+    return render("report/figures/machine", cpu=cpu, gpu=gpu)
 
 
 def roofline_caption(found: Roofline, tpot_ms: float) -> str:
-    """The sentence under ``roofline``."""
-    if np.isnan(tpot_ms):
-        return "No answer has a time per output token to compare with the limits."
-    made = found.batch / tpot_ms * 1e3
-    allowed = found.batch / max(found.decode_limit_ms, found.decode_computing_ms) * 1e3
-    return (
-        f"The diamond: {made:,.0f} tokens/s while {found.batch:.1f} queries decode at once. The "
-        f"machine's measured limits would allow {allowed:,.0f} at that batch."
+    """This run's decode rate and what the limits allow at its batch."""
+    return render(
+        "report/figures/roofline",
+        made=found.batch / tpot_ms * 1e3,
+        batch=found.batch,
+        allowed=found.batch / max(found.decode_limit_ms, found.decode_computing_ms) * 1e3,
     )

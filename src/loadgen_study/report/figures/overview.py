@@ -7,12 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from loadgen_study.report.figures.base import BLUE, GREEN, ORANGE, RED
+from loadgen_study.report.figures.base import BLUE, GREEN, ORANGE, RED, bins
 from loadgen_study.report.figures.queries import (
     FAR_LIMIT,
     NAMES,
     PARTS,
-    bins,
     limit_of,
     marks,
     short,
@@ -54,16 +53,18 @@ def _distribution(axis: Axes, test: Test, name: str) -> None:
     _named(axis, NAMES[name], f"{short(name)}, ms", "queries")
     if values.empty:
         return
-    sns.histplot(values, bins=bins(values, 24), ax=axis, color=BLUE, linewidth=0.5)
+    sns.histplot(values, bins=bins(values), ax=axis, color=BLUE, linewidth=0.5)
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     for mark in marks(test, name):
         style = "-" if mark.label == "p50" else "--"
-        axis.axvline(mark.at_ms, color="black", linestyle=style, label=mark.says)
+        axis.axvline(
+            mark.at_ms, color="black", linestyle=style, label=f"{mark.label} {mark.at_ms:,.0f}"
+        )
     limit_ms, _ = limit_of(test, name)
     if limit_ms > FAR_LIMIT * values.max():
-        axis.plot([], [], ":", color=RED, label=f"limit {limit_ms:,.0f} ms, off to the right")
+        axis.plot([], [], ":", color=RED, label=f"limit {limit_ms:,.0f}, off to the right")
     elif limit_ms:
-        axis.axvline(limit_ms, color=RED, linestyle=":", label=f"limit {limit_ms:,.0f} ms")
+        axis.axvline(limit_ms, color=RED, linestyle=":", label=f"limit {limit_ms:,.0f}")
 
 
 def _latency_over_time(axis: Axes, test: Test) -> None:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import altair as alt
 import numpy as np
@@ -15,17 +14,22 @@ from loadgen_study.analysis.metrics import answered
 from loadgen_study.analysis.percentiles import lacking, percentile, say_bounded, tail, upper_bound
 from loadgen_study.facts.results import Distribution
 from loadgen_study.inputs.data import EMBEDDED
+from loadgen_study.prose import render
 from loadgen_study.report.figures.base import (
     BLUE,
     GREY,
+    INSET,
     MOST_POINTS,
     ORANGE,
     RED,
+    SLIM,
     WIDE,
     Figure,
+    bins,
     bins_of,
     called,
     histogram,
+    lines_at,
     ruler,
     source,
     stretch_of_time,
@@ -46,11 +50,10 @@ STAMPS = {
     "prompt_tokens": "prompt, tokens", "answer_tokens": "answer, tokens", "ttft_ms": "TTFT, ms",
     "tpot_ms": "TPOT, ms", "over": "over a limit",
 }  # fmt: skip
-# Light, middle and dark: distinct in grey, too.
-PARTS = {"queue": "#d4d4d4", "queue + prefill": "#d4d4d4", "prefill": ORANGE, "decode": BLUE}
+PARTS = {"queue": "#949494", "queue + prefill": "#949494", "prefill": ORANGE, "decode": BLUE}
 # A limit farther off than this multiple of the largest value would squeeze the data.
-FAR_LIMIT = 3
-TIMELINE_QUERIES = 60
+FAR_LIMIT = 1.5
+TIMELINE_QUERIES = 64
 NAMES = {"ttft": "Time to first token", "tpot": "Time per output token",
          "latency": "Latency of a query"}  # fmt: skip
 
@@ -124,15 +127,6 @@ def known(test: Test, name: str) -> Distribution:
     return found
 
 
-def bins(values: pd.Series, most: int) -> np.ndarray:
-    """Edges of a histogram; one bin for values that are all but equal, which numpy refuses."""
-    low, high = float(values.min()), float(values.max())
-    if high - low <= 1e-6 * max(abs(high), 1.0):
-        half = 0.02 * max(abs(high), 1.0)
-        return np.array([low - half, high + half])
-    return np.linspace(low, high, most + 1)
-
-
 def stretch(queries: int) -> tuple[int, int]:
     """The first and the last query of the timeline: of many an unbroken stretch from the middle.
 
@@ -200,18 +194,6 @@ def _opening(article: str) -> str:
     return visible(article[:LONGEST_OPENING].rsplit(" ", 1)[0]) + " ..."
 
 
-def thinned(test: Test) -> str:
-    """What is left out of the interactive figures, as a sentence; empty if nothing is."""
-    drawn, total = len(queries(test)), len(test.latencies)
-    if drawn == total:
-        return ""
-    return (
-        f"The interactive figures draw {drawn:,} of {count(total, 'query')}: the slowest, those "
-        f"over a limit, an unbroken stretch in the middle and an even choice of the others; the "
-        f"bars count all."
-    )
-
-
 # The figures ------------------------------------------------------------------------------------
 def judged_latencies(test: Test) -> Figure:
     """What the queries are judged by, against its limits; for a test that has some."""
@@ -223,7 +205,7 @@ def judged_latencies(test: Test) -> Figure:
 def _counted(test: Test, names: Sequence[str]) -> pd.DataFrame:
     """The bars of these distributions."""
     values = {name: test.latencies[f"{name}_ms"].dropna() for name in names}
-    return bins_of({name: (of, bins(of, 24)) for name, of in values.items() if len(of)})
+    return bins_of({name: (of, bins(of)) for name, of in values.items() if len(of)})
 
 
 def over_test(test: Test) -> Figure:
@@ -247,25 +229,22 @@ def over_test(test: Test) -> Figure:
 
 def _distribution(test: Test, name: str, counted: pd.DataFrame) -> alt.LayerChart:
     """Histogram of one of ``NAMES`` with its marks and its limit, if that is near the data."""
-    found = known(test, name)
-    marked: list[dict[str, Any]] = [
-        {"at": mark.at_ms, "says": f"{mark.says}{', judged' if mark.judged else ''}"}
+    marked = [
+        {"at": mark.at_ms, "label": mark.label, "judged": mark.judged,
+         "says": f"{mark.says}{', judged' if mark.judged else ''}"}
         for mark in marks(test, name)
-    ]
-    limit_ms, _ = limit_of(test, name)
-    far = found.queries == 0 or limit_ms > FAR_LIMIT * found.max
-    limits: list[dict[str, Any]] = (
-        [{"at": limit_ms, "says": f"limit {say_ms(limit_ms)}"}] if limit_ms else []
-    )
-    said = [str(mark["says"]) for mark in marked + limits]
-    if limits and far:
-        said[-1] += ", off to the right"
-    rules = [
-        alt.Chart(alt.InlineData(rows)).mark_rule(color=color, strokeWidth=2, strokeDash=dash)
-        .encode(x="at:Q", tooltip=tooltip(says="line"))
-        for rows, color, dash in ((marked, GREY, [1, 0]), ([] if far else limits, RED, [3, 3]))
-        if rows
     ]  # fmt: skip
+    found, (limit_ms, _) = known(test, name), limit_of(test, name)
+    limits = [{"at": limit_ms, "label": "limit", "says": f"limit {say_ms(limit_ms)}"}]
+    said = [str(line["says"]) for line in [*marked, *(limits if limit_ms else [])]]
+    if limit_ms and (found.queries == 0 or limit_ms > FAR_LIMIT * found.max):
+        said[-1] += ", off to the right"
+        limit_ms = 0.0
+    rules = [
+        *lines_at("x", [line for line in marked if not line["judged"]], GREY),
+        *lines_at("x", [line for line in marked if line["judged"]], GREY, (1, 0)),
+        *lines_at("x", limits if limit_ms else [], RED),
+    ]
     bars = histogram(source("latencies", counted), name, f"{short(name)}, ms")
     return alt.layer(bars, *rules).properties(
         title=alt.Title(NAMES[name], subtitle=said or "no query has one")
@@ -293,14 +272,12 @@ def _latency(drawn: pd.DataFrame, across: str) -> alt.LayerChart:
         )
     )  # fmt: skip
     marks = {"size": 40, "opacity": 0.9, "strokeWidth": 1.5, "filled": True}
-    whole = base.mark_point(shape="circle", **marks).encode(y=alt.Y("latency_s:Q", title="s"))
+    up = alt.Y("latency_s:Q", title="latency, s")
+    whole = base.mark_point(shape="circle", **marks).encode(y=up)
     first = base.mark_point(shape="triangle-up", **marks).encode(y="ttft_s:Q")
-    return alt.layer(
-        called(whole, "latency", colors), called(first, "TTFT", colors)
-    ).properties(title=alt.Title(
-        "Latency of each query over the test",
-        subtitle="A red edge: over a limit.",
-    ))  # fmt: skip
+    points = alt.layer(called(whole, "latency", colors), called(first, "TTFT", colors))
+    red = "A red edge: over a limit." if (drawn["over"] != "no").any() else alt.Undefined
+    return points.properties(title=alt.Title("Latency of each query", subtitle=red))
 
 
 def _chooser(drawn: pd.DataFrame, across: str, brush: alt.Parameter) -> alt.Chart:
@@ -313,9 +290,7 @@ def _chooser(drawn: pd.DataFrame, across: str, brush: alt.Parameter) -> alt.Char
             x=alt.X(f"{across}:Q", title=None, scale=alt.Scale(nice=False, padding=6)),
             y=alt.Y("latency_s:Q", axis=None),
         )
-        .properties(
-            title=alt.Title("Drag here to choose the queries whose time stands below.", fontSize=12)
-        )
+        .properties(title=alt.Title("Drag to choose the queries below", fontSize=12))
         .add_params(brush)
     )
     return small
@@ -327,8 +302,7 @@ def _timeline(drawn: pd.DataFrame, brush: alt.Parameter) -> alt.LayerChart:
     parts = {"queue": ("due_s", "begin_s"), "prefill": ("begin_s", "first_s"),
              "decode": ("first_s", "done_s")} if told else {
              "queue + prefill": ("due_s", "first_s"), "decode": ("first_s", "done_s")}  # fmt: skip
-    shades = {**PARTS, "queue": "#b0b0b0", "queue + prefill": "#b0b0b0"}
-    colors = {part: shades[part] for part in parts}
+    colors = {part: PARTS[part] for part in parts}
     base = (
         alt.Chart(source("queries", drawn), width=WIDE, height=300)
         .transform_filter(brush)
@@ -346,7 +320,7 @@ def _timeline(drawn: pd.DataFrame, brush: alt.Parameter) -> alt.LayerChart:
         )
         for part, (left, right) in parts.items()
     ]
-    return alt.layer(*layers).properties(title="Where the time of those queries went")
+    return alt.layer(*layers).properties(title="Where each query's time went")
 
 
 def arrivals(test: Test) -> Figure:
@@ -367,74 +341,110 @@ def arrivals(test: Test) -> Figure:
 
 
 def lengths(test: Test) -> Figure:
-    """Prompt and answer lengths."""
+    """Prompt and answer lengths, and TTFT by the length of the prompt."""
     values = {name: test.latencies[f"{name}_tokens"] for name in ("input", "output")}
-    counted = bins_of({name: (of, bins(of, 20)) for name, of in values.items() if len(of)})
+    counted = bins_of({name: (of, bins(of)) for name, of in values.items() if len(of)})
     titles = {"input": "Prompts", "output": "Answers"}
-    chart = alt.hconcat(*[
-        histogram(source("lengths", counted), name, "tokens").properties(
-            title=f"{titles[name]}: mean {found.mean():.0f} tokens")
+    panels = [
+        histogram(source("lengths", counted), name, "length, tokens").properties(
+            title=f"{titles[name]}: mean {found.mean():.0f} tokens", width=SLIM
+        )
         for name, found in values.items()
-    ])  # fmt: skip
-    return Figure(chart, {"lengths": counted})
+    ]
+    drawn = queries(test)
+    points = (
+        alt.Chart(source("queries", drawn), width=SLIM, height=170, title="TTFT by prompt length")
+        .mark_circle(size=36, opacity=0.7, color=BLUE)
+        .encode(
+            x=alt.X("prompt_tokens:Q", title="prompt, tokens", scale=INSET),
+            y=alt.Y("ttft_ms:Q", title="TTFT, ms"),
+            tooltip=_hover(drawn),
+        )
+    )
+    return Figure(alt.hconcat(*panels, points), {"lengths": counted, "queries": drawn})
+
+
+def limits_bars(test: Test) -> Figure | None:
+    """What the test is judged by as shares of its limits, each with its bound; None without one."""
+    rows = []
+    for name in test.result.scenario_traits.judged:
+        limit_ms, _ = limit_of(test, name)
+        if not limit_ms or not (marked := marks(test, name)):
+            continue
+        mark = marked[-1]  # the one that is judged; of too few queries the maximum
+        shares = {"share": mark.at_ms, "upper": mark.upper_ms}
+        rows.append({
+            "latency": short(name),
+            "says": f"{short(name)} {mark.says}, limit {say_ms(limit_ms)}",
+            **{f"{of}_percent": at and round(at / limit_ms * 100, 1) for of, at in shares.items()},
+        })  # fmt: skip
+    if not rows:
+        return None
+    table = pd.DataFrame(rows)
+    base = alt.Chart(source("judged", table), width=WIDE, height=56 * len(table)).encode(
+        y=alt.Y("latency:N", sort=None, axis=None), tooltip=tooltip(says="judged")
+    )
+    farthest = table[["share_percent", "upper_percent"]].max(axis=None)
+    across = alt.Scale(domain=[0, 1.05 * max(100.0, farthest)], nice=False)
+    bars = base.mark_bar(height=16).encode(
+        x=alt.X("share_percent:Q", title="% of the limit", scale=across),
+        color=alt.condition("datum.share_percent > 100", alt.value(RED), alt.value(BLUE)),
+    )
+    bounds = base.mark_tick(color=GREY, height=24, thickness=3).encode(x="upper_percent:Q")
+    said = base.mark_text(align="left", baseline="bottom", dy=-12, fontSize=13).encode(
+        x=alt.value(0), text="says:N"
+    )
+    limit = lines_at("x", [{"at": 100, "label": "", "says": "limit"}], RED)[:1]
+    return Figure(alt.layer(bars, bounds, said, *limit), {"judged": table})
 
 
 # Captions ---------------------------------------------------------------------------------------
 def distribution_caption(test: Test, name: str) -> str:
-    """What the distribution of one of ``NAMES`` shows, and by what it is judged."""
-    values = test.latencies[f"{name}_ms"].dropna()
-    if values.empty:
-        return f"No query of this run has a {NAMES[name].lower()}."
-    limit_ms, share = limit_of(test, name)
-    said = [mark.says for mark in marks(test, name) if mark.label != "max"]
-    most = f"maximum {say_ms(known(test, name).max)}"
-    text = f"{NAMES[name]}: {', '.join([*said, most])}"
-    judged_at = "" if share is None else f"judged at p{share * 100:g}"
-    if not limit_ms:
-        return f"{text}; {f'{judged_at}, without a limit' if judged_at else 'no limit applies'}."
-    over = int((values > limit_ms).sum())
-    are = "is" if over == 1 else "are"
-    limit = f"the limit of {say_ms(limit_ms)}, which is {judged_at}"
-    return f"{text}; {over:,} of {len(values):,} {are} over {limit}."
-
-
-def load_caption(test: Test) -> str:
-    """What arrivals, completions and the queue show."""
-    load = test.load
-    peak = f"At most {count(round(load.peak_in_flight), 'query')} were in the system at once"
-    peak = peak.replace("1 query were", "1 query was")
-    waiting = f"at most {load.peak_waiting:.0f} waited"
-    if load.arrivals_per_s == float("inf"):
-        return f"All queries were there from the start. {peak}; {waiting}."
-    return f"{peak}; {waiting}."
+    """How many of one of ``NAMES`` are over their limit, and the maximum."""
+    values, (limit_ms, share) = test.latencies[f"{name}_ms"].dropna(), limit_of(test, name)
+    return render(
+        "report/figures/distribution",
+        title=NAMES[name],
+        queries=len(values),
+        limit_ms=limit_ms,
+        judged="" if share is None else f"p{share * 100:g}",
+        over=int((values > limit_ms).sum()),
+        most=known(test, name).max,
+    )
 
 
 def timeline_caption(test: Test) -> str:
-    """What the timeline shows."""
+    """The shares of queue, prefill and decode in all queries' time; what is left out of a chart."""
     parts = test.latencies[["queue_ms", "prefill_ms", "decode_ms"]].dropna()
     total = parts.to_numpy().sum()
-    if not total:
-        return "The engine does not tell when it began a query, so queue and prefill are one."
-    shares = parts.sum() / total
+    return render(
+        "report/figures/timeline",
+        shares=(parts.sum() / total).to_dict() if total else {},
+        drawn=len(queries(test)),
+        total=len(test.latencies),
+    )
+
+
+def load_caption(test: Test) -> str:
+    """How many queries were in the system, and how many waited."""
+    load = test.load
     return (
-        f"Of all time between issue and completion {shares['queue_ms']:.0%} is queue, "
-        f"{shares['prefill_ms']:.0%} prefill and {shares['decode_ms']:.0%} decode."
+        f"At most {count(round(load.peak_in_flight), 'query')} in the system, "
+        f"{load.peak_waiting:.0f} waiting."
     )
 
 
 def lengths_caption(test: Test) -> str:
-    """What the lengths of prompts and answers show."""
-    queries = test.latencies
-    if queries.empty:
-        return "No query was issued."
-    prompts = queries["input_tokens"]
-    answers = queries.loc[queries["done_s"].notna(), "output_tokens"]
-    text = f"Prompts have {prompts.min()} to {prompts.max()} tokens (mean {prompts.mean():.0f})"
-    if answers.empty:
-        return f"{text}; no query was answered."
-    longest = int((answers == answers.max()).sum())
-    return (
-        f"{text}, answers {answers.min()} to {answers.max()} (mean {answers.mean():.0f}); "
-        f"{longest:,} of {count(len(answers), 'answer')} {'has' if longest == 1 else 'have'} the "
-        "greatest length."
+    """The least and the greatest length of prompts and answers."""
+    prompts = test.latencies["input_tokens"]
+    answers = test.latencies.loc[test.latencies["done_s"].notna(), "output_tokens"]
+    ends = [
+        sorted({found.min(), found.max()}) if len(found) else [] for found in (prompts, answers)
+    ]
+    return render(
+        "report/figures/lengths",
+        prompts=ends[0],
+        answers=ends[1],
+        longest=int((answers == answers.max()).sum()),
+        answered=len(answers),
     )

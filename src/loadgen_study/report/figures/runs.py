@@ -7,28 +7,33 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from loadgen_study.analysis.percentiles import PERCENTILES, lacking
+from loadgen_study.analysis.percentiles import PERCENTILES
+from loadgen_study.prose import render
 from loadgen_study.report.display import called as called_column
 from loadgen_study.report.figures.base import (
     BLUE,
     GREEN,
+    INSET,
+    LOG,
     NARROW,
     ORANGE,
     PINK,
     RED,
+    ROUND,
     SLIM,
     WIDE,
     Figure,
     called,
+    lines_at,
     source,
     tooltip,
 )
+from loadgen_study.report.figures.queries import FAR_LIMIT, short
 from loadgen_study.runs.compare import LATENCIES, Digest, heading, obstacle
-from loadgen_study.words import count, per_s, say_ms, visible
+from loadgen_study.words import count, per_s, visible
 
 # What the legend names: colour, dashes of its line, mark and size. Only a sweep is a curve.
 AT_ONCE = "sweep, queries at once"
-LIMIT = {"color": GREEN, "strokeDash": [3, 3], "strokeWidth": 2}
 STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z"
 SERIES = {"sweep": (BLUE, [1, 0], "circle", 84), AT_ONCE: (ORANGE, [6, 3], "square", 84),
           "search": (PINK, None, "diamond", 84), "main test": (RED, None, STAR, 182)}  # fmt: skip
@@ -46,14 +51,15 @@ SHOWN = {
 }  # fmt: skip
 
 
-def sweep(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
-    """A sweep's points and the run's others, each with its test: latency, speed and goodput.
+def sweep(table: pd.DataFrame, limits_ms: dict[str, float], share: float | None) -> Figure:
+    """A sweep's points and the run's others: latency, the system's speed by a user's, goodput.
 
     Args:
         table: of ``runs.sweep.points_table``.
         limits_ms: {"ttft": ..., "tpot": ...}; 0 where there is none.
+        share: by which these limits are judged, 0 to 1; None of a run without a main test.
     """
-    label = tail_of(table)
+    label = tail_of(table, share)
     points = _points(table, f"ttft_{label}_ms")
     named = f"{'maximum' if label == 'max' else label} TTFT, ms"
     drawn = [name for name in SERIES if name in set(points["series"])]
@@ -62,20 +68,40 @@ def sweep(table: pd.DataFrame, limits_ms: dict[str, float]) -> Figure:
     latency = _curves(points, "samples_per_s", "ttft", ("completed, queries/s", named),
                       rated or drawn)  # fmt: skip
     speed = _curves(points, "user_tokens_per_s", "tokens_per_s",
-                    ("tokens/s that one user sees", "tokens/s of the system"), drawn)  # fmt: skip
-    limit = _rule(limits_ms["ttft"], "y") if rated else []
-    least = _rule(1e3 / limits_ms["tpot"] if limits_ms["tpot"] else 0.0, "x")
+                    ("one user, tokens/s", "system, tokens/s"), drawn)  # fmt: skip
+    held, says_ttft = _held("y", limits_ms["ttft"] if rated else 0.0, points["ttft"], "ms")
+    least = 1e3 / limits_ms["tpot"] if limits_ms["tpot"] else 0.0
+    fast, says_tpot = _held("x", least, points["user_tokens_per_s"], "tokens/s")
     panels = [
-        alt.layer(*latency, *limit).properties(title="Latency against throughput"),
-        alt.layer(*speed, *least).properties(title="The system's speed against a user's"),
-    ]
+        alt.layer(*held, *latency).properties(
+            title=alt.Title("Latency by throughput", subtitle=says_ttft)),
+        alt.layer(*fast, *speed).properties(
+            title=alt.Title("System's speed by a user's", subtitle=says_tpot)),
+    ]  # fmt: skip
     if rated:
         kept = _curves(points, "offered", "goodput_per_s",
                        ("offered, queries/s", "within the limits, queries/s"), rated)  # fmt: skip
-        title = "Goodput against the rate that was offered"
-        panels.append(alt.layer(*kept).properties(title=title))
+        panels.append(alt.layer(*kept).properties(title="Goodput by offered rate"))
     chart = alt.concat(*panels, columns=2).resolve_scale(color="independent")
     return Figure(chart, {"sweep": points})
+
+
+def _held(
+    axis: str, at: float, values: "pd.Series[float]", unit: str
+) -> tuple[list[alt.Chart], str]:
+    """The region that keeps a limit, below it on y, to its right on x, and what it is.
+
+    A limit far from the values would squeeze them: then all of the panel is the region.
+    """
+    if not at:
+        return [], ""
+    far = at > FAR_LIMIT * values.max() if axis == "y" else at < values.min() / FAR_LIMIT
+    line = {"at": at, "label": "limit", "says": f"limit {at:,.4g} {unit}"}
+    area = alt.Chart(alt.InlineData([line])).mark_rect(color=GREEN, opacity=0.12)
+    end = {"y2": alt.value("height")} if axis == "y" else {"x2": alt.value("width")}
+    begin = {axis: alt.value(0) if far else "at:Q"}
+    lines = [] if far else lines_at(axis, [line], GREEN)
+    return [area.encode(**begin, **end), *lines], f"Shaded: within the {line['says']}."
 
 
 def series_of(table: pd.DataFrame) -> "pd.Series[str]":
@@ -83,12 +109,15 @@ def series_of(table: pd.DataFrame) -> "pd.Series[str]":
     return table["part"].where(table["kind"] == "rate", AT_ONCE)
 
 
-def tail_of(table: pd.DataFrame) -> str:
-    """The highest percentile of TTFT that every test has queries for: "p99"; "max" without one."""
-    for label in reversed(PERCENTILES):
-        if f"ttft_{label}_ms" in table and table[f"ttft_{label}_ms"].notna().all():
-            return label
-    return "max"
+def tail_of(table: pd.DataFrame, share: float | None) -> str:
+    """The percentile of TTFT to draw: the judged one where a test has it, else the highest that
+    every test has; "max" without one."""
+    label = f"p{share * 100:g}" if share is not None else ""
+    if table.get(f"ttft_{label}_ms", pd.Series(dtype=float)).notna().any():
+        return label
+    every = [name for name in PERCENTILES if f"ttft_{name}_ms" in table
+             and table[f"ttft_{name}_ms"].notna().all()]  # fmt: skip
+    return every[-1] if every else "max"
 
 
 def _points(table: pd.DataFrame, ttft: str) -> pd.DataFrame:
@@ -112,7 +141,7 @@ def _curves(
             alt.datum.series == name
         )
         base = called(base, name, colors).encode(
-            x=alt.X(f"{across}:Q", title=axes[0], scale=alt.Scale(zero=False, padding=12)),
+            x=alt.X(f"{across}:Q", title=axes[0], scale=INSET),
             y=alt.Y(f"{up}:Q", title=axes[1]),
             tooltip=tooltip(**{known: SHOWN[known] for known in points}),
         )
@@ -121,15 +150,6 @@ def _curves(
             layers.append(base.mark_line(strokeDash=dash).encode(order="offered:Q"))
         layers.append(base.mark_point(shape=mark, size=size, filled=True, opacity=0.9))
     return layers
-
-
-def _rule(at: float, axis: str) -> list[alt.Chart]:
-    """A limit as a line; nothing without one."""
-    if not at:
-        return []
-    data = alt.InlineData([{"at": at, "says": f"limit {at:,.4g}"}])
-    line = alt.Chart(data).mark_rule(**LIMIT)
-    return [line.encode(**{axis: "at:Q"}, tooltip=tooltip(says="line"))]
 
 
 def against_limits(table: pd.DataFrame) -> Figure:
@@ -141,18 +161,16 @@ def against_limits(table: pd.DataFrame) -> Figure:
     points = table.reset_index().round(
         {"served_at_once": 2, "decode_tokens_per_s": 1, "limit_tokens_per_s": 1, "limit_share": 3}
     )
-    log, colors = alt.Scale(type="log", nice=False), {"limit": ORANGE, "decode": BLUE}
+    colors = {"limit": ORANGE, "decode": BLUE}
     base = alt.Chart(source("limits", points), width=WIDE, height=260).encode(
-        x=alt.X("served_at_once:Q", title="queries served at once", scale=log),
+        x=alt.X("served_at_once:Q", title="served at once, queries", scale=LOG, axis=ROUND),
         tooltip=tooltip(test="test", **{name: str(called_column(name)) for name in table}),
     )
     limit = called(base.mark_line(strokeDash=[6, 3]), "limit", colors)
     decode = called(base.mark_line(point=alt.OverlayMarkDef(size=60)), "decode", colors)
-    layers = [
-        limit.encode(y=alt.Y("limit_tokens_per_s:Q", title="tokens/s", scale=log)),
-        decode.encode(y=alt.Y("decode_tokens_per_s:Q", scale=log)),
-    ]
-    chart = alt.layer(*layers).properties(title="The sweep against the machine's limit")
+    up = alt.Y("limit_tokens_per_s:Q", title="decode, tokens/s", scale=LOG, axis=ROUND)
+    layers = [limit.encode(y=up), decode.encode(y="decode_tokens_per_s:Q")]
+    chart = alt.layer(*layers).properties(title="Decode against the machine's limit")
     return Figure(chart, {"limits": points})
 
 
@@ -190,8 +208,8 @@ def distributions(runs: dict[str, Digest]) -> Figure:
             .transform_filter(alt.datum.of == latency)
             .mark_line(interpolate="step-after", point=alt.OverlayMarkDef(opacity=0, size=60))
             .encode(
-                x=alt.X("ms:Q", title="ms", scale=scale),
-                y=alt.Y("share_percent:Q", title="% of the queries within"),
+                x=alt.X("ms:Q", title=f"{short(latency.removesuffix('_ms'))}, ms", scale=scale),
+                y=alt.Y("share_percent:Q", title="queries within, %"),
                 color=alt.Color("run:N", sort=list(map(visible, runs))),
                 strokeDash=alt.StrokeDash("run:N", sort=list(map(visible, runs))),
                 tooltip=tooltip(run="run", ms="ms", share_percent="% within"),
@@ -211,52 +229,28 @@ def _shares(values: tuple[float, ...]) -> np.ndarray:
 
 # Captions ---------------------------------------------------------------------------------------
 def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
-    """The sentence under ``sweep_curves``: the best of all tests in it, whatever they were for."""
-    fastest = table.loc[table["tokens_per_s"].idxmax()]
-    text = (
-        f"The most tokens/s, {fastest['tokens_per_s']:,.0f}, came with {_offer(fastest)}, where "
-        f"a user sees {fastest['user_tokens_per_s']:.1f} tokens/s"
-    )
-    if fastest["kind"] == "rate":
-        text += f" and TTFT has {_ttft(fastest)}"
-    rates = table[table["kind"] == "rate"]
-    if rates.empty:
-        return f"{text}."
-    best = rates.loc[rates["goodput_per_s"].idxmax()]
-    text += (
-        f"; of the rates goodput is highest, {per_s(best['goodput_per_s'])} within the limits, "
-        f"with {_offer(best)}"
-    )
-    if not any(limits_ms.values()):
-        return f"{text}."
-    return f"{text}{_highest_held(rates, best)}; the shaded regions keep the limits."
+    """The best of all tests in a sweep's chart, whatever they were made for.
 
-
-def _highest_held(rates: pd.DataFrame, best: pd.Series) -> str:
-    """The highest rate that kept the limits, if it is not the one of the best goodput.
-
-    A rate may break them and complete more within them than a lower one that keeps them; and of
-    short tests a higher rate may complete less.
+    A rate may break the limits and complete more within them than a lower one that keeps them; and
+    of short tests a higher rate may complete less.
     """
-    held = (rates["verdict"] == "VALID") | (rates["goodput_per_s"] >= rates["samples_per_s"])
-    if not held.any():
-        return ""
-    highest = rates.loc[rates.loc[held, "offered"].idxmax()]
-    if highest["offered"] == best["offered"]:
-        return ""
-    return f"; the highest rate that kept them is {_offer(highest)}"
+    rates = table[table["kind"] == "rate"]
+    held = rates[(rates["verdict"] == "VALID") | (rates["goodput_per_s"] >= rates["samples_per_s"])]
+    kept = held if any(limits_ms.values()) else held[:0]
+    return render(
+        "report/figures/sweep",
+        fastest=_best(table, "tokens_per_s"),
+        best=_best(rates, "goodput_per_s"),
+        held=_best(kept, "offered"),
+    )
 
 
-def _ttft(point: pd.Series) -> str:
-    """Its highest percentile with a bound, and what a p99 lacks."""
-    label = next((n for n in reversed(PERCENTILES) if pd.notna(point.get(f"ttft_{n}_ms"))), None)
-    if label is None:
-        said = f"a maximum of {say_ms(point['ttft_max_ms'])}"
-    else:
-        at, upper = point[f"ttft_{label}_ms"], point[f"ttft_{label}_upper_ms"]
-        said = f"a {label} of {say_ms(at)} (at most {say_ms(upper)})"
-    lacks = lacking(int(point["queries"]))
-    return f"{said} ({lacks})" if lacks else said
+def _best(table: pd.DataFrame, column: str) -> dict[str, object]:
+    """The test with the most of a column, and what was offered in it; nothing of no tests."""
+    if table.empty:
+        return {}
+    point = table.loc[table[column].idxmax()]
+    return {**point.to_dict(), "offer": _offer(point)}
 
 
 def _offer(point: pd.Series) -> str:
@@ -274,14 +268,9 @@ def say_offer(kind: object, offered: float) -> str:
 
 
 def distributions_caption(runs: dict[str, Digest]) -> str:
-    """The sentence under ``distributions``."""
-    medians = ", ".join(
-        f"{say_ms(statistics.median(run.quantiles['ttft_ms']))} ({visible(name)})"
-        for name, run in runs.items()
-    )
-    repeated = " Of several runs it is the median one." if any(
-        run.runs > 1 for run in runs.values()) else ""  # fmt: skip
-    return (
-        f"Half of the queries had their first token within {medians}. Each line is all queries of "
-        f"one test: of a line further left more were faster.{repeated}"
+    """The median TTFT of each run."""
+    return render(
+        "report/figures/distributions",
+        medians=dict(zip(runs, medians(runs, "ttft_ms"), strict=True)),
+        repeated=any(run.runs > 1 for run in runs.values()),
     )

@@ -19,12 +19,13 @@ from loadgen_study.analysis.early_stopping import (
     violations_allowed,
 )
 from loadgen_study.analysis.metrics import answered
+from loadgen_study.prose import render
 from loadgen_study.report.display import Section
 from loadgen_study.report.figures.base import BLUE, RED, WIDE, Figure, source, tooltip
 from loadgen_study.report.figures.queries import queries
 from loadgen_study.results.test import Test
 from loadgen_study.rules.verdict import effective_verdict
-from loadgen_study.words import count, say_ms
+from loadgen_study.words import count
 
 POSITIONS = 1000  # of a slider, at most
 NAMES = ("ttft", "tpot")
@@ -98,7 +99,7 @@ def _parameter(test: Test, name: str) -> alt.Parameter:
     return alt.param(name=f"{name}_limit", value=start, bind=bound)
 
 
-def _figures(test: Test) -> alt.Chart:
+def _figures(test: Test) -> alt.LayerChart:
     """The counts of both limits as lines of text."""
     total, share = len(test.latencies), judged(test.result, "ttft")[1]
     allowed = violations_allowed(total, share)
@@ -115,39 +116,29 @@ def _figures(test: Test) -> alt.Chart:
     lines = _lines(total, allowed, test.metrics.samples_per_s, blocked(test))
     data = source("what-if", counted(test))
     sums: Any = {name: f"sum({name})" for name in (*over, *within)}
-    figures: alt.Chart = (
-        alt.Chart(data, width=WIDE - 140, height=24 * len(lines))
+    rows = alt.Y("what:N", sort=[*lines], axis=None)
+    base = (
+        alt.Chart(data, width=WIDE, height=24 * len(lines))
         .transform_calculate(**over)
         .transform_calculate(**within)
         .transform_aggregate(**sums)
         .transform_calculate(**lines)
         .transform_fold([*lines], as_=["what", "says"])
-        .mark_text(align="left", fontSize=14)
-        .encode(
-            x=alt.value(12),
-            y=alt.Y(
-                "what:N",
-                sort=[*lines],
-                title=None,
-                axis=alt.Axis(
-                    domain=False, ticks=False, grid=False, labelFontSize=13, labelLimit=300
-                ),
-            ),
-            text="says:N",
-        )
+        .mark_text(align="left", fontSize=13)
     )
-    return figures
+    named = base.encode(x=alt.value(0), y=rows, text="what:N")
+    return alt.layer(named, base.encode(x=alt.value(128), y=rows, text="says:N"))
 
 
 def _lines(total: int, allowed: int, per_s: float, because: str) -> dict[str, str]:
     """What each line says, as an expression of Vega."""
 
     def share(name: str) -> str:
-        some = f"format(datum.{name} / {total}, '.1%')"
-        return f"{some} + ' (' + format(datum.{name}, ',') + ' of {total:,})'"
+        some = f"format(100 * datum.{name} / {total}, '.1f')"
+        return f"{some} + ' % (' + format(datum.{name}, ',') + ' of {total:,})'"
 
     def excess(name: str) -> str:
-        return f"format(datum.{name}, ',') + '; early stopping allows {max(allowed, 0):,}'"
+        return f"format(datum.{name}, ',') + ' ({max(allowed, 0):,} allowed)'"
 
     kept = f"max(datum.over_ttft, datum.over_tpot) <= {allowed}"
     return {
@@ -186,25 +177,19 @@ def _queries(test: Test, drawn: pd.DataFrame) -> alt.LayerChart:
         .encode(**{axis: "at:Q"})
         for name, axis in zip(NAMES, "xy", strict=True)
     ]
-    return alt.layer(points, *lines).properties(title="Each query, red if over a limit")
+    return alt.layer(points, *lines).properties(title="Each query; red: over a limit")
 
 
 def caption(test: Test) -> str:
-    """The tightest limits that early stopping would accept, and the test's own."""
+    """The tightest limits that early stopping would accept."""
     frame, share = test.latencies, judged(test.result, "ttft")[1]
-    held, total = tightest_ms(frame, share), count(len(frame), "query")
-    if held is None:
-        needs = count(early_stopping_queries(0, share), "query")
-        return (
-            f"By no limit would LoadGen call {total} enough: at p{share * 100:g} it wants {needs}."
-        )
-    allowed = violations_allowed(len(frame), share)
-    own = [f"{name.upper()} {say_ms(limit)}" for name, limit in test.limits_ms.items() if limit]
-    said = f" Its own limits are {' and '.join(own)}." if own else ""
-    other = f" Whatever the limits, this test is {why}." if (why := blocked(test)) else ""
-    ttft, tpot = math.ceil(held["ttft"]), math.ceil(held["tpot"] * 10) / 10
-    return (
-        f"At p{share * 100:g} LoadGen's early stopping lets {allowed:,} of {total} be over a "
-        f"limit. The tightest limits that this test keeps are a TTFT of {say_ms(ttft)} and a "
-        f"TPOT of {say_ms(tpot)}.{said}{other}"
+    held = tightest_ms(frame, share)
+    return render(
+        "report/figures/what_if",
+        percentile=f"{share * 100:g}",
+        total=len(frame),
+        needs=early_stopping_queries(0, share),
+        allowed=violations_allowed(len(frame), share),
+        held=held and {"ttft": math.ceil(held["ttft"]), "tpot": math.ceil(held["tpot"] * 10) / 10},
+        blocked=blocked(test),
     )
