@@ -113,7 +113,7 @@ def spec(points: list[dict[str, float | None]]) -> dict[str, object]:
         {
             "mark": {"type": "line", "interpolate": "monotone"},
             "encoding": {
-                "x": {"field": "s", "type": "quantitative", "title": "s"},
+                "x": {"field": "s", "type": "quantitative", "title": "time, s"},
                 "y": {"field": name, "type": "quantitative", "title": None},
             },
             "title": name,

@@ -10,6 +10,8 @@ import pandas as pd
 import vl_convert
 from PIL import Image
 
+from loadgen_study.words import percent
+
 VEGALITE = "application/vnd.vegalite.v5+json"  # what a notebook calls it
 VERSION = "5.20"  # of Vega-Lite: Altair's
 # Each stands out from white and from the page's dark, 3 to 1 at least by WCAG's contrast ratio.
@@ -160,21 +162,20 @@ def lines_at(axis: str, rows: Sequence[Mapping[str, object]], color: str,
     return [rule.encode(tooltip=tooltip(says="line")), name]
 
 
-def bins_of(values: Mapping[str, tuple["pd.Series[float]", np.ndarray]]) -> pd.DataFrame:
-    """Histograms as a table: of, low, high, queries, share_up_to ("90.0 %").
-
-    Args:
-        values: of each, all values and the edges of its bins.
-    """
+def bins_of(values: Mapping[str, "pd.Series[float]"]) -> pd.DataFrame:
+    """Histograms as a table: of, low, high, queries, share_up_to ("90.0 %")."""
     rows: list[dict[str, Any]] = []
-    for name, (known, edges) in values.items():
+    for name, known in values.items():
+        if known.empty:
+            continue
+        edges = bins(known)
         counts, _ = np.histogram(known, edges)
-        shares = np.cumsum(counts) / max(1, len(known))
+        shares = np.cumsum(counts) / len(known)
         digits = 1 if edges[-1] >= 100 else 3
         for low, high, count, share in zip(edges, edges[1:], counts, shares, strict=False):
             rows.append({"of": name, "low": round(float(low), digits),
                          "high": round(float(high), digits), "queries": int(count),
-                         "share_up_to": f"{share:.1%}"})  # fmt: skip
+                         "share_up_to": percent(share, 1)})  # fmt: skip
     return pd.DataFrame(rows, columns=["of", "low", "high", "queries", "share_up_to"])
 
 

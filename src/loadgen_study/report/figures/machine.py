@@ -33,16 +33,6 @@ HEIGHT = 75  # px of a panel
 DASHES = ([1, 0], [6, 3])
 
 
-# What a panel of its own shows, where it is known: (column, title, unit, factor).
-ONE_CURVE = (
-    ("own_memory_gib", "Memory of the benchmark", "GiB", 1.0),
-    ("gpu_share", "GPU, busiest", "%", 100.0),
-    ("gpu_memory_gib", "GPU memory", "GiB", 1.0),
-    ("gpu_power_w", "GPU power", "W", 1.0),
-    ("gpu_temperature_c", "GPU temperature", "degrees C", 1.0),
-)
-
-
 @dataclass(frozen=True)
 class Panel:
     """One curve or two over time.
@@ -58,10 +48,24 @@ class Panel:
     stepped: bool = True
 
 
+PANELS = (
+    Panel("Queries in the system, and waiting of them", "queries", "load",
+          {"in_flight": ("in the system", BLUE), "waiting": ("waiting", RED)}),
+    Panel("Output tokens per second", "tokens/s", "tokens", {"tokens_per_s": ("tokens/s", GREEN)}),
+    Panel("KV cache in use", "%", "steps", {"kv_cache_percent": ("in use, %", GREEN)}),
+    Panel("CPU", "%", "machine",
+          {"cpu_percent": ("machine", BLUE), "own_cpu_percent": ("benchmark", ORANGE)}, False),
+    Panel("Memory of the benchmark", "GiB", "machine", {"own_memory_gib": ("GiB", BLUE)}, False),
+    Panel("GPU, busiest", "%", "machine", {"gpu_percent": ("%", BLUE)}, False),
+    Panel("GPU memory", "GiB", "machine", {"gpu_memory_gib": ("GiB", BLUE)}, False),
+    Panel("GPU power", "W", "machine", {"gpu_power_w": ("W", BLUE)}, False),
+    Panel("GPU temperature", "degrees C", "machine", {"gpu_temperature_c": ("C", BLUE)}, False),
+)  # fmt: skip
+
+
 def over_time(test: Test) -> Figure:
     """Queries, batch, cache, tokens and machine over the test, on one axis that can be dragged."""
     tables = _tables(test)
-    panels = [panel for panel in _panels(test) if len(tables[panel.table])]
     end_s = max(float(table["time_s"].max()) for table in tables.values() if len(table))
     brush = stretch_of_time("time", (0.0, end_s))
     load = tables["load"]
@@ -75,26 +79,19 @@ def over_time(test: Test) -> Figure:
         .properties(title=alt.Title("Drag to choose the time that all panels show", fontSize=12))
         .add_params(brush)
     )
-    shown = [
-        _panel(panel, tables[panel.table], brush, place, last=panel is panels[-1])
-        for place, panel in enumerate(panels)
-    ]
+    panels = [
+        (panel, tables[panel.table], {name: panel.curves[name] for name in panel.curves
+                                      if name in tables[panel.table]})
+        for panel in PANELS if len(tables.get(panel.table, ()))
+    ]  # fmt: skip
+    shown = [_panel(*panel, brush, place) for place, panel in enumerate(panels) if panel[2]]
     below = alt.vconcat(*shown, spacing=12).resolve_scale(x="shared", color="independent")
     return Figure(alt.vconcat(whole, below).resolve_scale(color="independent"), tables)
 
 
-def known(telemetry: pd.DataFrame) -> pd.DataFrame:
-    """The columns of which something is known: not the server's share where it was not found."""
-    return telemetry.dropna(axis="columns", how="all")
-
-
 def _tables(test: Test) -> dict[str, pd.DataFrame]:
     """What the panels draw, times in s; of a long test's steps the extremes of each stretch."""
-    steps, machine = (
-        extremes(test.steps, "kv_cache_share"),
-        extremes(known(test.telemetry), "cpu_share"),
-    )
-    edges, rates = test.token_rates
+    steps, (edges, rates) = extremes(test.steps, "kv_cache_share"), test.token_rates
     tokens_per_s = np.append(rates, rates[-1:])  # a step ends where the last window does
     tables = {
         "load": test.load_over_time.round({"time_s": 2}),
@@ -105,56 +102,33 @@ def _tables(test: Test) -> dict[str, pd.DataFrame]:
         tables["steps"] = pd.DataFrame(
             {"time_s": steps["time_s"].round(3), "kv_cache_percent": used}
         )
-    if len(machine):
-        columns = {"time_s": machine["time_s"].round(2)}
-        for name in ("cpu_share", "own_cpu_share"):
-            if name in machine:
-                columns[name.replace("share", "percent")] = (machine[name] * 100).round(1)
-        for name, _, _, factor in ONE_CURVE:
-            if name in machine:
-                columns[name] = (machine[name] * factor).round(2)
-        tables["machine"] = pd.DataFrame(columns)
+    if len(test.telemetry):
+        # Columns of which something is known: not the server's share where it was not found.
+        machine = extremes(test.telemetry, "cpu_share").dropna(axis="columns", how="all")
+        shares = {name: name.replace("share", "percent") for name in machine if "share" in name}
+        machine = machine.assign(**{name: (machine[name] * 100).round(1) for name in shares})
+        drawn = ["time_s", *(name for panel in PANELS for name in panel.curves)]
+        tables["machine"] = machine.rename(columns=shares).filter(items=drawn).round(2)
     return tables
 
 
-def _panels(test: Test) -> list[Panel]:
-    found = [
-        Panel("Queries in the system, and waiting of them", "queries", "load",
-              {"in_flight": ("in the system", BLUE), "waiting": ("waiting", RED)}),
-        Panel("Output tokens per second", "tokens/s", "tokens",
-              {"tokens_per_s": ("tokens/s", GREEN)}),
-    ]  # fmt: skip
-    if len(test.steps):
-        cache = {"kv_cache_percent": ("in use, %", GREEN)}
-        found.append(Panel("KV cache in use", "%", "steps", cache))
-    if len(test.telemetry):
-        machine = known(test.telemetry)
-        shares = {"cpu_percent": ("machine", BLUE)}
-        if "own_cpu_share" in machine:
-            shares["own_cpu_percent"] = ("benchmark", ORANGE)
-        found.append(Panel("CPU", "%", "machine", shares, False))
-        found += [Panel(title, unit, "machine", {name: (unit, BLUE)}, False)
-                  for name, title, unit, _ in ONE_CURVE if name in machine]  # fmt: skip
-    return found
-
-
 def _panel(
-    panel: Panel, table: pd.DataFrame, brush: alt.Parameter, place: int, last: bool
+    panel: Panel,
+    table: pd.DataFrame,
+    known: Mapping[str, tuple[str, str]],
+    brush: alt.Parameter,
+    place: int,
 ) -> alt.LayerChart:
-    """One panel; the last of them names the axis of all."""
+    """One panel, of the curves that are known."""
     base = alt.Chart(source(panel.table, table), width=WIDE, height=HEIGHT)
-    colors = dict(panel.curves.values())
-    across = alt.X(
-        "time_s:Q", title="time, s" if last else None, scale=alt.Scale(domain=brush, nice=False)
-    )
-    shown = tooltip(time_s="time, s", **{name: said for name, (said, _) in panel.curves.items()})
+    colors = dict(known.values())
+    across = alt.X("time_s:Q", title="time, s", scale=alt.Scale(domain=brush, nice=False))
+    shown = tooltip(time_s="time, s", **{name: said for name, (said, _) in known.items()})
     shape = "step-after" if panel.stepped else "linear"
     curves = []
-    for (name, (said, color)), dash in zip(panel.curves.items(), DASHES, strict=False):
+    for (name, (said, color)), dash in zip(known.items(), DASHES, strict=False):
         line = base.mark_line(interpolate=shape, strokeDash=dash, clip=True, color=color)
-        line = line.encode(
-            x=across, y=alt.Y(f"{name}:Q", title=panel.unit, scale=alt.Scale(zero=True))
-        )
+        line = line.encode(x=across, y=alt.Y(f"{name}:Q", title=panel.unit))
         curves.append(called(line, said, colors) if len(colors) > 1 else line)
     return alt.layer(*curves, ruler(base, f"at_{place}", shown)).properties(title=panel.title)
 

@@ -25,7 +25,6 @@ from loadgen_study.report.figures.base import (
     SLIM,
     WIDE,
     Figure,
-    bins,
     bins_of,
     called,
     histogram,
@@ -204,8 +203,7 @@ def judged_latencies(test: Test) -> Figure:
 
 def _counted(test: Test, names: Sequence[str]) -> pd.DataFrame:
     """The bars of these distributions."""
-    values = {name: test.latencies[f"{name}_ms"].dropna() for name in names}
-    return bins_of({name: (of, bins(of)) for name, of in values.items() if len(of)})
+    return bins_of({name: test.latencies[f"{name}_ms"].dropna() for name in names})
 
 
 def over_test(test: Test) -> Figure:
@@ -343,7 +341,7 @@ def arrivals(test: Test) -> Figure:
 def lengths(test: Test) -> Figure:
     """Prompt and answer lengths, and TTFT by the length of the prompt."""
     values = {name: test.latencies[f"{name}_tokens"] for name in ("input", "output")}
-    counted = bins_of({name: (of, bins(of)) for name, of in values.items() if len(of)})
+    counted = bins_of(values)
     titles = {"input": "Prompts", "output": "Answers"}
     panels = [
         histogram(source("lengths", counted), name, "length, tokens").properties(
@@ -438,9 +436,7 @@ def lengths_caption(test: Test) -> str:
     """The least and the greatest length of prompts and answers."""
     prompts = test.latencies["input_tokens"]
     answers = test.latencies.loc[test.latencies["done_s"].notna(), "output_tokens"]
-    ends = [
-        sorted({found.min(), found.max()}) if len(found) else [] for found in (prompts, answers)
-    ]
+    ends = [sorted({of.min(), of.max()}) if len(of) else [] for of in (prompts, answers)]
     return render(
         "report/figures/lengths",
         prompts=ends[0],
