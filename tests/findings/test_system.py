@@ -4,6 +4,7 @@ import pandas as pd
 from helpers import THREE, imitated, imitated_run, make_records
 
 from loadgen_study import RunParams
+from loadgen_study.analysis.anatomy import Shares, Work
 from loadgen_study.findings.collect import find, given_by
 
 STEPS = pd.DataFrame({"time_s": [1.0, 2.0], "running": [8, 8], "waiting": [3, 0],
@@ -64,6 +65,21 @@ def test_a_neighbour_is_named_by_what_it_took():
     (found,) = system_findings(NOTHING, MACHINE.assign(own_cpu_share=[0.5, 0.5]))
     assert "other programs used 45% of the cores" in found.evidence
     assert titles_of(NOTHING, MACHINE.assign(steal_share=0.2)) == ["A noisy neighbour"]
+
+
+def test_work_faster_than_its_limit_says_to_measure_the_limit_again():
+    test = imitated(make_records(THREE))
+    usual = Work(took_ms=30.0, least_ms=10.0, computing=False)
+
+    def found(decode):
+        run = imitated_run(test, shares=Shares(decode, usual, from_steps=True))
+        return [one for one in find(given_by(run)) if one.id == "limit-too-low"]
+
+    (one,) = found(Work(took_ms=5.0, least_ms=16.3, computing=False))
+    assert one.evidence.startswith("decode took 5 ms on average, the measured limit allows 16.3 ms")
+    assert "setup.ipynb" in one.action
+    assert not found(usual)
+    assert not found(Work(math.nan, math.nan, False))
 
 
 def test_a_throttled_gpu_is_named():

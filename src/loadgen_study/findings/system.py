@@ -2,9 +2,10 @@
 
 import pandas as pd
 
+from loadgen_study.analysis.anatomy import Shares
 from loadgen_study.findings.finding import Found, finding
 from loadgen_study.results.run import Run
-from loadgen_study.words import count
+from loadgen_study.words import count, say_ms
 
 # A cache this empty was no reason to wait.
 SMALL_CACHE_SHARE = 0.5
@@ -58,6 +59,20 @@ def _neighbour(run: Run, telemetry: pd.DataFrame) -> Found:
         f"{stolen:.0%}",
         f"Stop what else runs on this machine{unless}, and run again.",
     )
+
+
+@finding("limit-too-low", "problem", "Machine limit measured too low", needs=("shares",))
+def _limit_too_low(shares: Shares) -> Found:
+    works = {"decode": shares.decode, "prefill": shares.prefill}
+    faster = [
+        f"{name} took {say_ms(work.took_ms)} on average, the measured limit allows "
+        f"{say_ms(work.least_ms)} at best"
+        for name, work in works.items()
+        if work.too_low
+    ]
+    if not faster:
+        return None
+    return "; ".join(faster), "Measure the limits again, on an idle machine (setup.ipynb)."
 
 
 @finding(

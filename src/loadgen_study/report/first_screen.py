@@ -185,22 +185,11 @@ def how_good(run: Run) -> list[str]:
 # How far from the limit? --------------------------------------------------------------------
 def how_far(run: Run) -> list[str]:
     """Shares of what memory and arithmetic allow."""
-    test, found = run.performance, run.roofline
-    if test is None or found is None:
+    test, found, limits = run.performance, run.shares, run.roofline
+    if test is None or found is None or limits is None:
         why = text.no_limits(run)
         return [why if test else "Nothing was measured to be held against the machine's limits."]
-    if math.isnan(test.metrics.tpot_ms.mean):
-        return ["No answer has a time per output token to hold against the limits."]
-    nearer, share = text.nearer_limit(found, test.metrics.tpot_ms.mean)
-    lines = [
-        f"Making tokens (decode): {share:.0%} of what the {nearer} allows, at "
-        f"{found.batch:.1f} queries at once"
-    ]
-    if not math.isnan(found.prefill_share):
-        lines.append(
-            f"Reading prompts (prefill): {found.prefill_share:.0%} of what the arithmetic allows"
-        )
-    return lines
+    return text.shares_lines(found, limits) or ["No step made a token to hold against the limits."]
 
 
 # Can I trust it? ----------------------------------------------------------------------------

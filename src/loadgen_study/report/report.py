@@ -192,17 +192,17 @@ class Report:
         """How far the run is from what the machine can do."""
         if (test := self._test) is None:
             return Section()
-        said, found = text.limits_text(self.run, test), self.run.roofline
-        if found is None:
+        said, found, shares = text.limits_text(self.run, test), self.run.roofline, self.run.shares
+        if found is None or shares is None:
             return Section(said)
-        tpot_ms = test.metrics.tpot_ms.mean
+        step_ms = shares.decode.took_ms
         drawn = with_chart(
-            plots_machine.roofline(found, tpot_ms), charts_machine.roofline(found, tpot_ms)
+            plots_machine.roofline(found, step_ms), charts_machine.roofline(found, step_ms)
         )
         return Section(
             said,
             drawn,
-            plots_machine.roofline_caption(found, tpot_ms),
+            plots_machine.roofline_caption(found, step_ms),
             *anatomy.parts(self.run.anatomy),
         )
 
