@@ -9,7 +9,7 @@ from loadgen_study.findings.collect import find, given_by
 
 STEPS = pd.DataFrame({"time_s": [1.0, 2.0], "running": [8, 8], "waiting": [3, 0],
                       "preempted": [0, 0], "kv_cache_share": [0.1, 0.2]})  # fmt: skip
-MACHINE = pd.DataFrame({"cpu_share": [1.0, 0.9], "own_cpu_share": [0.98, 0.9],
+MACHINE = pd.DataFrame({"time_s": [1.0, 2.0], "cpu_share": [1.0, 0.9], "own_cpu_share": [0.98, 0.9],
                         "steal_share": [0.0, 0.0]})  # fmt: skip
 NOTHING = pd.DataFrame()
 
@@ -19,7 +19,7 @@ def system_findings(steps, telemetry, server_here=False):
     test = imitated(make_records(THREE), params=RunParams.from_dict(served),
                     engine_steps=steps, telemetry=telemetry)  # fmt: skip
     found = find(given_by(imitated_run(test)))
-    own = ("preemptions", "free-cache", "noisy-neighbour", "throttled-gpu", "slow-client")
+    own = ("preemptions", "free-cache", "interference", "throttled-gpu", "slow-client")
     return [one for one in found if one.id in own]
 
 
@@ -56,15 +56,38 @@ def test_a_server_on_this_machine_is_not_a_neighbour():
     found_share = MACHINE.assign(server_cpu_share=0.9)
     assert system_findings(NOTHING, found_share, server_here=True) == []
     (found,) = system_findings(NOTHING, busy.assign(server_cpu_share=0.4), server_here=True)
-    assert "the process that listens on the server's port used 45% of the cores" in found.evidence
-    assert "unless it is part of the server" in found.action
+    assert found.evidence.startswith("45 % of the cores from 0 to 2 s")
+    assert "that are no part of the server" in found.action
 
 
 def test_a_neighbour_is_named_by_what_it_took():
     assert titles_of(NOTHING, MACHINE) == []
     (found,) = system_findings(NOTHING, MACHINE.assign(own_cpu_share=[0.5, 0.5]))
-    assert "other programs used 45% of the cores" in found.evidence
-    assert titles_of(NOTHING, MACHINE.assign(steal_share=0.2)) == ["A noisy neighbour"]
+    assert found.title == "Interference from other programs (0 to 2 s)"
+    assert found.evidence.startswith("45 % of the cores from 0 to 2 s; 45 % on average")
+    assert found.evidence.endswith("3 queries ran meanwhile, the slowest among them")
+    assert found.doubts
+    assert len(titles_of(NOTHING, MACHINE.assign(steal_share=0.2))) == 1
+
+
+def test_many_short_bursts_are_told_by_their_mean():
+    bursts = pd.concat([MACHINE] * 4).assign(
+        time_s=range(1, 9), cpu_share=0.9, own_cpu_share=[0.9, 0.5] * 4
+    )
+    (found,) = system_findings(NOTHING, bursts)
+    assert found.title == "Interference from other programs"
+    assert found.evidence == "20 % on average over the test"
+
+
+def test_the_heaviest_of_many_stretches_are_told():
+    busy = [0.9 if second % 4 > 1 else 0.5 for second in range(20)]
+    longer = pd.DataFrame({"time_s": range(1, 21), "cpu_share": 0.9, "own_cpu_share": busy,
+                           "steal_share": 0.0})  # fmt: skip
+    test = imitated(make_records([(i, i, i, i + 1, i + 2, 9, 9) for i in range(20)]),
+                    telemetry=longer)  # fmt: skip
+    (found,) = (one for one in find(given_by(imitated_run(test))) if one.id == "interference")
+    assert found.title.endswith("(5 times)")
+    assert "and 2 times more" in found.evidence
 
 
 def test_work_faster_than_its_limit_says_to_measure_the_limit_again():

@@ -3,14 +3,15 @@
 import pandas as pd
 
 from loadgen_study.analysis.anatomy import Shares
-from loadgen_study.findings.finding import Found, finding
+from loadgen_study.analysis.interference import LEAST_SHARE
+from loadgen_study.findings.finding import Finding, Found, finding
 from loadgen_study.results.run import Run
-from loadgen_study.words import count, say_ms
+from loadgen_study.results.test import Test
+from loadgen_study.words import count, percent, say_ms
 
 # A cache this empty was no reason to wait.
 SMALL_CACHE_SHARE = 0.5
-# Of all cores: below it, other programs hardly move a result.
-NEIGHBOUR_SHARE = 0.05
+MOST_STRETCHES = 3  # of interference, in a sentence
 THROTTLED_SHARE = 0.1
 # Of one core: a thread as busy as that keeps what comes waiting.
 CLIENT_CORES = 0.8
@@ -39,26 +40,42 @@ def _cache_use(steps: pd.DataFrame) -> Found:
     )
 
 
-@finding("noisy-neighbour", "problem", "A noisy neighbour", needs=("run", "telemetry"), doubts=True)
-def _neighbour(run: Run, telemetry: pd.DataFrame) -> Found:
-    server_here = run.params.here and not run.params.engine_traits.started_here
-    known = telemetry if server_here else telemetry.assign(server_cpu_share=0.0)
-    # Earlier runs did not look for the server's process.
-    if "server_cpu_share" not in known or (known := known.dropna(subset="server_cpu_share")).empty:
+@finding("interference", needs=("queries", "telemetry"))
+def _interference(test: Test, _: pd.DataFrame) -> Finding | None:
+    """Other programs for a time, or often enough for a high mean."""
+    disturbed, mean = test.disturbed, float(test.others["share"].mean())
+    if disturbed.empty and not mean > LEAST_SHARE:
         return None
-    other = float((known["cpu_share"] - known["own_cpu_share"]).clip(lower=0).mean())
-    stolen = float(known["steal_share"].mean())
-    if other + stolen < NEIGHBOUR_SHARE:
-        return None
-    but, unless = "", ""
-    if server_here:
-        but = " than this benchmark and the process that listens on the server's port"
-        unless = ", unless it is part of the server"
-    return (
-        f"other programs{but} used {other:.0%} of the cores on average and the hypervisor took "
-        f"{stolen:.0%}",
-        f"Stop what else runs on this machine{unless}, and run again.",
+    worst = disturbed.assign(work=disturbed["share"] * (disturbed["end_s"] - disturbed["begin_s"]))
+    longest = worst.nlargest(MOST_STRETCHES, "work").sort_values("begin_s")
+    told = [
+        f"{percent(one.share)} of the cores from {one.begin_s:.0f} to {one.end_s:.0f} s"
+        for one in longest.itertuples()
+    ]
+    if more := len(disturbed) - len(longest):
+        told.append(f"and {count(more, 'time')} more")
+    told.append(f"{percent(mean)} on average over the test")
+    met, total = int(test.disturbed_queries.sum()), len(test.latencies)
+    if met:
+        slowest = ", the slowest among them" if disturbed["slowest"].any() else ""
+        told.append(f"{met} of {count(total, 'query')} ran meanwhile{slowest}")
+    server = test.params.here and not test.params.engine_traits.started_here
+    unless = " that are no part of the server" if server else ""
+    return Finding(
+        "problem",
+        "Interference from other programs" + _when(disturbed),
+        "; ".join(told),
+        f"Stop other programs{unless} on this machine, and run again.",
+        doubts=True,
     )
+
+
+def _when(disturbed: pd.DataFrame) -> str:
+    if disturbed.empty:
+        return ""
+    if len(disturbed) > 1:
+        return f" ({len(disturbed)} times)"
+    return f" ({disturbed['begin_s'].iloc[0]:.0f} to {disturbed['end_s'].iloc[0]:.0f} s)"
 
 
 @finding("limit-too-low", "problem", "Machine limit measured too low", needs=("shares",))
