@@ -24,10 +24,10 @@ def test_over_time_has_a_panel_for_all_that_was_told(tables, panels):
 
 
 def test_occupancy():
-    caption = plots_machine.occupancy_caption(STEPS)
-    assert "In 3 steps 2.0 queries ran on average and 3 at most" in caption
+    caption = plots_machine.occupancy_caption(imitated(seed_records(), engine_steps=STEPS))
+    assert "In 3 steps 1.0 queries ran at once on average and 3 at most" in caption
     assert "25.0% full at most, and 1 time a query lost its place in it." in caption
-    assert "tells nothing" in plots_machine.occupancy_caption(pd.DataFrame())
+    assert "tells nothing" in plots_machine.occupancy_caption(imitated(seed_records()))
 
 
 def test_machine_with_and_without_a_gpu():

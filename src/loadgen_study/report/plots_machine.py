@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from loadgen_study.analysis.replicas import working
 from loadgen_study.analysis.roofline import Roofline
 from loadgen_study.report.plots_queries import draw_load, draw_throughput
 from loadgen_study.report.style import BLUE, GREEN, ORANGE, RED, Figure, figure, legend_above
@@ -61,17 +62,16 @@ def _draw_cache(axis: Axes, steps: pd.DataFrame) -> None:
     axis.set_title("KV cache in use", fontsize=10)
 
 
-def occupancy_caption(steps: pd.DataFrame) -> str:
+def occupancy_caption(test: Test) -> str:
     """The sentence under ``over_time`` on batch and cache."""
-    if steps.empty:
+    if (steps := test.steps).empty:
         return "The engine tells nothing of its steps."
-    busy = steps[steps["running"] > 0]
     evicted = int(steps["preempted"].sum())
     lost = f"{count(evicted, 'time')} a query" if evicted else "no query"
     return (
-        f"In {count(len(busy), 'step')} {busy['running'].mean():.1f} queries ran on average and "
-        f"{busy['running'].max()} at most; the KV cache was {steps['kv_cache_share'].max():.1%} "
-        f"full at most, and {lost} lost its place in it."
+        f"In {count(len(working(steps)), 'step')} {test.load.mean_served:.1f} queries ran at once "
+        f"on average and {steps['running'].max()} at most; the KV cache was "
+        f"{steps['kv_cache_share'].max():.1%} full at most, and {lost} lost its place in it."
     )
 
 

@@ -183,7 +183,7 @@ class Report:
         return Section(
             text.machine_text(self.run, test),
             with_chart(plots_machine.over_time(test), charts_machine.over_time(test)),
-            plots_machine.occupancy_caption(test.steps),
+            plots_machine.occupancy_caption(test),
             plots_machine.machine_caption(test.telemetry),
             tables.replicas_table(test),
         )

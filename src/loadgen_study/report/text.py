@@ -165,8 +165,11 @@ BOUNDS_WORK = {True: "compute", False: "memory-bandwidth"}
 def shares_lines(found: Shares, limits: Roofline) -> list[str]:
     """Decode and prefill, each as a share of its limit, and what latencies hold besides."""
     works = {
-        f"Decode, mean batch {limits.batch:.1f}": (found.decode, "other queries' prefills"),
-        "Prefill": (found.prefill, "other queries' prompts"),
+        f"Decode steps ({limits.batch:.1f} queries each)": (
+            found.decode,
+            "other queries' prefills",
+        ),
+        "Prefill steps": (found.prefill, "other queries' prompts"),
     }
     return [
         f"{name}: {_of_limit(work)}" + ("" if found.from_steps else f" (includes {others})")
