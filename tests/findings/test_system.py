@@ -6,19 +6,21 @@ from helpers import THREE, imitated, imitated_run, make_records
 from loadgen_study import RunParams
 from loadgen_study.analysis.anatomy import Shares, Work
 from loadgen_study.findings.collect import find, given_by
+from vllm_loadgen.records.engine import EngineFacts
 
 STEPS = pd.DataFrame({"time_s": [1.0, 2.0], "running": [8, 8], "waiting": [3, 0],
                       "preempted": [0, 0], "kv_cache_share": [0.1, 0.2]})  # fmt: skip
 MACHINE = pd.DataFrame({"time_s": [1.0, 2.0], "cpu_share": [1.0, 0.9], "own_cpu_share": [0.98, 0.9],
                         "steal_share": [0.0, 0.0]})  # fmt: skip
 NOTHING = pd.DataFrame()
+ENGINE = EngineFacts(engine="vllm", max_num_seqs=8)
 
 
-def system_findings(steps, telemetry, server_here=False):
+def system_findings(steps, telemetry, server_here=False, engine=ENGINE):
     served = {"engine": "openai", "base_url": "http://127.0.0.1:1"} if server_here else {}
     test = imitated(make_records(THREE), params=RunParams.from_dict(served),
                     engine_steps=steps, telemetry=telemetry)  # fmt: skip
-    found = find(given_by(imitated_run(test)))
+    found = find(given_by(imitated_run(test, engine=engine)))
     own = ("preemptions", "free-cache", "interference", "throttled-gpu", "slow-client")
     return [one for one in found if one.id in own]
 
@@ -33,19 +35,22 @@ def titles_of(steps, telemetry):
     return [finding.title for finding in system_findings(steps, telemetry)]
 
 
-def test_waiting_beside_an_empty_cache_is_named():
+def test_more_places_are_advised_only_where_queries_waited_for_one():
     (found,) = system_findings(STEPS, NOTHING)
-    assert "20.0% full at most, and up to 3 queries waited" in found.evidence
-    assert "max_num_seqs" in found.action
-    full = STEPS.assign(kv_cache_share=0.95)
-    assert titles_of(full, NOTHING) == []
-    assert titles_of(STEPS.assign(waiting=0), NOTHING) == []
+    assert found.evidence.startswith("up to 3 queries waited while the batch was at max_num_seqs")
+    assert found.evidence.endswith("10.0 % full at most")  # while they waited
+    assert found.action == "Raise max_num_seqs above 8."
+    for other in ({"kv_cache_share": 0.95}, {"waiting": 0}, {"running": 7}):
+        assert titles_of(STEPS.assign(**other), NOTHING) == []
+    assert not system_findings(STEPS, NOTHING, engine=None)
+    assert not system_findings(STEPS, NOTHING, engine=EngineFacts(engine="vllm"))
 
 
 def test_preemptions_are_a_problem():
     (found,) = system_findings(STEPS.assign(preempted=[0, 2], kv_cache_share=1.0), NOTHING)
     assert found.severity == "problem"
-    assert "2 times a query was evicted" in found.evidence
+    assert found.evidence.startswith("2 evictions")
+    assert "lower max_num_seqs" in found.action
 
 
 def test_a_server_on_this_machine_is_not_a_neighbour():
@@ -108,7 +113,7 @@ def test_work_faster_than_its_limit_says_to_measure_the_limit_again():
 def test_a_throttled_gpu_is_named():
     gpu = MACHINE.assign(gpu_throttled=[1, 0], gpu_temperature_c=[80, 90], gpu_power_w=[300, 310])
     (found,) = system_findings(NOTHING, gpu)
-    assert "in 50% of the samples, at up to 90 degrees C and 310 W" in found.evidence
+    assert "50 % of the samples, at up to 90 degrees C and 310 W" in found.evidence
     assert titles_of(NOTHING, gpu.assign(gpu_throttled=0)) == []
 
 

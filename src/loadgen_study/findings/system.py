@@ -5,38 +5,39 @@ import pandas as pd
 from loadgen_study.analysis.anatomy import Shares
 from loadgen_study.analysis.interference import LEAST_SHARE
 from loadgen_study.findings.finding import Finding, Found, finding
+from loadgen_study.findings.overload import full_steps
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.words import count, percent, say_ms
+from vllm_loadgen.records.engine import EngineFacts
 
-# A cache this empty was no reason to wait.
-SMALL_CACHE_SHARE = 0.5
 MOST_STRETCHES = 3  # of interference, in a sentence
 THROTTLED_SHARE = 0.1
 # Of one core: a thread as busy as that keeps what comes waiting.
 CLIENT_CORES = 0.8
 
 
-@finding("preemptions", "problem", "The KV cache was too small", needs=("steps",))
-def _preempted(steps: pd.DataFrame) -> Found:
+@finding("preemptions", "problem", "KV cache too small", needs=("test", "steps"))
+def _preempted(test: Test, steps: pd.DataFrame) -> Found:
     if not (lost := int(steps["preempted"].sum())):
         return None
     return (
-        f"{count(lost, 'time')} a query was evicted and had to be computed anew; it was "
-        f"{steps['kv_cache_share'].max():.0%} full at most",
-        "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib), or lower max_num_seqs.",
+        f"{count(lost, 'eviction')}, each computed again; the cache was "
+        f"{percent(steps['kv_cache_share'].max())} full at most",
+        "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib)"
+        + ("." if test.result.scenario_traits.one_by_one else ", or lower max_num_seqs."),
     )
 
 
-@finding("free-cache", "note", "Queries waited while the KV cache had room", needs=("steps",))
-def _cache_use(steps: pd.DataFrame) -> Found:
-    most, waiting = steps["kv_cache_share"].max(), int(steps["waiting"].max())
-    if most >= SMALL_CACHE_SHARE or not waiting:
+@finding("free-cache", "note", "Full batch, free KV cache", needs=("test", "engine"))
+def _cache_use(test: Test, engine: EngineFacts) -> Found:
+    if (full := full_steps(test, engine)).empty:
         return None
     return (
-        f"it was {most:.1%} full at most, and up to {count(waiting, 'query')} waited for a place "
-        f"in the batch, which held {int(steps['running'].max())} at most",
-        "Raise max_num_seqs or max_num_batched_tokens: memory is there.",
+        f"up to {count(int(full['waiting'].max()), 'query')} waited while the batch was at "
+        f"max_num_seqs = {engine.max_num_seqs}; the KV cache was "
+        f"{percent(full['kv_cache_share'].max(), 1)} full at most",
+        f"Raise max_num_seqs above {engine.max_num_seqs}.",
     )
 
 
@@ -92,9 +93,7 @@ def _limit_too_low(shares: Shares) -> Found:
     return "; ".join(faster), "Measure the limits again, on an idle machine (setup.ipynb)."
 
 
-@finding(
-    "throttled-gpu", "problem", "The GPU's clocks were held down", needs=("telemetry",), doubts=True
-)
+@finding("throttled-gpu", "problem", "GPU clocks throttled", needs=("telemetry",), doubts=True)
 def _throttled(telemetry: pd.DataFrame) -> Found:
     share = float(telemetry.get("gpu_throttled", pd.Series([0.0])).mean())
     if share < THROTTLED_SHARE:
@@ -102,12 +101,12 @@ def _throttled(telemetry: pd.DataFrame) -> Found:
     units = {"gpu_temperature_c": "{:.0f} degrees C", "gpu_power_w": "{:.0f} W"}
     told = [unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry]
     return (
-        f"in {share:.0%} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
-        "See to its cooling and power limit; another run on a cool GPU may be faster.",
+        f"{percent(share)} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
+        "Check its cooling and power limit, and run again.",
     )
 
 
-@finding("slow-client", "problem", "The client is the limit", needs=("run", "telemetry"))
+@finding("slow-client", "problem", "HTTP client is the bottleneck", needs=("run", "telemetry"))
 def _client(run: Run, telemetry: pd.DataFrame) -> Found:
     """Whether the HTTP client, and no server, set the pace: its queries share one thread."""
     # Where the project starts the server, that is a front end too.
@@ -115,8 +114,8 @@ def _client(run: Run, telemetry: pd.DataFrame) -> Found:
         return None
     if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
         return None
+    lower = "Lower target_qps, or use" if run.params.scenario_traits.scheduled else "Use"
     return (
-        f"the client used {cores:.2f} of a core on average, and has one for all its queries: "
-        f"its own delay is in the latencies",
-        "Ask at a lower rate, or from a faster core. The server may do more than this test shows.",
+        f"its single thread used {cores:.2f} of a core on average; the latencies include its delay",
+        f"{lower} a faster core for the client: the server may do more than this test shows.",
     )
