@@ -160,6 +160,7 @@ def imitated_run(test: Test, **facts) -> Run:
     """A run that nobody made, of this performance test; ``facts`` such as ``engine``."""
     run = Run(Path("nowhere"), test.params)
     known = {"performance": test, "accuracy": None, "engine": None, "impossible": []}
+    known |= {"shares": None}
     vars(run).update(known | facts)  # where a cached property keeps its value
     return run
 

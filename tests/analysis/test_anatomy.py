@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from stepped import frames
 
 from loadgen_study.analysis import roofline
-from loadgen_study.analysis.anatomy import NoAnatomy, Placed, anatomy, placed
+from loadgen_study.analysis.anatomy import NoAnatomy, Placed, anatomy, placed, shares
 from loadgen_study.facts.inputs import MachineLimits, Model
 
 SMALL = Model(**MODEL)
@@ -15,6 +15,8 @@ MACHINE = MachineLimits(
     device="cpu", memory_bandwidth_gb_s=30.0, matrix_tflop_s={"bfloat16": 0.05}
 )  # fmt: skip
 LIMITS = roofline.roofline(SMALL, MACHINE, make_metrics(tpot_ms={"mean": 20.0}), 1.0, 50.0)
+# A matrix rate that the imitated steps do not reach.
+FAST = roofline.Roofline(**vars(LIMITS) | {"rate_tflop_s": 0.5})
 # Two at once, one alone, and nothing between 1 s and 5 s.
 ASKED = [(0.0, 40, 4), (0.0, 60, 6), (5.0, 30, 3)]
 QUERIES = st.lists(
@@ -22,11 +24,11 @@ QUERIES = st.lists(
 ).map(sorted)
 
 
-def parts_of(asked, **limits):
+def parts_of(asked, of=LIMITS, **limits):
     steps, frame = frames(asked, **limits)
     found = placed(steps, frame)
     assert isinstance(found, Placed)
-    return anatomy(found, frame, float(frame["done_s"].max()), SMALL, LIMITS), steps, found
+    return anatomy(found, frame, float(frame["done_s"].max()), SMALL, of), steps, found
 
 
 def test_where_the_time_of_three_queries_went():
@@ -93,6 +95,49 @@ def test_a_step_reads_the_experts_of_its_tokens():
     all_read, some = (anatomy(found, frame, 1.0, SMALL, of).steps["least_ms"]
                       for of in (dense, mixture))  # fmt: skip
     assert (all_read - some).tolist()[1] == pytest.approx(4.0 * 0.75**8)
+
+
+def test_the_shares_are_those_of_the_steps():
+    # The second prompt is read while the first query decodes.
+    found, steps, _ = parts_of([(0.0, 40, 9), (0.05, 60, 4)], of=FAST)
+    of = shares(found, FAST, make_metrics())
+    reading = steps["prefill_tokens"] > 0
+    took, least = steps["duration_ms"], found.steps["least_ms"]
+    assert (of.prefill.steps, of.decode.steps) == (2, len(steps) - 2)
+    assert of.decode.share == pytest.approx(least[~reading].sum() / took[~reading].sum())
+    assert of.prefill.share == pytest.approx(least[reading].sum() / took[reading].sum())
+    assert (of.decode.computing, of.prefill.computing) == (False, True)
+    assert of.from_steps
+    assert not of.too_low
+
+
+def test_in_a_batch_the_steps_reach_more_than_the_latencies_say():
+    """All at once: a query's TPOT holds the prompts of the others, and its prefill too."""
+    asked, budget = [(0.0, 400, 4)] * 8, 800
+    found, _, _ = parts_of(asked, of=FAST, budget=budget)
+    _, frame = frames(asked, budget=budget)
+    means = {name: {"mean": frame[name].mean()} for name in ("tpot_ms", "prefill_ms")}
+    by_steps = shares(found, FAST, make_metrics())
+    by_latencies = shares(NoAnatomy("none"), FAST, make_metrics(**means))
+    assert by_steps.decode.share > 2 * by_latencies.decode.share
+    assert not by_latencies.from_steps
+
+
+def test_a_share_above_the_limit_says_that_the_limit_is_wrong():
+    slow = roofline.Roofline(**vars(LIMITS) | {"bandwidth_gb_s": 0.3, "weights_ms": 900.0})
+    found = shares(parts_of(ASKED, of=slow)[0], slow, make_metrics())
+    assert found.decode.too_low
+    assert found.too_low
+    assert roofline.say_share(found.decode.share) == "limit measured too low"
+    assert roofline.say_share(0.284) == "28 %"
+
+
+def test_without_decoding_there_is_no_share_of_it():
+    found, _, _ = parts_of([(0.0, 40, 1)], of=FAST)
+    of = shares(found, FAST, make_metrics())
+    assert np.isnan(of.decode.share)
+    assert not of.too_low
+    assert 0 < of.prefill.share < 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import math
 import pytest
 from helpers import THREE, make_records
 
-from loadgen_study.analysis.load import load_of, load_over_time
+from loadgen_study.analysis.load import load_of, load_over_time, mean_served
 from loadgen_study.analysis.metrics import latencies
 
 
@@ -24,6 +24,17 @@ def test_arrivals_vs_service_by_hand():
     assert (found.peak_in_flight, found.peak_served) == (2, 2)
     # In the engine 1.098 + 2.199 + 0.299 s, of 3.3 s.
     assert found.mean_served == pytest.approx(3.596 / 3.3)
+
+
+def test_the_mean_batch_of_a_part_leaves_out_idle_time_like_that_of_the_whole():
+    # One query a second for 0.5 s, two at once in the last: nothing is there half of the time.
+    rows = [(i, i, i, i + 0.1, i + 0.5, 9, 5) for i in (0, 1, 2, 3, 3)]
+    frame = latencies(make_records(rows))
+    assert load_of(frame).mean_served == pytest.approx(1.25)
+    assert mean_served(frame) == pytest.approx(1.25)
+    assert mean_served(frame, 0, 2.7) == pytest.approx(1)
+    assert mean_served(frame, 2.25, 9) == pytest.approx((0.25 + 1) / 0.75)
+    assert mean_served(frame, 0.6, 0.9) == 0
 
 
 def test_a_brief_overlap_is_seen():

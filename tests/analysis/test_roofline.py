@@ -45,16 +45,13 @@ def test_bytes_by_hand():
     assert roofline.read_weight_bytes(TIED) == 16_060_522_496
 
 
-def test_shares_by_hand():
+def test_limits_by_hand():
     model = TIED
     machine = A30
-    metrics = make_metrics(
-        tpot_ms={"mean": 21.96}, prefill_ms={"mean": 130.0}, output_tokens={"mean": 128.0}
-    )
+    metrics = make_metrics(output_tokens={"mean": 128.0})
     found = roofline.roofline(model, machine, metrics, mean_batch=1.0, mean_input_tokens=778)
     step_bytes = 16_060_522_496 + 131_072 * (778 + 64)
     assert found.decode_limit_ms == pytest.approx(step_bytes / 933e6)
-    assert found.decode_share == pytest.approx(0.789, abs=0.001)
     # All but the head for 778 tokens, the head for the last, and causal attention.
     table = 128256 * 4096
     flops = 2 * (8_030_261_248 - table) * 778 + 2 * table + 2 * 32 * 4096 * 778**2
@@ -95,13 +92,10 @@ def test_weights_quantized_as_they_are_loaded_are_read_with_their_new_size():
 
 
 def test_two_devices_halve_the_limit():
-    metrics = make_metrics(
-        tpot_ms={"mean": 20.0}, prefill_ms={"mean": math.nan}, output_tokens={"mean": 100.0}
-    )
+    metrics = make_metrics(output_tokens={"mean": 100.0})
     one = roofline.roofline(LLAMA, A30, metrics, 4.0, 500)
     two = roofline.roofline(LLAMA, A30, metrics, 4.0, 500, shared=2)
     assert two.decode_limit_ms == pytest.approx(one.decode_limit_ms / 2)
-    assert math.isnan(one.prefill_share)
 
 
 @pytest.mark.parametrize(

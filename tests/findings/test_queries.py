@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 from helpers import RESULT, SETTINGS, THREE, imitated, imitated_run, make_records, seed_records
 
@@ -7,6 +8,7 @@ from loadgen_study.findings.finding import Finding, doubts
 from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.params import RunParams
 from vllm_loadgen.harness.loadgen import server_schedule_ns
+from vllm_loadgen.records.engine import EngineFacts
 
 
 def query_findings(test, **facts):
@@ -19,7 +21,7 @@ def test_the_seeds_run_is_queueing_and_serial(told):
     overload = found["Overloaded: arrivals exceed capacity"]
     assert "0.5 queries/s arrived, 0.34 were served" in overload.evidence
     assert "most of the TTFT is queueing" in overload.evidence
-    assert "Batch" in found["One query in flight: the engine serves serially"].action
+    assert "batches" in found["No batching: one query at a time"].action
     words = " ".join(f.title + f.evidence + f.action for f in found.values()).lower()
     assert "model loading" not in words
 
@@ -28,8 +30,8 @@ def test_a_batching_engine_at_the_same_rate_is_not_overloaded():
     rows = [(i / 0.5, i / 0.5, i / 0.5, i / 0.5 + 0.2, i / 0.5 + 4, 778, 129) for i in range(40)]
     titles = [f.title for f in query_findings(imitated(make_records(rows)))]
     assert "Overloaded: arrivals exceed capacity" not in titles
-    assert "One query in flight: the engine serves serially" not in titles
-    assert "The first token is mostly prefill" in titles
+    assert "No batching: one query at a time" not in titles
+    assert "TTFT: mostly prefill" in titles
 
 
 def test_too_few_queries_says_how_many_more():
@@ -43,7 +45,7 @@ def test_too_few_queries_says_how_many_more():
 def test_a_late_harness_is_named():
     rows = [(i, i + 0.05, i + 0.05, i + 0.2, i + 1, 50, 20) for i in range(50)]
     titles = [f.title for f in query_findings(imitated(make_records(rows)))]
-    assert "The harness itself was late" in titles
+    assert "Queries issued late" in titles
 
 
 def test_a_rate_that_was_not_offered_is_named_as_the_harness_own():
@@ -55,18 +57,45 @@ def test_a_rate_that_was_not_offered_is_named_as_the_harness_own():
     def named(slower):
         rows = [(s, s, s, s + 0.2, s + 1, 50, 20) for s in due_s * slower]
         findings = query_findings(imitated(make_records(rows), result, asked))
-        return {f.title: f for f in findings}.get("The harness did not offer the rate")
+        return {f.title: f for f in findings}.get("Target rate not offered")
 
     assert named(1.0) is None
     assert named(1.04) is None
-    assert "1,000 queries/s were asked for" in named(10.0).evidence
+    assert "target 1,000 queries/s, issued" in named(10.0).evidence
+
+
+def queueing(scenario, **steps):
+    """The action where TTFT is queueing in an engine of 8 places."""
+    rows = [(i, i, i + 2, i + 2.1, i + 3, 50, 20) for i in range(20)]
+    engine = EngineFacts(engine="vllm", max_num_seqs=8)
+    usual = {"time_s": 1.0, "running": 8, "waiting": 3, "preempted": 0, "kv_cache_share": 0.1}
+    table = pd.DataFrame([usual | steps])
+    result = RESULT | {"scenario": scenario}
+    test = imitated(make_records(rows), result, engine_steps=table)
+    (found,) = [f for f in query_findings(test, engine=engine) if f.title.startswith("TTFT: most")]
+    return found.action
+
+
+def test_an_action_on_queueing_is_one_that_can_help():
+    assert queueing("Server") == "Lower target_qps, or raise max_num_seqs."
+    assert queueing("Server", running=7) == "Lower target_qps."
+    assert queueing("Server", kv_cache_share=0.9) == "Lower target_qps."
+    assert queueing("SingleStream") == ""
+
+
+def test_a_lower_rate_is_not_advised_where_the_fastest_query_exceeds_the_limit():
+    rows = [(9 * i, 9 * i, 9 * i, 9 * i + 3, 9 * i + 4, 50, 20) for i in range(64)]
+    (found,) = [f for f in query_findings(imitated(make_records(rows)))
+                if f.title == "TTFT exceeds its limit"]  # fmt: skip
+    assert found.action.startswith("Raise ttft_limit_ms")
+    assert "3,000 ms, so a lower rate does not help" in found.action
 
 
 def test_logged_errors_and_single_tokens_are_named():
     rows = [(i, i, i, i + 0.2, i + 0.2, 50, 1) for i in range(50)]
     result = {**RESULT, "num_errors": 2, "error_lines": ["a: b"]}
     found = {f.title: f for f in query_findings(imitated(make_records(rows), result))}
-    assert found["LoadGen logged errors"].severity == "problem"
+    assert found["Errors in LoadGen's log"].severity == "problem"
     assert "50 of 50" in found["Answers of a single token"].evidence
 
 
@@ -77,7 +106,7 @@ def test_what_would_make_valid():
     assert "must last 120 s and lasted 38.0 s, 82.0 s too short" in steps[0]
     assert steps[1] == "Issue 80 more queries: 100 are asked for."
     assert "Lower target_qps below the 0.34 queries/s that were served" in steps[2]
-    assert "asks for 459 even if none is over" in steps[3]
+    assert "asks for 459 even with none over" in steps[3]
     assert what_would_make_valid(imitated(seed_records(), {**RESULT, "verdict": "VALID"})) == {}
 
 
@@ -95,7 +124,7 @@ def test_the_seeds_50_seconds():
     # Query i is due at 2 i and begun at i / 0.34: a wait of 0.941 i, 48.9 s on average.
     assert "queueing: 48.9 s of 49.1 s" in found["Overloaded: arrivals exceed capacity"].evidence
     assert "130 ms of prefill" in found["Overloaded: arrivals exceed capacity"].evidence
-    assert "The first token is mostly queueing" in found
+    assert "TTFT: mostly queueing" in found
     # The last is due at 208 s; by then 208 * 0.34 = 70.7 are served, 70 of them in full.
     load = imitated(seed_records(queries=105)).load
     assert load.completions_per_s == pytest.approx(70 / 208)
@@ -120,14 +149,14 @@ def test_an_overload_without_a_queue_shows_in_the_latencies():
 def test_answers_of_one_token_are_no_sign_of_serial_service():
     rows = [(i / 20, i / 20, None, i / 20 + 1, i / 20 + 1, 50, 1) for i in range(20)]
     titles = [f.title for f in query_findings(imitated(make_records(rows)))]
-    assert "One query in flight: the engine serves serially" not in titles
+    assert "No batching: one query at a time" not in titles
 
 
 def test_a_percentile_of_nothing_keeps_no_limit():
     nothing = make_records([(0, 0, None, None, None, 50, 0)])
     titles = [f.title for f in query_findings(imitated(nothing))]
-    assert titles == ["The run did not finish", "Too few queries for early stopping"]
-    assert [f.title for f in query_findings(imitated(nothing.iloc[:0]))] == ["No query was issued"]
+    assert titles == ["Test not finished", "Too few queries for early stopping"]
+    assert [f.title for f in query_findings(imitated(nothing.iloc[:0]))] == ["No query issued"]
 
 
 def test_the_limit_is_judged_at_the_percentile_in_force():
@@ -179,7 +208,7 @@ def test_a_tail_is_named_with_its_cause():
     rows = [(10 * i, 10 * i, 10 * i + wait, 10 * i + wait + 0.2, 10 * i + 7, 50, 20)
             for i, wait in enumerate(waits)]  # fmt: skip
     (found,) = [f for f in query_findings(imitated(make_records(rows)))
-                if f.title == "A long tail of first tokens"]  # fmt: skip
+                if f.title == "TTFT: long tail"]  # fmt: skip
     assert found.evidence == (
         "p99 5,200 ms (at most 5,200 ms), 26.0 times p50 200 ms (at most 200 ms); theirs is mostly "
         "queueing"
@@ -192,15 +221,15 @@ def test_of_few_queries_the_tail_is_a_tenth_or_nothing():
                 for i in range(queries)]  # fmt: skip
         return {f.title for f in query_findings(imitated(make_records(rows)))}
 
-    assert "A long tail of first tokens" in titles(100, 11)
-    assert "A long tail of first tokens" not in titles(100, 5)  # what would be its p99
-    assert "A long tail of first tokens" not in titles(60, 10)  # and p90 of too few
+    assert "TTFT: long tail" in titles(100, 11)
+    assert "TTFT: long tail" not in titles(100, 5)  # what would be its p99
+    assert "TTFT: long tail" not in titles(60, 10)  # and p90 of too few
 
 
 def test_an_impossible_figure_is_a_problem():
     rows = [(i, i, i, i + 0.2, i + 1, 50, 20) for i in range(50)]
     found = query_findings(imitated(make_records(rows)), impossible=["Too fast."])
-    assert found[0].title == "Faster than this machine can be"
+    assert found[0].title == "Impossible: faster than the machine's limits"
 
 
 def test_a_test_is_doubted_for_its_problems_alone():
@@ -223,6 +252,7 @@ def test_reasons_that_only_one_server_knows_are_quoted():
     rows = [(i, i, i, i + 0.2, i + 1, 50, 20) for i in range(4)]
     result = {**RESULT, "finish_reasons": {"length": 3, "eos_token": 1}}
     (found,) = [f for f in query_findings(imitated(make_records(rows), result))
-                if f.title == "How the answers end"]  # fmt: skip
+                if f.id == "answer-ends"]  # fmt: skip
+    assert found.title == "Answers at the cap of 128 tokens: 0 %"
     assert "1 ended with 'eos_token'" in found.evidence
-    assert "length" not in found.evidence
+    assert "'length'" not in found.evidence

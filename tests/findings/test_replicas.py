@@ -21,14 +21,14 @@ def of_replicas(input_tokens, output_tokens, end_s=(2.0, 9.0), scenario="Offline
 @pytest.mark.parametrize(
     ("prompts", "answers", "action"),
     [
-        ((100, 100), (50, 50), "It is slower"),
-        ((100, 130), (50, 50), "It was given more work"),
-        ((100, 100), (50, 60), "It was given more work"),
+        ((100, 100), (50, 50), "Check its device"),
+        ((100, 130), (50, 50), "Raise min_query_count"),
+        ((100, 100), (50, 60), "Raise min_query_count"),
     ],
 )
 def test_a_late_replica_is_slow_only_if_it_had_no_more_to_do(prompts, answers, action):
     found = straggler_finding(of_replicas(prompts, answers))
-    assert found.title == "Replica 1 held the others back"
+    assert found.title == "Replica 1 delayed the others"
     assert found.action.startswith(action)
     assert "it was at work for 7.0 s after all others" in found.evidence
 

@@ -39,8 +39,8 @@ def test_a_test_at_one_pace_finds_nothing():
 @pytest.mark.parametrize(
     ("seconds", "title"),
     [
-        (lambda wave: 12.0 if wave < 20 else 10.0, "The test began slower than it went on"),
-        (lambda wave: 12.0 if wave > 40 else 10.0, "The engine slowed down during the test"),
+        (lambda wave: 12.0 if wave < 20 else 10.0, "Slow start of the test"),
+        (lambda wave: 12.0 if wave > 40 else 10.0, "Slowdown during the test"),
     ],
 )
 def test_a_change_of_pace_is_named_by_its_direction(seconds, title):
@@ -51,7 +51,7 @@ def test_a_change_of_pace_is_named_by_its_direction(seconds, title):
 
 
 def test_one_batch_has_no_steady_state_and_that_is_said_where_steps_are_known():
-    title = "There is no steady state in this test"
+    title = "No steady state"
     assert "min_query_count" in found(offline(queries=4))[title].action
     without = imitated(make_records([(0, 0, 0, 1, 2, 9, 5)]), OFFLINE)
     assert title not in found(without)
@@ -67,18 +67,16 @@ def test_a_long_drain_is_told_with_both_rates():
     frame = pd.DataFrame(steps, columns=["time_s", "running", "waiting"])
     frame = frame.assign(preempted=0, kv_cache_share=1.0)
     test = imitated(make_records(rows), OFFLINE, engine_steps=frame)
-    told = found(test)["Filling and emptying the batch cost part of the rate"]
+    told = found(test)["Ramp and drain lower the rate"]
     assert "2.6 tokens/s over the whole test, 4.0 in its steady state" in told.evidence
 
 
 def test_a_warm_up_that_was_cut_short_is_told():
     rounds = [{"queries": 4, "tokens": 64, "duration_s": 2.0, "tokens_per_s": 32.0},
               {"queries": 16, "tokens": 256, "duration_s": 5.0, "tokens_per_s": 51.2}]  # fmt: skip
-    title = "The warm-up ended before the engine was known to be warm"
+    title = "Warm-up cut short"
     cold = offline(warmup={"rounds": rounds, "batch": 64, "steady": False})
-    assert "32.0 with 4, 51.2 with 16; the test was expected to reach 64" in (
-        found(cold)[title].evidence
-    )
+    assert "32.0 with 4, 51.2 with 16; the expected batch is 64" in (found(cold)[title].evidence)
     for steady in (True, None):
         assert found(offline(warmup={"rounds": rounds, "batch": 16, "steady": steady})) == {}
 

@@ -51,7 +51,7 @@ def tail_of(asked, name, budget):
 
 
 def test_first_tokens_that_waited_for_later_prompts():
-    (found,) = of_title(findings(BURSTS), "came later")
+    (found,) = of_title(findings(BURSTS), "later prompts")
     assert (
         "the slowest tenth came out of steps of 4,800 tokens that took 2,420 ms" in found.evidence
     )
@@ -67,7 +67,7 @@ def test_of_prompts_that_came_at_once_the_last_is_as_late_in_any_order():
 
 
 def test_answers_held_up_by_prompts():
-    (found,) = of_title(findings(DECODING), "held up by other queries' prompts")
+    (found,) = of_title(findings(DECODING), "other queries' prompts")
     assert "beyond the 25.5 ms of a step that decodes alone" in found.evidence
     assert found.action.startswith("Lower target_qps")
     usual = tail_of(DECODING, "tpot", 8192)

@@ -22,7 +22,7 @@ FOUND = Anatomy(
 
 def test_the_text_says_where_the_time_went():
     said = anatomy.text(FOUND)
-    assert "The whole test reaches 25% of its limit" in said
+    assert "share of its limit: 25 %" in said
     assert "Its 3 steps" in said
     assert "0.8 s went into steps beyond their least time, 0.2 s passed between steps" in said
     assert "for 2.0 s there was none" in said
@@ -34,9 +34,9 @@ def test_the_text_says_where_the_time_went():
 def test_the_table_sets_each_kind_of_step_against_its_limit():
     table = anatomy.table(FOUND)
     assert table["of the test"].tolist() == ["20%", "25%", "5%", "50%", "100%"]
-    assert table.loc["steps that decode alone", "of its limit"] == "62%"
-    assert table.loc["steps with prefill", "of its limit"] == "50%"
-    assert table.loc["the whole test", "of its limit"] == "25%"
+    assert table.loc["steps that decode alone", "of its limit"] == "62 %"
+    assert table.loc["steps with prefill", "of its limit"] == "50 %"
+    assert table.loc["the whole test", "of its limit"] == "25 %"
     assert table.loc["no query there", "steps"] == ""
     decode_alone = Anatomy(**vars(FOUND) | {"steps": STEPS[1:]})
     assert anatomy.table(decode_alone).loc["steps with prefill", "mean, ms"] == ""

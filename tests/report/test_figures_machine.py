@@ -8,11 +8,10 @@ from loadgen_study.report.figures import machine
 
 
 def test_occupancy():
-    caption = machine.occupancy_caption(STEPS)
-    assert caption == (
-        "3 steps: mean batch 2.0, at most 3; KV cache at most 25.0 % full; 1 preemption."
-    )
-    assert "no steps" in machine.occupancy_caption(pd.DataFrame())
+    caption = machine.occupancy_caption(imitated(seed_records(), engine_steps=STEPS))
+    assert caption.startswith("3 steps: 1.0 queries at once on average, at most 3; ")
+    assert caption.endswith("KV cache at most 25.0 % full; 1 preemption.")
+    assert "no steps" in machine.occupancy_caption(imitated(seed_records()))
 
 
 def test_machine_with_and_without_a_gpu():

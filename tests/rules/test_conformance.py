@@ -17,7 +17,7 @@ from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Accuracy
 from loadgen_study.rules import conformance, verdict
 from loadgen_study.rules.options import HARMLESS
-from loadgen_study.rules.rule import Case, Rule, table
+from loadgen_study.rules.rule import Case, Rule, table, unchecked, undecided
 from vllm_loadgen.records.engine import EngineFacts
 
 # mlcommons/inference v6.1: mlperf.conf and inference_rules.adoc.
@@ -360,7 +360,7 @@ def test_what_was_not_looked_at_is_not_called_met(rules: Rules) -> None:
     [
         ("PASS", "met"),
         ("FAIL", "not met"),
-        ("INCONCLUSIVE", "not checked"),
+        ("INCONCLUSIVE", "undecided"),
         ("NO BASELINE", "not checked"),
     ],
 )
@@ -372,7 +372,26 @@ def test_a_baseline_of_0_leaves_accuracy_unchecked_with_the_reason(rules: Rules)
     row = {"metric": "rouge1", "actual": 0, "reference": 0, "ratio": None, "required": ">= 0",
            "required_99_9": ">= 0", "met": False, "met_99_9": False}  # fmt: skip
     found = rules(accuracy="INCONCLUSIVE", comparisons=[row])["Accuracy"]
-    assert (found.status, "0 in rouge1" in found.note) == ("not checked", True)
+    assert (found.status, "0 in rouge1" in found.note) == ("undecided", True)
+    assert unchecked([found]) == []
+    assert undecided([found]) == [found]
+
+
+@pytest.mark.parametrize(
+    ("queries", "title"),
+    [
+        (64, "Maximum of TTFT and TPOT"),
+        (100, "Maximum of TTFT and TPOT"),
+        (101, "p99 of TTFT and TPOT"),
+        (0, "p99 of TTFT and TPOT"),  # a file without the number
+    ],
+)
+def test_the_p99_of_few_queries_is_called_their_maximum(rules: Rules, queries: int, title: str):
+    answered = records([1] * queries, [4] * queries, [9] * queries)
+    made = rules(result=result(queries=queries), records=answered if queries else GOOD_RECORDS)
+    found = {one.id: one for one in made.values()}["p99"]
+    assert found.title == title
+    assert ("needs 662" in found.note) == bool(queries)
 
 
 def test_a_valid_of_loadgens_is_passed_on_only_without_errors() -> None:

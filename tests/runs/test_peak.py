@@ -1,7 +1,8 @@
 import pytest
+from helpers import RESULT, THREE, imitated, imitated_run, make_records
 
 from loadgen_study import LiveRun, RunParams
-from loadgen_study.facts.scores import Probe
+from loadgen_study.facts.scores import Peak, Probe
 from loadgen_study.report import text_extra
 from loadgen_study.report.sections import throughput
 from loadgen_study.runs import peak
@@ -64,6 +65,35 @@ def test_the_harness_is_named_where_it_is_the_limit():
     assert peak.harness_limit([held]) == ""
 
 
+def test_a_failure_says_whether_it_was_slow_or_had_too_few_queries():
+    held = Probe(qps=4.0, valid=True, duration_s=1.0)
+    few = Probe(qps=4.1, valid=False, duration_s=1.0, why="too few queries")
+    slow = Probe(qps=4.1, valid=False, duration_s=1.0, why="too slow")
+
+    def above(*probes):
+        found = Peak(offline_samples_per_s=9, highest_valid_qps=4, lowest_invalid_qps=4.1,
+                     confirmed=True, probes=(held, *probes))  # fmt: skip
+        return peak.lowest_that_fails(imitated_run(imitated(make_records(THREE)), peak=found))
+
+    assert above(few) == "4.1 fails: too few queries"
+    assert above(few, slow) == "4.1 fails: too slow"
+    assert above(Probe(qps=4.1, valid=False, duration_s=1.0)) == "4.1 fails"
+
+
+@pytest.mark.parametrize(
+    ("slow", "queries", "why"), [(0, 64, ""), (7, 64, "too slow"), (2, 64, "too few queries")]
+)
+def test_a_probe_knows_why_it_failed(slow, queries, why):
+    """At p90 a tenth may be over; early stopping lets 1 of 64 be."""
+    rows = [(2 * i, 2 * i, 2 * i, 2 * i + (2.5 if i < slow else 0.2), 2 * i + 3, 9, 50)
+            for i in range(queries)]  # fmt: skip
+    settings = RESULT["effective_settings"] | {"target_latency_percentile": 0.9}
+    verdict = "INVALID" if why else "VALID"
+    result = RESULT | {"verdict": verdict, "effective_settings": settings}
+    params = RunParams.from_dict({"target_qps": 0.5})
+    assert peak.probe_of(imitated(make_records(rows), result, params)).why == why
+
+
 @pytest.mark.process
 def test_the_peak_is_confirmed_by_the_performance_test(params):
     lines = []
@@ -72,7 +102,8 @@ def test_the_peak_is_confirmed_by_the_performance_test(params):
     assert test.folder.name == "performance"
     assert test.result.verdict == "VALID"
     table = peak.peak_table(run.read())
-    assert set(table["verdict"]) == {"VALID", "INVALID"}
+    assert {verdict.split(":")[0] for verdict in table["verdict"]} == {"VALID", "INVALID"}
+    assert peak.peak_test(run.read()).folder == test.folder
     assert test.params.target_qps == table["queries/s"].iloc[-1]
     # Each is announced with its cost and told with what is left, the last as the full test.
     assert lines[0] == "first guess: 48 samples at once (Offline)"

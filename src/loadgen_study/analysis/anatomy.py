@@ -2,17 +2,20 @@
 
 The limits and the counting are those of ``analysis.roofline``. The least time of a step is the
 longer of two: to read the weights and its queries' keys and values, and to compute its tokens.
+The report's shares of the limit come from here (``shares``).
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from loadgen_study.analysis.load import Busy
-from loadgen_study.analysis.replicas import several
+from loadgen_study.analysis.replicas import several, working
 from loadgen_study.analysis.roofline import Roofline, flops, kv_bytes
 from loadgen_study.facts.inputs import Model
+from loadgen_study.facts.results import Metrics
 
 TOLD = {"prefill_tokens", "decode_tokens", "first_tokens", "duration_ms"}
 
@@ -29,6 +32,12 @@ class Placed:
     # Whether the engine reports how long its steps took. Else a step's duration_ms is the time
     # since the one before in which a query was there.
     told: bool
+
+    @property
+    def decode_batch(self) -> float:
+        """Queries in a step that only decodes, mean; in any step where each reads prompts."""
+        alone = self.steps[self.steps["prefill_tokens"] == 0]
+        return float((self.steps if alone.empty else alone)["decode_tokens"].mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +67,67 @@ class NoAnatomy:
     reason: str
 
 
+@dataclass(frozen=True)
+class Work:
+    """Decode or prefill against the limits; NaN times where there was none of it."""
+
+    # Mean of a step, ms; of a token or a prompt where the steps are not known.
+    took_ms: float
+    least_ms: float  # by the measured limits
+    computing: bool  # whether the matrix rate, not the memory, sets most of the least time
+    steps: int = 0  # 0 where they are not known
+
+    @property
+    def share(self) -> float:
+        """Of the limit, from 0; above 1 the limit was measured too low. NaN without this work."""
+        return self.least_ms / self.took_ms if self.took_ms else math.nan
+
+    @property
+    def too_low(self) -> bool:
+        """Whether the work took less than its least time."""
+        return self.share > 1
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How near decode and prefill came to the machine's limits.
+
+    Attributes:
+        decode: of the steps that only decode. prefill: of those that read prompts, with what they
+            decode besides.
+        from_steps: False where the steps are not known: decode is then TPOT, which holds other
+            queries' prefills, and prefill the time from the batch to the first token, which holds
+            other queries' prompts.
+    """
+
+    decode: Work
+    prefill: Work
+    from_steps: bool
+
+    @property
+    def too_low(self) -> bool:
+        """Whether a limit was measured too low."""
+        return self.decode.too_low or self.prefill.too_low
+
+
+def shares(found: Anatomy | NoAnatomy, limits: Roofline, metrics: Metrics) -> Shares:
+    """Decode and prefill against the limits: from steps, or from latencies without them."""
+    if isinstance(found, Anatomy):
+        prefill = found.steps["prefill_tokens"] > 0
+        return Shares(_work(found.steps[~prefill]), _work(found.steps[prefill]), True)
+    decode_ms = max(limits.decode_limit_ms, limits.decode_computing_ms)
+    computing = limits.decode_computing_ms > limits.decode_limit_ms
+    decode = Work(metrics.tpot_ms.mean, decode_ms, computing)
+    return Shares(decode, Work(metrics.prefill_ms.mean, limits.prefill_limit_ms, True), False)
+
+
+def _work(steps: pd.DataFrame) -> Work:
+    computing = float(steps.loc[steps["computing"], "least_ms"].sum())
+    means = steps[["duration_ms", "least_ms"]].mean()
+    mostly = computing > float(steps["least_ms"].sum()) / 2
+    return Work(float(means["duration_ms"]), float(means["least_ms"]), mostly, len(steps))
+
+
 def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
     """Which step made which query's tokens, derived from counts, not from clocks.
 
@@ -70,7 +140,7 @@ def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
         return NoAnatomy("it was made before the tokens of each step were noted")
     if several(steps):
         return NoAnatomy("the steps of several engines ran beside each other")
-    worked = steps[steps["prefill_tokens"] + steps["decode_tokens"] > 0].reset_index(drop=True)
+    worked = working(steps).reset_index(drop=True)
     begun = frame[frame["first_token_s"].notna()].sort_values("first_token_s", kind="stable")
     if frame["done_s"].isna().all():
         return NoAnatomy("no query was answered")

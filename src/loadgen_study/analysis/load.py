@@ -43,17 +43,35 @@ def _end_s(frame: pd.DataFrame) -> float:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """LoadGen's seeded draw of a Server test's due times: why fewer or more arrive than asked.
+
+    The gaps are exponential with a mean of 1 / target, so the rate of one draw differs.
+    """
+
+    target_per_s: float
+    arrived_per_s: float
+    queries: int
+    window_s: float  # first to last due time
+
+    @property
+    def spread_share(self) -> float:
+        """Standard deviation of the mean gap of so many queries, as a share of it."""
+        return 1 / math.sqrt(self.queries - 1)
+
+
+@dataclass(frozen=True)
 class Load:
     """Rates and queue over the time in which queries arrived."""
 
-    arrivals_per_s: float  # infinite if all came at once
-    completions_per_s: float  # while they arrived
+    arrivals_per_s: float  # ``Metrics.due_per_s``; infinite if all came at once
+    completions_per_s: float  # while they arrived, unlike ``Metrics.samples_per_s``
     served_per_s: float  # completions over the time in which the system was not idle
     queue_growth_per_s: float  # least-squares slope of queries in the system while they arrived
     peak_in_flight: float  # queries in the system
     peak_waiting: float  # before prefill
     peak_served: float  # in the engine at once
-    mean_served: float  # the same over the time that was not idle
+    mean_served: float  # see ``mean_served``
     serial_share: float  # of that time, in which queries waited while exactly one was served
     window_s: float  # first to last arrival
     fastest_s: float  # least latency
@@ -86,11 +104,8 @@ def load_of(frame: pd.DataFrame) -> Load:
 
 def _concurrency(frame: pd.DataFrame) -> dict[str, float]:
     """The part of ``load_of`` that counts queries at once."""
-    events = frame[["scheduled_s", "started_s", "first_token_s", "done_s"]].to_numpy().ravel()
-    load = _counts(frame, np.unique(events[~np.isnan(events)]))
+    load, lasted_s = _states(frame)
     served = load["in_flight"] - load["waiting"]
-    # How long each state lasted; the last event ends the test.
-    lasted_s = np.diff(load["time_s"], append=load["time_s"].max()) if len(load) else np.array([])
     busy_s = float(lasted_s[load["in_flight"] > 0].sum())
     behind_one_s = float(lasted_s[(served == 1) & (load["waiting"] > 0)].sum())
     return {
@@ -98,9 +113,34 @@ def _concurrency(frame: pd.DataFrame) -> dict[str, float]:
         "peak_in_flight": float(load["in_flight"].max()) if len(load) else 0.0,
         "peak_waiting": float(load["waiting"].max()) if len(load) else 0.0,
         "peak_served": float(served.max()) if len(load) else 0.0,
-        "mean_served": float((served * lasted_s).sum()) / busy_s if busy_s else 0.0,
+        "mean_served": mean_served(frame),
         "serial_share": behind_one_s / busy_s if busy_s else 0.0,
     }
+
+
+def mean_served(frame: pd.DataFrame, begin_s: float = 0.0, end_s: float = math.inf) -> float:
+    """Queries in the engine at once: their mean over the time with a query in the system.
+
+    The one definition of a mean batch: of the whole test, or of a part of it. 0 without a query.
+    """
+    load, lasted_s = _states(frame, begin_s, end_s)
+    served = load["in_flight"] - load["waiting"]
+    busy_s = float(lasted_s[load["in_flight"] > 0].sum())
+    return float((served * lasted_s).sum()) / busy_s if busy_s else 0.0
+
+
+def _states(
+    frame: pd.DataFrame, begin_s: float = -math.inf, end_s: float = math.inf
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The columns of ``load_over_time`` after each event of this time, and how long they lasted, s.
+
+    The last event ends the test.
+    """
+    events = frame[["scheduled_s", "started_s", "first_token_s", "done_s"]].to_numpy().ravel()
+    known = events[~np.isnan(events)]
+    load = _counts(frame, np.unique(np.clip(known, begin_s, end_s)))
+    last_s = load["time_s"].max() if len(load) else 0.0
+    return load, np.diff(load["time_s"], append=last_s)
 
 
 def _rise_s(values: pd.Series) -> float:

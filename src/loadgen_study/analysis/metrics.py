@@ -61,7 +61,8 @@ def metrics(frame: pd.DataFrame, scenario: Scenario, kept: float | None = None) 
     scenario to the completion of the last query issued, where the first query only starts the
     clock: (n - 1) samples, and all tokens, over that time. In SingleStream, where LoadGen divides
     by the time to the last *issue* and so counts the last answer without its time, they are over
-    the time to the last completion too: below LoadGen's tokens/s by about one part in n.
+    the time to the last completion too: below LoadGen's tokens/s by about one part in n. LoadGen
+    rates no accuracy test: it is Offline here, n samples over the time to the last completion.
 
     Args:
         kept: of ``kept_share``, for the goodput; None where no limit applies, as outside of Server.

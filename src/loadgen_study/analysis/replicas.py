@@ -38,6 +38,13 @@ def several(steps: pd.DataFrame) -> bool:
     return "replica" in steps and steps["replica"].nunique() > 1
 
 
+def working(steps: pd.DataFrame) -> pd.DataFrame:
+    """The steps that computed a token; where they do not tell, those with a query in the batch."""
+    if "prefill_tokens" not in steps:
+        return steps[steps["running"] > 0]
+    return steps[steps["prefill_tokens"] + steps["decode_tokens"] > 0]
+
+
 def loads(steps: pd.DataFrame) -> pd.DataFrame:
     """What each of several engines had to do.
 
@@ -54,7 +61,7 @@ def loads(steps: pd.DataFrame) -> pd.DataFrame:
 
 
 def _load(own: pd.DataFrame, end_s: float) -> dict[str, float]:
-    worked = own[own["prefill_tokens"] + own["decode_tokens"] > 0]
+    worked = working(own)
     lasted_s = np.diff(own["time_s"], append=end_s)
     return {
         "queries": int(own["first_tokens"].sum()),

@@ -15,6 +15,7 @@ import numpy as np
 
 from loadgen_study.facts.inputs import MachineLimits, Model
 from loadgen_study.facts.results import Metrics
+from loadgen_study.words import percent
 
 KV_BYTES = {"fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 # Bytes of a weight that vLLM quantizes as it loads the model; a checkpoint that is quantized has
@@ -169,20 +170,18 @@ def critical_batch(
 
 @dataclass(frozen=True)
 class Roofline:
-    """A run's shares of its machine's measured limits."""
+    """What the machine's measured limits allow a run, at its batch and its lengths."""
 
     # Measured, of all devices that share a layer.
     bandwidth_gb_s: float
     rate_tflop_s: float
     decode_limit_ms: float  # least time to read a step's bytes at the run's batch and context
-    decode_share: float  # of it in the mean TPOT, 0 to 1
     decode_computing_ms: float  # least time of the step's arithmetic
-    prefill_limit_ms: float
-    prefill_share: float  # of it in the mean prefill
+    prefill_limit_ms: float  # least time of a prompt of mean length
     critical_batch: float  # from which arithmetic bounds a step at this context; may be infinite
     weights_ms: float  # to read all weights
     kv_ms: float  # to read the keys and values of one query
-    batch: float  # queries served at once in a step
+    batch: float  # queries in a decode step
     # Of a query, on average.
     context_tokens: float
     input_tokens: float
@@ -211,7 +210,7 @@ def roofline(
     shared: float = 1,
     steps_at_once: int = 1,
 ) -> Roofline | None:
-    """How near a run came to its machine's limits; None where one, or the model, is not known.
+    """The limits of a run; None where one of them, or the model, is not known.
 
     The parts of a pipeline compute a token one after the other, so they make no step faster, and
     each has a batch of its own, as each replica has.
@@ -232,16 +231,12 @@ def roofline(
     kv = float(kv_bytes(model, context, kv_cache_dtype))
     batch = max(1.0, float(mean_batch) / steps_at_once)
     step_bytes = read_weight_bytes(model, quantization, batch) + kv * batch
-    step_ms = decode_limit_ms(step_bytes, bandwidth)
-    prefill_ms = prefill_flops(model, mean_input_tokens) / rate / 1e9
     return Roofline(
         bandwidth_gb_s=bandwidth,
         rate_tflop_s=rate,
-        decode_limit_ms=step_ms,
-        decode_share=_share(step_ms, metrics.tpot_ms.mean),
+        decode_limit_ms=decode_limit_ms(step_bytes, bandwidth),
         decode_computing_ms=decode_flops(model, context) * batch / rate / 1e9,
-        prefill_limit_ms=prefill_ms,
-        prefill_share=_share(prefill_ms, metrics.prefill_ms.mean),
+        prefill_limit_ms=prefill_flops(model, mean_input_tokens) / rate / 1e9,
         critical_batch=critical_batch(model, bandwidth, rate, kv, context, quantization),
         weights_ms=decode_limit_ms(layers + head, bandwidth),
         kv_ms=decode_limit_ms(kv, bandwidth),
@@ -252,6 +247,11 @@ def roofline(
         expert_share=_share_read(model, 1.0),
         steps_at_once=steps_at_once,
     )
+
+
+def say_share(share: float) -> str:
+    """A share of a limit, "28 %"; above 100 % the limit is what is wrong."""
+    return "limit measured too low" if share > 1 else percent(share)
 
 
 def multiplied_in(model: Model, quantization: str | None, device: str) -> str:
@@ -319,7 +319,3 @@ def impossible(
             f"{rate:.3g} TFLOP/s that the machine reached."
         )
     return flags
-
-
-def _share(least: float, actual: float) -> float:
-    return least / actual if actual and not math.isnan(actual) else math.nan

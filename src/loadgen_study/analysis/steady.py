@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from loadgen_study.analysis.intervals import tokens_by
+from loadgen_study.analysis.load import mean_served
 from vllm_loadgen.traits import SCENARIOS, Scenario
 
 # The batch counts as full from this share of the level that it keeps.
@@ -34,7 +35,7 @@ class Steady:
     # From the test's start.
     begin_s: float
     end_s: float
-    batch: float  # queries in it on average
+    batch: float  # queries at once, by the definition of the whole test (``load.mean_served``)
     queries: int  # answered in that time
     tokens_per_s: float  # of output
     tpot_ms: float  # mean of the queries that were decoded wholly in it; NaN without one
@@ -82,7 +83,7 @@ def steady_state(
     return Steady(
         begin_s=begin_s,
         end_s=end_s,
-        batch=_mean_batch(done, begin_s, end_s),
+        batch=mean_served(frame, begin_s, end_s),
         queries=len(inside),
         tokens_per_s=rate,
         tpot_ms=float(whole["tpot_ms"].mean()),
@@ -112,13 +113,6 @@ def _plateau(steps: pd.DataFrame) -> tuple[float, float, float]:
     level = float(batch[order][min(int(half), len(order) - 1)])
     full = int(np.argmax(running >= FULL_SHARE * level))
     return float(time_s[full]), float(time_s[last]), level
-
-
-def _mean_batch(done: pd.DataFrame, begin_s: float, end_s: float) -> float:
-    """Queries in the batch, mean over this time; the steps leave out those that end with one."""
-    began = done["started_s"].fillna(done["first_token_s"])
-    inside_s = done["done_s"].clip(upper=end_s) - began.clip(lower=begin_s)
-    return float(inside_s.clip(lower=0).sum()) / (end_s - begin_s)
 
 
 def _thirds(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[float, float]:

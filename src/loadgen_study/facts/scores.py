@@ -138,6 +138,8 @@ class Probe(Part):
     valid: bool  # LoadGen's VALID, at the rate that was offered
     duration_s: float
     sure: bool = False  # so many queries over a limit are no chance
+    # Why it is not valid, where that is known: a limit exceeded, or early stopping alone.
+    why: Literal["", "too slow", "too few queries"] = ""
     reached_qps: float | None = None  # that the harness issued; None if it issued all
 
 

@@ -15,21 +15,23 @@ def _answers(run: Run, accuracy: Accuracy) -> Finding:
     verdict, dtype, evidence = accuracy.verdict, run.model.dtype, said(run)
     scorer = run.task.scorer
     if verdict.status == "PASS":
-        return Finding("good", "The answers are as good as the reference's", evidence, "")
+        return Finding("good", "Answer quality: pass", evidence, "")
     if verdict.status == "FAIL":
         known = dtype not in (None, "float32")  # None: a server's
         cause = f"See whether {dtype} is to blame (dtype: float32). " if known else ""
         action = f"{cause}Read the worst summaries in accuracy.ipynb."
-        return Finding("problem", "The answers are worse than the reference's", evidence, action)
+        return Finding("problem", "Answer quality: below the reference", evidence, action)
     if verdict.status == "INCONCLUSIVE" and verdict.undecided:
         other = "judge the answers token by token"
         action = f"{scorer.cure}, or {other}." if scorer.cure else f"{other.capitalize()}."
-        return Finding("note", f"{scorer.title} cannot judge these answers", evidence, action)
+        title = f"Answer quality: undecided by {scorer.title}"
+        return Finding("note", title, evidence, action)
     if verdict.status == "INCONCLUSIVE":
-        action = "Take more samples (num_samples, dataset)."
-        return Finding("note", "Too few samples to judge the answers", evidence, action)
+        used, there = run.dataset.samples, run.dataset.total_samples
+        action = f"Raise num_samples: {used} of {there} samples were used." if used < there else ""
+        return Finding("note", "Answer quality: too few samples to decide", evidence, action)
     cure = "Take all samples (num_samples: 0)." if _covered(run) else "Make a baseline."
-    return Finding("note", "The answers were not judged", evidence, cure)
+    return Finding("note", "Answer quality: not judged", evidence, cure)
 
 
 def said(run: Run) -> str:

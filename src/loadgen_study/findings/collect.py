@@ -20,14 +20,14 @@ def given_by(run: Run) -> dict[str, object]:
     Returns:
         run, accuracy and engine (their facts); of the performance test: test, queries (the test, if
         it has any), steps and telemetry (tables), placed (the queries by their steps, where they
-        arrive one by one) and impossible (sentences).
+        arrive one by one), shares (of the machine's limits) and impossible (sentences).
     """
     given: dict[str, object] = {"run": run, "accuracy": run.accuracy, "engine": run.engine}
     if test := run.performance:
         given |= {"test": test, "queries": None if test.latencies.empty else test}
         tables = {"steps": test.steps, "telemetry": test.telemetry}
         given |= {name: table for name, table in tables.items() if not table.empty}
-        given["impossible"] = run.impossible or None
+        given |= {"impossible": run.impossible or None, "shares": run.shares}
         by_one = not test.result.scenario_traits.at_once
         if run.engine and by_one and isinstance(test.placed, Placed):
             given["placed"] = test.placed

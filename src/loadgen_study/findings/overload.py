@@ -1,8 +1,13 @@
-"""Whether a test was offered what was asked for, and more than it could serve."""
+"""Whether a test was offered its target rate, more than it could serve, or a full batch."""
+
+import math
+
+import pandas as pd
 
 from loadgen_study.analysis.load import Load
 from loadgen_study.results.test import Test
 from vllm_loadgen.harness.loadgen import offered_share
+from vllm_loadgen.records.engine import EngineFacts
 
 # A rate was offered if this share of it was issued: less than a search's precision is missing.
 OFFERED_SHARE = 0.95
@@ -14,6 +19,8 @@ TREND_QUERIES = 10  # fewer tell nothing of a trend
 RISE_SHARE = 0.02
 # A run of fewer latencies than this is all ramp: queries pile up in it with or without a limit.
 RAMP = 5
+# A cache this empty was no reason to wait.
+SMALL_CACHE_SHARE = 0.5
 
 
 def offered(test: Test) -> bool:
@@ -25,9 +32,8 @@ def offered(test: Test) -> bool:
 
 
 def issued_per_s(test: Test) -> float:
-    """At which rate the harness issued the queries, whenever they were due."""
-    issued_s = test.latencies["issued_s"]
-    return float((len(issued_s) - 1) / (issued_s.iloc[-1] - issued_s.iloc[0]))
+    """At which rate the harness issued the queries, whenever they were due; NaN if not known."""
+    return test.metrics.issued_per_s or math.nan
 
 
 def overloaded(test: Test) -> bool:
@@ -52,3 +58,15 @@ def _ever_slower(load: Load) -> bool:
     if load.queue_rise_s > max(least_s, load.fastest_s / 2):
         return True
     return load.latency_rise_s > least_s and load.window_s > RAMP * load.fastest_s
+
+
+def full_steps(test: Test, engine: EngineFacts | None) -> pd.DataFrame:
+    """The steps in which queries waited for a place alone: those after which more places help.
+
+    The batch was at max_num_seqs, and half of the KV cache was free. Empty where that is not known.
+    """
+    steps = test.replica_steps
+    if engine is None or not engine.max_num_seqs or steps.empty:
+        return steps.iloc[:0]
+    full = (steps["running"] >= engine.max_num_seqs) & (steps["waiting"] > 0)
+    return steps[full & (steps["kv_cache_share"] < SMALL_CACHE_SHARE)]

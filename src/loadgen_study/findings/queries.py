@@ -16,10 +16,10 @@ from loadgen_study.analysis.percentiles import (
     upper_bound,
 )
 from loadgen_study.findings.finding import Finding, Found, finding
-from loadgen_study.findings.overload import issued_per_s, offered, overloaded
-from loadgen_study.params import NOT_KNOWN
+from loadgen_study.findings.overload import full_steps, issued_per_s, offered, overloaded
+from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from loadgen_study.words import count, say_ms
+from loadgen_study.words import count, percent, say_ms
 from vllm_loadgen.http.routes import USUAL
 
 SERIAL_SHARE = 0.1
@@ -29,12 +29,12 @@ LATE_SHARE = 0.05
 TAIL = 5
 
 
-@finding("no-queries", "problem", "No query was issued", needs=("test",), doubts=True)
+@finding("no-queries", "problem", "No query issued", needs=("test",), doubts=True)
 def _no_queries(test: Test) -> Found:
     return (f"the run is {test.result.status}", "Run it again.") if test.latencies.empty else None
 
 
-@finding("loadgen-errors", "problem", "LoadGen logged errors", doubts=True)
+@finding("loadgen-errors", "problem", "Errors in LoadGen's log", doubts=True)
 def errors(test: Test) -> Found:
     """What LoadGen logged as an error, of which its verdict takes no account."""
     result = test.result
@@ -47,7 +47,7 @@ def errors(test: Test) -> Found:
     )
 
 
-@finding("refused-queries", "problem", "The engine refused queries", doubts=True)
+@finding("refused-queries", "problem", "Queries refused by the engine", doubts=True)
 def refusals(test: Test) -> Found:
     """Queries that the engine would not answer, whatever else makes a test invalid."""
     result = test.result
@@ -60,7 +60,7 @@ def refusals(test: Test) -> Found:
     )
 
 
-@finding("unfinished", "problem", "The run did not finish", doubts=True)
+@finding("unfinished", "problem", "Test not finished", doubts=True)
 def _unfinished(test: Test) -> Found:
     metrics = test.metrics
     if not (missing := metrics.samples - metrics.completed):
@@ -74,7 +74,7 @@ def _unfinished(test: Test) -> Found:
 @finding(
     "impossible-figures",
     "problem",
-    "Faster than this machine can be",
+    "Impossible: faster than the machine's limits",
     needs=("impossible",),
     doubts=True,
 )
@@ -123,27 +123,27 @@ def _queueing(test: Test) -> str:
     )
 
 
-@finding("serial-engine", "problem", "One query in flight: the engine serves serially")
+@finding("serial-engine", "problem", "No batching: one query at a time")
 def _serial(test: Test) -> Found:
     result, load, params = test.result, test.load, test.params
     if result.scenario_traits.one_by_one or load.peak_served > 1:
         return None
     if load.serial_share < SERIAL_SHARE:
         return None
-    unset = NOT_KNOWN if params.unknown else "the default"
-    allowed = params.max_num_seqs
+    limits = {"concurrency": params.concurrency, "max_num_seqs": params.max_num_seqs}
+    one = [name for name, allowed in limits.items() if allowed == 1]
+    actions = [f"Raise {' and '.join(one)} above 1."] if one else []
+    if not params.engine_traits.started_here:
+        actions = actions or ["Let the server answer several queries at once."]
     return (
         f"up to {load.peak_in_flight:.0f} queries were in the system and never more than one "
-        f"was being answered; others waited behind it for {load.serial_share:.0%} of the time",
-        "Batch: raise max_num_seqs from 1."
-        if allowed == 1
-        else "Batch: hand every query to the engine as it comes, and let it run several at once "
-        f"(max_num_seqs: {allowed or unset}).",
+        f"was answered at a time; others waited for {percent(load.serial_share)} of the time",
+        "".join(actions) or "Use an engine that batches: this one answers one query at a time.",
     )
 
 
-@finding("first-token")
-def _first_token_share(test: Test) -> Finding | None:
+@finding("first-token", needs=("queries", "run"))
+def _first_token_share(test: Test, run: Run) -> Finding | None:
     result, metrics = test.result, test.metrics
     parts = {
         "late issue": metrics.schedule_delay_ms.mean,
@@ -154,17 +154,18 @@ def _first_token_share(test: Test) -> Finding | None:
     if any(map(math.isnan, parts.values())) or result.scenario_traits.at_once or not ttft:
         return None
     largest = max(parts, key=lambda name: parts[name])
-    actions = {
-        "late issue": "Leave the machine to the benchmark: the engine had not even been asked.",
-        "queueing": "Lower target_qps, or raise max_num_seqs and max_num_batched_tokens.",
-        "prefill": "",  # the prompts are the benchmark's, and the limits tell how fast it could be
-    }
+    action = ""  # for prefill: the prompts are the benchmark's
+    if largest == "late issue":
+        action = "Stop other programs: the harness issued queries late."
+    elif largest == "queueing" and result.scenario_traits.scheduled:
+        more = "" if full_steps(test, run.engine).empty else ", or raise max_num_seqs"
+        action = f"Lower target_qps{more}."
     return Finding(
         "note",
-        f"The first token is mostly {largest}",
+        f"TTFT: mostly {largest}",
         f"mean TTFT {say_ms(ttft)} = {say_ms(parts['late issue'])} until issued + "
-        f"{say_ms(parts['queueing'])} in the engine's queue + {say_ms(parts['prefill'])} prefill",
-        actions[largest],
+        f"{say_ms(parts['queueing'])} queue + {say_ms(parts['prefill'])} prefill",
+        action,
         id=f"first-token-{largest.replace(' ', '-')}",
     )
 
@@ -180,9 +181,8 @@ def _phase(test: Test) -> Finding | None:
     larger = "decode" if share >= 0.5 else "prefill"
     return Finding(
         "note",
-        f"Answering is mostly {larger}",
-        f"on average a query spends {say_ms(prefill)} in prefill and {say_ms(decode)} in decode "
-        f"({share:.0%} of its time in the engine)",
+        f"Time in the engine: mostly {larger}",
+        f"mean prefill {say_ms(prefill)}, mean decode {say_ms(decode)} ({percent(share)})",
         "",
     )
 
@@ -217,13 +217,14 @@ def limit(test: Test, name: str) -> Finding | None:
     )
     if actual <= limit_ms:
         return Finding("good", f"{title} keeps its limit", evidence, "")
-    served = f" below the {load.served_per_s:.2g} queries/s that were served"
-    return Finding(
-        "problem",
-        f"{title} exceeds its limit",
-        evidence,
-        f"Lower target_qps{served if overloaded(test) else ''}, or raise the capacity.",
-    )
+    below = f" below the {load.served_per_s:.2g} queries/s that were served"
+    action = f"Lower target_qps{below if overloaded(test) else ''}."
+    if (fastest := float(values.min())) > limit_ms:
+        action = (
+            f"Raise {name}_limit_ms, or use a faster machine or a smaller model: the fastest query "
+            f"took {say_ms(fastest)}, so a lower rate does not help."
+        )
+    return Finding("problem", f"{title} exceeds its limit", evidence, action)
 
 
 def _at(values: pd.Series, share: float, limit_ms: float) -> str:
@@ -246,20 +247,20 @@ def early_stopping(test: Test) -> Found:
     return (
         f"{count(len(frame), 'query')}, {over} of them over a limit; for p{share * 100:g} "
         f"LoadGen asks for {needed:,} "
-        + ("even if none is over" if too_slow or not over else f"with {over} over"),
+        + ("even with none over" if too_slow or not over else f"with {over} over"),
         f"Raise min_query_count to {needed} ({needed - len(frame):,} more)"
         + (", after the rate is low enough for the limits." if too_slow else "."),
     )
 
 
-@finding("rate-not-offered", "problem", "The harness did not offer the rate", doubts=True)
+@finding("rate-not-offered", "problem", "Target rate not offered", doubts=True)
 def _not_offered(test: Test) -> Found:
     if offered(test):
         return None
     return (
-        f"{test.params.rate:,.4g} queries/s were asked for, {issued_per_s(test):,.4g} were issued",
-        "Lower target_qps: here the harness is the limit, and nothing is known of the system at "
-        "this rate.",
+        f"target {test.params.rate:,.4g} queries/s, issued {issued_per_s(test):,.4g}: the harness "
+        "is the limit",
+        "Lower target_qps: this test does not show the system at that rate.",
     )
 
 
@@ -273,18 +274,17 @@ def _late_harness(test: Test) -> Finding | None:
     share = delay.mean / ttft
     return Finding(
         "problem" if share >= LATE_SHARE else "note",
-        "The harness itself was late",
-        f"queries were issued {say_ms(delay.mean)} after their due time on average, "
-        f"{say_tail(delay)}, at the latest {say_ms(delay.max)}; the mean is {share:.1%} of that of "
-        "TTFT",
-        "Leave the machine to the benchmark, or give the engine fewer threads.",
+        "Queries issued late",
+        f"{say_ms(delay.mean)} after their due time on average, {say_tail(delay)}, maximum "
+        f"{say_ms(delay.max)}; the mean is {percent(share, 1)} of the mean TTFT",
+        "Stop other programs, or give the engine fewer threads.",
         doubts=True,
     )
 
 
-@finding("first-token-tail", "note", "A long tail of first tokens")
+@finding("first-token-tail", "note", "TTFT: long tail")
 def _tail(test: Test) -> Found:
-    """A long tail of first tokens, with the part of the TTFT that makes it."""
+    """A long tail of TTFT, with the part of it that is longest there."""
     ttft, label = test.metrics.ttft_ms, tail(test.metrics.ttft_ms.queries)
     if test.result.scenario_traits.at_once or label in (None, "p50"):
         return None
@@ -298,7 +298,7 @@ def _tail(test: Test) -> Found:
     cause = "" if means.isna().any() else f"; theirs is mostly {parts[means.idxmax()]}"
     return (
         f"{say(ttft, label)}, {times:.1f} times {say(ttft, 'p50')}{cause}",
-        "Look at the slowest queries in the timeline, and at what ran beside them.",
+        "Look at the slowest queries in the timeline.",
     )
 
 
@@ -313,14 +313,14 @@ def _short_answers(test: Test) -> Finding | None:
         "problem" if none else "note",
         "Answers without a token" if none else "Answers of a single token",
         f"{one} of {count(len(done), 'answer')} have one token and {none} have none: they have no "
-        "TPOT and are left out of it here, but LoadGen counts them in its own",
-        "Look at their prompts; raise min_new_tokens if they are a fault.",
+        "TPOT, and LoadGen counts them in its own",
+        "Check their prompts; raise min_new_tokens if such answers are wrong.",
         doubts=True,
     )
 
 
-@finding("answer-ends", "note", "How the answers end")
-def _capped(test: Test) -> Found:
+@finding("answer-ends")
+def _capped(test: Test) -> Finding | None:
     frame, params = test.latencies, test.params
     done = frame.dropna(subset=["done_s"])
     cap, official = params.max_new_tokens, params.rules.task.max_new_tokens
@@ -332,9 +332,10 @@ def _capped(test: Test) -> Found:
         for reason, times in test.result.finish_reasons.items()
         if reason not in USUAL
     ]
-    return (
-        f"{share:.0%} of the answers stop at max_new_tokens = {cap}; "
-        f"the mean is {done['output_tokens'].mean():.0f} tokens"
+    return Finding(
+        "note",
+        f"Answers at the cap of {cap} tokens: {percent(share)}",
+        f"mean length {done['output_tokens'].mean():.0f} tokens (max_new_tokens = {cap})"
         + "".join(f"; {reason}" for reason in reasons),
         "" if cap == official else f"Compare equal caps only: the official task has {official}.",
     )

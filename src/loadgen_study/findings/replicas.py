@@ -28,11 +28,11 @@ def straggler_finding(test: Test) -> Finding | None:
     if found.late_s > 0:
         told.append(f"it was at work for {found.late_s:.1f} s after all others")
     if max(found.tokens_share, found.prompts_share) > MORE_TOKENS:
-        action = "It was given more work: more queries even that out."
+        action = "Raise min_query_count: with more queries the work evens out."
     else:
-        action = "It is slower: look at its device (clocks, temperature, what else uses it)."
+        action = "Check its device: clocks, temperature, other programs."
     return Finding(
-        "problem", f"Replica {found.replica} held the others back", "; ".join(told), action
+        "problem", f"Replica {found.replica} delayed the others", "; ".join(told), action
     )
 
 
@@ -49,5 +49,5 @@ def _slower_server(test: Test) -> Finding | None:
         f"a token after the first took {say_ms(own_ms)} there on average and "
         f"{say_ms(others_ms)} at the next; it was given {told['queries'][slowest]} of "
         f"{told['queries'].sum()} queries (servers are counted from 0, in the order of base_url)",
-        "Look at its machine and its options: all should be alike.",
+        "Check its machine and its options: all servers should be alike.",
     )

@@ -15,7 +15,7 @@ ENDS_SHARE = 0.05
 @finding(
     "late-kernels",
     "problem",
-    "The engine made kernels or grew its pools during the test",
+    "Kernel compilation or pool growth during the test",
     needs=("test",),
     doubts=True,
 )
@@ -23,15 +23,15 @@ def _late_compilations(test: Test) -> Found:
     if not (lines := test.result.late_compilations):
         return None
     return (
-        f"its log says between the test's begin and its end: {'; '.join(lines)}",
-        "Run again, with more before the clock starts (warmup_queries, warmup_max_s).",
+        f"the engine's log during the test: {'; '.join(lines)}",
+        "Warm up for longer (warmup_queries, warmup_max_s).",
     )
 
 
 @finding(
     "cold-engine",
     "note",
-    "The warm-up ended before the engine was known to be warm",
+    "Warm-up cut short",
     needs=("test",),
 )
 def _not_warm(test: Test) -> Found:
@@ -40,10 +40,9 @@ def _not_warm(test: Test) -> Found:
         return None
     rounds = ", ".join(f"{each.tokens_per_s:,.1f} with {each.queries}" for each in warmup.rounds)
     return (
-        f"{count(len(warmup.rounds), 'round')} made these tokens/s, by queries at once: {rounds}; "
-        f"the test was expected to reach {warmup.batch}",
-        f"Raise warmup_max_s above {test.params.warmup_max_s:g}: the first test of an engine that "
-        "is not warm may be a tenth slower than the next ones.",
+        f"tokens/s of {count(len(warmup.rounds), 'round')} by queries at once: {rounds}; "
+        f"the expected batch is {warmup.batch}",
+        f"Raise warmup_max_s above {test.params.warmup_max_s:g}.",
     )
 
 
@@ -60,38 +59,35 @@ def _shifted(test: Test) -> Finding | None:
     if shift.after > shift.before:
         return Finding(
             "problem",
-            "The test began slower than it went on",
+            "Slow start of the test",
             evidence,
-            "Run again, with more before the clock starts (warmup_queries, warmup_max_s).",
+            "Warm up for longer (warmup_queries, warmup_max_s).",
             doubts=True,
         )
     return Finding(
         "problem",
-        "The engine slowed down during the test",
+        "Slowdown during the test",
         evidence,
-        "See to what else ran on the machine, and to its temperature.",
+        "Check other programs on the machine, and its temperature.",
         doubts=True,
     )
 
 
-@finding(
-    "no-steady-state", "note", "There is no steady state in this test", needs=("test", "steps")
-)
+@finding("no-steady-state", "note", "No steady state", needs=("test", "steps"))
 def _no_plateau(test: Test, _: pd.DataFrame) -> Found:
     found = test.steady
     if not test.result.scenario_traits.at_once or isinstance(found, Steady):
         return None
     return (
         found.reason,
-        "Raise min_query_count to several times the batch: this rate is that of a batch that "
-        "fills and empties, and a longer test has a higher one.",
+        "Raise min_query_count to several times the batch: a longer test has a higher rate.",
     )
 
 
 @finding(
     "ramp-and-drain",
     "note",
-    "Filling and emptying the batch cost part of the rate",
+    "Ramp and drain lower the rate",
     needs=("test",),
 )
 def _ends(test: Test) -> Found:
@@ -104,13 +100,12 @@ def _ends(test: Test) -> Found:
     return (
         f"{lost_s:.1f} s of {duration_s:.1f} s: {test.metrics.tokens_per_s:,.1f} tokens/s over the "
         f"whole test, {found.tokens_per_s:,.1f} in its steady state",
-        "Raise min_query_count: a longer test has less of it; longest_first shortens the end.",
+        "Raise min_query_count"
+        + ("." if test.params.longest_first else ", or set longest_first to shorten the drain."),
     )
 
 
-@finding(
-    "changed-options", "note", "The engine made something else of an option", needs=("engine",)
-)
+@finding("changed-options", "note", "Option changed by the engine", needs=("engine",))
 def _options(engine: EngineFacts) -> Found:
     """Options that the engine took and made something else of."""
     made = engine.effective_options
@@ -123,5 +118,5 @@ def _options(engine: EngineFacts) -> Found:
         return None
     return (
         "; ".join(others),
-        "Leave it out: it was not followed, and the engine may not have said so.",
+        "Leave it out: the engine did not follow it.",
     )

@@ -50,7 +50,7 @@ def _cap(tokens: float, where: Placed, engine: EngineFacts) -> int | None:
 @finding(
     "later-prompts",
     "note",
-    "The slowest first tokens waited for prompts that came later",
+    "Slowest TTFTs: later prompts in the same step",
     needs=("test", "placed", "engine"),
 )
 def _shared_prefill(test: Test, where: Placed, engine: EngineFacts) -> Found:
@@ -96,7 +96,7 @@ def _later_tokens(where: Placed) -> tuple[pd.Series, pd.Series, pd.Series]:
 @finding(
     "no-place",
     "note",
-    "The slowest first tokens waited for a place in the batch",
+    "Slowest TTFTs: full batch",
     needs=("test", "placed", "engine"),
 )
 def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Found:
@@ -128,7 +128,7 @@ def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Found:
 @finding(
     "other-prompts",
     "note",
-    "The slowest answers were held up by other queries' prompts",
+    "Slowest TPOTs: other queries' prompts",
     needs=("placed",),
 )
 def _between_tokens(where: Placed) -> Found:
@@ -162,7 +162,7 @@ def _between_tokens(where: Placed) -> Found:
 @finding(
     "smaller-batch",
     "note",
-    "TPOT would keep its limit with fewer queries at once",
+    "A smaller batch would keep the TPOT limit",
     needs=("test", "placed"),
     overrides=("first-token-queueing", "free-cache", "no-place"),
 )

@@ -2,67 +2,98 @@
 
 import pandas as pd
 
-from loadgen_study.findings.finding import Found, finding
+from loadgen_study.analysis.anatomy import Shares
+from loadgen_study.analysis.interference import LEAST_SHARE
+from loadgen_study.findings.finding import Finding, Found, finding
+from loadgen_study.findings.overload import full_steps
 from loadgen_study.results.run import Run
-from loadgen_study.words import count
+from loadgen_study.results.test import Test
+from loadgen_study.words import count, percent, say_ms
+from vllm_loadgen.records.engine import EngineFacts
 
-# A cache this empty was no reason to wait.
-SMALL_CACHE_SHARE = 0.5
-# Of all cores: below it, other programs hardly move a result.
-NEIGHBOUR_SHARE = 0.05
+MOST_STRETCHES = 3  # of interference, in a sentence
 THROTTLED_SHARE = 0.1
 # Of one core: a thread as busy as that keeps what comes waiting.
 CLIENT_CORES = 0.8
 
 
-@finding("preemptions", "problem", "The KV cache was too small", needs=("steps",))
-def _preempted(steps: pd.DataFrame) -> Found:
+@finding("preemptions", "problem", "KV cache too small", needs=("test", "steps"))
+def _preempted(test: Test, steps: pd.DataFrame) -> Found:
     if not (lost := int(steps["preempted"].sum())):
         return None
     return (
-        f"{count(lost, 'time')} a query was evicted and had to be computed anew; it was "
-        f"{steps['kv_cache_share'].max():.0%} full at most",
-        "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib), or lower max_num_seqs.",
+        f"{count(lost, 'eviction')}, each computed again; the cache was "
+        f"{percent(steps['kv_cache_share'].max())} full at most",
+        "Give it more memory (gpu_memory_utilization, cpu_kv_cache_gib)"
+        + ("." if test.result.scenario_traits.one_by_one else ", or lower max_num_seqs."),
     )
 
 
-@finding("free-cache", "note", "Queries waited while the KV cache had room", needs=("steps",))
-def _cache_use(steps: pd.DataFrame) -> Found:
-    most, waiting = steps["kv_cache_share"].max(), int(steps["waiting"].max())
-    if most >= SMALL_CACHE_SHARE or not waiting:
+@finding("free-cache", "note", "Full batch, free KV cache", needs=("test", "engine"))
+def _cache_use(test: Test, engine: EngineFacts) -> Found:
+    if (full := full_steps(test, engine)).empty:
         return None
     return (
-        f"it was {most:.1%} full at most, and up to {count(waiting, 'query')} waited for a place "
-        f"in the batch, which held {int(steps['running'].max())} at most",
-        "Raise max_num_seqs or max_num_batched_tokens: memory is there.",
+        f"up to {count(int(full['waiting'].max()), 'query')} waited while the batch was at "
+        f"max_num_seqs = {engine.max_num_seqs}; the KV cache was "
+        f"{percent(full['kv_cache_share'].max(), 1)} full at most",
+        f"Raise max_num_seqs above {engine.max_num_seqs}.",
     )
 
 
-@finding("noisy-neighbour", "problem", "A noisy neighbour", needs=("run", "telemetry"), doubts=True)
-def _neighbour(run: Run, telemetry: pd.DataFrame) -> Found:
-    server_here = run.params.here and not run.params.engine_traits.started_here
-    known = telemetry if server_here else telemetry.assign(server_cpu_share=0.0)
-    # Earlier runs did not look for the server's process.
-    if "server_cpu_share" not in known or (known := known.dropna(subset="server_cpu_share")).empty:
+@finding("interference", needs=("queries", "telemetry"))
+def _interference(test: Test, _: pd.DataFrame) -> Finding | None:
+    """Other programs for a time, or often enough for a high mean."""
+    disturbed, mean = test.disturbed, float(test.others["share"].mean())
+    if disturbed.empty and not mean > LEAST_SHARE:
         return None
-    other = float((known["cpu_share"] - known["own_cpu_share"]).clip(lower=0).mean())
-    stolen = float(known["steal_share"].mean())
-    if other + stolen < NEIGHBOUR_SHARE:
-        return None
-    but, unless = "", ""
-    if server_here:
-        but = " than this benchmark and the process that listens on the server's port"
-        unless = ", unless it is part of the server"
-    return (
-        f"other programs{but} used {other:.0%} of the cores on average and the hypervisor took "
-        f"{stolen:.0%}",
-        f"Stop what else runs on this machine{unless}, and run again.",
+    worst = disturbed.assign(work=disturbed["share"] * (disturbed["end_s"] - disturbed["begin_s"]))
+    longest = worst.nlargest(MOST_STRETCHES, "work").sort_values("begin_s")
+    told = [
+        f"{percent(one.share)} of the cores from {one.begin_s:.0f} to {one.end_s:.0f} s"
+        for one in longest.itertuples()
+    ]
+    if more := len(disturbed) - len(longest):
+        told.append(f"and {count(more, 'time')} more")
+    told.append(f"{percent(mean)} on average over the test")
+    met, total = int(test.disturbed_queries.sum()), len(test.latencies)
+    if met:
+        slowest = ", the slowest among them" if disturbed["slowest"].any() else ""
+        told.append(f"{met} of {count(total, 'query')} ran meanwhile{slowest}")
+    server = test.params.here and not test.params.engine_traits.started_here
+    unless = " that are no part of the server" if server else ""
+    return Finding(
+        "problem",
+        "Interference from other programs" + _when(disturbed),
+        "; ".join(told),
+        f"Stop other programs{unless} on this machine, and run again.",
+        doubts=True,
     )
 
 
-@finding(
-    "throttled-gpu", "problem", "The GPU's clocks were held down", needs=("telemetry",), doubts=True
-)
+def _when(disturbed: pd.DataFrame) -> str:
+    if disturbed.empty:
+        return ""
+    if len(disturbed) > 1:
+        return f" ({len(disturbed)} times)"
+    return f" ({disturbed['begin_s'].iloc[0]:.0f} to {disturbed['end_s'].iloc[0]:.0f} s)"
+
+
+@finding("limit-too-low", "problem", "Machine limit measured too low", needs=("shares",))
+def _limit_too_low(shares: Shares) -> Found:
+    works = {"decode": shares.decode, "prefill": shares.prefill}
+    faster = [
+        f"{name} took {say_ms(work.took_ms)} on average, the measured limit allows "
+        f"{say_ms(work.least_ms)} at best"
+        for name, work in works.items()
+        if work.too_low
+    ]
+    if not faster:
+        return None
+    return "; ".join(faster), "Measure the limits again, on an idle machine (setup.ipynb)."
+
+
+@finding("throttled-gpu", "problem", "GPU clocks throttled", needs=("telemetry",), doubts=True)
 def _throttled(telemetry: pd.DataFrame) -> Found:
     share = float(telemetry.get("gpu_throttled", pd.Series([0.0])).mean())
     if share < THROTTLED_SHARE:
@@ -70,12 +101,12 @@ def _throttled(telemetry: pd.DataFrame) -> Found:
     units = {"gpu_temperature_c": "{:.0f} degrees C", "gpu_power_w": "{:.0f} W"}
     told = [unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry]
     return (
-        f"in {share:.0%} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
-        "See to its cooling and power limit; another run on a cool GPU may be faster.",
+        f"{percent(share)} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
+        "Check its cooling and power limit, and run again.",
     )
 
 
-@finding("slow-client", "problem", "The client is the limit", needs=("run", "telemetry"))
+@finding("slow-client", "problem", "HTTP client is the bottleneck", needs=("run", "telemetry"))
 def _client(run: Run, telemetry: pd.DataFrame) -> Found:
     """Whether the HTTP client, and no server, set the pace: its queries share one thread."""
     # Where the project starts the server, that is a front end too.
@@ -83,8 +114,8 @@ def _client(run: Run, telemetry: pd.DataFrame) -> Found:
         return None
     if (cores := float(telemetry["front_cpu_cores"].mean())) < CLIENT_CORES:
         return None
+    lower = "Lower target_qps, or use" if run.params.scenario_traits.scheduled else "Use"
     return (
-        f"the client used {cores:.2f} of a core on average, and has one for all its queries: "
-        f"its own delay is in the latencies",
-        "Ask at a lower rate, or from a faster core. The server may do more than this test shows.",
+        f"its single thread used {cores:.2f} of a core on average; the latencies include its delay",
+        f"{lower} a faster core for the client: the server may do more than this test shows.",
     )

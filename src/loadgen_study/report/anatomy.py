@@ -3,6 +3,7 @@
 import pandas as pd
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy
+from loadgen_study.analysis.roofline import say_share
 from loadgen_study.report.figures.base import MOST_POINTS, thin
 from loadgen_study.report.figures.machine import steps
 from loadgen_study.words import count
@@ -18,7 +19,7 @@ def parts(found: Anatomy | NoAnatomy) -> list[object]:
 def text(found: Anatomy) -> str:
     """The share of the limit of the whole test, and where the rest went."""
     said = (
-        f"**The whole test reaches {found.share:.0%} of its limit.** Its "
+        f"**The whole test, share of its limit: {say_share(found.share)}.** Its "
         f"{count(len(found.steps), 'step')} could have read their weights, keys and values and "
         f"computed their tokens in {_seconds(found.least_s)}, by the limits measured on this "
         f"machine; the test took {_seconds(found.whole_s)}. Of the rest, {_seconds(found.slow_s)} "
@@ -53,7 +54,7 @@ def table(found: Anatomy) -> pd.DataFrame:
         "no query there": _time(found.idle_s, whole_s),
         "the whole test": _row(steps, whole_s) | _time(whole_s, whole_s),
     }
-    rows["the whole test"]["of its limit"] = f"{found.share:.0%}"
+    rows["the whole test"]["of its limit"] = say_share(found.share)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Part").fillna("")
 
 
@@ -65,7 +66,7 @@ def _row(of: pd.DataFrame, whole_s: float) -> dict[str, str]:
     """One kind of step."""
     took_s, least_s = of["duration_ms"].sum() / 1e3, of["least_ms"].sum() / 1e3
     row = _time(took_s, whole_s) | {
-        "of its limit": f"{least_s / took_s:.0%}" if took_s else "",
+        "of its limit": say_share(least_s / took_s) if took_s else "",
         "steps": f"{len(of):,}",
     }
     if len(of):

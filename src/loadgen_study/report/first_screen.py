@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 from loadgen_study.analysis.early_stopping import judged
-from loadgen_study.analysis.metrics import metrics
 from loadgen_study.analysis.percentiles import lacking, percentile, say_tail, upper_bound
 from loadgen_study.findings.answers import said
 from loadgen_study.findings.finding import Finding, doubts
@@ -16,8 +15,9 @@ from loadgen_study.report import text
 from loadgen_study.report.next_steps import first_commands
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from loadgen_study.rules.rule import PERCENTILE, Rule, departures, unchecked
+from loadgen_study.rules.rule import PERCENTILE, Rule, departures, unchecked, undecided
 from loadgen_study.rules.verdict import effective_verdict, how_official
+from loadgen_study.runs.peak import lowest_that_fails, peak_test
 from loadgen_study.words import count, per_s, say_ms
 
 # Queries that all arrive within so small a part of a test were there together.
@@ -91,9 +91,13 @@ def _peak(run: Run) -> list[str]:
     at_once = f"All at once (Offline) it answers {peak.offline_samples_per_s:.3g} a second."
     if not peak.highest_valid_qps:
         return [f"**No rate was VALID** in the search. {at_once}"]
-    fails = f" ({peak.lowest_invalid_qps:.4g} fails)" if peak.lowest_invalid_qps else ""
+    fails = f" ({above})" if (above := lowest_that_fails(run)) else ""
     held = "confirmed by the full test" if peak.confirmed else "not confirmed by a full test yet"
-    return [f"**Highest VALID rate: {per_s(peak.highest_valid_qps, 4)}**{fails}, {held}. {at_once}"]
+    reached = f"target {per_s(peak.highest_valid_qps, 4)}"
+    if test := peak_test(run):
+        rate = per_s(test.load.arrivals_per_s)
+        reached = f"{rate} arrived, {test.metrics.samples_per_s:.3g} completed, {reached}"
+    return [f"**Highest VALID rate: {reached}**{fails}, {held}. {at_once}"]
 
 
 def _load(test: Test) -> str:
@@ -158,7 +162,7 @@ def _all_at_once(run: Run) -> list[str]:
         return []
     if frame["scheduled_s"].max() > AT_ONCE_SHARE * frame["done_s"].max():
         return []
-    found = metrics(frame, "Offline")
+    found = test.metrics
     return [
         f"All {count(len(frame), 'sample')} at once (the accuracy test, whatever the latency): "
         f"{per_s(found.samples_per_s)}, {found.tokens_per_s:,.3g} output tokens/s."
@@ -185,22 +189,11 @@ def how_good(run: Run) -> list[str]:
 # How far from the limit? --------------------------------------------------------------------
 def how_far(run: Run) -> list[str]:
     """Shares of what memory and arithmetic allow."""
-    test, found = run.performance, run.roofline
-    if test is None or found is None:
+    test, found, limits = run.performance, run.shares, run.roofline
+    if test is None or found is None or limits is None:
         why = text.no_limits(run)
         return [why if test else "Nothing was measured to be held against the machine's limits."]
-    if math.isnan(test.metrics.tpot_ms.mean):
-        return ["No answer has a time per output token to hold against the limits."]
-    nearer, share = text.nearer_limit(found, test.metrics.tpot_ms.mean)
-    lines = [
-        f"Making tokens (decode): {share:.0%} of what the {nearer} allows, at "
-        f"{found.batch:.1f} queries at once"
-    ]
-    if not math.isnan(found.prefill_share):
-        lines.append(
-            f"Reading prompts (prefill): {found.prefill_share:.0%} of what the arithmetic allows"
-        )
-    return lines
+    return text.shares_lines(found, limits) or ["No step made a token to hold against the limits."]
 
 
 # Can I trust it? ----------------------------------------------------------------------------
@@ -262,6 +255,8 @@ def _official_percentile(rules: Sequence[Rule]) -> str:
 def _as_a_result(rules: Sequence[Rule]) -> str:
     broken, open_ = departures(rules), unchecked(rules)
     left = f"; {count(len(open_), 'rule')} not checked" if open_ else ""
+    if unsure := undecided(rules):
+        left += f"; undecided: {', '.join(plain(_within(rule.title)) for rule in unsure)}"
     if not broken:
         kept = f"every rule that was checked is kept{left}"
         return f"As an MLPerf result: {kept}; {plain(how_official(rules))}."

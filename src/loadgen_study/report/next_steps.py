@@ -133,7 +133,9 @@ def _beside(run: Run) -> list[Step]:
     runs = shlex.quote(f"[{here}, {other}]")
     found = [Step("How does it compare with another run?",
                   f"papermill notebooks/analysis.ipynb both.ipynb -p runs {runs}")]  # fmt: skip
-    if run.params.engine_traits.started_here and not (run.folder / "tune").is_dir():
-        batches = "tune '{max_num_seqs: [8, 64]}'"
-        found.append(Step("Would other batch limits be faster?", _report(run, "tuned", batches)))
+    batches = not run.params.scenario_traits.one_by_one and run.params.engine_traits.runs_model
+    batches &= run.params.engine_traits.started_here
+    if batches and not (run.folder / "tune").is_dir():
+        limits = "tune '{max_num_seqs: [8, 64]}'"
+        found.append(Step("Would other batch limits be faster?", _report(run, "tuned", limits)))
     return found

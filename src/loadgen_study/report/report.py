@@ -179,7 +179,7 @@ class Report:
         return Section(
             text.machine_text(self.run, test),
             machine_figures.over_time(test),
-            machine_figures.occupancy_caption(test.steps),
+            machine_figures.occupancy_caption(test),
             machine_figures.machine_caption(test.telemetry),
             tables.replicas_table(test),
         )
@@ -188,14 +188,14 @@ class Report:
         """How far the run is from what the machine can do."""
         if (test := self._test) is None:
             return Section()
-        said, found = text.limits_text(self.run, test), self.run.roofline
-        if found is None:
+        said, found, shares = text.limits_text(self.run, test), self.run.roofline, self.run.shares
+        if found is None or shares is None:
             return Section(said)
-        tpot_ms = test.metrics.tpot_ms.mean
+        step_ms = shares.decode.took_ms
         return Section(
             said,
-            machine_figures.roofline(found, tpot_ms),
-            machine_figures.roofline_caption(found, tpot_ms),
+            machine_figures.roofline(found, step_ms),
+            machine_figures.roofline_caption(found, step_ms),
             *anatomy.parts(self.run.anatomy),
         )
 

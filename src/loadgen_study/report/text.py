@@ -3,10 +3,11 @@
 import math
 from collections.abc import Sequence
 
+from loadgen_study.analysis.anatomy import Shares, Work
 from loadgen_study.analysis.load import Busy
 from loadgen_study.analysis.percentiles import lacking, say, tail
 from loadgen_study.analysis.repeats import FEWEST_RUNS, spread
-from loadgen_study.analysis.roofline import Roofline
+from loadgen_study.analysis.roofline import Roofline, say_share
 from loadgen_study.findings.answers import said
 from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.params import NOT_KNOWN
@@ -144,6 +145,8 @@ def no_limits(run: Run) -> str:
             "A server's weights and their type were not read, and a limit is computed from both: "
             "how far this is from the machine's limits is not known."
         )
+    if not run.params.engine_traits.runs_model:
+        return "No limit of the machine applies: this engine runs no model."
     if run.roofline is None and run.machine is None:
         return "The machine's limits were not measured in this run (setup.ipynb measures them)."
     if missing := run.model.not_known:
@@ -156,19 +159,36 @@ def no_limits(run: Run) -> str:
     return ""
 
 
-def nearer_limit(found: Roofline, tpot_ms: float) -> tuple[str, float]:
-    """What bounds a decode step first, the memory or the arithmetic, and the share of it."""
-    computing = found.decode_computing_ms > found.decode_limit_ms
-    least_ms = max(found.decode_limit_ms, found.decode_computing_ms)
-    return "arithmetic" if computing else "memory", least_ms / tpot_ms
+BOUNDS_WORK = {True: "compute", False: "memory-bandwidth"}
+
+
+def shares_lines(found: Shares, limits: Roofline) -> list[str]:
+    """Decode and prefill, each as a share of its limit, and what latencies hold besides."""
+    works = {
+        f"Decode steps ({limits.batch:.1f} queries each)": (
+            found.decode,
+            "other queries' prefills",
+        ),
+        "Prefill steps": (found.prefill, "other queries' prompts"),
+    }
+    return [
+        f"{name}: {_of_limit(work)}" + ("" if found.from_steps else f" (includes {others})")
+        for name, (work, others) in works.items()
+        if not math.isnan(work.share)
+    ]
+
+
+def _of_limit(work: Work) -> str:
+    if work.too_low:
+        return say_share(work.share)
+    return f"{say_share(work.share)} of the {BOUNDS_WORK[work.computing]} limit"
 
 
 def limits_text(run: Run, test: Test) -> str:
     """The run compared with the machine's measured limits."""
     if (found := run.roofline) is None:
         return no_limits(run)
-    tpot_ms = test.metrics.tpot_ms.mean
-    nearer, share = nearer_limit(found, tpot_ms)
+    shares = run.shares
     step_gb = found.decode_limit_ms * found.bandwidth_gb_s / 1e3
     who = "This machine"
     if found.steps_at_once > 1:
@@ -182,19 +202,9 @@ def limits_text(run: Run, test: Test) -> str:
         f"of {found.batch:.1f} queries must read at least {step_gb:.2f} GB, which takes "
         f"{found.decode_limit_ms:.1f} ms, and its arithmetic {found.decode_computing_ms:.1f} ms."
     ]
-    if not math.isnan(tpot_ms):
-        text.append(
-            f"The mean time per output token was {tpot_ms:.1f} ms: **{share:.0%} of what the "
-            f"{nearer} allows**. What else may take time: prefills of other queries in between, "
-            f"work between two steps, a {nearer} below its full speed. {_what_helps(found)}"
-        )
-    if not math.isnan(found.prefill_share):
-        text.append(
-            f"A prompt of {found.input_tokens:.0f} tokens needs at least "
-            f"{found.prefill_limit_ms:.0f} ms of arithmetic; the mean prefill reaches "
-            f"{found.prefill_share:.0%} of that."
-        )
-    return " ".join([*text, _where_reading_ends(found)])
+    if shares is not None:
+        text += [f"{line}." for line in shares_lines(shares, found)]
+    return " ".join([*text, _what_helps(found), _where_reading_ends(found)])
 
 
 def _what_helps(found: Roofline) -> str:

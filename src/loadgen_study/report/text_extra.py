@@ -9,7 +9,7 @@ from loadgen_study.prose import plain
 from loadgen_study.results.run import Run
 from loadgen_study.runs.combined import BASELINES, TUNED, Outcome, outcome
 from loadgen_study.runs.compare import Digest, reservations
-from loadgen_study.runs.peak import harness_limit
+from loadgen_study.runs.peak import harness_limit, lowest_that_fails
 from loadgen_study.words import count, per_s
 
 
@@ -21,7 +21,7 @@ def peak_text(run: Run) -> str:
     if not peak.highest_valid_qps:
         return f"No rate was VALID in this search. {limit}".rstrip()
     held = "confirmed by a full test" if peak.confirmed else "not confirmed by a full test"
-    fails = f", and {peak.lowest_invalid_qps:.4g} is not" if peak.lowest_invalid_qps else ""
+    fails = f"; {above}" if (above := lowest_that_fails(run)) else ""
     return (
         f"The highest rate that is VALID is {per_s(peak.highest_valid_qps, 4)}, {held}{fails}. "
         f"The search began with all queries at once (Offline), of which "

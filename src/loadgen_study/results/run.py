@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from loadgen_study.analysis import roofline
-from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, anatomy
+from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, Placed, Shares, anatomy, shares
 from loadgen_study.analysis.repeats import median_place
+from loadgen_study.analysis.roofline import Roofline, impossible, roofline
 from loadgen_study.benchmarks import Task
 from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
 from loadgen_study.facts.results import Summary
@@ -231,16 +231,26 @@ class Run:
         """Accelerators that were used, whatever the machine has; 1 on a CPU."""
         return self.params.devices if self.environment.gpus else 1
 
-    def roofline_of(self, test: Test) -> roofline.Roofline | None:
-        """How near a test of the run came to the machine's limits; None if not measured, and of a
-        server, whose type and weights are not known."""
-        if not self.params.engine_traits.started_here:
+    @property
+    def _weights_known(self) -> bool:
+        """Whether a model answers whose weights and type are known: not a server's, not the echo's.
+
+        Without them no limit is claimed.
+        """
+        traits = self.params.engine_traits
+        return traits.started_here and traits.runs_model
+
+    def roofline_of(self, test: Test) -> Roofline | None:
+        """What the machine's limits allow a test of the run; None where they are not known."""
+        if not self._weights_known:
             return None
-        return roofline.roofline(
+        placed = test.placed
+        batch = placed.decode_batch if isinstance(placed, Placed) else test.load.mean_served
+        return roofline(
             self.model,
             self.machine,
             test.metrics,
-            test.load.mean_served,
+            batch,
             float(test.latencies["input_tokens"].mean()),
             self.params.kv_cache_dtype,
             self.params.quantization,
@@ -255,37 +265,48 @@ class Run:
         return 1 / self.params.data_parallel_size
 
     @cached_property
-    def roofline(self) -> roofline.Roofline | None:
-        """How near the performance test came to the machine's limits; None if not measured."""
+    def roofline(self) -> Roofline | None:
+        """What the machine's limits allow the performance test; None if not measured."""
         return None if self.performance is None else self.roofline_of(self.performance)
 
     @cached_property
     def anatomy(self) -> Anatomy | NoAnatomy:
         """Where the performance test's time went, step by step, against the machine's limits."""
+        if self.performance is None:
+            return NoAnatomy("there is no performance test")
+        return self._anatomy_of(self.performance, self.roofline)
+
+    @cached_property
+    def shares(self) -> Shares | None:
+        """How near the performance test came to the machine's limits; None if not measured."""
+        if self.performance is None or self.roofline is None:
+            return None
+        return shares(self.anatomy, self.roofline, self.performance.metrics)
+
+    def shares_of(self, test: Test) -> Shares | None:
+        """How near a test of the run came to the machine's limits; None if not measured."""
+        if (limits := self.roofline_of(test)) is None:
+            return None
+        return shares(self._anatomy_of(test, limits), limits, test.metrics)
+
+    def _anatomy_of(self, test: Test, limits: Roofline | None) -> Anatomy | NoAnatomy:
         if not self.params.engine_traits.started_here:
             return NoAnatomy("a server's type and weights are not known")
-        if self.performance is None or self.roofline is None:
+        if limits is None:
             return NoAnatomy("there are no measured limits to set its steps against")
         if self.params.pipeline_parallel_size > 1:
             return NoAnatomy("the parts of its pipeline compute several steps at once")
-        found = self.performance.placed
-        if isinstance(found, NoAnatomy):
+        if isinstance(found := test.placed, NoAnatomy):
             return found
-        return anatomy(
-            found,
-            self.performance.latencies,
-            self.performance.metrics.duration_s,
-            self.model,
-            self.roofline,
-            self.params.kv_cache_dtype,
-        )
+        whole_s, kv_cache_dtype = test.metrics.duration_s, self.params.kv_cache_dtype
+        return anatomy(found, test.latencies, whole_s, self.model, limits, kv_cache_dtype)
 
     @cached_property
     def impossible(self) -> list[str]:
         """Figures of the performance test above what the machine's limits allow, as sentences."""
-        if self.performance is None or not self.params.engine_traits.started_here:
+        if self.performance is None or not self._weights_known:
             return []
-        return roofline.impossible(
+        return impossible(
             self.model,
             self.machine,
             self.performance.metrics,

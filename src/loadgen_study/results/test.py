@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from loadgen_study.analysis import early_stopping, intervals, replicas
+from loadgen_study.analysis import early_stopping, interference, intervals, replicas
 from loadgen_study.analysis.anatomy import NoAnatomy, Placed, placed
 from loadgen_study.analysis.cost import Energy, Price, energy_of, price_of
-from loadgen_study.analysis.load import Load, load_of, load_over_time
+from loadgen_study.analysis.load import Draw, Load, load_of, load_over_time
 from loadgen_study.analysis.metrics import kept_share, latencies, metrics, metrics_table
 from loadgen_study.analysis.steady import NotSteady, Steady, steady_state
 from loadgen_study.facts.inputs import Environment, MachineLimits
@@ -118,9 +118,20 @@ class Test:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """Throughput and latencies."""
+        """Throughput and latencies; of an accuracy test those of all its samples at once."""
+        if self.result.mode == "accuracy":
+            return metrics(self.latencies, "Offline")
         kept = self.kept_share if any(self.limits_ms.values()) else None
         return metrics(self.latencies, self.result.scenario, kept)
+
+    @cached_property
+    def why_arrivals_differ(self) -> Draw | None:
+        """Why the rate that arrived is not the target; None without a known schedule."""
+        due_per_s = self.metrics.due_per_s
+        if due_per_s is None or isinstance(self.params.target_qps, str):
+            return None
+        window_s = float(self.latencies["scheduled_s"].max() - self.latencies["scheduled_s"].min())
+        return Draw(self.params.rate, due_per_s, self.metrics.samples, window_s)
 
     @cached_property
     def load(self) -> Load:
@@ -141,6 +152,27 @@ class Test:
     def placed(self) -> Placed | NoAnatomy:
         """Which of the engine's steps made which query's tokens (see ``analysis.anatomy``)."""
         return placed(self.replica_steps, self.latencies)
+
+    @cached_property
+    def others(self) -> pd.DataFrame:
+        """What other programs used of this machine, by sample (see ``analysis.interference``)."""
+        server_here = self.params.here and not self.params.engine_traits.started_here
+        return interference.others(self.telemetry, server_here)
+
+    @cached_property
+    def disturbed(self) -> pd.DataFrame:
+        """The times in which other programs used it, with the queries that they disturbed."""
+        at_once = self.result.scenario_traits.at_once
+        return interference.stretches(self.others, self.latencies, at_once)
+
+    @cached_property
+    def disturbed_queries(self) -> "pd.Series[bool]":
+        """Which queries such a time overlaps, (queries,)."""
+        frame, at_once = self.latencies, self.result.scenario_traits.at_once
+        met = pd.Series(False, frame.index)
+        for begin_s, end_s in zip(self.disturbed["begin_s"], self.disturbed["end_s"], strict=True):
+            met |= interference.during(frame, begin_s, end_s, at_once)
+        return met
 
     @cached_property
     def token_rates(self) -> tuple[np.ndarray, np.ndarray]:

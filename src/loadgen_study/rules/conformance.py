@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from loadgen_study.accuracy.scores import official_verdict
+from loadgen_study.analysis.percentiles import lacking
 from loadgen_study.results.run import Run
 from loadgen_study.rules import test06
 from loadgen_study.rules.options import departing_options
@@ -30,6 +31,8 @@ from vllm_loadgen.records.result import Result
 FORMATS_OF_THE_FILES = (
     "auto", "hf", "safetensors", "pt", "fastsafetensors", "runai_streamer", "instanttensor",
 )  # fmt: skip
+# LoadGen's p99 is sorted[floor(0.99 n)]: the last of so many values (loadgen/results.cc).
+MOST_FOR_MAXIMUM = 100
 NO_TEST = Result(status="running", scenario="Offline")
 
 
@@ -272,7 +275,10 @@ def _early_stopping(case: Case) -> Iterator[Rule]:
 
 @judges("outcome")
 def _tail(case: Case) -> Iterator[Rule]:
-    """The checker looks at the 99th percentiles, whatever percentile LoadGen judged at."""
+    """The checker looks at the 99th percentiles, whatever percentile LoadGen judged at.
+
+    LoadGen's of ``MOST_FOR_MAXIMUM`` queries or fewer is their maximum, and is called so.
+    """
     if not case.performance.scenario_traits.limited:
         return
     official = case.official
@@ -289,7 +295,11 @@ def _tail(case: Case) -> Iterator[Rule]:
         )
         complaints = () if met else (Complaint("llm_check", text),)
     required = f"below {limits[0] / 1e6:g} and {limits[1] / 1e6:g} ms"
-    yield Rule("p99", "p99 of TTFT and TPOT", required, actual, met, "", complaints)
+    name, queries = "p99", case.performance.queries
+    if 0 < queries <= MOST_FOR_MAXIMUM:
+        name = "Maximum"
+    note = lacking(queries) if queries else ""
+    yield Rule("p99", f"{name} of TTFT and TPOT", required, actual, met, note, complaints)
 
 
 @judges("outcome")
@@ -316,7 +326,9 @@ def _accuracy(case: Case) -> Iterator[Rule]:
         if not row.met and row.metric != "gen_num"
     )
     met = {"PASS": True, "FAIL": False}.get(verdict.status)
-    yield Rule("accuracy", "Accuracy", required, verdict.status, met, note, complaints)
+    open_ = verdict.status == "INCONCLUSIVE"
+    status = verdict.status
+    yield Rule("accuracy", "Accuracy", required, status, met, note, complaints, undecided=open_)
 
 
 @judges("outcome")

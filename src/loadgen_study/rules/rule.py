@@ -50,6 +50,7 @@ class Rule:
         complaints: the checker's words for it; none where the checker does not look, or has
             nothing to refuse.
         least: what is required, where that is a number or more.
+        undecided: whether it was checked, and the data do not decide it.
         part: what it is of; ``conformance.judge`` fills it in.
     """
 
@@ -61,12 +62,15 @@ class Rule:
     note: str = ""
     complaints: tuple[Complaint, ...] = ()
     least: float | None = None
+    undecided: bool = False
     part: Part = "outcome"
 
     @property
     def status(self) -> str:
         """Whether it is met, as a reader sees it."""
-        return "not checked" if self.met is None else "met" if self.met else "not met"
+        if self.met is None:
+            return "undecided" if self.undecided else "not checked"
+        return "met" if self.met else "not met"
 
 
 @dataclass(frozen=True)
@@ -165,5 +169,10 @@ def departures(rules: Sequence[Rule]) -> list[Rule]:
 
 
 def unchecked(rules: Sequence[Rule]) -> list[Rule]:
-    """The rules of which it is not known whether the run keeps them."""
-    return [rule for rule in rules if rule.met is None]
+    """The rules that were not checked."""
+    return [rule for rule in rules if rule.met is None and not rule.undecided]
+
+
+def undecided(rules: Sequence[Rule]) -> list[Rule]:
+    """The rules that were checked, and that the data do not decide."""
+    return [rule for rule in rules if rule.undecided]

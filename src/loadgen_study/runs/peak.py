@@ -13,6 +13,7 @@ holds. So it has queries enough for ``ROOM`` of them over it.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ from loadgen_study.analysis.early_stopping import (
 )
 from loadgen_study.facts.scores import Peak, Probe
 from loadgen_study.findings.overload import issued_per_s, offered
+from loadgen_study.findings.queries import broken_limits, early_stopping
 from loadgen_study.params import RunParams
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
@@ -163,7 +165,30 @@ def _outcome(run: LiveRun, probes: Sequence[Probe], full: bool) -> str:
 def _verdict(probe: Probe) -> str:
     if probe.reached_qps is not None:
         return f"not offered, the harness reached {probe.reached_qps:,.4g}"
-    return "VALID" if probe.valid else "INVALID"
+    why = f": {probe.why}" if probe.why else ""
+    return "VALID" if probe.valid else f"INVALID{why}"
+
+
+def lowest_that_fails(run: Run) -> str:
+    """The lowest rate that fails, and why: "6.51 fails: too slow"; empty if none failed."""
+    rate = run.peak.lowest_invalid_qps if run.peak else None
+    if rate is None:
+        return ""
+    probes = [probe for probe in _explained(run) if probe.qps == rate and not probe.valid]
+    reasons = {probe.why for probe in probes if probe.why}
+    # A probe of too few queries does not show that the rate is too high; one that is too slow may.
+    why = "too slow" if "too slow" in reasons else next(iter(reasons), "")
+    return f"{rate:.4g} fails" + (f": {why}" if why else "")
+
+
+def peak_test(run: Run) -> Test | None:
+    """The test at the highest VALID rate of a search: the main one, else the last probe."""
+    if (peak := run.peak) is None:
+        return None
+    full = [run.performance] if run.performance else []
+    tests = [*run.finished_tests(PROBES).values(), *full]
+    held = [test for test in tests if test.params.target_qps == peak.highest_valid_qps]
+    return next((test for test in reversed(held) if probe_of(test).valid), None)
 
 
 def harness_limit(probes: Sequence[Probe]) -> str:
@@ -212,11 +237,18 @@ def probe_of(test: Test) -> Probe:
     """A test as a search counts it."""
     _, over, share = queries_needed(test.result, test.latencies)
     is_offered = offered(test)
+    valid = is_offered and effective_verdict(test).status == "VALID"
+    why: Literal["", "too slow", "too few queries"] = ""
+    if broken_limits(test):
+        why = "too slow"
+    elif early_stopping(test):
+        why = "too few queries"
     return Probe(
         qps=test.params.rate,
-        valid=is_offered and effective_verdict(test).status == "VALID",
+        valid=valid,
         duration_s=test.result.duration_s,
         sure=beyond_doubt(len(test.latencies), over, share),
+        why="" if valid else why,
         reached_qps=None if is_offered else issued_per_s(test),
     )
 
@@ -233,12 +265,24 @@ def note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool
     ).write(run.folder / "peak.json")
 
 
+def _explained(run: Run) -> list[Probe]:
+    """The probes of peak.json; earlier ones lack why they failed, which their tests tell."""
+    known = {probe.qps: probe.why for probe in finished_probes(run) if probe.why}
+    probes = run.peak.probes if run.peak else ()
+    return [
+        probe
+        if probe.valid
+        else probe.model_copy(update={"why": probe.why or known.get(probe.qps, "")})
+        for probe in probes
+    ]
+
+
 def peak_table(run: Run) -> pd.DataFrame:
     """The probes of a search in their order; empty if there was none."""
     if run.peak is None:
         return pd.DataFrame()
     rows = [
         {"queries/s": probe.qps, "verdict": _verdict(probe), "duration, s": probe.duration_s}
-        for probe in run.peak.probes
+        for probe in _explained(run)
     ]
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="Probe"))

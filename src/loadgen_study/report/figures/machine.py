@@ -7,6 +7,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from loadgen_study.analysis.replicas import working
 from loadgen_study.analysis.roofline import Roofline
 from loadgen_study.prose import render
 from loadgen_study.report.figures.base import (
@@ -226,14 +227,15 @@ def steps(drawn: pd.DataFrame) -> Figure:
 
 
 # Captions ---------------------------------------------------------------------------------------
-def occupancy_caption(steps: pd.DataFrame) -> str:
-    """The batch, the KV cache and preemptions."""
-    busy = steps[steps["running"] > 0] if len(steps) else steps
+def occupancy_caption(test: Test) -> str:
+    """The batch over time, the KV cache and preemptions."""
+    steps = test.steps
+    busy = working(steps) if len(steps) else steps
     known: dict[str, object] = {}
     if len(busy):
         known = {
-            "batch": busy["running"].mean(),
-            "most": busy["running"].max(),
+            "batch": test.load.mean_served,
+            "most": steps["running"].max(),
             "kv_share": steps["kv_cache_share"].max(),
             "preempted": int(steps["preempted"].sum()),
         }

@@ -15,10 +15,11 @@ def text(run: Run, test: Test) -> str:
     """Offered, completed and sustainable rates, and what they cost."""
     samples = run.params.rules.samples
     confirmed = run.peak is not None and run.peak.confirmed
+    load, scheduled = test.load, test.result.scenario_traits.scheduled
     return render(
         "report/sections/throughput",
         metrics=test.metrics,
-        load=test.load,
+        load=load,
         traits=test.result.scenario_traits,
         target_qps=test.params.rate,
         issued_per_s=issued_per_s(test),
@@ -27,7 +28,8 @@ def text(run: Run, test: Test) -> str:
         broken=[name.upper() for name in broken_limits(test)],
         confirmed=confirmed,
         samples=samples,
-        held=projection(test.metrics.samples_per_s, samples),
+        held=projection(load.arrivals_per_s if scheduled else test.metrics.samples_per_s, samples),
+        draw=test.why_arrivals_differ,
         price=test.price(run.params.price_per_hour),
         price_per_hour=run.params.price_per_hour,
         energy=test.energy,
