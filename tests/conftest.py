@@ -2,16 +2,19 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from forked import Forks
 from helpers import echo_params
 from hypothesis import HealthCheck, settings
 
+from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.harness.session import Session
 
 TRACED = Path(__file__).parent / "traced"
+FORKS = Forks()
 # A shell that starts tests in the background lets them ignore interrupts, which some wait for.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -21,6 +24,15 @@ NO_TIME = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same", max_examples=60, derandomize=True, **NO_TIME)
 settings.register_profile("explore", max_examples=2000, print_blob=True, **NO_TIME)
 settings.load_profile("same")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Workers are forked (forked.py), but for tests of vLLM or of the start itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not {"engine", "own_worker"} & {mark.name for mark in item.iter_markers()}:
+            patch.setattr(EngineProcess, "start", FORKS.start)
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
