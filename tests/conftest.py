@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import functools
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -10,6 +11,8 @@ from forked import Forks
 from helpers import echo_params
 from hypothesis import HealthCheck, settings
 
+from loadgen_study.inputs import models
+from loadgen_study.inputs.hashes import cache_folder
 from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.harness.session import Session
 
@@ -44,6 +47,21 @@ def leftovers_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEFTOVERS_LOG", str(log))
         patch.setenv("PYTHONPATH", path)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tokenizer() -> Iterator[None]:
+    """The embedded checkpoint's tokenizer is read once: each reading is 0.4 s of a CPU."""
+    load = models.load_tokenizer
+    known = functools.cache(load)
+
+    def loaded(folder: Path, trust_remote_code: bool = False) -> object:
+        own = folder.parent == cache_folder()
+        return (known if own else load)(folder, trust_remote_code)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load_tokenizer", loaded)
         yield
 
 
