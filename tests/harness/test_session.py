@@ -122,7 +122,7 @@ def test_an_engine_that_hangs_in_the_warm_up_is_seen_and_an_interrupt_ends_it(tm
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         session.run(params, PROMPTS, "performance", tmp_path)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30  # and not the hour of the engine's answer
     assert not psutil.pid_exists(session.pid)
 
 
