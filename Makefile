@@ -37,7 +37,7 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 # The lock without PyTorch, which goes its own way.
 OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
 
-.PHONY: help setup install-torch install-others ray report test test-fast bench bench-gpu bench-load \
+.PHONY: help setup install-torch install-others ray report test test-heavy test-light test-fast test-fast-report test-fast-others bench bench-gpu bench-load \
 	bench-client bench-official submission lab lint lock compat compat-install licences clean
 .DEFAULT_GOAL := help
 
@@ -81,11 +81,27 @@ $(RAY_STAMP): $(STAMP) .requirements/ray.txt
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
 	@$(BIN)/vllm-loadgen report --params $(PARAMS)
 
+# The tests in two halves at once, about equally long; each prints when it has ended.
+HALVES = $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target
+HEAVY := engine or notebook or browser
 test: setup ray  ## Pass the tests
-	@$(BIN)/python -m pytest
+	@$(HALVES) test-heavy test-light
 
+test-heavy:
+	@$(BIN)/python -m pytest -q -m "$(HEAVY)"
+
+test-light:
+	@$(BIN)/python -m pytest -q -m "not ($(HEAVY))"
+
+FAST := $(BIN)/python -m pytest -q -m "not ($(HEAVY) or process)"
 test-fast: setup  ## Pass the tests that need no engine, notebook or browser
-	@$(BIN)/python -m pytest -m "not engine and not process and not notebook and not browser"
+	@$(HALVES) test-fast-report test-fast-others
+
+test-fast-report:
+	@$(FAST) tests/report tests/test_*.py
+
+test-fast-others:
+	@$(FAST) tests --ignore=tests/report --ignore-glob='tests/test_*.py'
 
 bench: setup  ## Measure the harness beside the engine itself (BENCH="--only harness")
 	@$(BIN)/python tests/benchmarks/bench.py --params $(PARAMS) $(BENCH)

@@ -1,17 +1,23 @@
 """Fixtures that several test files share."""
 
+import functools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from forked import Forks
 from helpers import echo_params
 from hypothesis import HealthCheck, settings
 
+from loadgen_study.inputs import models
+from loadgen_study.inputs.hashes import cache_folder
+from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.harness.session import Session
 
 TRACED = Path(__file__).parent / "traced"
+FORKS = Forks()
 # A shell that starts tests in the background lets them ignore interrupts, which some wait for.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -23,6 +29,15 @@ settings.register_profile("explore", max_examples=2000, print_blob=True, **NO_TI
 settings.load_profile("same")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Workers are forked (forked.py), but for tests of vLLM or of the start itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not {"engine", "own_worker"} & {mark.name for mark in item.iter_markers()}:
+            patch.setattr(EngineProcess, "start", FORKS.start)
+        return (yield)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def leftovers_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Each Python process that a test starts logs the shared memory it creates."""
@@ -32,6 +47,21 @@ def leftovers_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LEFTOVERS_LOG", str(log))
         patch.setenv("PYTHONPATH", path)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tokenizer() -> Iterator[None]:
+    """The embedded checkpoint's tokenizer is read once: each reading is 0.4 s of a CPU."""
+    load = models.load_tokenizer
+    known = functools.cache(load)
+
+    def loaded(folder: Path, trust_remote_code: bool = False) -> object:
+        own = folder.parent == cache_folder()
+        return (known if own else load)(folder, trust_remote_code)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load_tokenizer", loaded)
         yield
 
 

@@ -84,7 +84,8 @@ def measure(queue: str, load: float, queries: int) -> Cell:
         low, high = mean_interval(latency)
         cell.means += not math.isnan(low)
         cell.means_covered += low <= mean_latency(queue, load) <= high
-        cell.bounded += upper_bound(latency, 0.9) >= -math.log(0.1) / (1 - load)
+        if queue == "M/M/1":
+            cell.bounded += upper_bound(latency, 0.9) >= -math.log(0.1) / (1 - load)
         if cell.tests <= RATES:
             frame = pd.DataFrame({"first_token_s": begun, "done_s": done, "output_tokens": TOKENS})
             low, high = tokens_per_s_interval(frame)

@@ -38,6 +38,15 @@ def test_queries_without_an_answer_count_as_samples_only():
     assert found.output_tokens.total == 33
 
 
+def test_a_refused_query_is_not_an_answer():
+    refused = (3.0, 3.001, None, None, 9.0, 50, 0)
+    found = metrics(latencies(make_records([*THREE, refused])), "SingleStream")
+    assert (found.samples, found.completed) == (4, 3)
+    # The time to the last answer, not to the refusal.
+    assert found.duration_s == pytest.approx(3.3)
+    assert found.samples_per_s == pytest.approx(3 / 3.3)
+
+
 def test_projections_by_hand():
     found = projection(0.34, 13_368)
     assert found.samples_per_hour == pytest.approx(1224)

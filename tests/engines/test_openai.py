@@ -1,13 +1,16 @@
 """The client of served engines, against a server on the loopback that is told what to do."""
 
 import asyncio
+import inspect
 import re
 
 import pytest
+import uvicorn
 from fake_server import KEY, MODEL, FakeServer
 from helpers import echo_params
 
 from vllm_loadgen.errors import EngineError
+from vllm_loadgen.http import openai
 from vllm_loadgen.http.openai import OpenAIEngine
 
 VOCABULARY = 1000
@@ -66,6 +69,18 @@ def checkpoint(monkeypatch):
     """A tokenizer of words, and as many ids."""
     monkeypatch.setattr("vllm_loadgen.http.openai.vocab_size", lambda *_: VOCABULARY)
     monkeypatch.setattr("vllm_loadgen.http.openai.load_tokenizer", lambda *_: Words())
+
+
+class Peers(FakeServer):
+    """Keeps the port that each query came from."""
+
+    def __init__(self):
+        super().__init__()
+        self.ports = []
+
+    async def _answer(self, request, *given):
+        self.ports.append(request.transport.get_extra_info("peername")[1])
+        return await super()._answer(request, *given)
 
 
 def params(*servers, **changes):
@@ -570,3 +585,28 @@ def test_an_address_that_was_cleaned_away_is_no_address():
 
     with pytest.raises(EngineError, match=r"base_url = .*it names no address"):
         run(body())
+
+
+@pytest.mark.parametrize(("keep_alive_s", "connections"), [(1000.0, 1), (1e-9, 3)])
+def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
+    monkeypatch, keep_alive_s, connections
+):
+    monkeypatch.setattr(openai, "KEEP_ALIVE_S", keep_alive_s)
+
+    async def body():
+        async with Peers() as fake:
+            client = engine(fake)
+            await client.start()
+            fake.ports.clear()
+            for _ in range(3):
+                await ask(client)
+                await asyncio.sleep(0.01)  # the connection is idle again
+            await client.stop()
+        return len(set(fake.ports))
+
+    assert run(body()) == connections
+
+
+def test_an_idle_connection_is_dropped_before_the_server_drops_it():
+    theirs = inspect.signature(uvicorn.Config).parameters["timeout_keep_alive"].default
+    assert theirs > openai.KEEP_ALIVE_S

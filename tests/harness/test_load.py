@@ -16,7 +16,7 @@ RECORD_BYTES = 64
 # each column of a record would be five more, and a list of a query's tokens as many.
 FACTOR = 24
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.own_worker]
 
 
 def peak_bytes(pid):

@@ -99,6 +99,15 @@ def test_a_rate_that_was_not_offered_shows_in_when_queries_were_issued():
     assert loadgen.offered_share(params, None, list(due_s * 2)) == 1
 
 
+def test_a_schedule_that_does_not_fit_is_not_used():
+    params, seed = RunParams(target_qps=1000.0), 16159082839903944936
+    due = loadgen.server_schedule_ns(seed, 1000.0, 500)
+    late = due + 3_000_000
+    assert loadgen.schedule_ns(params, seed, late).tolist() == due.tolist()
+    # As another C++ library might draw it.
+    assert loadgen.schedule_ns(params, seed, loadgen.server_schedule_ns(seed, 250.0, 500)) is None
+
+
 def test_a_key_that_did_not_take_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setitem(loadgen.READ_BACK, "min_duratoin", ("min_duration_ms", 1))
     with pytest.raises(BenchmarkError, match="LoadGen ignored min_duratoin = 5"):

@@ -23,6 +23,7 @@ def slow_params(**changes):
     return echo_params(target_qps=20.0, min_duration_ms=60_000, **changes)
 
 
+@pytest.mark.own_worker
 def test_an_interrupt_ends_a_run_in_seconds_and_keeps_the_records(tmp_path):
     session = Session(slow_params(), "", tmp_path / "engine.log")
     main = threading.get_ident()
@@ -58,6 +59,7 @@ def test_an_engine_that_dies_is_one_error_and_keeps_the_records(tmp_path):
     assert records["done_ns"].notna().sum() >= 12
 
 
+@pytest.mark.own_worker
 def test_a_crashed_worker_is_one_error(tmp_path):
     params = slow_params()
     with Session(params, "", tmp_path / "engine.log") as session:
@@ -91,6 +93,7 @@ import os; os._exit(1)
         time.sleep(0.2)
 
 
+@pytest.mark.own_worker
 def test_secrets_do_not_reach_the_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
     with Session(echo_params(), "", tmp_path / "engine.log") as session:
@@ -119,7 +122,7 @@ def test_an_engine_that_hangs_in_the_warm_up_is_seen_and_an_interrupt_ends_it(tm
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         session.run(params, PROMPTS, "performance", tmp_path)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 30  # and not the hour of the engine's answer
     assert not psutil.pid_exists(session.pid)
 
 

@@ -44,6 +44,16 @@ def test_a_template_that_holds_the_prompt(tmp_path, template, text):
 
 
 @pytest.mark.process
+def test_a_template_that_asks_for_the_date_gets_the_same_on_every_day(tmp_path):
+    clock = FixedClock()
+    dated = Tokenizer(tmp_path, "{{ strftime_now('%d %b %Y') }}: " + PARTS)
+    render_chat(Tokenizer(tmp_path, PLAIN), PROMPT, clock)
+    assert not clock.used
+    assert render_chat(dated, PROMPT, clock) == f"26 Jul 2024: <u>{PROMPT}</u>"
+    assert clock.used
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("template", "words"),
     [

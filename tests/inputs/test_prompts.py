@@ -1,7 +1,9 @@
 """Token ids in two arrays: all that goes in comes out, as what an engine takes."""
 
+import hashlib
 import json
 import pickle
+import struct
 import tracemalloc
 from multiprocessing.reduction import ForkingPickler
 
@@ -49,6 +51,14 @@ def test_a_prompt_is_what_engines_take():
     assert [*prompt[1:], *prompt[:1]] == [3, 5, MOST_ID]
     assert {type(one) for one in (*prompt, prompt[0], max(prompt))} == {int}
     assert not Prompts.of([[]])[0]
+
+
+def test_a_hash_is_of_every_id_and_of_where_a_prompt_begins():
+    """By hand: int64 offsets, then int32 ids, both little-endian."""
+    by_hand = struct.pack("<3q", 0, 2, 3) + struct.pack("<3i", 7, 8, 9)
+    assert Prompts.of([[7, 8], [9]]).sha256 == hashlib.sha256(by_hand).hexdigest()
+    others = ([[7, 8], [1]], [[7], [8, 9]])
+    assert len({Prompts.of(one).sha256 for one in ([[7, 8], [9]], *others)}) == 3
 
 
 def test_what_is_packed_is_not_packed_again():

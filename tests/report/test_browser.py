@@ -120,9 +120,17 @@ def lab(project):
         server.wait(20)
 
 
-def run_all(browser, address, name):
+@pytest.fixture(scope="module")
+def tabs(browser):
+    """Where JupyterLab's pages open: its scripts are fetched and compiled once for all of them."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    yield context
+    context.close()
+
+
+def run_all(tabs, address, name):
     """Open a notebook, run all its cells, and return them as JupyterLab holds them."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page = tabs.new_page()
     page.goto(f"{address}/lab/tree/{name}.ipynb?reset&token={TOKEN}", timeout=60_000)
     page.wait_for_function(
         "name => window.jupyterapp?.shell.currentWidget?.context?.path === name"
@@ -146,9 +154,9 @@ def run_all(browser, address, name):
     return cells
 
 
-def test_every_notebook_runs_in_jupyterlab_and_shows_its_figures(browser, lab, project):
+def test_every_notebook_runs_in_jupyterlab_and_shows_its_figures(tabs, lab, project):
     for name, figures in FIGURES.items():
-        cells = run_all(browser, lab, name)
+        cells = run_all(tabs, lab, name)
         outputs = [output for cell in cells for output in cell["outputs"]]
         assert not [o for o in outputs if o["output_type"] == "error"]
         assert not [o for o in outputs if o.get("name") == "stderr"]
@@ -169,13 +177,13 @@ SEEN = """() => {
 }"""
 
 
-def test_an_executed_notebook_is_whole_untrusted_and_trusted(browser, lab, project):
+def test_an_executed_notebook_is_whole_untrusted_and_trusted(tabs, lab, project):
     """As somebody sees it who was sent it and has not run it."""
     shutil.copy(ROOT / "outputs/example/notebooks/analysis.ipynb", project / "notebooks/sent.ipynb")
     notebook = nbformat.read(project / "notebooks/sent.ipynb", as_version=4)
     outputs = [o.get("data", {}) for c in notebook.cells for o in c.get("outputs", [])]
     figures = sum("image/png" in data for data in outputs)
-    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page = tabs.new_page()
     page.goto(f"{lab}/lab/tree/sent.ipynb?reset&token={TOKEN}", timeout=60_000)
     page.wait_for_function(
         "() => window.jupyterapp?.shell.currentWidget?.context?.isReady", timeout=90_000

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from helpers import ROOT, Leftovers, write_articles
+from papermill import PapermillExecutionError, execute_notebook
 
 from loadgen_study import Run, RunParams, cli
 from loadgen_study.params import read_yaml
@@ -46,37 +47,47 @@ def dataset(tmp_path_factory):
     return str(write_articles(tmp_path_factory.mktemp("data") / "a.jsonl", 12))
 
 
-@pytest.mark.notebook
-def test_notebooks_by_papermill_from_another_folder(tmp_path, dataset):
-    values = {**ECHO, "dataset": dataset, "outputs": tmp_path / "out"}
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory, dataset):
+    """A folder with the four notebooks, by papermill's command there, and their run, ``out/r``."""
+    folder = tmp_path_factory.mktemp("executed")
+    values = {**ECHO, "dataset": dataset, "outputs": folder / "out"}
     for name in ("setup", "accuracy", "perf"):
-        done = papermill(name, tmp_path / f"{name}.ipynb", cwd=tmp_path, **values)
+        done = papermill(name, folder / f"{name}.ipynb", cwd=folder, **values)
         assert done.returncode == 0, done.stderr[-2000:]
-    folder = tmp_path / "out" / "r"
-    done = papermill("analysis", tmp_path / "analysis.ipynb", cwd=tmp_path, run=folder)
+    run = folder / "out" / "r"
+    done = papermill("analysis", folder / "analysis.ipynb", cwd=folder, run=run)
     assert done.returncode == 0, done.stderr[-2000:]
-    shown = texts(tmp_path / "analysis.ipynb")
+    return folder
+
+
+@pytest.mark.notebook
+def test_notebooks_by_papermill_from_another_folder(executed):
+    folder = executed / "out" / "r"
+    shown = texts(executed / "analysis.ipynb")
     metrics = Run.open(folder).test("performance").metrics
     assert f"{metrics.tokens_per_s:.1f} output tokens/s" in shown
     assert "unofficial run" in shown
     assert (folder / "benchmark_results_visualization.png").is_file()
     for name in ("setup", "accuracy", "perf", "analysis"):
-        shown = texts(tmp_path / f"{name}.ipynb")
+        shown = texts(executed / f"{name}.ipynb")
         assert "Traceback" not in shown
         assert "Warning" not in shown
 
 
 @pytest.mark.notebook
-def test_a_report_is_made_again_from_what_it_recorded(tmp_path, dataset):
-    given = {**ECHO, "dataset": dataset, "outputs": str(tmp_path), "run_name": "first"}
-    make.make_report(RunParams.from_dict(given), given, ["perf"])
-    recorded = str(tmp_path / "first" / "params.yaml")
-    given = {**read_yaml(recorded), "outputs": str(tmp_path), "run_name": "again"}
+def test_a_report_is_made_again_from_what_it_recorded(tmp_path, executed, dataset):
+    folder = executed / "out" / "r"
+    given = {
+        **read_yaml(str(folder / "params.yaml")),
+        "outputs": str(tmp_path),
+        "run_name": "again",
+    }
     # It lies outside of project and home, so a run that may be given away has its name alone.
     assert given["dataset"] == "a.jsonl"
     given["dataset"] = dataset
     page = make.make_report(RunParams.from_dict(given), given, ["perf"])
-    first, again = Run.open(tmp_path / "first"), Run.open(page.parent)
+    first, again = Run.open(folder), Run.open(page.parent)
     assert again.params == first.params
     assert again.dataset == first.dataset
     order = [run.test("performance").records["sample_index"].tolist() for run in (first, again)]
@@ -85,24 +96,34 @@ def test_a_report_is_made_again_from_what_it_recorded(tmp_path, dataset):
 
 @pytest.mark.notebook
 @pytest.mark.parametrize(
-    ("notebook", "values", "words"),
+    ("notebook", "values", "words", "command"),
     [
-        ("perf", {"targt_qps": 1}, "targt_qps = 1: is not a parameter. Did you mean target_qps?"),
-        ("perf", {"target_qps": -1}, "target_qps = -1"),
-        ("perf", {"scenario": "Servr"}, "scenario = 'Servr'"),
-        ("accuracy", {"model": "/nowhere"}, "model = '/nowhere': is no folder"),
-        ("setup", {"max_model_len": 300}, "max_model_len = 300: sample"),
-        ("analysis", {"run": "/nowhere"}, "run = '/nowhere': holds no params.yaml"),
-        ("analysis", {"rnu": "x"}, "rnu = 'x': is not a parameter"),
+        (
+            "perf",
+            {"targt_qps": 1},
+            "targt_qps = 1: is not a parameter. Did you mean target_qps?",
+            True,
+        ),
+        ("perf", {"target_qps": -1}, "target_qps = -1", False),
+        ("perf", {"scenario": "Servr"}, "scenario = 'Servr'", False),
+        ("accuracy", {"model": "/nowhere"}, "model = '/nowhere': is no folder", False),
+        ("setup", {"max_model_len": 300}, "max_model_len = 300: sample", False),
+        ("analysis", {"run": "/nowhere"}, "run = '/nowhere': holds no params.yaml", False),
+        ("analysis", {"rnu": "x"}, "rnu = 'x': is not a parameter", False),
     ],
 )
-def test_bad_input_is_one_line_and_a_failure(tmp_path, notebook, values, words):
-    values = {"outputs": tmp_path / "out", **values}
-    done = papermill(notebook, tmp_path / "out.ipynb", **values)
-    assert done.returncode != 0
+def test_bad_input_is_one_line_and_a_failure(tmp_path, notebook, values, words, command):
+    target = tmp_path / "out.ipynb"
+    values = {"outputs": str(tmp_path / "out"), **values}
+    if command:
+        assert papermill(notebook, target, **values).returncode != 0
+    else:
+        with pytest.raises(PapermillExecutionError):
+            execute_notebook(ROOT / "notebooks" / f"{notebook}.ipynb", target, parameters=values,
+                             cwd=ROOT, progress_bar=False)  # fmt: skip
     (error,) = [
         output
-        for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        for cell in nbformat.read(target, as_version=4).cells
         for output in cell.get("outputs", [])
         if output.output_type == "error"
     ]

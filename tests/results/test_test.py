@@ -23,6 +23,12 @@ def test_a_whole_test_is_read(folder):
     assert read(folder).samples == 4
 
 
+def test_a_test_that_was_killed_is_read_as_interrupted(folder):
+    write_test(folder, RESULT | {"status": "running", "queries": 0}, make_records(ROWS))
+    result = Run.open(folder.parent).test("performance").result
+    assert (result.status, result.queries) == ("interrupted", 4)
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])
 def test_damaged_records_are_one_line(folder, content):
     (folder / "records.parquet").write_bytes(content)

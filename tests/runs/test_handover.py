@@ -19,7 +19,7 @@ from vllm_loadgen.records.result import Result
 from vllm_loadgen.sockets import MOST_BYTES
 from vllm_loadgen.traits import VLLM
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.own_worker]
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from helpers import RESULT, echo_params, make_records, write_articles, write_tes
 
 from loadgen_study import LiveRun, Run, share
 from loadgen_study.facts.inputs import Gpu, MachineLimits
+from loadgen_study.inputs.hashes import cache_folder
 from loadgen_study.report.tables import configuration_table
 from loadgen_study.runs import study
-from loadgen_study.runs.folders import writing
 from vllm_loadgen import BenchmarkError, ParameterError, Session
 from vllm_loadgen.records.result import Result
 
@@ -244,6 +244,8 @@ def test_a_run_is_repeated_from_home_or_asks_for_the_path(params, tmp_path, monk
     recorded = study.recorded(params)
     with pytest.raises(ParameterError, match=r"'a.jsonl': there is no such file.*: give its path"):
         LiveRun.start(recorded.changed(outputs=params.outputs))
+    # The converted model stays where it is: to convert it takes half a minute.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_folder().parent))
     monkeypatch.setenv("HOME", str(tmp_path))
     recorded = study.recorded(params)
     assert recorded.dataset == "~/a.jsonl"
@@ -288,17 +290,26 @@ def test_compliance_is_one_more_test(params, scenario):
     assert after.result.effective_settings.accuracy_log_sampling_target == 0
 
 
+HOLD = """
+import sys
+from pathlib import Path
+from loadgen_study.runs.folders import writing
+with writing(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_two_processes_do_not_write_one_run(params):
-    script = "import sys; from loadgen_study import LiveRun, RunParams; "
-    script += "LiveRun.start(RunParams.from_yaml(sys.argv[1]))"
     run = LiveRun.start(params)
-    given = run.folder.parent / "given.yaml"
-    given.write_text(params.to_yaml())
-    with writing(run.folder):
-        command = [sys.executable, "-c", script, str(given)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert "Another process is writing the run r" in done.stderr
+    command = [sys.executable, "-c", HOLD, str(run.folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(BenchmarkError, match="Another process is writing the run r"):
+            LiveRun.start(params)
+        other.stdin.close()
+        assert other.wait(60) == 0
     LiveRun.start(params)  # and afterwards it is free
 
 

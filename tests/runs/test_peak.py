@@ -95,9 +95,10 @@ def test_a_probe_knows_why_it_failed(slow, queries, why):
 
 
 @pytest.mark.process
-def test_the_peak_is_confirmed_by_the_performance_test(params):
+def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
+    params = params.changed(target_qps="auto")
     lines = []
-    with LiveRun.start(params.changed(target_qps="auto")) as run:
+    with LiveRun.start(params) as run:
         test = peak.find_peak(run, lines.append)
     assert test.folder.name == "performance"
     assert test.result.verdict == "VALID"
@@ -119,6 +120,20 @@ def test_the_peak_is_confirmed_by_the_performance_test(params):
     # What follows at "auto" runs at the rate that was found.
     with run:
         assert run.perform("compliance").params.target_qps == test.params.target_qps
+    # A finished search is not made again.
+    capsys.readouterr()
+    with LiveRun.start(params) as run:
+        again = peak.find_peak(run, lambda _: None)
+    said = capsys.readouterr().out
+    assert "of an earlier search reused" in said
+    assert "performance: finished before, reused" in said
+    assert again.result == test.result
+    # Nor is one by other limits taken for it.
+    with (
+        LiveRun.start(params.changed(ttft_limit_ms=300)) as run,
+        pytest.raises(ParameterError, match="was made with ttft_limit_ms = 200, not 300"),
+    ):
+        peak.find_peak(run, lambda _: None)
 
 
 @pytest.mark.process
@@ -145,32 +160,6 @@ def test_accuracy_needs_no_rate(params):
         assert run.perform("accuracy").result.scenario == "Server"
         with pytest.raises(BenchmarkError, match="target_qps = 'auto': is no rate"):
             run.perform("performance")
-
-
-@pytest.mark.process
-def test_a_finished_search_is_not_made_again(params, capsys):
-    params = params.changed(target_qps="auto")
-    with LiveRun.start(params) as run:
-        first = peak.find_peak(run, lambda _: None)
-    capsys.readouterr()
-    with LiveRun.start(params) as run:
-        again = peak.find_peak(run, lambda _: None)
-    said = capsys.readouterr().out
-    assert "of an earlier search reused" in said
-    assert "performance: finished before, reused" in said
-    assert again.result == first.result
-
-
-@pytest.mark.process
-def test_a_search_by_other_limits_is_refused(params):
-    params = params.changed(target_qps="auto")
-    with LiveRun.start(params) as run:
-        peak.find_peak(run, lambda _: None)
-    with (
-        LiveRun.start(params.changed(ttft_limit_ms=300)) as run,
-        pytest.raises(ParameterError, match="was made with ttft_limit_ms = 200, not 300"),
-    ):
-        peak.find_peak(run, lambda _: None)
 
 
 @pytest.mark.process

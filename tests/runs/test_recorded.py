@@ -8,7 +8,7 @@ import shutil
 import pytest
 from helpers import echo_params, write_articles
 
-from loadgen_study import LiveRun, Run
+from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.inputs.environment import variables
 from loadgen_study.inputs.models import embedded_checkpoint
 from loadgen_study.report.tables import provenance_table
@@ -25,8 +25,11 @@ VARIABLES = {
 
 @pytest.fixture
 def model(tmp_path):
-    """A copy of the embedded model's folder, with a merges.txt."""
-    folder = shutil.copytree(embedded_checkpoint(), tmp_path / "model")
+    """A copy of the embedded model's folder, but for its weights, with a merges.txt."""
+    weights = "model.safetensors"
+    ignored = shutil.ignore_patterns(weights)
+    folder = shutil.copytree(embedded_checkpoint(), tmp_path / "model", ignore=ignored)
+    (folder / weights).symlink_to(embedded_checkpoint() / weights)
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     return folder
 
@@ -76,6 +79,7 @@ def test_changed_files_of_the_checkpoint(params, model):
 def test_changed_environment_variables(params, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
+    params = params.changed(model=RunParams().model)
     measured(params)
     for name, value in VARIABLES.items():
         with monkeypatch.context() as patched:

@@ -1,5 +1,6 @@
 """Intervals of rates and means that take account of queries that hang together, or none."""
 
+import functools
 import math
 from typing import Literal
 
@@ -61,6 +62,7 @@ def _batches(values: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return found
 
 
+@functools.cache
 def student_t(probability: float, freedom: int) -> float:
     """Quantile of Student's t."""
     return float(scipy.stats.t.ppf(probability, freedom))

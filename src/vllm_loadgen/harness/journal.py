@@ -42,6 +42,7 @@ class Journal:
         self._noted_at = time.monotonic()
         self._file = pa.OSFile(str(folder / JOURNAL), "wb")
         self._stream = pa.ipc.new_stream(self._file, SCHEMA)
+        pa.array(np.empty(0))  # pyarrow imports pandas at its first array: not during the test
 
     def note_now_and_then(self) -> None:
         """Write what is new, if the last time was some seconds ago."""
