@@ -37,8 +37,8 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 # The lock without PyTorch, which goes its own way.
 OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
 
-.PHONY: help setup install-torch install-others ray report test test-heavy test-light test-fast test-fast-report test-fast-others bench bench-gpu bench-load \
-	bench-client bench-official submission lab lint lock compat compat-install licences clean
+.PHONY: help setup install-torch install-others ray report test test-fast test-fast-report \
+	test-fast-others bench bench-gpu bench-load bench-client bench-official submission lab lint lock compat compat-install licences clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -81,21 +81,15 @@ $(RAY_STAMP): $(STAMP) .requirements/ray.txt
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
 	@$(BIN)/vllm-loadgen report --params $(PARAMS)
 
-# The tests in two halves at once, about equally long; each prints when it has ended.
-HALVES = $(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target
-HEAVY := engine or notebook or browser
 test: setup ray  ## Pass the tests
-	@$(HALVES) test-heavy test-light
+	@$(BIN)/python -m pytest
 
-test-heavy:
-	@$(BIN)/python -m pytest -q -m "$(HEAVY)"
-
-test-light:
-	@$(BIN)/python -m pytest -q -m "not ($(HEAVY))"
-
-FAST := $(BIN)/python -m pytest -q -m "not ($(HEAVY) or process)"
+# In two halves at once, about equally long; each prints when it has ended. Not so the tests with an
+# engine: on two cores they would wait for one another.
+FAST := $(BIN)/python -m pytest -q -m "not (engine or process or notebook or browser)"
 test-fast: setup  ## Pass the tests that need no engine, notebook or browser
-	@$(HALVES) test-fast-report test-fast-others
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
+		test-fast-report test-fast-others
 
 test-fast-report:
 	@$(FAST) tests/report tests/test_*.py
