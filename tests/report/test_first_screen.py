@@ -120,10 +120,6 @@ def test_a_search_stands_first_with_the_offline_rate_beside_it(made):
     assert "The most it can do" not in said
     assert "target_qps auto" not in said
     assert "-p target_qps 1.3 -p sweep_qps '[0.52, 0.91, 1.3]' -p run_name mine-sweep" in said
-    throughput = Report(run).throughput().parts[0]
-    assert "This is the highest rate that kept the limits" in throughput
-    assert "may do more" not in throughput
-    assert "an hour" in throughput
 
 
 def test_one_of_a_thing_is_said_as_one(made):
@@ -134,7 +130,7 @@ def test_one_of_a_thing_is_said_as_one(made):
     assert " 1 built-in news article, in" in head
     assert "**Highest VALID rate: 1 query/s**" in said
     assert "Load: 1 query/s asked for" in said
-    assert "is 1 query/s, confirmed" in Report(run).extra_tests().parts[0]
+    assert "1 query/s, confirmed" in Report(run).extra_tests().parts[0]
 
 
 def test_a_search_without_a_valid_rate_says_so(made):
@@ -168,7 +164,7 @@ def test_offline_has_a_rate_and_no_limits(made):
     assert "asked for" not in said
     assert "limits kept" not in said
     assert "-p scenario Server -p target_qps auto" in said
-    assert "an hour" in Report(run).throughput().parts[0]
+    assert "3.83 h" in Report(run).throughput().parts[0]
 
 
 def test_too_few_samples_are_no_failure(made):

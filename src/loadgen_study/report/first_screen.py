@@ -12,8 +12,8 @@ from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.findings.queries import broken_limits, early_stopping, limit
 from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.prose import plain
-from loadgen_study.report import text
 from loadgen_study.report.next_steps import first_commands
+from loadgen_study.report.sections import limits, subject
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import PERCENTILE, Rule, departures, unchecked
@@ -27,10 +27,10 @@ LIMITED = {"ttft": "First token (TTFT)", "tpot": "Each next token (TPOT)"}
 
 def headline(run: Run, rules: Sequence[Rule]) -> str:
     """Model, machine and both verdicts, and whether they are official; what was asked of it."""
-    named = f"{plain(run.model.name)} on {plain(text.devices(run))}"
+    named = f"{plain(run.model.name)} on {plain(subject.devices(run))}"
     official = f" ({plain(how_official(rules))})" if rules else ""
     verdicts = f"speed {plain(_speed(run))}, accuracy {_accuracy(run)}"
-    return f"## {named}: {verdicts}{official}\n\n{text.measured(run)}"
+    return f"## {named}: {verdicts}{official}\n\n{subject.measured(run)}"
 
 
 def _speed(run: Run) -> str:
@@ -187,11 +187,11 @@ def how_far(run: Run) -> list[str]:
     """Shares of what memory and arithmetic allow."""
     test, found = run.performance, run.roofline
     if test is None or found is None:
-        why = text.no_limits(run)
+        why = limits.no_limits(run)
         return [why if test else "Nothing was measured to be held against the machine's limits."]
     if math.isnan(test.metrics.tpot_ms.mean):
         return ["No answer has a time per output token to hold against the limits."]
-    nearer, share = text.nearer_limit(found, test.metrics.tpot_ms.mean)
+    nearer, share = limits.nearer_limit(found, test.metrics.tpot_ms.mean)
     lines = [
         f"Making tokens (decode): {share:.0%} of what the {nearer} allows, at "
         f"{found.batch:.1f} queries at once"

@@ -20,7 +20,7 @@ def text(run: Run, test: Test) -> str:
         metrics=test.metrics,
         load=test.load,
         traits=test.result.scenario_traits,
-        target_qps=test.params.rate,
+        target_qps=None if test.params.target_qps == "auto" else test.params.rate,
         issued_per_s=issued_per_s(test),
         offered=offered(test),
         overloaded=overloaded(test),

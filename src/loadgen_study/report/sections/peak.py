@@ -1,0 +1,12 @@
+"""The search for the highest VALID rate."""
+
+from loadgen_study.prose import render
+from loadgen_study.results.run import Run
+from loadgen_study.runs.peak import harness_limit
+
+
+def text(run: Run) -> str:
+    """The highest VALID rate and the batch throughput; empty without a search."""
+    if (peak := run.peak) is None:
+        return ""
+    return render("report/sections/peak", peak=peak, harness=harness_limit(peak.probes))
