@@ -23,9 +23,9 @@ from loadgen_study.benchmarks import (
     Task,
 )
 from loadgen_study.facts.scores import Baseline
-from loadgen_study.report import quality as quality_report
 from loadgen_study.report.display import called
 from loadgen_study.report.report import Report
+from loadgen_study.report.sections import answers
 from loadgen_study.rules.conformance import rules_of
 from loadgen_study.runs import compare, quality, scoring
 from loadgen_study.scorers.scorer import ANSWERS, TOKENS, Metric, Scorer
@@ -254,7 +254,7 @@ def test_it_is_scored_judged_reported_and_compared(params, monkeypatch):
     figures = compare.figures_table([digest, sent])
     assert figures.loc["exact match, %"].tolist() == ["87.30", "87.30"]
     (beside,) = quality.beside([("one", run), ("other", run)])
-    shown = quality_report.beside_table([beside])
+    shown = answers.table([beside])
     assert shown.loc["other", "exact match, %, points"].startswith("+0.00")
     assert called("exact_match_sums") == "exact match of sums, %"
     everything = " ".join(

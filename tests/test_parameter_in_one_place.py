@@ -8,7 +8,7 @@ from helpers import RESULT, seed_records, write_facts, write_test
 from loadgen_study import Run, RunParams
 from loadgen_study.params import NOT_KNOWN, as_markdown
 from loadgen_study.report.parameters import parameters_table
-from loadgen_study.report.tables import configuration_table
+from loadgen_study.report.sections import configuration
 from loadgen_study.results.identity import difference, identity
 from loadgen_study.runs.compare import changed_table, digest
 from vllm_loadgen import ParameterError
@@ -48,7 +48,7 @@ def test_it_is_in_the_tables_of_all_parameters_with_its_group():
 
 def test_it_is_shown_and_compared(run):
     one, other = run("a"), run("b", swap_space_gib=8)
-    assert configuration_table(one).loc[NAME, "given"] == 4
+    assert configuration.table(one).loc[NAME, "given"] == 4
     assert changed_table([digest(one), digest(other)]).loc[NAME].tolist() == ["4", "8"]
     facts = one.model, one.dataset, one.environment
     made, asked = (identity("performance", each.params, *facts) for each in (one, other))
@@ -68,4 +68,4 @@ def test_a_server_that_runs_already_has_its_own(run):
         Wider.from_dict(SERVER | {"tune": {NAME: [2, 8]}})
     served = run("a", engine="openai", base_url=["http://host:8000"])
     assert served.params.known()[NAME] is None
-    assert configuration_table(served).loc[NAME].tolist() == ["", NOT_KNOWN]
+    assert configuration.table(served).loc[NAME].tolist() == ["", NOT_KNOWN]

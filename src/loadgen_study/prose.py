@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loadgen_study.words import (
+    change,
     count,
     fixed,
     per_s,
@@ -64,8 +65,8 @@ def _environment() -> Environment:
         keep_trailing_newline=False,
     )
     filters: dict[str, Callable[..., object]] = {
-        "count": count, "duration": say_duration, "fixed": fixed, "ms": say_ms, "per_s": per_s,
-        "percent": percent, "significant": significant, "markdown": markdown,
+        "change": change, "count": count, "duration": say_duration, "fixed": fixed, "ms": say_ms,
+        "per_s": per_s, "percent": percent, "significant": significant, "markdown": markdown,
     }  # fmt: skip
     environment.filters |= filters
     environment.tests["known"] = lambda value: value is not None and not math.isnan(value)
@@ -73,10 +74,12 @@ def _environment() -> Environment:
 
 
 def _printed(value: object) -> object:
-    """What a template prints: text escaped, nothing for None."""
+    """What a template prints: text escaped, its outer spaces kept; nothing for None."""
     if value is None:
         return ""
-    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return f"{' ' * value.startswith(' ')}{plain(value)}{' ' * value.endswith(' ')}"
 
 
 def _joined(block: str) -> str:

@@ -38,6 +38,11 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{share * 100:.{digits}f} %"
 
 
+def change(share: float) -> str:
+    """A relative change as percent: "+5.1 %"."""
+    return f"{share * 100:+.1f} %"
+
+
 def visible(text: str) -> str:
     """A text whose control characters are seen and not obeyed: an answer may hold ANSI escapes."""
     return text.translate(_CONTROLS)

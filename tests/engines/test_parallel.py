@@ -4,7 +4,7 @@ import pytest
 from helpers import Leftovers
 
 from loadgen_study import LiveRun, RunParams
-from loadgen_study.report import tables
+from loadgen_study.report.sections import machine
 
 pytestmark = pytest.mark.engine
 
@@ -30,7 +30,7 @@ def test_two_replicas_share_the_queries(tmp_path):
     alone = test.replica_steps["running"]
     assert (test.steps["running"] >= alone).all()
     assert len(test.steps) == len(alone)
-    assert len(tables.replicas_table(test)) == 2
+    assert len(machine.replicas_table(test)) == 2
     read = run.read()
     assert read.devices == 1  # of one CPU
     assert read.engine.options["data_parallel_size"] == 2

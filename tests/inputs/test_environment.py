@@ -8,7 +8,7 @@ from helpers import RESULT, make_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams
 from loadgen_study.inputs.environment import git_state
-from loadgen_study.report.tables import provenance_table
+from loadgen_study.report.sections import provenance
 from vllm_loadgen.files import write_json
 from vllm_loadgen.gpus import gpu_handles
 
@@ -111,5 +111,5 @@ def test_the_report_says_why_the_commit_is_not_known(tmp_path):
         update={"commit": None, "dirty": None, "problem": "git is not installed"}
     )
     write_json(folder / "environment.json", run.environment.model_copy(update={"git": git}))
-    shown = provenance_table(Run.open(folder)).loc["git commit", "value"]
+    shown = provenance.table(Run.open(folder)).loc["git commit", "value"]
     assert shown == "not known: git is not installed"

@@ -3,7 +3,7 @@ import shutil
 import pandas as pd
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy
-from loadgen_study.report import anatomy
+from loadgen_study.report.sections import anatomy
 
 STEPS = pd.DataFrame(
     {
@@ -20,41 +20,37 @@ FOUND = Anatomy(
 )
 
 
-def test_the_text_says_where_the_time_went():
+def test_the_text_says_what_share_of_the_limit_is_reached():
     said = anatomy.text(FOUND)
-    assert "share of its limit: 25 %" in said
-    assert "Its 3 steps" in said
-    assert "0.8 s went into steps beyond their least time, 0.2 s passed between steps" in said
-    assert "for 2.0 s there was none" in said
-    assert "1 step took less than their least time" in said
+    assert "Share of the limit over the whole test: 25 %" in said
+    assert "3 steps that take at least 1.0 s, in a test of 4.0 s" in said
+    assert "1 step took less" in said
     assert "prepared each" not in said
     assert "prepared each" in anatomy.text(Anatomy(**vars(FOUND) | {"gaps_told": False}))
 
 
-def test_the_table_sets_each_kind_of_step_against_its_limit():
-    table = anatomy.table(FOUND)
-    assert table["of the test"].tolist() == ["20%", "25%", "5%", "50%", "100%"]
-    assert table.loc["steps that decode alone", "of its limit"] == "62 %"
-    assert table.loc["steps with prefill", "of its limit"] == "50 %"
-    assert table.loc["the whole test", "of its limit"] == "25 %"
-    assert table.loc["no query there", "steps"] == ""
+def test_the_tables_have_the_time_and_each_kind_of_step_against_its_limit():
+    time = anatomy.time_table(FOUND)
+    assert time["of the test"].tolist() == ["20 %", "25 %", "5 %", "50 %", "100 %"]
+    assert time.loc["idle", "seconds"] == "2.0"
+    assert anatomy.steps_table(FOUND)["of their limit"].tolist() == ["62 %", "50 %", "56 %"]
     decode_alone = Anatomy(**vars(FOUND) | {"steps": STEPS[1:]})
-    assert anatomy.table(decode_alone).loc["steps with prefill", "mean, ms"] == ""
+    assert anatomy.steps_table(decode_alone).index.tolist() == ["decode only", "all"]
 
 
 def test_the_caption_says_what_sets_the_limit():
-    assert "sets it for 67% of the steps and the matrix rate for 33%" in anatomy.caption(FOUND)
+    assert "67 % of the steps and by compute in 33 %" in anatomy.caption(FOUND)
 
 
 def test_of_many_steps_some_are_drawn_and_the_caption_says_so(monkeypatch):
     monkeypatch.setattr(anatomy, "MOST_POINTS", 2)
     assert len(anatomy.shown(FOUND)) == 2
-    assert "Shown are 2 of 3 steps" in anatomy.caption(FOUND)
+    assert "Shown: 2 of 3 steps" in anatomy.caption(FOUND)
 
 
 def test_without_an_anatomy_there_is_one_sentence():
     (said,) = anatomy.parts(NoAnatomy("it was made before"))
-    assert said == "The steps of this test cannot be set against the limits: it was made before."
+    assert said == "No analysis of the steps: it was made before."
 
 
 def test_a_report_of_a_run_without_tokens_of_its_steps_says_why(tmp_path):

@@ -345,7 +345,7 @@ def test_a_query_answers_a_hover_with_its_stamps(page):
 
 def test_the_sliders_count_what_python_counts(page):
     test = Run.open(ROOT / "outputs" / "example").performance
-    page.get_by_role("heading", name="What if the limits").scroll_into_view_if_needed()
+    page.get_by_role("heading", name="Try other latency limits").scroll_into_view_if_needed()
     sliders = page.locator(".vega-bind input")
     sliders.first.wait_for(timeout=60_000)
     for ttft_ms, tpot_ms in ((2000, 100), (500, 100), (500, 40), (300, 150)):

@@ -14,9 +14,11 @@ from loadgen_study import Run, RunParams
 from loadgen_study.accuracy.scores import sample_table
 from loadgen_study.benchmarks import SUMMARIES
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Fidelity, Score
-from loadgen_study.report import display, make, tables, text
+from loadgen_study.prose import plain
+from loadgen_study.report import display, make
 from loadgen_study.report.parameters import parameters_table
 from loadgen_study.report.report import Report
+from loadgen_study.report.sections import setup, tests
 from loadgen_study.runs import compare
 
 ODD = (
@@ -126,9 +128,9 @@ def test_the_examples_of_answers_are_text(tmp_path):
 
 def test_the_tables_of_the_measuring_notebooks_are_text(run, tmp_path):
     parts = [
-        parameters_table(run.params), tables.environment_table(run.environment),
-        tables.model_table(run.model), tables.dataset_table(run),
-        tables.tests_table(run), text.verdict_text(run.performance), run.performance,
+        parameters_table(run.params), setup.environment_table(run.environment),
+        setup.model_table(run.model), setup.dataset_table(run),
+        tests.tests_table(run), tests.verdict_text(run.performance), run.performance,
         pd.DataFrame({ODD: [ODD]}, index=pd.Index([ODD], name=f"{ODD}s")),
     ]  # fmt: skip
     page = page_of(parts, tmp_path)
@@ -138,5 +140,5 @@ def test_the_tables_of_the_measuring_notebooks_are_text(run, tmp_path):
 
 def test_markdown_shows_a_name_as_it_is(tmp_path):
     name = "a_b *c* ~~d~~ $e$ [f](g) `h` <i> & \\n 1|2 __init__"
-    page = page_of([f"**{text.plain(name)}** is it"], tmp_path)
+    page = page_of([f"**{plain(name)}** is it"], tmp_path)
     assert f"{name} is it" in page.text

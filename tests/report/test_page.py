@@ -65,6 +65,25 @@ def test_a_long_table_is_folded_under_its_heading(rows):
     assert [cell["scope"] for cell in page.select("th")] == ["col"] * 2 + ["row"] * rows
 
 
+def test_a_heading_without_output_is_left_out():
+    def cell(kind, inner):
+        return f'<div class="cell"><div class="{kind}">{inner}</div></div>'
+
+    body = "".join(
+        [
+            cell("text_cell_render", "<h2>Summary</h2>"), cell("output", "<p>good</p>"),
+            cell("text_cell_render", "<h2>Extra tests</h2><p>Look.</p>"), cell("input", ""),
+            cell("text_cell_render", "<h2>Performance</h2>"), cell("input", ""),
+            cell("text_cell_render", "<h3>Latency</h3>"), cell("output", "<p>ms</p>"),
+            cell("text_cell_render", "<h3>Limits</h3>"), cell("input", ""),
+        ]
+    )  # fmt: skip
+    page = BeautifulSoup(page_of(body), "html.parser")
+    heads = [heading.contents[0] for heading in page.find_all(["h2", "h3"])]
+    assert heads == ["Summary", "Performance", "Latency"]
+    assert "Look." not in page.get_text()
+
+
 def test_a_page_of_nothing_is_a_page():
     assert "<main></main>" in page_of("")
     assert "<main></main><script>{1}</script>" in page_of("", "<script>{1}</script>")

@@ -5,11 +5,11 @@ from helpers import write_facts
 
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Estimate, Fidelity, Score
-from loadgen_study.report import quality
+from loadgen_study.report.sections import accuracy, answers
 from loadgen_study.runs.quality import Beside
 
 MEASURED = Fidelity(
-    answers=64, identical=10, same_tokens_median=31.5, forced_tokens=7901,
+    answers=64, identical=10, same_tokens_median=31.5, forced_answers=64, forced_tokens=7901,
     agreement=Estimate(value=0.98684, low=0.98431, high=0.98937),
     logprob_difference=Estimate(value=-0.00041, low=-0.001, high=0.0002), duration_s=27.0,
 )  # fmt: skip
@@ -26,7 +26,7 @@ def shown(tmp_path):
         (folder / "accuracy").mkdir()
         found = Accuracy(score=score, verdict=verdict, **facts)
         found.write(folder / "accuracy" / "accuracy.json")
-        parts = quality.accuracy(Run.open(folder)).parts
+        parts = accuracy.section(Run.open(folder)).parts
         return " ".join(part for part in parts if isinstance(part, str)), parts[-1]
 
     return made
@@ -34,17 +34,21 @@ def shown(tmp_path):
 
 def test_figures_come_with_their_intervals(shown):
     text, table = shown(fidelity=MEASURED)
-    assert "98.68 [98.43, 98.94] % of the 7,901 tokens" in text
-    assert "-0.0004 [-0.0010, +0.0002] nats a token" in text
-    assert "between two engines" in text
+    assert "64 of 64 reference answers (7,901 tokens" in text
+    assert "No measurable loss" in text
     assert table["value"].to_dict() == {
         "identical answers": "10 of 64",
-        "the others part after, tokens (median)": "31.5",
-        "tokens of the reference's answers": "7,901",
-        "of them the engine's first choice, %": "98.68 [98.43, 98.94]",
-        "log-probability, nats a token": "-0.0004 [-0.0010, +0.0002]",
-        "to ask for it took, s": "27",
+        "first divergence, tokens (median)": "31.5",
+        "next-token agreement, %": "98.68 [98.43, 98.94]",
+        "log-probability difference, nats a token": "-0.0004 [-0.0010, +0.0002]",
+        "scoring time, s": "27",
     }
+
+
+def test_an_interval_below_0_is_a_loss(shown):
+    lower = Estimate(value=-0.004, low=-0.006, high=-0.002)
+    text, _ = shown(fidelity=MEASURED.model_copy(update={"logprob_difference": lower}))
+    assert "**Quality loss**" in text
 
 
 def test_why_there_are_none_is_said(shown):
@@ -55,7 +59,7 @@ def test_why_there_are_none_is_said(shown):
 
 def test_without_answers_to_compare_with(shown):
     text, _ = shown(no_fidelity="the baseline has none")
-    assert "not compared token by token: the baseline has none." in text
+    assert "Not compared token by token: the baseline has none." in text
 
 
 def test_an_old_run_says_nothing_of_it(shown):
@@ -66,6 +70,6 @@ def test_an_old_run_says_nothing_of_it(shown):
 
 def test_runs_without_answers_are_a_row_with_the_reason():
     runs = [Beside("b", problem="not compared: other data")]
-    assert quality.beside_table(runs).loc["b"].tolist() == ["not compared: other data"]
-    assert quality.beside_text([]) == ""
-    assert quality.beside_table([]).empty
+    assert answers.table(runs).loc["b"].tolist() == ["not compared: other data"]
+    assert answers.text([]) == ""
+    assert answers.table([]).empty

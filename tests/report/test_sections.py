@@ -36,9 +36,11 @@ def run(tmp_path):
     return Run.open(folder)
 
 
-def test_every_section_has_something_to_say_of_a_run(run):
-    for name, section in make_all(Report(run)).items():
-        assert section.parts, name
+def test_a_section_is_empty_where_the_run_has_nothing_for_it(run):
+    made = make_all(Report(run))
+    assert [name for name, section in made.items() if not section.parts] == [
+        "accuracy", "extra_tests",
+    ]  # fmt: skip
     assert (run.folder / PICTURE).read_bytes().startswith(b"\x89PNG")
 
 
@@ -89,8 +91,16 @@ def test_a_run_without_a_performance_test_has_a_report(tmp_path):
     report = Report(Run.open(write_facts(tmp_path / "run", RunParams())))
     sections = make_all(report)
     assert "speed not measured, accuracy not tested" in sections["headline"].parts[0]
-    assert "perf.ipynb makes one" in sections["performance"].parts[0]
-    for name in ("throughput", "latency", "machine", "limits", "conformance"):
+    for name in (
+        "performance",
+        "accuracy",
+        "tests",
+        "throughput",
+        "latency",
+        "machine",
+        "limits",
+        "conformance",
+    ):
         assert sections[name].parts == [], name
 
 
@@ -142,7 +152,7 @@ def test_a_sweep_is_read_with_the_search_and_the_main_test_of_its_run():
     parts = Report(Run.open(EXPLORE)).extra_tests().parts
     place = next(place for place, part in enumerate(parts) if getattr(part, "chart", None))
     read, figure, caption = parts[place - 1 : place + 2]
-    assert "the 7 probes of the search and the main test of this report at 6.347 queries/s" in read
+    assert "7 probes of the search and the main test at 6.347 queries/s" in read
     assert "main test" in figure.chart["datasets"]["sweep"]
     # The sweep's own best, at 6 queries/s, has fewer queries/s within the limits.
     assert "goodput: 5.44 queries/s with 6.677 queries/s" in caption
@@ -153,8 +163,7 @@ def test_the_full_dataset_is_that_of_the_benchmark(tmp_path):
     edge = RunParams(benchmark="llama3_1-8b-edge", scenario="Offline")
     folder = write_facts(tmp_path / "run", edge)
     write_test(folder / "performance", RESULT | {"scenario": "Offline"}, seed_records())
-    (said,) = [part for part in Report(Run.open(folder)).throughput().parts if "hour" in str(part)]
-    assert "the 5,000 samples of the official dataset" in said
+    assert "5,000 samples" in Report(Run.open(folder)).throughput().parts[0]
 
 
 def test_a_section_leaves_out_what_is_empty(capsys):
@@ -180,8 +189,8 @@ def test_names_out_of_files_are_shown_and_not_obeyed(tmp_path):
 @pytest.mark.parametrize(
     ("first_s", "words"),
     [
-        (0.2, "and not the most that this machine can do: that was not measured"),
-        (3.0, "but TTFT exceeded the limits: within them the machine serves less than this"),
+        (0.2, "is the offered load, not the capacity"),
+        (3.0, "TTFT exceeded its limit: capacity within the limits is lower"),
     ],
 )
 def test_a_rate_over_the_limits_is_not_said_to_leave_room(tmp_path, first_s, words):
@@ -197,21 +206,18 @@ def test_a_report_of_64_queries_speaks_of_no_p99(tmp_path):
     write_test(folder / "performance", RESULT, make_records(rows))
     sections = make_all(Report(Run.open(folder)))
     said = " ".join(part for s in sections.values() for part in s.parts if isinstance(part, str))
-    assert "p90 257 ms (at most 262 ms)" in said
     assert "p99 needs 662 queries, this test has 64" in said
-    assert "hundredth" not in said
     # What the test is judged at may be named; no p99 is given a value.
     shown = said.partition("| word |")[0]
     assert not re.findall(r"(?<!for )(?<!at )p99 (?!needs)\S*", shown)
-    table = sections["performance"].parts[0]
-    assert set(table["p99"]) == {"", "n/a", "needs 662 queries"}
-    assert table.loc["Goodput: queries per second within both limits", "mean"]
+    rates, latencies = sections["performance"].parts[:2]
+    assert "p99" not in latencies
+    assert latencies.loc["Time to first token (TTFT), ms", "p90"] == "257 (262)"
+    assert rates.loc["Goodput, queries/s", "value"]
 
 
 def test_the_steady_state_stands_beside_the_whole_test_or_is_said_not_to_be_there(run, tmp_path):
-    assert "There is no steady state in this test: the engine tells nothing of its steps." in (
-        Report(run).throughput().parts
-    )
+    assert "No steady state" in Report(run).throughput().parts[-1]
     # Four at once, a token a second each: 4 tokens/s between the first second and the last.
     rows = [(0, 0, i // 4 * 10, i // 4 * 10 + 1, i // 4 * 10 + 10, 9, 10) for i in range(48)]
     steps = [(s + 1, 0 if s % 10 == 9 else 4, max(0, 44 - s // 10 * 4)) for s in range(120)]
@@ -221,8 +227,6 @@ def test_the_steady_state_stands_beside_the_whole_test_or_is_said_not_to_be_ther
     frame = pd.DataFrame(steps, columns=columns).assign(preempted=0, kv_cache_share=0.1)
     frame.to_parquet(folder / "performance" / "engine_steps.parquet")
     parts = Report(Run.open(folder)).throughput().parts
-    (said,) = [part for part in parts if "steady" in str(part) and isinstance(part, str)]
-    assert "LoadGen's figure is that of the whole test" in said
     table = parts[-1]
     assert list(table.index) == ["The whole test", "Its steady state"]
     assert table["tokens/s"].tolist() == ["4.0", "4.0"]

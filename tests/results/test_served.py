@@ -7,8 +7,8 @@ from helpers import RESULT, seed_records, write_facts, write_test
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.inputs import MachineLimits
 from loadgen_study.params import NOT_KNOWN
-from loadgen_study.report import tables, text
 from loadgen_study.report.parameters import parameters_table
+from loadgen_study.report.sections import configuration, limits, provenance, subject
 from vllm_loadgen import ParameterError
 
 LIMITS = MachineLimits(device="cpu", memory_bandwidth_gb_s=0.1, matrix_tflop_s={"bfloat16": 0.1})
@@ -25,9 +25,9 @@ def test_a_server_has_no_roofline(tmp_path, url, here):
     run = Run.open(tmp_path)
     assert run.roofline is None
     assert run.impossible == []
-    assert "were not read" in text.limits_text(run, run.performance)
-    assert ("the server's machine was not measured" in text.devices(run)) != here
-    assert "1 server, asked from 2 cores of AMD EPYC" in text.devices(run)
+    assert "were not read" in limits.text(run, run.performance)
+    assert ("the server's machine was not measured" in subject.devices(run)) != here
+    assert "1 server, asked from 2 cores of AMD EPYC" in subject.devices(run)
 
 
 def test_what_was_not_asked_of_a_server_is_not_recorded(tmp_path):
@@ -39,12 +39,12 @@ def test_what_was_not_asked_of_a_server_is_not_recorded(tmp_path):
     assert {name: recorded[name] for name in of_the_server} == dict.fromkeys(of_the_server)
     run = Run.open(tmp_path)
     assert run.params == params  # and it is read back
-    shown = tables.configuration_table(run)
+    shown = configuration.table(run)
     for name in set(of_the_server) & set(shown.index):
         assert shown.loc[name].tolist() == ["", NOT_KNOWN]
     listed = parameters_table(params)
     assert listed.loc["enable_prefix_caching", "value"] == NOT_KNOWN
-    assert tables.provenance_table(run).loc["weights of the server", "value"] == NOT_KNOWN
+    assert provenance.table(run).loc["weights of the server", "value"] == NOT_KNOWN
 
 
 def test_what_a_user_gives_is_refused_where_it_differs_from_its_default_and_only_there():

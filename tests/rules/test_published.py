@@ -25,35 +25,34 @@ def test_every_result_has_a_round_and_a_source():
 
 
 def test_another_model_is_not_comparable():
-    text = published.comparison(SERVER, 50.0, 1, [MODEL, SHORT])
-    assert text == (
-        "Not comparable with published MLPerf results: model is smollm2 (needed: "
-        "Llama-3.1-8B-Instruct)."
-    )
+    # A short run of the right task may be compared.
+    assert published.obstacles(SERVER, [MODEL, SHORT]) == ["other model"]
+    assert published.obstacles(SERVER, [SHORT]) == []
 
 
 def test_a_share_of_the_best_and_of_the_best_vllm():
-    # A short run of the right task may stand there: 2 x 2552 = 5104 tokens/s.
-    text = published.comparison(SERVER, 5104.0, 2, [SHORT])
-    system = "8 x MI355X (vLLM 0.22.0, FP8 (its notes: MXFP4), v6.1, MLCommons' summary.json)"
-    assert f"2,552 tokens/s per accelerator is 14% of the 18,515 of {system}, the best" in text
-    assert text.count(system) == 2
-    assert "of those in the table" in text
+    best, with_vllm = published.shares(SERVER, 5104.0, 2)
+    assert best.system == (
+        "8 x MI355X (vLLM 0.22.0, FP8 (its notes: MXFP4), v6.1, MLCommons' summary.json)"
+    )
+    assert (best.tokens_per_s, with_vllm.system) == (pytest.approx(18515, abs=1), best.system)
+    assert best.share == pytest.approx(2552 / best.tokens_per_s)
 
 
 def test_a_cpu_is_compared_with_cpus_as_well():
-    text = published.comparison(SERVER, 114.0, 1, [], "CPU")
-    assert "114 tokens/s per system of CPUs" in text
-    assert "10% of the 1,140 of 1 x CPU system of 2 Xeon 6980P (PyTorch, INT8, v6.1" in text
-    assert "on CPUs" not in published.comparison(SERVER, 114.0, 1, [])
+    *_, cpu = published.shares(SERVER, 114.0, 1, "CPU")
+    assert (cpu.title, round(cpu.tokens_per_s)) == ("best on CPUs", 1140)
+    assert cpu.system.startswith("1 x CPU system of 2 Xeon 6980P (PyTorch, INT8, v6.1")
+    assert len(published.shares(SERVER, 114.0, 1)) == 2
 
 
-def test_what_was_read_in_a_copy_says_so(monkeypatch):
+def test_the_source_of_a_copied_result_is_named(monkeypatch):
     known = published.results()
     copied = known[known["source"].str.contains("copy")]
     monkeypatch.setattr(published, "results", lambda: copied)
-    text = published.comparison(SERVER, 45.1, 1, [], "CPU")
-    assert "10% of the 451 of 1 x CPU system of 2 Xeon (128 cores each) (v5.1, log in a p" in text
+    *_, cpu = published.shares(SERVER, 45.1, 1, "CPU")
+    assert round(cpu.tokens_per_s) == 451
+    assert cpu.system.startswith("1 x CPU system of 2 Xeon (128 cores each) (v5.1, log in a p")
 
 
 @pytest.mark.parametrize(
@@ -71,15 +70,15 @@ def test_a_run_belongs_to_one_column(benchmark, scenario, column):
 
 def test_interactive_on_cpus_has_no_result_to_compare_with():
     params = RunParams(benchmark="llama3_1-8b-interactive", scenario="Server")
-    assert "on CPUs" not in published.comparison(params, 1000.0, 1, [], "CPU")
+    assert "best on CPUs" not in [one.title for one in published.shares(params, 9.0, 1, "CPU")]
 
 
 def test_the_edge_has_no_published_result():
     params = RunParams(benchmark="llama3_1-8b-edge", scenario="Offline")
-    assert "no published result is known" in published.comparison(params, 1.0, 1, [])
+    assert "no published result is known" in published.obstacles(params, [])[0]
+    assert published.shares(params, 1.0, 1) == []
 
 
 def test_a_servers_accelerators_are_not_known():
     served = SERVER.changed(engine="openai", base_url="http://a")
-    text = published.comparison(served, 5104.0, 1, [SHORT])
-    assert text.endswith("accelerators: those of the server are not known.")
+    assert published.obstacles(served, [SHORT]) == ["the server's accelerators are not known"]

@@ -6,7 +6,7 @@ from helpers import write_facts
 
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.scores import Variant
-from loadgen_study.report.text_extra import tuned_text
+from loadgen_study.report.sections import tuning
 from loadgen_study.runs.combined import combination, helped, outcome
 
 NAN = math.nan
@@ -67,19 +67,18 @@ def test_the_best_value_of_each_parameter_is_combined(run):
     alone = table(**{"dtype=float16": (90.0, NAN, NAN, "VALID", "kept")})
     assert combination(run, alone) is None
     assert outcome(run, alone).best == "max_num_seqs=128"
-    assert "nothing to combine it with" in tuned_text(run, alone)
 
 
 @pytest.mark.parametrize(
     ("rate", "words"),
-    [(143.0, "+10.0% on the best of them alone"), (120.0, "less than max_num_seqs=128 alone")],
+    [(143.0, "Together +40.2 %."), (120.0, "less than max_num_seqs=128 alone")],
 )
 def test_the_combination_is_held_against_the_best_value_alone(run, rate, words):
     title = combination(run, table()).title
     whole = table(**{title: (rate, NAN, NAN, "VALID", "kept")})
     found = outcome(run, whole)
     assert found.best == (title if rate > 130 else "max_num_seqs=128")
-    assert words in tuned_text(run, whole)
+    assert words in tuning.outcome_text(run, whole)
     assert combination(run, whole).title == title
 
 
@@ -88,5 +87,5 @@ def test_nothing_helped(run):
     none = table(**dict.fromkeys(["max_num_seqs=64", "max_num_seqs=128", "dtype=float16"], slow))
     assert combination(run, none) is None
     assert outcome(run, none).best is None
-    assert "Nothing that was tried helped beyond noise" in tuned_text(run, none)
-    assert tuned_text(run, none.iloc[:0]) == ""
+    assert "Nothing helped" in tuning.outcome_text(run, none)
+    assert tuning.outcome_text(run, none.iloc[:0]) == ""

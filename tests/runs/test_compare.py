@@ -18,7 +18,7 @@ from helpers import (
 from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.report.figures import runs as figures
 from loadgen_study.report.report import Report
-from loadgen_study.report.text_extra import comparison_text
+from loadgen_study.report.sections import comparison
 from loadgen_study.results.run import repeat_name
 from loadgen_study.runs import compare
 from loadgen_study.runs.compare import Digest
@@ -119,7 +119,7 @@ def test_other_data_and_other_models_are_not_compared(conditions, params, why):
     other = run("b", conditions=conditions, params={"max_new_tokens": 128} | params)
     assert compare.obstacle(first, other) == why
     cell = compare.figures_table([first, other]).loc["Mean TTFT, ms", "b"]
-    said = comparison_text([first, other])
+    said = comparison.text([first, other])
     if why:
         assert cell == f"200 [180, 220] ({why})"
         assert f"- b is of {why} than a: their figures are not compared." in said
@@ -147,7 +147,7 @@ def test_waiting_is_not_compared_between_scenarios():
     table = compare.figures_table(pair)
     assert table.loc["Mean TTFT, ms", "b"].endswith("(other scenario)")
     assert table.loc["Output tokens per second", "b"].endswith("(+0.0%)")
-    assert "- b is of another scenario: TTFT and latency are not" in comparison_text(pair)
+    assert "- b is of another scenario: TTFT and latency are not" in comparison.text(pair)
 
 
 def test_without_checksums_names_decide_and_it_is_said():
@@ -156,7 +156,7 @@ def test_without_checksums_names_decide_and_it_is_said():
     assert compare.obstacle(first, run("b", params={"model": "n"})) == "other model"
     old = run("b", params={"dataset": "x"})
     assert compare.obstacle(first, old) == ""
-    assert "b is the digest of an earlier version: machine" in comparison_text([first, old])
+    assert "b is the digest of an earlier version: machine" in comparison.text([first, old])
 
 
 def test_a_missing_figure_is_one_line():
@@ -166,7 +166,7 @@ def test_a_missing_figure_is_one_line():
     for runs in ([run("a"), other], [other, run("a")]):
         table = compare.figures_table(runs)
         assert table.loc["Mean TPOT, ms", "b"] == "not recorded"
-        assert "- The digest of b lacks: Mean TPOT, ms." in comparison_text(runs)
+        assert "- The digest of b lacks: Mean TPOT, ms." in comparison.text(runs)
     assert table.loc["Mean TPOT, ms", "a"] == "40.0 (n/a)"
 
 
@@ -193,8 +193,8 @@ def test_repeated_runs_are_compared_by_what_they_differ_by(tmp_path):
     value, low, high = digests[0].figures["latency_ms"]
     assert (value, low, high) == pytest.approx((11_000, 8515.7, 13484.3), rel=1e-4)
     assert table.loc["Mean latency, ms", "b"].endswith("(-0.9%)")
-    assert "made once" not in comparison_text(digests)
-    assert "Of a run that was made once" in comparison_text([run("c"), *digests])
+    assert "Single runs" not in comparison.text(digests)
+    assert "Single runs" in comparison.text([run("c"), *digests])
 
 
 def test_a_digest_holds_a_distribution_and_no_names_of_the_machine(tmp_path):

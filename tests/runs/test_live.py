@@ -8,7 +8,7 @@ from helpers import RESULT, echo_params, make_records, write_articles, write_tes
 from loadgen_study import LiveRun, Run, share
 from loadgen_study.facts.inputs import Gpu, MachineLimits
 from loadgen_study.inputs.hashes import cache_folder
-from loadgen_study.report.tables import configuration_table
+from loadgen_study.report.sections import configuration
 from loadgen_study.runs import study
 from vllm_loadgen import BenchmarkError, ParameterError, Session
 from vllm_loadgen.records.result import Result
@@ -234,7 +234,7 @@ def test_no_file_of_a_run_says_whose_machine_it_was(params, tmp_path, monkeypatc
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes(), path
     found = run.read()
     assert found.environment.command == "vllm-loadgen report -p dataset a.jsonl -p run_name r"
-    table = configuration_table(found)
+    table = configuration.table(found)
     assert table.loc["dataset", "given"] == "a.jsonl"
     assert found.dataset.checksum.startswith("sha256:")  # which tells the file from another
     assert share.check(run.folder) == []

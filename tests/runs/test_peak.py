@@ -3,7 +3,7 @@ from helpers import RESULT, THREE, imitated, imitated_run, make_records
 
 from loadgen_study import LiveRun, RunParams
 from loadgen_study.facts.scores import Peak, Probe
-from loadgen_study.report import text_extra
+from loadgen_study.report.sections import peak as peak_section
 from loadgen_study.report.sections import throughput
 from loadgen_study.runs import peak
 from vllm_loadgen import BenchmarkError, ParameterError
@@ -114,9 +114,9 @@ def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
     assert "and the full test of " in lines[2]
     assert "queries/s: the full test of " in lines[-2]
     assert lines[-1].endswith("VALID in the full test")
-    said = text_extra.peak_text(run.read())
+    said = peak_section.text(run.read())
     rate = f"{test.params.rate:.4g} queries/s"
-    assert said.startswith(f"The highest rate that is VALID is {rate}, confirmed")
+    assert said.startswith(f"Highest VALID rate: {rate}, confirmed")
     # What follows at "auto" runs at the rate that was found.
     with run:
         assert run.perform("compliance").params.target_qps == test.params.target_qps
@@ -175,7 +175,7 @@ def test_a_rate_that_the_harness_did_not_offer_is_no_peak(params):
     assert test.load.arrivals_per_s > 0.9 * test.params.rate
     assert any("not offered, the harness reached" in line for line in lines)
     assert "The harness is the limit here, not the system" in lines[-1]
-    assert "not the system" in text_extra.peak_text(run.read())
+    assert "not the system" in peak_section.text(run.read())
     # The report of such a test claims nothing of the machine.
     table = peak.peak_table(run.read())
     late = table.index[table["verdict"].str.startswith("not offered")][0]

@@ -11,8 +11,8 @@ from helpers import write_facts
 from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.accuracy import baseline, fidelity
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Baseline, Forced, Score, Variant
-from loadgen_study.report import quality as quality_report
 from loadgen_study.report.report import Report
+from loadgen_study.report.sections import answers
 from loadgen_study.runs import quality, scoring
 from loadgen_study.runs.compare import Digest
 from loadgen_study.scorers.rouge import ROUGE_NAMES
@@ -148,7 +148,7 @@ def test_answers_to_references_without_a_token_for_rouge_never_pass(params, monk
     assert run.accuracy.verdict.status == run.summary.tests["accuracy"].verdict == "INCONCLUSIVE"
     assert (run.score, run.dataset.unscorable_references) == (None, 16)
     found = quality.beside([("one", run), ("other", run)])
-    assert quality_report.beside_table(found).loc["other", "ROUGE-1, points"] == "cannot be scored"
+    assert answers.table(found).loc["other", "ROUGE-1, points"] == "cannot be scored"
 
 
 @pytest.mark.process

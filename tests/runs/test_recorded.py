@@ -11,7 +11,7 @@ from helpers import echo_params, write_articles
 from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.inputs.environment import variables
 from loadgen_study.inputs.models import embedded_checkpoint
-from loadgen_study.report.tables import provenance_table
+from loadgen_study.report.sections import provenance
 from loadgen_study.runs import compare
 from vllm_loadgen import BenchmarkError
 
@@ -90,7 +90,7 @@ def test_changed_environment_variables(params, monkeypatch):
         monkeypatch.setenv(name, value)
     assert set(listed(params)) == {f"variable {name}" for name in VARIABLES}
     params = params.changed(run_name="other")
-    table = provenance_table(Run.open(params.outputs + "/other"))
+    table = provenance.table(Run.open(params.outputs + "/other"))
     for name, value in VARIABLES.items():
         assert table.loc[f"variable {name}", "value"] == value
         with monkeypatch.context() as patched:
@@ -125,7 +125,7 @@ def test_a_template_that_asks_for_the_date_gets_a_fixed_one(params, model, monke
     monkeypatch.setattr(datetime, "datetime", Tomorrow)
     again = LiveRun.start(params)
     assert again.samples.facts.prompts_sha256 == first.samples.facts.prompts_sha256
-    date = provenance_table(first.read()).loc["date in the chat template", "value"]
+    date = provenance.table(first.read()).loc["date in the chat template", "value"]
     assert date == "2024-07-26"
 
 

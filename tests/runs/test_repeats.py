@@ -5,7 +5,7 @@ from helpers import RESULT, interrupt, make_records, when_answered, write_facts,
 
 from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.facts.scores import Variant
-from loadgen_study.report import tables, text, text_extra
+from loadgen_study.report.sections import tests, tuning
 from loadgen_study.runs.repeats import measure, mixed_order, repeats_table
 from loadgen_study.runs.sweep import sweep, sweep_table
 from loadgen_study.runs.tuning import tune, tune_table
@@ -34,35 +34,35 @@ def test_all_once_then_all_again_the_other_way_round():
 def test_the_report_is_of_the_median_run(tmp_path):
     run = made(tmp_path / "r", 10, 12, 11, verdicts=["VALID", "INVALID", "VALID"], repeats=3)
     assert run.performance_name == "performance-3"
-    said = text.repeats_text(run)
-    assert "made 3 times; LoadGen's verdict: VALID in 2 of 3" in said
-    assert "median run by tokens/s, performance-3." in said
-    assert "coefficient of variation of 9.1%" in said
-    assert "95 % interval between runs 7.8 to 12.3" in said
-    assert "one more run is expected at" in said
+    said = tests.repeats_text(run)
+    assert "VALID in 2 of 3" in said
+    assert "performance-3." in said
+    assert "9.1 %" in said
+    assert "95 % interval 7.78 to 12.3" in said
+    assert "the next run" in said
     table = repeats_table(run)
     assert table.index.tolist() == [
         "performance", "performance-2", "performance-3", "mean", "coefficient of variation, %",
         "95 % interval between runs",
     ]  # fmt: skip
     assert table.loc["mean", "tokens/s"] == "10.06"
-    assert tables.tests_table(run).index.tolist() == ["performance", "performance-2",
+    assert tests.tests_table(run).index.tolist() == ["performance", "performance-2",
                                                       "performance-3"]  # fmt: skip
 
 
 def test_of_one_run_it_is_said_that_the_next_is_not_known(tmp_path):
     once = made(tmp_path / "r", 10)
-    assert "made once: what another run would give cannot be told" in text.repeats_text(once)
+    assert "Single run;" in tests.repeats_text(once)
     assert repeats_table(once).empty
     cut = made(tmp_path / "cut", 10, repeats=3)
-    assert "made once (3 runs were asked for)" in text.repeats_text(cut)
+    assert "Single run of 3 requested" in tests.repeats_text(cut)
 
 
 def test_two_runs_have_no_interval_and_what_is_missing_is_said(tmp_path):
     run = made(tmp_path / "r", 10, 11, repeats=5)
-    said = text.repeats_text(run)
-    assert "made 2 times, of 5 that were asked for" in said
-    assert "from 3 runs on there is an interval" in said
+    said = tests.repeats_text(run)
+    assert "2 runs of 5 requested" in said
+    assert "interval" not in said
     assert "95 % interval between runs" not in repeats_table(run).index
     # Of two the slower.
     assert run.performance_name == "performance-2"
@@ -111,7 +111,7 @@ def test_an_interrupt_leaves_a_report_of_what_is_there(params):
             measure(run)
     found = run.read()
     assert found.performance_name == "performance"
-    assert "made once (2 runs were asked for)" in text.repeats_text(found)
+    assert "Single run of 2 requested" in tests.repeats_text(found)
     with LiveRun.start(params) as run:
         measure(run)
     assert len(run.read().repeats("performance")) == 2
@@ -163,7 +163,7 @@ def test_values_of_a_tuning_are_made_in_mixed_order_and_a_failure_once(params):
     good = table[table["problem"] == ""]
     assert good["runs"].tolist() == [2, 2, 2]
     assert good["ci_low"].isna().all()  # of two
-    assert "up to 2 runs, made in mixed order" in text_extra.tuning_text(table)
+    assert "up to 2 runs in mixed order" in tuning.text(table)
 
 
 def test_a_tuning_of_three_runs_has_the_interval_between_them(tmp_path):

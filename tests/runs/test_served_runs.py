@@ -10,8 +10,8 @@ from fake_server import KEY, FakeServer
 from helpers import echo_params, write_articles
 
 from loadgen_study import LiveRun
-from loadgen_study.report import tables
 from loadgen_study.report.report import Report
+from loadgen_study.report.sections import configuration
 from loadgen_study.rules.verdict import effective_verdict
 from vllm_loadgen import EngineError, ParameterError
 from vllm_loadgen.harness.messages import Start
@@ -74,7 +74,7 @@ def test_a_run_against_two_replicas(tmp_path, monkeypatch):
     for name in ("Prefix caching", "Decoding", "Weights", "Engine options"):
         assert rules[name].status == "not checked", name
         assert rules[name].note
-    told = tables.configuration_table(read)["effective"]
+    told = configuration.table(read)["effective"]
     assert told["asked by"] == "vLLM's tokens in, tokens out"
     assert told["served_model"] == "small"
 

@@ -5,8 +5,8 @@ import pytest
 from helpers import RESULT, seed_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams
-from loadgen_study.report import text_extra
 from loadgen_study.report.report import Report
+from loadgen_study.report.sections import served
 from loadgen_study.runs.served import served_table
 
 
@@ -30,8 +30,8 @@ def test_served_and_in_process(tmp_path):
     assert table.loc["p99 of TTFT, ms", "served"] == "too few queries"
     cpu = table.loc["CPU of the front end, ms per query"]
     assert cpu.tolist() == ["1,500.00", "750.00", "+100.0%"]
-    assert "What the server costs" in text_extra.served_text(run, table)
-    assert any("What the server costs" in str(part) for part in Report(run).extra_tests().parts)
+    assert "Cost of the server" in served.text(run, table)
+    assert any("Cost of the server" in str(part) for part in Report(run).extra_tests().parts)
 
 
 def test_what_was_not_measured_is_not_compared(tmp_path):
@@ -45,7 +45,7 @@ def test_what_was_not_measured_is_not_compared(tmp_path):
 def test_a_run_in_process_has_nothing_beside_it(tmp_path):
     run = made(tmp_path, 0.5)
     assert served_table(run).empty
-    assert text_extra.served_text(run, served_table(run)) == ""
+    assert served.text(run, served_table(run)) == ""
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_run_in_process_has_nothing_beside_it(tmp_path):
 def test_offline_the_two_have_other_batch_limits_unless_they_are_given(tmp_path, changes, said):
     run = made(tmp_path, 0.5, serve=True, compare_in_process=True, **changes)
     made(tmp_path / "in-process", 0.25, **changes)
-    assert ("larger batch limits" in text_extra.served_text(run, served_table(run))) == said
+    assert ("larger batch limits" in served.text(run, served_table(run))) == said

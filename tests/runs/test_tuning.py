@@ -3,7 +3,7 @@ import math
 import pytest
 
 from loadgen_study import LiveRun, RunParams
-from loadgen_study.report.text_extra import tuned_text, tuning_text
+from loadgen_study.report.sections import tuning
 from loadgen_study.runs.combined import TUNED
 from loadgen_study.runs.tuning import tune
 from vllm_loadgen import ParameterError
@@ -34,9 +34,9 @@ def test_tuning_varies_one_parameter_at_a_time(params):
     assert table.loc["enable_prefix_caching=True", "rules"] == "Prefix caching"
     assert table.loc["max_num_seqs=4", "rules"] == "kept"
     assert table["rouge1"].notna().sum() == 5
-    text = tuning_text(table)
-    assert f"came with {table['tokens_per_s'].idxmax()}" in text
-    assert tuning_text(table.iloc[:0]) == ""
+    text = tuning.text(table)
+    assert f"Most tokens/s: {table['tokens_per_s'].idxmax()}" in text
+    assert tuning.text(table.iloc[:0]) == ""
 
 
 def test_a_tuning_goes_on_with_what_is_missing_and_tries_failures_again(params, capsys):
@@ -71,13 +71,13 @@ def test_values_that_would_not_do_are_refused_before_anything_is_made(params, va
 
 
 def test_a_number_and_its_text_are_two_values(params):
-    tuning = {"engine_options": [{"ttft_ms": 1, "slots": 2}, {"ttft_ms": "1", "slots": 2}]}
-    params = params.changed(scenario="Offline", min_query_count=16, tune=tuning)
+    values = {"engine_options": [{"ttft_ms": 1, "slots": 2}, {"ttft_ms": "1", "slots": 2}]}
+    params = params.changed(scenario="Offline", min_query_count=16, tune=values)
     with LiveRun.start(params) as run:
         table = tune(run, lambda _: None)
     assert list(table.index)[1:3] == ["ttft_ms=1, slots=2", "ttft_ms='1', slots=2"]
     assert "TypeError" in table["problem"].iloc[2]
-    assert tuning_text(table).startswith("The two measurements")
+    assert tuning.text(table).startswith("The two baselines")
 
 
 def test_what_helped_is_measured_together_and_kept_as_a_parameters_file(params, capsys):
@@ -101,7 +101,7 @@ def test_what_helped_is_measured_together_and_kept_as_a_parameters_file(params, 
     kept = RunParams.recorded(run.folder / TUNED)
     assert (kept.concurrency, kept.tune) == (4, {})
     assert kept.engine_options == changes["engine_options"][0]
-    assert f"make report PARAMS={run.folder / TUNED}`" in tuned_text(found, table)
+    assert f"make report PARAMS={run.folder / TUNED}`" in tuning.outcome_text(found, table)
 
 
 def test_a_tuning_in_which_nothing_helped_ends_without_another_test(params):
@@ -111,4 +111,4 @@ def test_a_tuning_in_which_nothing_helped_ends_without_another_test(params):
         found = run.read()
     table.loc["max_num_seqs=4", "tokens_per_s"] = 0.0  # the echo engine is as fast with it
     assert list(table.index) == ["baseline", "max_num_seqs=4", "baseline again"]
-    assert "Nothing that was tried helped beyond noise" in tuned_text(found, table)
+    assert "Nothing helped" in tuning.outcome_text(found, table)

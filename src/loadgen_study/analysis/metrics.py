@@ -8,6 +8,7 @@ import pandas as pd
 
 from loadgen_study.analysis.percentiles import PERCENTILES, distribution, queries_needed
 from loadgen_study.facts.results import Distribution, Metrics, OutputTokens
+from loadgen_study.words import significant
 from vllm_loadgen.traits import SCENARIOS, Scenario
 
 METRIC_NAMES = {
@@ -15,6 +16,7 @@ METRIC_NAMES = {
     "tpot_ms": "Time per output token (TPOT), ms",
     "latency_ms": "Latency of a query, ms",
 }
+MANY_QUERIES = 1000  # from here on a fourth digit is known
 LATENCIES = (*METRIC_NAMES, "queue_ms", "prefill_ms", "decode_ms", "schedule_delay_ms")
 
 
@@ -110,44 +112,52 @@ def _load_per_s(frame: pd.DataFrame) -> tuple[float | None, float | None]:
     return rate(frame["scheduled_s"]) if told else None, rate(frame["issued_s"])
 
 
-def metrics_table(metrics: Metrics) -> pd.DataFrame:
-    """The metrics for display: one row each, mean, percentiles and maximum.
-
-    A percentile has its bound (``percentiles.upper_bound``) or says how many queries it needs. A
-    Server test has its goodput, the load that it was given, and how late that came.
-    """
+def rates_table(metrics: Metrics) -> pd.DataFrame:
+    """Completed queries and tokens a second; of a Server test also its goodput and its load."""
     rows = {
-        "Queries answered per second": {"mean": f"{metrics.samples_per_s:.3f}"},
-        "Output tokens per second": {"mean": f"{metrics.tokens_per_s:.2f}"},
+        "Completed, queries/s": significant(metrics.samples_per_s),
+        "Output tokens/s": significant(metrics.tokens_per_s),
     }
+    if metrics.issued_per_s is not None:
+        good, due = metrics.goodput_per_s, metrics.due_per_s
+        rows |= {
+            "Goodput, queries/s": "no limits" if good is None else significant(good),
+            "Offered, queries/s": "schedule unknown" if due is None else significant(due),
+            "Issued, queries/s": significant(metrics.issued_per_s),
+        }
+    return pd.DataFrame({"value": rows}).rename_axis("Rate")
+
+
+def latencies_table(metrics: Metrics) -> pd.DataFrame:
+    """Mean, percentiles with their 99 % upper bounds in parentheses, and maximum, ms.
+
+    A percentile that no latency has queries for is left out; else a cell says how many it needs.
+    """
     names = dict(METRIC_NAMES)
     if metrics.issued_per_s is not None:
-        good, planned = metrics.goodput_per_s, metrics.due_per_s
-        goodput = "no limits" if good is None else f"{good:.3f}"
-        due = "schedule unknown" if planned is None else f"{planned:.3f} due"
-        rows |= {
-            "Goodput: queries per second within both limits": {"mean": goodput},
-            "Queries issued per second": {"mean": f"{metrics.issued_per_s:.3f} ({due})"},
-        }
         names["schedule_delay_ms"] = "Issued after it was due, ms"
+    rows = {}
     for name, title in names.items():
         known: Distribution = getattr(metrics, name)
         if name == "schedule_delay_ms" and metrics.due_per_s is None:
             known = distribution([])
-        rows[title] = {"mean": _shown(known.mean), "max": _shown(known.max)}
+        rows[title] = {"mean": _shown(known.mean, known.queries)}
         rows[title] |= {label: _bounded(known, label) for label in PERCENTILES}
-    columns = ["mean", *PERCENTILES, "max"]
-    return pd.DataFrame(rows).T.fillna("").rename_axis("Metric")[columns]
+        rows[title]["max"] = _shown(known.max, known.queries)
+    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("Latency")
+    lacking = [one for one in PERCENTILES if not frame[one].str.contains(r"\d \(").any()]
+    return frame.drop(columns=lacking)
 
 
-def _shown(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:,.2f}"
+def _shown(value: float, queries: int) -> str:
+    digits = 3 if queries < MANY_QUERIES else 4
+    return "n/a" if math.isnan(value) else significant(value, digits)
 
 
 def _bounded(known: Distribution, label: str) -> str:
-    value = getattr(known, label)
+    value, upper = getattr(known, label), getattr(known, f"{label}_upper")
     if not math.isnan(value):
-        return f"{_shown(value)} (at most {_shown(getattr(known, f'{label}_upper'))})"
+        return f"{_shown(value, known.queries)} ({_shown(upper, known.queries)})"
     return f"needs {queries_needed(PERCENTILES[label]):,} queries" if known.queries else "n/a"
 
 

@@ -1,14 +1,17 @@
 """What a notebook cell shows: tables as HTML, and sections of figure, sentence and table."""
 
 import html
+import math
 import re
+from collections.abc import Mapping
 from itertools import zip_longest
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
 
 from loadgen_study.benchmarks import BENCHMARKS
-from loadgen_study.words import visible
+from loadgen_study.words import significant, visible
 
 # What a reader calls the columns of the tables that Python computes with.
 NAMES = {
@@ -27,8 +30,14 @@ NAMES = {
     "mean_running": "running, mean", "mean_waiting": "waiting, mean",
     "begin_s": "first step's end, s", "end_s": "last step's end, s",
 }  # fmt: skip
+SHARES = ("cv", "tokens_per_s_cv", "limit_share")  # shown as percent
 # ttft_p90_ms, tpot_p99_upper_ms
 _PERCENTILE = re.compile(r"(ttft|tpot)_(p\d+)(_upper)?_ms")
+NOT_AVAILABLE = "n/a"
+# 1,310  -0.3  +5.1 %  >= 36.4  551 (916)  99.7 % [98.7, 99.9]
+_NUMBER = re.compile(
+    r"(>= |<= )?[-+]?[\d,]+(\.\d+)?(e[-+]?\d+)?( ?%| s)?\*?( [\[(][-+\d,. %]+[\])])?\*?"
+)
 
 
 class Section:
@@ -65,16 +74,50 @@ def _shown(part: object) -> object:
     return table(part) if isinstance(part, pd.DataFrame) else part
 
 
+def named(rows: Mapping[str, object]) -> pd.DataFrame:
+    """Names and values as a table."""
+    return pd.DataFrame({"value": rows}, dtype=object).rename_axis("What")
+
+
 def table(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table: the index as an ordinary column, numbers to four figures."""
+    """A frame as an HTML table: the index as a column, numbers to three digits, to the right."""
     plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
-    plain = plain.rename(columns=called)
-    whole = {name: "{:,}".format for name in plain.select_dtypes("integer")}
-    html = plain.to_html(
-        index=False, border=0, formatters=whole, float_format=_number, na_rep="", justify="left"
+    columns = []
+    for name, values in plain.items():
+        cells = [_cell(value, name in SHARES) for value in values]
+        align = "right" if _numeric(cells) else "left"
+        columns.append([_tag("th", str(called(name)), align)])
+        columns[-1] += [_tag("td", cell, align) for cell in cells]
+    head, *rows = ("<tr>" + "".join(row) + "</tr>" for row in zip(*columns, strict=True))
+    body = "\n".join(rows)
+    return HTML(
+        f'<table class="dataframe">\n<thead>\n{head}\n</thead>\n<tbody>{body}</tbody>\n</table>'
     )
-    # JupyterLab would set all cells to the right, and most of ours are text.
-    return HTML(re.sub("<(t[dh])>", r'<\1 style="text-align: left">', visible(html)))
+
+
+def _tag(name: str, text: str, align: str) -> str:
+    # JupyterLab has its own alignment.
+    shown = html.escape(visible(text), quote=False)
+    return f'<{name} style="text-align: {align}">{shown}</{name}>'
+
+
+def _numeric(cells: list[str]) -> bool:
+    known = [cell for cell in cells if cell not in ("", NOT_AVAILABLE)]
+    return bool(known) and all(map(_NUMBER.fullmatch, known))
+
+
+def _cell(value: object, share: bool = False) -> str:
+    """Ticks for truth values; whole numbers with separators, others to three digits."""
+    if isinstance(value, bool | np.bool_):
+        return "✓" if value else "✗"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    if isinstance(value, float | np.floating):
+        known = float(value)
+        if math.isnan(known):
+            return ""
+        return f"{significant(100 * known)} %" if share else _number(known)
+    return "" if value is None or value is pd.NA else str(value)
 
 
 def called(name: object) -> object:
@@ -82,7 +125,7 @@ def called(name: object) -> object:
     text = str(name)
     if found := _PERCENTILE.fullmatch(text):
         latency, label, upper = found.groups()
-        return f"{latency.upper()} {label}{' at most' if upper else ''}, ms"
+        return f"{latency.upper()} {label}{' bound' if upper else ''}, ms"
     scores = {
         metric.name: metric.title
         for benchmark in BENCHMARKS.values()
@@ -92,6 +135,4 @@ def called(name: object) -> object:
 
 
 def _number(value: float) -> str:
-    if float(value).is_integer() or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() else significant(value)

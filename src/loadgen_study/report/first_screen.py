@@ -11,8 +11,8 @@ from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.findings.queries import broken_limits, early_stopping, limit
 from loadgen_study.findings.validity import what_would_make_valid
 from loadgen_study.prose import plain
-from loadgen_study.report import text
 from loadgen_study.report.next_steps import first_commands
+from loadgen_study.report.sections import limits, subject
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import PERCENTILE, Rule, departures, unchecked, undecided
@@ -27,10 +27,10 @@ LIMITED = {"ttft": "First token (TTFT)", "tpot": "Each next token (TPOT)"}
 
 def headline(run: Run, rules: Sequence[Rule]) -> str:
     """Model, machine and both verdicts, and whether they are official; what was asked of it."""
-    named = f"{plain(run.model.name)} on {plain(text.devices(run))}"
+    named = f"{plain(run.model.name)} on {plain(subject.devices(run))}"
     official = f" ({plain(how_official(rules))})" if rules else ""
     verdicts = f"speed {plain(_speed(run))}, accuracy {_accuracy(run)}"
-    return f"## {named}: {verdicts}{official}\n\n{text.measured(run)}"
+    return f"## {named}: {verdicts}{official}\n\n{subject.measured(run)}"
 
 
 def _speed(run: Run) -> str:
@@ -189,11 +189,11 @@ def how_good(run: Run) -> list[str]:
 # How far from the limit? --------------------------------------------------------------------
 def how_far(run: Run) -> list[str]:
     """Shares of what memory and arithmetic allow."""
-    test, found, limits = run.performance, run.shares, run.roofline
-    if test is None or found is None or limits is None:
-        why = text.no_limits(run)
+    test, found, shares = run.performance, run.roofline, run.shares
+    if test is None or found is None or shares is None:
+        why = limits.no_limits(run)
         return [why if test else "Nothing was measured to be held against the machine's limits."]
-    return text.shares_lines(found, limits) or ["No step made a token to hold against the limits."]
+    return [f"{one.name}: {one.text}" for one in limits.works(shares, found)]
 
 
 # Can I trust it? ----------------------------------------------------------------------------

@@ -30,6 +30,7 @@ def page_of(body: str, scripts: str = "") -> str:
     soup = BeautifulSoup(body, "html.parser")
     for mark in soup.select(".celltag_parameters, .anchor-link"):
         mark.decompose()
+    _drop_empty(soup)
     for box in soup.select(BOXES):
         box.unwrap()
     for table in soup.find_all("table"):
@@ -56,6 +57,20 @@ def embedded(name: str) -> str:
 
 def _text(tag: Tag) -> str:
     return " ".join(tag.get_text().split())
+
+
+def _drop_empty(soup: BeautifulSoup) -> None:
+    """Take out headings, with their introductions, whose cells have no output."""
+    for cell in reversed(soup.select(".text_cell_render:has(> h2, > h3)")):
+        follows = cell.find_next(class_=["text_cell_render", "output"])
+        if follows is None or _level(follows) <= _level(cell):
+            cell.decompose()
+
+
+def _level(cell: Tag) -> int:
+    """That of a cell's heading, 2 or 3; 4 of an output."""
+    heading = cell.find(["h2", "h3"]) if "text_cell_render" in cell["class"] else None
+    return int(heading.name[1]) if heading else 4
 
 
 def _in_a_box(soup: BeautifulSoup, table: Tag) -> None:

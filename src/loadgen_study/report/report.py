@@ -6,20 +6,15 @@ from functools import cached_property
 import pandas as pd
 
 from loadgen_study.analysis.early_stopping import judged
-from loadgen_study.analysis.metrics import metrics_table
+from loadgen_study.analysis.metrics import latencies_table, rates_table
 from loadgen_study.findings import finding
 from loadgen_study.findings.collect import findings_of
 from loadgen_study.findings.finding import Finding
+from loadgen_study.prose import render
 from loadgen_study.report import (
-    anatomy,
     first_screen,
     glossary,
     next_steps,
-    quality,
-    sweep_limits,
-    tables,
-    text,
-    text_extra,
 )
 from loadgen_study.report.display import Section
 from loadgen_study.report.figures import machine as machine_figures
@@ -27,10 +22,29 @@ from loadgen_study.report.figures import queries as queries_figures
 from loadgen_study.report.figures import runs as runs_figures
 from loadgen_study.report.figures.overview import overview
 from loadgen_study.report.figures.what_if import what_if
-from loadgen_study.report.sections import throughput
+from loadgen_study.report.sections import (
+    accuracy,
+    anatomy,
+    answers,
+    comparison,
+    configuration,
+    latency,
+    limits,
+    machine,
+    peak,
+    provenance,
+    rules,
+    served,
+    sweep,
+    sweep_limits,
+    tests,
+    throughput,
+    tuning,
+)
+from loadgen_study.report.sections import published as published_section
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from loadgen_study.rules import published, rule
+from loadgen_study.rules import published
 from loadgen_study.rules.conformance import rules_of
 from loadgen_study.rules.rule import Rule
 from loadgen_study.runs import compare
@@ -44,25 +58,6 @@ from loadgen_study.runs.tuning import tune_table
 from loadgen_study.words import visible
 
 PICTURE = "benchmark_results_visualization.png"
-
-
-def _by_kind(sweep: pd.DataFrame) -> list[pd.DataFrame]:
-    """The rates of a sweep, and apart from them its numbers of queries at once.
-
-    Those have no limits and are all due at 0 s: their verdict, goodput and TTFT say nothing.
-    """
-    kinds = {
-        kind: sweep[sweep["kind"] == kind]
-        .dropna(axis=1, how="all")
-        .drop(columns="kind")
-        .rename(columns={"offered": title})
-        for kind, title in (("rate", "offered, queries/s"), ("concurrency", "queries at once"))
-    }
-    at_once = kinds["concurrency"]
-    says_nothing = [name for name in at_once if name.startswith(("ttft", "latency"))]
-    lacking = ["verdict", "goodput_per_s", *says_nothing]
-    kinds["concurrency"] = at_once.drop(columns=lacking, errors="ignore")
-    return [table for table in kinds.values() if len(table)]
 
 
 class Report:
@@ -123,27 +118,31 @@ class Report:
     def tests(self) -> Section:
         """The tests that the figures rest on, and what another run would give."""
         return Section(
-            tables.tests_table(self.run),
-            text.repeats_text(self.run),
+            tests.tests_table(self.run),
+            tests.repeats_text(self.run),
             repeats_table(self.run),
         )
 
     def accuracy(self) -> Section:
         """What the answers are worth."""
-        return quality.accuracy(self.run)
+        return accuracy.section(self.run)
 
     def performance(self) -> Section:
         """The figures and the queries; the whole test on one page is kept as a picture."""
         test = self._test
         if test is None:
-            return Section("There is no performance test in this run; perf.ipynb makes one.")
+            return Section()
         title = f"{self.run.model.name}, {test.result.scenario}: {test.result.verdict}"
         overview(test, visible(title)).savefig(self.run.folder / PICTURE, dpi=110)
         others = queries_figures.not_judged(test)
         captions = [queries_figures.distribution_caption(test, name) for name in others]
-        captions += [queries_figures.timeline_caption(test), text.BOUNDS]
+        captions += [queries_figures.timeline_caption(test)]
         return Section(
-            metrics_table(test.metrics), queries_figures.over_test(test), " ".join(captions)
+            rates_table(test.metrics),
+            latencies_table(test.metrics),
+            render("report/sections/performance"),
+            queries_figures.over_test(test),
+            " ".join(captions),
         )
 
     def throughput(self) -> Section:
@@ -163,32 +162,33 @@ class Report:
         if (test := self._test) is None:
             return Section()
         return Section(
-            text.latency_text(test),
+            latency.text(test),
             queries_figures.lengths(test),
             queries_figures.lengths_caption(test),
         )
 
     def what_if(self) -> Section:
         """What other limits would come to, by sliders."""
-        return what_if(self._test) if self._test else Section()
+        test = self._test
+        return what_if(test) if test and test.result.scenario_traits.limited else Section()
 
     def machine(self) -> Section:
         """Batch, KV cache and machine over the test."""
         if (test := self._test) is None:
             return Section()
         return Section(
-            text.machine_text(self.run, test),
+            machine.text(self.run, test),
             machine_figures.over_time(test),
             machine_figures.occupancy_caption(test),
             machine_figures.machine_caption(test.telemetry),
-            tables.replicas_table(test),
+            machine.replicas_table(test),
         )
 
     def limits(self) -> Section:
         """How far the run is from what the machine can do."""
-        if (test := self._test) is None:
+        if self._test is None:
             return Section()
-        said, found, shares = text.limits_text(self.run, test), self.run.roofline, self.run.shares
+        said, found, shares = limits.text(self.run), self.run.roofline, self.run.shares
         if found is None or shares is None:
             return Section(said)
         step_ms = shares.decode.took_ms
@@ -203,63 +203,60 @@ class Report:
         """The run compared with published results."""
         if (test := self._test) is None:
             return Section()
-        return Section(text.published_text(self.run, test, self.rules), published.results())
+        return Section(published_section.text(self.run, test, self.rules), published.results())
 
     def conformance(self) -> Section:
         """Each official rule."""
-        return Section(rule.table(self.rules) if self.rules else None)
+        return Section(rules.text(self.rules), *rules.tables(self.rules))
 
     def extra_tests(self) -> Section:
         """Both ways to ask, the peak, the sweep and the tuning."""
-        peak, sweep = peak_table(self.run), sweep_table(self.run)
-        tuning, served = tune_table(self.run), served_table(self.run)
-        if all(table.empty for table in (peak, sweep, tuning, served)):
-            return Section("None was made. The commands stand under Further questions.")
+        tuned_table, both_ways = tune_table(self.run), served_table(self.run)
         return Section(
-            text_extra.served_text(self.run, served),
-            served,
-            text_extra.peak_text(self.run),
-            peak,
-            *self._sweep(sweep),
-            tuning,
-            text_extra.tuning_text(tuning),
-            text_extra.tuned_text(self.run, tuning),
-            *quality.beside_parts(tuned(self.run)),
+            served.text(self.run, both_ways),
+            both_ways,
+            peak.text(self.run),
+            peak_table(self.run),
+            *self._sweep(sweep_table(self.run)),
+            tuned_table,
+            tuning.text(tuned_table),
+            tuning.outcome_text(self.run, tuned_table),
+            *answers.parts(tuned(self.run)),
         )
 
-    def _sweep(self, sweep: pd.DataFrame) -> list[object]:
-        if sweep.empty:
+    def _sweep(self, table: pd.DataFrame) -> list[object]:
+        if table.empty:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
         points = points_table(self.run)
         share = judged(self._test.result, "ttft")[1] if self._test else None
         curves = runs_figures.sweep(points, limits_ms, share)
-        read = text_extra.sweep_text(points)
+        read = sweep.text(points)
         caption = runs_figures.sweep_caption(points, limits_ms)
-        against_limits = sweep_limits.limits_parts(self.run, sweep)
-        return [read, curves, caption, *_by_kind(sweep), *against_limits]
+        against_limits = sweep_limits.parts(self.run, table)
+        return [read, curves, caption, *sweep.tables(table), *against_limits]
 
     def comparison(self) -> Section:
         """This run compared with others; its figures travel in the notebook."""
         others = self._others
         overlaid = runs_figures.overlaid(others)
         return Section(
-            text_extra.comparison_text(others),
+            comparison.text(others),
             compare.figures_table(others) if others else None,
             runs_figures.distributions(overlaid) if overlaid else None,
             runs_figures.distributions_caption(overlaid) if overlaid else None,
             compare.changed_table(others) if others else None,
-            *quality.beside_parts(compared(others)),
+            *answers.parts(compared(others)),
             compare.digest(self.run) if self._test else None,
         )
 
     def configuration(self) -> Section:
         """What was asked, and what the engine made of it."""
-        return Section(tables.configuration_table(self.run), text.engine_text(self.run))
+        return Section(configuration.table(self.run), configuration.text(self.run))
 
     def provenance(self) -> Section:
         """What a stranger needs to repeat the run."""
-        return Section(next_steps.repeated_by(self.run), tables.provenance_table(self.run))
+        return Section(provenance.text(self.run), provenance.table(self.run))
 
     def words(self) -> Section:
         """The words of the report, explained."""

@@ -13,7 +13,13 @@ from loadgen_study.analysis import early_stopping, interference, intervals, repl
 from loadgen_study.analysis.anatomy import NoAnatomy, Placed, placed
 from loadgen_study.analysis.cost import Energy, Price, energy_of, price_of
 from loadgen_study.analysis.load import Draw, Load, load_of, load_over_time
-from loadgen_study.analysis.metrics import kept_share, latencies, metrics, metrics_table
+from loadgen_study.analysis.metrics import (
+    kept_share,
+    latencies,
+    latencies_table,
+    metrics,
+    rates_table,
+)
 from loadgen_study.analysis.steady import NotSteady, Steady, steady_state
 from loadgen_study.facts.inputs import Environment, MachineLimits
 from loadgen_study.facts.results import Metrics, TestSummary
@@ -208,10 +214,15 @@ class Test:
         return kept_share(self.latencies, self.limits_ms)
 
     def __repr__(self) -> str:
-        return f"{self._title}\n{metrics_table(self.metrics).to_string()}"
+        return "\n\n".join([self._title, *(table.to_string() for table in self._tables)])
 
     def _repr_html_(self) -> str:
-        return f"<b>{html.escape(self._title)}</b>{metrics_table(self.metrics).to_html()}"
+        tables = "".join(table.to_html() for table in self._tables)
+        return f"<b>{html.escape(self._title)}</b>{tables}"
+
+    @property
+    def _tables(self) -> list[pd.DataFrame]:
+        return [rates_table(self.metrics), latencies_table(self.metrics)]
 
     @property
     def _title(self) -> str:

@@ -1,6 +1,7 @@
 """A run compared with the published MLPerf results of its task, or why it cannot be."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 
 import pandas as pd
@@ -33,51 +34,59 @@ def column(params: RunParams) -> str | None:
 
 
 def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
-    """Why a run cannot be compared with the published results; empty if it can."""
+    """Why a run cannot be compared with the published results; empty if it can.
+
+    Of a task that differs the titles of the rules, whose values the report lists elsewhere.
+    """
     if column(params) is None:
         return [f"no published result is known for {params.benchmark} in {params.scenario}"]
     if not params.engine_traits.started_here:
-        return ["accelerators: those of the server are not known"]
-    return [
-        f"{rule.title.lower()} is {rule.actual} (needed: {rule.required})"
-        for rule in departures(rules)
-        if rule.part in ("task", "engine")  # all others may be a matter of degree
-    ]
+        return ["the server's accelerators are not known"]
+    # All others may be a matter of degree.
+    broken = [rule for rule in departures(rules) if rule.part in ("task", "engine")]
+    return [f"other {', '.join(rule.title.lower() for rule in broken)}"] if broken else []
 
 
-def comparison(
-    params: RunParams, tokens_per_s: float, devices: int, rules: Sequence[Rule], kind: str = "GPU"
-) -> str:
-    """The run's tokens/s per accelerator as a share of the published ones, in a sentence or two.
+@dataclass(frozen=True)
+class Share:
+    """A rate as a share of a published one, tokens/s per accelerator.
+
+    Attributes:
+        title: of the published result among others. system: whose it is, and where it was read.
+    """
+
+    title: str
+    share: float
+    tokens_per_s: float
+    system: str
+
+
+def shares(params: RunParams, tokens_per_s: float, devices: int, kind: str = "GPU") -> list[Share]:
+    """The run's tokens/s per accelerator as shares of the best published ones.
 
     Args:
+        params: of a run without ``obstacles``.
         tokens_per_s: of the whole system. devices: accelerators it used.
-        rules: of ``conformance.rules_of``.
         kind: "GPU", or "CPU" for a system without accelerators, which counts as one.
     """
-    name = column(params)
-    problems = obstacles(params, rules)
-    if problems or name is None:
-        return f"Not comparable with published MLPerf results: {'; '.join(problems)}."
+    if (name := column(params)) is None:
+        return []
     own = tokens_per_s / max(1, devices)
     known = results().dropna(subset=[name]).sort_values(name, ascending=False)
     best = {
-        "the best published": known,
-        "the best with vLLM": known[known["engine"].str.startswith("vLLM", na=False)],
+        "best published": known,
+        "best with vLLM": known[known["engine"].str.startswith("vLLM", na=False)],
     }
     if kind == "CPU":
-        best["the best on CPUs"] = known[known["kind"] == "CPU"]
-    shares = [f"{_share(own, rows.iloc[0], name)}, {what}" for what, rows in best.items()
-              if len(rows)]  # fmt: skip
-    unit = "system of CPUs" if kind == "CPU" else "accelerator"
-    return (
-        f"{own:,.0f} tokens/s per {unit} is {'; '.join(shares)}, of those in the table. Other "
-        "accelerators, other limits: compare the shares of each one's own."
-    )
+        best["best on CPUs"] = known[known["kind"] == "CPU"]
+    return [
+        Share(title, own / rows.iloc[0][name], rows.iloc[0][name], _system(rows.iloc[0]))
+        for title, rows in best.items()
+        if len(rows)
+    ]
 
 
-def _share(own: float, row: pd.Series, name: str) -> str:
-    """The share of a published result, with its source."""
-    told = [row[key] for key in ("engine", "precision", "round", "source") if pd.notna(row[key])]
-    system = f"{row['devices']} x {row['accelerator']} ({', '.join(told)})"
-    return f"{own / row[name]:.0%} of the {row[name]:,.0f} of {system}"
+def _system(row: pd.Series) -> str:
+    """A published system with its engine, precision, round and source, as far as known."""
+    known = [row[key] for key in ("engine", "precision", "round", "source") if pd.notna(row[key])]
+    return f"{row['devices']} x {row['accelerator']} ({', '.join(known)})"

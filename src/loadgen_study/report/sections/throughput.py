@@ -21,7 +21,7 @@ def text(run: Run, test: Test) -> str:
         metrics=test.metrics,
         load=load,
         traits=test.result.scenario_traits,
-        target_qps=test.params.rate,
+        target_qps=None if isinstance(test.params.target_qps, str) else test.params.rate,
         issued_per_s=issued_per_s(test),
         offered=offered(test),
         overloaded=overloaded(test),

@@ -5,17 +5,33 @@ import math
 import pandas as pd
 
 from loadgen_study.analysis.knee import Knee, knee
-from loadgen_study.report.figures.runs import UNITS, against_limits, say_offer
+from loadgen_study.prose import render
+from loadgen_study.report.figures.runs import against_limits, say_offer
 from loadgen_study.results.run import Run, median_run
 
 
-def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
-    """Figure, sentence and table; the sentence on the knee alone where no limit was measured."""
+def parts(run: Run, sweep: pd.DataFrame) -> list[object]:
+    """Figure, sentences and table; the sentence on the knee alone where no limit was measured."""
     table = limits_table(run, sweep)
-    said = " ".join(_knee_text(kind, rows) for kind, rows in sweep.groupby("kind"))
     if table.empty:
-        return [said]
-    return [against_limits(table), f"{_near_text(table)} {said}", table]
+        return [text(table, sweep)]
+    return [against_limits(table), text(table, sweep), table]
+
+
+def text(table: pd.DataFrame, sweep: pd.DataFrame) -> str:
+    """How near the tests come to the limit, and where more load buys little.
+
+    Args:
+        table: of ``limits_table``. sweep: of ``runs.sweep.sweep_table``.
+    """
+    knees = []
+    for kind, rows in sweep.groupby("kind"):
+        found = knee(rows)
+        if isinstance(found, Knee):
+            enough = say_offer(kind, found.enough) if found.enough is not None else ""
+            knees.append((say_offer(kind, found.offered), enough))
+    share = None if table.empty else table["limit_share"]
+    return render("report/sections/sweep_limits", share=share, knees=knees)
 
 
 def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
@@ -42,24 +58,3 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
             "bound_by": "matrix rate" if decode.computing else "memory bandwidth",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
-
-
-def _near_text(table: pd.DataFrame) -> str:
-    low, high = table["limit_share"].min(), table["limit_share"].max()
-    if high > 1:
-        return "Decode was faster than the measured limits: measure them again (setup.ipynb)."
-    return (
-        f"At their batches the tests reach {low:.0%} to {high:.0%} of what the machine's limits "
-        f"allow in decode, the most with {table['limit_share'].idxmax()}."
-    )
-
-
-def _knee_text(kind: object, rows: pd.DataFrame) -> str:
-    found = knee(rows)
-    if not isinstance(found, Knee):
-        return f"By {UNITS[str(kind)]} no knee is named: {found.reason}."
-    text = f"The knee lies near {say_offer(kind, found.offered)} (Kneedle's rule)"
-    if found.enough is None:
-        return f"{text}; tokens/s still grew to the end of the sweep."
-    enough = say_offer(kind, found.enough)
-    return f"{text}; from {enough} on more load bought less than 5 % more tokens/s."

@@ -1,0 +1,106 @@
+"""The answers against the reference engine's: scores with their verdict, and token by token."""
+
+import re
+
+import pandas as pd
+
+from loadgen_study.facts.scores import Estimate, Fidelity
+from loadgen_study.findings.answers import said
+from loadgen_study.prose import render
+from loadgen_study.report.display import Section
+from loadgen_study.results.run import Run
+from loadgen_study.words import fixed, percent, significant
+
+DECIMALS = re.compile(r"\d+\.\d+")  # 36.3767
+
+
+def section(run: Run) -> Section:
+    """The whole section; empty without an accuracy test."""
+    return Section(text(run), scores_table(run), fidelity_text(run), fidelity_table(run))
+
+
+def text(run: Run) -> str:
+    """The verdict on the answers and what decided it; empty without an accuracy test."""
+    if run.accuracy is None:
+        return ""
+    verdict = run.accuracy.verdict
+    return render("report/sections/accuracy", verdict=verdict, said=said(run))
+
+
+def scores_table(run: Run) -> pd.DataFrame:
+    """Each accuracy metric against its limits; the score alone without a baseline."""
+    if run.accuracy is None:
+        return pd.DataFrame()
+    verdict, scorer = run.accuracy.verdict, run.task.scorer
+    titles = {metric.name: metric.title for metric in scorer.metrics}
+    if not verdict.comparisons:
+        score = {name: _score(value) for name, value in run.accuracy.score.items()}
+        return pd.DataFrame({"actual": score}).rename(index=titles).rename_axis("Metric")
+    rows = {
+        row.metric: {
+            "actual": _score(row.actual),
+            "reference": _score(row.reference),
+            "ratio": percent(row.ratio, 1) if row.decides else "not known",
+            "required": DECIMALS.sub(_rounded, row.required) if row.decides else "not known",
+            f"met at {scorer.main.needed}": row.met if row.decides else "not decided",
+            "met at 99.9 %": row.met_99_9 if row.decides else "not decided",
+        }
+        for row in verdict.comparisons
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    return frame.rename(index=titles).rename_axis("Metric")
+
+
+def _score(value: float) -> str:
+    return fixed(value, 0 if float(value).is_integer() else 1)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return significant(float(number[0]))
+
+
+def fidelity_text(run: Run) -> str:
+    """How many of the reference's answers were forced, and whether quality was lost."""
+    if run.accuracy is None:
+        return ""
+    found = run.accuracy.fidelity
+    return render(
+        "report/sections/fidelity",
+        found=found,
+        why_not=run.accuracy.no_fidelity,
+        forced=found is not None and found.agreement is not None,
+        loss=_loss(found),
+    )
+
+
+def _loss(found: Fidelity | None) -> bool | None:
+    """Whether the whole interval of the log-probability difference is below 0."""
+    if found is None or found.logprob_difference is None or found.logprob_difference.high is None:
+        return None
+    return found.logprob_difference.high < 0
+
+
+def fidelity_table(run: Run) -> pd.DataFrame:
+    """Agreement with the reference engine, with 95 % intervals over answers; empty if unknown."""
+    found = run.accuracy.fidelity if run.accuracy else None
+    if found is None:
+        return pd.DataFrame()
+    rows = {"identical answers": f"{found.identical} of {found.answers}"}
+    if found.same_tokens_median is not None:
+        rows["first divergence, tokens (median)"] = f"{found.same_tokens_median:g}"
+    if found.agreement and found.logprob_difference:
+        rows["next-token agreement, %"] = shown(found.agreement, 2, 100)
+        rows["log-probability difference, nats a token"] = shown(
+            found.logprob_difference, 4, sign="+"
+        )
+        rows["scoring time, s"] = fixed(found.duration_s, 0)
+    return pd.DataFrame({"value": rows}).rename_axis("Against the reference engine")
+
+
+def shown(estimate: Estimate, digits: int, scale: float = 1, sign: str = "") -> str:
+    """A figure with its interval in brackets."""
+    low, high = estimate.low, estimate.high
+    value = f"{estimate.value * scale:{sign}.{digits}f}"
+    if low is None or high is None:
+        return value
+    return f"{value} [{low * scale:{sign}.{digits}f}, {high * scale:{sign}.{digits}f}]"
