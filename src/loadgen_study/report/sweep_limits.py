@@ -1,21 +1,19 @@
-"""The report's part on a sweep against the machine's limits: each point at its batch, the knee."""
+"""The report's part on a sweep against the machine's limits: each point at its batch."""
 
 import math
 
 import pandas as pd
 
-from loadgen_study.analysis.knee import Knee, knee
-from loadgen_study.report.figures.runs import UNITS, against_limits, say_offer
+from loadgen_study.report.figures.runs import against_limits
 from loadgen_study.results.run import Run, median_run
 
 
 def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
-    """Figure, sentence and table; the sentence on the knee alone where no limit was measured."""
+    """Figure, sentence and table; nothing where no limit was measured."""
     table = limits_table(run, sweep)
-    said = " ".join(_knee_text(kind, rows) for kind, rows in sweep.groupby("kind"))
     if table.empty:
-        return [said]
-    return [against_limits(table), f"{_near_text(table)} {said}", table]
+        return []
+    return [against_limits(table), _near_text(table), table]
 
 
 def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
@@ -52,14 +50,3 @@ def _near_text(table: pd.DataFrame) -> str:
         f"At their batches the tests reach {low:.0%} to {high:.0%} of what the machine's limits "
         f"allow in decode, the most with {table['limit_share'].idxmax()}."
     )
-
-
-def _knee_text(kind: object, rows: pd.DataFrame) -> str:
-    found = knee(rows)
-    if not isinstance(found, Knee):
-        return f"By {UNITS[str(kind)]} no knee is named: {found.reason}."
-    text = f"The knee lies near {say_offer(kind, found.offered)} (Kneedle's rule)"
-    if found.enough is None:
-        return f"{text}; tokens/s still grew to the end of the sweep."
-    enough = say_offer(kind, found.enough)
-    return f"{text}; from {enough} on more load bought less than 5 % more tokens/s."
