@@ -53,8 +53,7 @@ def dataset_table(run: Run) -> pd.DataFrame:
     dataset = run.dataset
     lengths, scorer = dataset.input_tokens, run.task.scorer
     rows = dataset.model_dump(exclude={"schema_version", "input_tokens", "unscorable_references"})
-    if dataset.unscorable_references is not None:
-        rows[f"references that {scorer.title} cannot score"] = dataset.unscorable_references
+    rows[f"references that {scorer.title} cannot score"] = dataset.unscorable_references
     rows["input tokens"] = f"{lengths.min} to {lengths.max}, mean {lengths.mean}"
     return _named(rows)
 
@@ -165,13 +164,13 @@ def provenance_table(run: Run) -> pd.DataFrame:
         "command": environment.command,
         "dataset": f"{dataset.source}, {dataset.samples} of {dataset.total_samples}",
         "dataset checksum": dataset.checksum,
-        "SHA-256 of the prompts' token ids": dataset.prompts_sha256 or NOT_KNOWN,
+        "SHA-256 of the prompts' token ids": dataset.prompts_sha256,
         **({"date in the chat template": date} if (date := dataset.template_date) else {}),
         **_files(run),
         "operating system": environment.os,
         "python": environment.python,
         **environment.packages,
-        **{f"variable {name}": value for name, value in (environment.variables or {}).items()},
+        **{f"variable {name}": value for name, value in environment.variables.items()},
     }
     if run.performance is not None:
         settings = run.performance.result.effective_settings.model_dump()

@@ -169,9 +169,8 @@ class Run:
     # Its facts ----------------------------------------------------------------------------------
     @cached_property
     def model(self) -> Model:
-        """model.json; of a server without type and bytes, which older runs recorded."""
-        model = Model.read(self.folder / "model.json")
-        return model if self.params.engine_traits.started_here else model.served()
+        """model.json."""
+        return Model.read(self.folder / "model.json")
 
     @cached_property
     def dataset(self) -> Dataset:

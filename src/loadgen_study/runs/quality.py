@@ -14,7 +14,6 @@ from loadgen_study.runs.compare import Digest
 
 OTHER_DATA = "not compared: other data"
 OTHER_PROMPTS = "not compared: other prompts"
-PROMPTS_NOT_KNOWN = "not compared: prompts not known"
 NOT_SCORED = "no scored answers"
 
 
@@ -70,6 +69,4 @@ def _obstacle(first: Dataset, other: Dataset) -> str:
     """Why the answers of two runs cannot be compared; empty if they can."""
     if (first.checksum, first.samples) != (other.checksum, other.samples):
         return OTHER_DATA
-    if first.prompts_sha256 is None or other.prompts_sha256 is None:
-        return PROMPTS_NOT_KNOWN
     return "" if first.prompts_sha256 == other.prompts_sha256 else OTHER_PROMPTS
