@@ -124,7 +124,7 @@ def test_waiting_is_not_compared_between_scenarios():
 def test_a_run_beside_itself_is_refused():
     digests = [run("a"), run("b", tokens_per_s=(150.0, 140.0, 160.0))]
     compare.check_distinct(digests)
-    with pytest.raises(ParameterError, match="runs = 'sent': is set beside itself"):
+    with pytest.raises(ParameterError, match="runs = 'sent': is compared with itself"):
         compare.check_distinct([*digests, run("sent")])
     nothing = {name: (None, None, None) for name in FIGURES}
     compare.check_distinct([run("a", **nothing), run("b", **nothing)])
@@ -174,7 +174,7 @@ def test_the_notebooks_of_the_committed_example_are_read(notebook):
 def test_a_run_beside_its_own_notebook_is_refused():
     sent = compare.read_digest(str(ROOT / "outputs" / "example" / "notebooks" / "perf.ipynb"))
     again = compare.read_digest(str(ROOT / "outputs" / "example"))
-    with pytest.raises(ParameterError, match="is set beside itself"):
+    with pytest.raises(ParameterError, match="is compared with itself"):
         compare.check_distinct([sent, again])
 
 

@@ -149,7 +149,7 @@ def test_answers_to_references_without_a_token_for_rouge_never_pass(params, monk
     run = live.read()
     assert run.accuracy.verdict.status == run.summary.tests["accuracy"].verdict == "INCONCLUSIVE"
     assert (run.score, run.dataset.unscorable_references) == (None, 16)
-    found = quality.beside([("one", run), ("other", run)])
+    found = quality.compare_answers([("one", run), ("other", run)])
     assert quality_report.beside_table(found).loc["other", "ROUGE-1, points"] == "cannot be scored"
 
 

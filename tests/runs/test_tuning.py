@@ -62,7 +62,7 @@ def test_a_tuning_goes_on_with_what_is_missing_and_tries_failures_again(params, 
     [
         ({"dtype": ["int3"]}, "tune.dtype = ['int3']: dtype = 'int3'"),
         ({"engine_options": ["x"]}, "tune.engine_options = ['x']: engine_options = 'x'"),
-        ({"target_qps": ["auto"]}, "is no rate to vary"),
+        ({"target_qps": ["auto"]}, "is not a rate to vary"),
         ({"concurrency": [1, 1]}, "holds a value twice"),
     ],
 )

@@ -25,16 +25,16 @@ NO_BASELINE = "no baseline of this model and data is stored"
 NO_ANSWERS = "the stored baseline has no answers: make it again (vllm-loadgen baseline)"
 
 
-def forced(told: Sequence[TokenScores], reference: Answers, sha256: str, took_s: float) -> Forced:
+def forced(scored: Sequence[TokenScores], reference: Answers, sha256: str, took_s: float) -> Forced:
     """An engine's scores of the reference's answers, summed by answer.
 
     Args:
-        told: by sample, of the first of them at least; of answers that were cut short for want of
+        scored: by sample, of the first of them at least; of answers that were cut short for want of
             room, what there is.
         sha256: of the baseline's answers. took_s: what it took to ask.
     """
     tokens, agreed, difference = [], [], []
-    for scores, known in zip(told, reference.logprobs[: len(told)], strict=True):
+    for scores, known in zip(scored, reference.logprobs[: len(scored)], strict=True):
         # Where the reference was not free to choose there is nothing to agree with.
         rows = [
             row

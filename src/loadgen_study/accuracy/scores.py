@@ -279,7 +279,7 @@ def chance(scorer: Scorer, verdict: AccuracyVerdict) -> str:
         enough = f"; about {float(f'{needed:.2g}'):,.0f} like these would do" if needed else ""
         return f"The samples are too few to be sure ({span}, {level}){enough}."
     side = "above" if low >= limit else "below"
-    return f"This is no chance of these samples ({span}, {level}, all {side} {limit * 100:g} %)."
+    return f"This is not chance of these samples ({span}, {level}, all {side} {limit * 100:g} %)."
 
 
 def undecided_text(scorer: Scorer, verdict: AccuracyVerdict) -> str:

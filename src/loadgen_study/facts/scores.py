@@ -137,7 +137,7 @@ class Probe(Part):
     qps: float
     valid: bool  # LoadGen's VALID, at the rate that was offered
     duration_s: float
-    sure: bool = False  # so many queries over a limit are no chance
+    sure: bool = False  # so many queries over a limit are not chance
     reached_qps: float | None = None  # that the harness issued; None if it issued all
 
 

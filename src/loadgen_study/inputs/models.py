@@ -51,7 +51,7 @@ def resolve(model: str, revision: str | None = None, weights: bool = True) -> Pa
         return folder
     if model.count("/") != 1 or model.startswith(("/", ".", "~")):
         cure = f"{MODEL_CURE}; {NAME_ALONE}"
-        raise ParameterError("model", model, "is no folder and no known model", cure)
+        raise ParameterError("model", model, "is neither a folder nor a known model", cure)
     return _download(model, revision, weights)
 
 
@@ -66,7 +66,7 @@ def _download(model: str, revision: str | None, weights: bool) -> Path:
                                       ignore_patterns=skip))  # fmt: skip
     except Exception as error:
         # The hub's client raises many types; some messages repeat headers, so the type will do.
-        problem = f"the hub did not give it ({reason(error)})"
+        problem = f"download from the Hugging Face Hub failed ({reason(error)})"
         raise ParameterError("model", model, problem, MODEL_CURE) from None
 
 

@@ -10,7 +10,7 @@ from loadgen_study.prose import plain
 from loadgen_study.report import tables, text
 from loadgen_study.report.display import Section
 from loadgen_study.results.run import Run
-from loadgen_study.runs.quality import Beside
+from loadgen_study.runs.quality import AnswerComparison
 from loadgen_study.words import count
 
 # Measured on CPUs in November 2026, on the embedded model and all 64 samples (7,901 tokens).
@@ -32,7 +32,7 @@ def accuracy(run: Run) -> Section:
     )
 
 
-def beside_parts(runs: Sequence[Beside]) -> list[object]:
+def beside_parts(runs: Sequence[AnswerComparison]) -> list[object]:
     """Runs' answers compared with the first's, as parts of a section; nothing without any."""
     return [beside_table(runs), beside_text(runs)]
 
@@ -81,7 +81,7 @@ def _forced(found: Fidelity) -> str:
     return f"{found.forced_answers} of the {found.answers} answers (there was no time for more)"
 
 
-def beside_table(runs: Sequence[Beside]) -> pd.DataFrame:
+def beside_table(runs: Sequence[AnswerComparison]) -> pd.DataFrame:
     """The answers of each run compared with the first's, with 95 % intervals by sample."""
     rows = {}
     for run in runs:
@@ -106,7 +106,7 @@ def beside_table(runs: Sequence[Beside]) -> pd.DataFrame:
     )
 
 
-def beside_text(runs: Sequence[Beside]) -> str:
+def beside_text(runs: Sequence[AnswerComparison]) -> str:
     """How to read ``beside_table``, and the two answers that differ most; empty without any."""
     if not runs:
         return ""

@@ -130,7 +130,7 @@ def tuned_text(run: Run, tuning: pd.DataFrame) -> str:
         return f"**Nothing that was tried helped beyond noise**, so nothing is combined. {_noise()}"
     command = ""
     if (run.folder / TUNED).is_file():
-        command = f" To run with it: `make report PARAMS={shlex.quote(run.named(TUNED))}`."
+        command = f" To run with it: `make report PARAMS={shlex.quote(run.display_path(TUNED))}`."
     return f"{_gains(found, tuning)} {_noise()}{command}"
 
 

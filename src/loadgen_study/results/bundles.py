@@ -20,7 +20,7 @@ def unpacked(path: Path) -> Path:
     """The folder of the run in a zip file.
 
     Raises:
-        ParameterError: if it is no zip file, is damaged, or holds no run.
+        ParameterError: if it is not a zip file, is damaged, or holds no run.
     """
     stat = path.stat()
     return _unpacked(path.resolve(), stat.st_mtime_ns, stat.st_size)

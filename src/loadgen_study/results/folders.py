@@ -131,7 +131,7 @@ def existing_file(name: str) -> Path | None:
 
 
 def _path(name: str) -> Path | None:
-    """A path that can be asked for, with its ~ expanded."""
+    """A path that the file system can look up, with its ~ expanded."""
     try:
         path = Path(name).expanduser()
         path.exists()
@@ -159,7 +159,7 @@ def portable(text: str, known: Iterable[Path] = ()) -> str:
 
 
 def portable_path(name: str) -> str:
-    """``portable`` of one path; what is no absolute path stays as it is."""
+    """``portable`` of one path; a relative path stays as it is."""
     path = _path(name)
     if path is None or not path.is_absolute():
         return name

@@ -94,7 +94,7 @@ class Run:
             raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
         return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
 
-    def named(self, file: str = "") -> str:
+    def display_path(self, file: str = "") -> str:
         """The run, or a file of it, as its reader has it: in its folder, or in the zip it came in.
 
         The program takes it where it takes a run or a file of parameters.

@@ -108,7 +108,7 @@ class Test:
 
     @cached_property
     def servers(self) -> pd.DataFrame:
-        """What each of several servers was asked for (see ``analysis.replicas``)."""
+        """The queries of each of several servers (see ``analysis.replicas``)."""
         return replicas.servers(self.latencies)
 
     @cached_property

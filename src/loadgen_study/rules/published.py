@@ -78,6 +78,6 @@ def comparison(
 
 def _share(own: float, row: pd.Series, name: str) -> str:
     """The share of a published result, with its source."""
-    told = [row[key] for key in ("engine", "precision", "round", "source") if pd.notna(row[key])]
-    system = f"{row['devices']} x {row['accelerator']} ({', '.join(told)})"
+    named = [row[key] for key in ("engine", "precision", "round", "source") if pd.notna(row[key])]
+    system = f"{row['devices']} x {row['accelerator']} ({', '.join(named)})"
     return f"{own / row[name]:.0%} of the {row[name]:,.0f} of {system}"

@@ -100,7 +100,7 @@ def digest(run: Run) -> Digest:
     test = run.performance
     if test is None:
         cure = "give runs that perf.ipynb was run into"
-        raise ParameterError("runs", run.named(), "has no performance test", cure)
+        raise ParameterError("runs", run.display_path(), "has no performance test", cure)
     runs = list(run.repeats("performance").values())
     # Of dtype what "auto" meant on that machine.
     params = run.params.known() | ({"dtype": run.model.dtype} if run.model.dtype else {})
@@ -218,7 +218,7 @@ def check_distinct(runs: Sequence[Digest]) -> None:
     for place, run in enumerate(runs):
         values = _values(run)
         if any(known is not None and known == values for known in map(_values, runs[:place])):
-            problem = "is set beside itself: a run has no difference from itself"
+            problem = "is compared with itself: a run has no difference from itself"
             raise ParameterError("runs", run.name, problem, "give two runs or more")
 
 
@@ -233,7 +233,7 @@ def obstacle(first: Digest, other: Digest) -> str:
     """Why two runs' figures cannot be compared: "other model", "other data", "other prompts"; or
     nothing.
 
-    Other weights of the same shape are no obstacle: how much faster a quantized model is, and how
+    Other weights of the same shape do not prevent it: how much faster a quantized model is, and how
     much worse, is a question.
     """
     one, two = first.conditions, other.conditions
@@ -310,14 +310,14 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
     data and departures; empty if all is the same.
     """
     found = [run.conditions for run in runs]
-    places = RunParams.names("place")  # where a run lies is no difference
+    places = RunParams.names("place")  # the same run elsewhere does not differ
     known = [
         {name: _shown(run, name) for name in run.params if name not in places}
         | run.conditions.rows(found)
         for run in runs
     ]
     names = dict.fromkeys(name for one in known for name in one)
-    # What one run records and another does not is no difference.
+    # What one run records and another does not is not a difference.
     differ = [n for n in names if len({one[n] for one in known if n in one}) > 1]
     columns = {
         heading(runs, place): {name: one.get(name, "not recorded") for name in differ}
