@@ -14,7 +14,7 @@ from loadgen_study.inputs.checkpoint import Weights, weigh
 from loadgen_study.inputs.config import Attention, Config
 from loadgen_study.inputs.environment import computes_in
 from loadgen_study.inputs.hashes import cache_folder, cached_sha256
-from loadgen_study.results.folders import NAME_ALONE, find_folder, portable_path
+from loadgen_study.results.folders import NAME_ALONE, existing, portable_path
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.checkpoint import load_tokenizer, read_json
 from vllm_loadgen.errors import BenchmarkError, ParameterError
@@ -45,7 +45,7 @@ def resolve(model: str, revision: str | None = None, weights: bool = True) -> Pa
     """
     if model == EMBEDDED:
         return embedded_checkpoint()
-    if folder := find_folder(model):
+    if folder := existing(model, Path.is_dir):
         if not (folder / "config.json").is_file():
             raise ParameterError("model", model, "the folder has no config.json", MODEL_CURE)
         return folder
