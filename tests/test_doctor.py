@@ -38,7 +38,7 @@ def test_the_build_of_vllm_goes_with_the_device(machine, status):
     [
         # 24 x 0.9 - 14.96 GiB of weights leave 6.6; 8192 tokens of 131,072 bytes are 1 GiB.
         (("A30", 24.0), {}, "ok", "holds 6 queries"),
-        (("A30", 24.0), {"concurrency": 16}, "look", "16 are asked for at once"),
+        (("A30", 24.0), {"concurrency": 16}, "look", "16 are requested at once"),
         (("T4", 16.0), {}, "no", "holds 0 queries"),
     ],
 )

@@ -253,7 +253,7 @@ def test_it_is_scored_judged_reported_and_compared(params, monkeypatch):
     sent = compare.Digest.model_validate_json(digest.model_dump_json())
     figures = compare.figures_table([digest, sent])
     assert figures.loc["exact match, %"].tolist() == ["87.30", "87.30"]
-    (beside,) = quality.beside([("one", run), ("other", run)])
+    (beside,) = quality.compare_answers([("one", run), ("other", run)])
     shown = answers.table([beside])
     assert shown.loc["other", "exact match, %, points"].startswith("+0.00")
     assert called("exact_match_sums") == "exact match of sums, %"

@@ -38,7 +38,7 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
         ({"target_latency_percentile": 0.9999999999}, "target_latency_percentile = 0.9999999999"),
         ({"ttft_limit_ms": 10**14}, "ttft_limit_ms = 100000000000000"),
         ({"warmup_queries": 10**12}, "warmup_queries = 1000000000000"),
-        ({"tune": "["}, "tune = '[': is no list or mapping"),
+        ({"tune": "["}, "tune = '[': is not a list or mapping"),
         ({"engine_options": "!!python/object/apply:os.system ['id']"}, "engine_options = "),
         ({"engine_options": {"dtype": "auto"}}, "engine_options.dtype = 'auto': is a parameter of"),
         ({"engine_options": {"hf_token": "hf_abc"}}, "engine_options.hf_token = '[secret]': would"),
@@ -289,7 +289,7 @@ def test_no_parameter_holds_a_secret_of_the_environment(monkeypatch, name):
 
 @pytest.mark.parametrize("text", ["!!bool x", "!!int ''", "&a [*a]", "[" * 1000])
 def test_a_list_that_is_no_plain_yaml_is_one_error(text):
-    with pytest.raises(ParameterError, match="is no list or mapping as YAML or JSON has them"):
+    with pytest.raises(ParameterError, match="is not a list or mapping in YAML or JSON"):
         RunParams.from_dict({"sweep_qps": text})
 
 
@@ -322,10 +322,10 @@ def test_servers_as_a_user_writes_them(given, urls):
         ({"engine": "openai"}, "base_url = .*names no server"),
         ({"base_url": "http://a"}, "has no meaning with engine vllm"),
         ({"served_model": "a"}, "served_model = 'a': has no meaning"),
-        ({"engine": "openai", "base_url": "host:8000"}, "base_url = .*no URL of the form"),
-        ({"engine": "openai", "base_url": "http://a b"}, "base_url = .*no URL"),
-        ({"engine": "openai", "base_url": "http://a:port"}, "base_url = .*no URL"),
-        ({"engine": "openai", "base_url": "ftp://a"}, "base_url = .*no URL"),
+        ({"engine": "openai", "base_url": "host:8000"}, "base_url = .*an invalid URL: write"),
+        ({"engine": "openai", "base_url": "http://a b"}, "base_url = .*an invalid URL"),
+        ({"engine": "openai", "base_url": "http://a:port"}, "base_url = .*an invalid URL"),
+        ({"engine": "openai", "base_url": "ftp://a"}, "base_url = .*an invalid URL"),
         ({"engine": "openai", "base_url": "http://a?x=1"}, "give the server's address alone"),
         ({"engine": "openai", "base_url": ["http://a", "http://a/v1"]}, "holds a URL twice"),
         ({"engine": "openai", "base_url": "http://a", "max_num_seqs": 4}, "max_num_seqs = 4: bel"),

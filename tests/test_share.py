@@ -189,10 +189,10 @@ def test_a_run_in_a_folder_of_any_name_is_cleaned_of_it(tmp_path, monkeypatch):
 
 
 def test_what_is_not_there_is_one_line(tmp_path, capsys):
-    with pytest.raises(ParameterError, match="is no file and no folder"):
+    with pytest.raises(ParameterError, match="is neither a file nor a folder"):
         share.check(tmp_path / "none")
     assert cli.main(["check", str(tmp_path / "none")]) == 1
-    assert "is no file and no folder" in capsys.readouterr().err
+    assert "is neither a file nor a folder" in capsys.readouterr().err
 
 
 def test_names_that_half_of_all_machines_have_are_words(tmp_path, monkeypatch):

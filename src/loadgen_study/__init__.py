@@ -18,14 +18,4 @@ __all__ = [
     "Run",
     "RunParams",
     "Test",
-    "explore",
 ]
-
-
-def __getattr__(name: str) -> object:
-    """``explore`` brings figures and widgets along, which measuring does without."""
-    if name == "explore":
-        from loadgen_study.report.workbench import explore
-
-        return explore
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -63,7 +63,7 @@ class Task:
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """The model that a benchmark asks for.
+    """The model that a benchmark requires.
 
     Attributes:
         title: for a reader.
@@ -78,7 +78,7 @@ class ReferenceModel:
 
 @dataclass(frozen=True)
 class ReferenceDataset:
-    """The data that a benchmark asks for.
+    """The data that a benchmark requires.
 
     Attributes:
         name, title: for a parameter, for a reader.
@@ -124,7 +124,7 @@ class Benchmark:
         samples: of the dataset, and LoadGen's performance sample count.
         score: what the full-precision reference scores on all samples, by metric; the checker's
             accuracy-target before its factor.
-        test06: whether compliance test TEST06 is asked for (submission_checker, models_TEST06).
+        test06: whether compliance test TEST06 is required (submission_checker, models_TEST06).
         published: column of the published results by LoadGen's scenario; empty where none is known.
     """
 
@@ -156,8 +156,8 @@ LLAMA_3_1_8B = ReferenceModel(
     ),
     shape=(4096, 32, 128256),
 )
-# MLCommons publishes an MD5 beside each file and no SHA-256. These are what Intel's Verification
-# Test Suite (its MLPerf test) holds downloads against. Its SHA-256 of the MD5 file beside
+# MLCommons publishes an MD5 with each file and no SHA-256. These are what Intel's Verification
+# Test Suite (its MLPerf test) holds downloads against. Its SHA-256 of the MD5 file with
 # cnn_eval.json, 1df6da22..., is that of "c41c613c17794d117899fdcdeeadbe3c  cnn_eval.json", the MD5
 # that others give. No download of our own was at hand to check them by.
 CNN_EVAL_SHA256 = "6d066a21bd615909466885d53b664b73c5aabc32d60c1cbd03f4293de6430026"

@@ -25,7 +25,7 @@ from vllm_loadgen.gpus import gpu_handles
 Status = Literal["ok", "look", "no"]
 GIB = 2**30
 # What PyTorch, vLLM and the notebooks take in addition to weights and KV cache on a CPU.
-BESIDE_GIB = 3.0
+OTHER_GIB = 3.0
 # The least compute capability (CUDA C++ Programming Guide, "Compute Capabilities").
 CAPABILITY = {"bfloat16": (8, 0), "fp8": (8, 9)}
 LEAST_FREE_GIB = 2.0  # of a run's own files
@@ -188,7 +188,7 @@ def refusals(params: RunParams, here: Environment, model: Model | None) -> Itera
 
 
 def _type(params: RunParams, model: Model, here: Environment) -> Finding:
-    """Whether the device computes in the types that are asked for."""
+    """Whether the device computes in the requested types."""
     types = {model.multiplied_in or str(model.dtype)}
     if params.quantization and params.quantization.startswith("fp8"):
         types.add("fp8")
@@ -224,10 +224,10 @@ def _memory(params: RunParams, model: Model, here: Environment) -> Finding:
         room_gib = float(params.cpu_kv_cache_gib * params.devices)
         free_gib = psutil.virtual_memory().available / GIB
         fits = _queries(room_gib, longest_gib)
-        if weights_gib + room_gib + BESIDE_GIB > free_gib:
+        if weights_gib + room_gib + OTHER_GIB > free_gib:
             found = (
                 f"{weights_gib:.1f} GiB of weights, {room_gib:g} of KV cache and about "
-                f"{BESIDE_GIB:g} beside them, and {free_gib:.1f} GiB are free"
+                f"{OTHER_GIB:g} for the rest, and {free_gib:.1f} GiB are free"
             )
             return Finding("memory", "no", found, "Lower cpu_kv_cache_gib, or end other programs")
         cure = "Raise cpu_kv_cache_gib, or lower max_model_len"
@@ -236,7 +236,7 @@ def _memory(params: RunParams, model: Model, here: Environment) -> Finding:
         return Finding("memory", "no", found, cure)
     wanted = params.concurrency or params.max_num_seqs
     if wanted and fits < wanted:
-        return Finding("memory", "look", f"{found}, and {wanted} are asked for at once", cure)
+        return Finding("memory", "look", f"{found}, and {wanted} are requested at once", cure)
     return Finding("memory", "ok", found)
 
 
@@ -289,7 +289,7 @@ def _gpu(number: int, handle: Any) -> Iterator[Finding]:
         default = pynvml.nvmlDeviceGetPowerManagementDefaultLimit(handle)
         if limit < default:
             found = f"GPU {number} is held to {limit / 1e3:.0f} of {default / 1e3:.0f} W"
-            yield Finding("GPU", "look", found, "Say so beside its figures")
+            yield Finding("GPU", "look", found, "Report the limit with the figures")
 
 
 def _read(path: str) -> str:

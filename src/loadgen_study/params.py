@@ -28,7 +28,7 @@ from vllm_loadgen.params import ENGINE, LOADGEN, Rate, TestParams, Trait, noted,
 NOT_KNOWN = "not known"
 # What a benchmark's task says, if nobody else does.
 OF_THE_TASK = ("instruction", "max_new_tokens", "min_new_tokens")
-# A Ray cluster: of a driver beside it, or (ray://) of a client.
+# A Ray cluster: of a driver on its network, or (ray://) of a client.
 CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
 # What a run's name may be: it is a folder's name, and stands in reports.
 PLAIN_NAME = re.compile(r"[\w.+-]([\w .+-]*[\w.+-])?")
@@ -53,7 +53,7 @@ class RunParams(TestParams):
     num_samples: int = of_measured(0, "samples", "ignored", "shown", ge=0)
     """use the first N samples; 0 is all of them"""
     dataset_sha256: str = of_measured("", "ignored", pattern=r"^([0-9a-f]{64})?$")
-    """SHA-256 of MLCommons' file by your own download, beside those that are known"""
+    """SHA-256 of MLCommons' file by your own download, in addition to the known ones"""
     instruction: str = of_measured(SUMMARIES.instruction, "prompts", "fixed", "ignored")
     """prompt, with {input}"""
     chat_template: bool = of_measured(True, "prompts", "fixed", "ignored", "shown")
@@ -70,7 +70,7 @@ class RunParams(TestParams):
     tune_accuracy: bool = of_extra(False, "ignored")
     """tune: score the answers of each value as well"""
     repeats: int = of_extra(1, "ignored", ge=1, le=100)
-    """make the performance test, and each of a sweep or a tuning, so often; from 3 on there is an
+    """runs of the performance test, and of each test of a sweep or a tuning; 3 or more give an
     interval between runs"""
     workers: Annotated[int, Field(ge=1, le=1000)] | str | None = of_extra(None, "ignored")
     """so many of these at once, each on GPUs of its own: a number, auto, or a Ray cluster's
@@ -100,7 +100,7 @@ class RunParams(TestParams):
         except KeyTwice:
             raise
         except ValueError:
-            raise ValueError("is no list or mapping as YAML or JSON has them") from None
+            raise ValueError("is not a list or mapping in YAML or JSON") from None
 
     @field_validator("workers")
     @classmethod
@@ -109,7 +109,7 @@ class RunParams(TestParams):
         if not isinstance(value, str) or value == "auto" or CLUSTER.fullmatch(value):
             return value
         if not value.isdigit() or not 1 <= int(value) <= 1000:
-            raise ValueError("is no number of workers from 1, no auto and no host:port")
+            raise ValueError("must be a positive integer, auto or host:port")
         return int(value)
 
     @model_validator(mode="after")
@@ -169,7 +169,7 @@ class RunParams(TestParams):
                         given, values, "holds a value twice", "give each value once"
                     )
                 if isinstance(value, str) and name == "target_qps":
-                    raise ParameterError(given, values, "is no rate to vary", "give numbers")
+                    raise ParameterError(given, values, "is not a rate to vary", "give numbers")
                 try:
                     self.from_dict(others | {name: value})
                 except ParameterError as error:

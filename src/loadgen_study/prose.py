@@ -1,4 +1,4 @@
-"""Sentences from templates: Markdown by Jinja2, each template beside the module of its numbers."""
+"""Sentences from templates: Markdown by Jinja2, each template next to the module of its numbers."""
 
 import html
 import math

@@ -103,7 +103,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         cure = "give the folder of a run, or a file of it"
-        raise ParameterError("path", str(path), "is no file and no folder", cure)
+        raise ParameterError("path", str(path), "is neither a file nor a folder", cure)
     return sorted(file for file in path.rglob("*") if file.is_file())
 
 

@@ -34,7 +34,7 @@ def fixed(value: float, digits: int = 1) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """A share as percent, with the space that SI asks for: "28 %", "99.6 %"."""
+    """A share as percent, with the space that SI requires: "28 %", "99.6 %"."""
     return f"{share * 100:.{digits}f} %"
 
 

@@ -10,7 +10,7 @@ from vllm_loadgen.params import TestParams
 
 __version__ = "0.2.0"
 __all__ = ["BenchmarkError", "EngineError", "ParameterError", "Session", "TestParams"]
-MOVED = ("LiveRun", "Run", "RunParams", "Test", "explore")
+MOVED = ("LiveRun", "Run", "RunParams", "Test")
 
 
 def __getattr__(name: str) -> object:

@@ -129,8 +129,8 @@ class TestParams(BaseModel):
     warmup_queries: int = of_loadgen(4, "performance", ge=0, le=100_000)
     """queries before the clock starts, at least"""
     warmup_max_s: float = of_loadgen(20.0, "performance", ge=0, le=86_400)
-    """more of them, until the batch that the test will reach is equally fast twice, within so many
-    seconds; 0: no more"""
+    """time budget for more of them, s; ends when two rounds at the test's batch size agree; 0: no
+    more"""
 
     engine: str = of_engine("vllm", "fixed")
     """vllm (in process), openai (a server that runs already), or echo (fake answers, to test the
@@ -186,9 +186,9 @@ class TestParams(BaseModel):
     seed: int = of_engine(0, "vllm", "server", "fixed", ge=0)
     """seed of the engine"""
     load_timeout_s: int = of_engine(7200, "ignored", gt=0)
-    """an engine that loads for longer is dead, s"""
+    """timeout for loading the engine, s"""
     stall_timeout_s: int = of_engine(600, "ignored", gt=0)
-    """an engine that owes answers and gives none for so long is dead, s"""
+    """timeout for an engine that owes answers and gives none, s"""
 
     @field_validator("base_url", mode="before")
     @classmethod
@@ -324,7 +324,7 @@ class TestParams(BaseModel):
             ParameterError: while it is a word.
         """
         if isinstance(self.target_qps, str):
-            self._refuse("target_qps", "is no rate to run a test at", "search for it first")
+            self._refuse("target_qps", "is not a rate to run a test at", "search for it first")
         return self.target_qps
 
     @classmethod
@@ -378,9 +378,9 @@ def _url_problem(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return "holds what is no URL"
+        return "holds an invalid URL"
     if parts.scheme not in ("http", "https") or not host or re.search(r"[\s\\]", url):
-        return "holds what is no URL of the form http://host:8000"
+        return "holds an invalid URL: write it as http://host:8000"
     if parts.query or parts.fragment:
         return "holds a ? or a #: give the server's address alone"
     return ""

@@ -12,7 +12,7 @@ difference = partial(paired.difference, metric=SUMMARIES.scorer.main)
 
 
 def answered(rouge1, forced=None):
-    frame = pd.DataFrame({"sample_index": range(len(rouge1)), "rouge1": rouge1})
+    frame = pd.DataFrame({"sample_index": range(len(rouge1)), "rouge1": rouge1, "scorable": True})
     frame["summary"] = [f"answer of {value}" for value in rouge1]
     return Answered(frame, forced)
 

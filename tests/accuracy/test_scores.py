@@ -360,7 +360,7 @@ def test_chance_is_told_from_loss() -> None:
     assert verdict.status == "FAIL"
     assert (row.ratio_low, row.ratio_high) == pytest.approx((0.9, 0.9))
     assert scores.chance(SCORER, verdict) == (
-        "This is no chance of these samples (ROUGE-1: 90.0 to 90.0 %, 98.75 % interval over "
+        "This is not chance of these samples (ROUGE-1: 90.0 to 90.0 %, 98.75 % interval over "
         "samples, all below 99 %)."
     )
     assert scores.chance(SCORER, AccuracyVerdict(status="NO BASELINE", against="nothing")) == ""

@@ -62,6 +62,6 @@ def test_a_broken_engine_is_told_from_a_whole_one_by_four_answers(tmp_path, shor
     assert whole.identical >= 3
     assert broken.agreement.high < whole.agreement.low
     assert broken.logprob_difference.high < -0.1
-    (found,) = quality.beside(list(runs.items()))[0:1]
+    (found,) = quality.compare_answers(list(runs.items()))[0:1]
     assert found.difference.agreement.high < 0
     assert found.difference.most_changed is not None

@@ -4,8 +4,7 @@ import pytest
 from helpers import RESULT, imitated, imitated_run
 from stepped import stepped
 
-from loadgen_study.findings.collect import agreeing, find, given_by
-from loadgen_study.findings.finding import Finding
+from loadgen_study.findings.collect import find, given_by
 from vllm_loadgen.records.engine import EngineFacts
 
 ENGINE = EngineFacts(engine="vllm", max_num_seqs=32, max_num_batched_tokens=8192)
@@ -23,19 +22,11 @@ DECODING = sorted(
 # A batch of 4 for bursts of 8 queries.
 CROWD = [(20.0 * burst + i / 1e3, 20, 40) for burst in range(10) for i in range(8)]
 
-# Ten quiet seconds and ten busy ones, in turn.
-WAVES = [
-    (20.0 * wave + begin_s + at / rate, 30, 60)
-    for wave in range(4)
-    for begin_s, rate in ((0.0, 4), (10.0, 12))
-    for at in range(10 * rate)
-]
-
 
 def findings(asked, engine=ENGINE, result=RESULT, change=lambda steps: steps, **limits):
     steps, records = stepped(asked, **limits)
     test = imitated(records, result, engine_steps=change(steps))
-    own = ("later-prompts", "no-place", "other-prompts", "smaller-batch")
+    own = ("later-prompts", "no-place", "other-prompts")
     found = find(given_by(imitated_run(test, engine=engine)))
     return [one for one in found if one.id in own]
 
@@ -100,54 +91,3 @@ def test_nothing_is_said_where_it_cannot_be_told_or_helped():
     assert not findings(BURSTS, engine=None)
     assert not findings(BURSTS, ENGINE.model_copy(update={"chunked_prefill": False}))
     assert not findings(BURSTS, ENGINE.model_copy(update={"max_num_batched_tokens": 2048}))
-
-
-def limited(tpot_ms, ttft_ms=2000):
-    """result.json with these limits at p90."""
-    limits = {"ttft_latency": ttft_ms * 10**6, "tpot_latency": tpot_ms * 10**6}
-    settings = RESULT["effective_settings"] | limits | {"target_latency_percentile": 0.9}
-    return RESULT | {"effective_settings": settings}
-
-
-def smaller(asked, result, **changes):
-    found = findings(asked, result=result, **changes)
-    return [one for one in found if one.id == "smaller-batch"]
-
-
-def test_a_batch_too_large_for_the_limit_of_tpot():
-    (found,) = smaller(WAVES, limited(40))
-    assert "and up to 32 were in it; with 23 p90 of TPOT is about 39.6 ms" in found.evidence
-    assert "p90 of TTFT, with the wait for a place, about 1,584 ms (limit 2,000 ms)" in (
-        found.evidence
-    )
-    assert found.action == "Lower max_num_seqs to 23."
-    usual, fewer = (imitated(stepped(WAVES, places=most)[1]).metrics for most in (32, 23))
-    assert usual.tpot_ms.p90 > 40 > fewer.tpot_ms.p90
-    assert 1400 < fewer.ttft_ms.p90 < 1600
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        limited(50),  # kept
-        limited(40, ttft_ms=1000),  # the wait for a place would be longer
-        limited(22),  # so few do not serve what arrives
-        limited(19),  # one alone takes longer
-    ],
-)
-def test_no_smaller_batch_where_it_does_not_help(result):
-    assert not smaller(WAVES, result)
-
-
-def test_no_smaller_batch_where_a_step_takes_no_longer_with_more():
-    assert not smaller(WAVES, limited(40), change=lambda steps: steps.assign(duration_ms=42.0))
-
-
-def test_where_fewer_at_once_are_asked_for_nothing_asks_for_more():
-    room = Finding("note", "room", "4% full", "Raise max_num_seqs: memory is there.", id="room")
-    late = Finding("note", "late", "", "Lower target_qps, or raise max_num_seqs.", id="late")
-    fewer = Finding("note", "fewer", "", "Lower max_num_seqs.", overrides=("room", "late"))
-    said = agreeing([room, fewer, late])
-    assert [one.action for one in said] == ["", fewer.action, ""]
-    assert said[0].evidence == room.evidence
-    assert agreeing([room, late]) == [room, late]

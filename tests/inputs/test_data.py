@@ -133,7 +133,10 @@ def test_a_hub_that_cannot_be_reached_is_one_error(monkeypatch):
         raise ConnectionError("with a token in it")
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(ParameterError, match=r"dataset = 'cnn_dailymail': the hub did not give"):
+    with pytest.raises(
+        ParameterError,
+        match=r"dataset = 'cnn_dailymail': download from the Hugging Face Hub failed",
+    ):
         data.load_samples(RunParams(dataset="cnn_dailymail"), Words())
 
 

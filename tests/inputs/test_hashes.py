@@ -90,7 +90,6 @@ def test_a_cache_that_cannot_be_written_costs_no_more_than_time(tmp_path, monkey
 
 def test_large_files_have_a_progress_bar(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(hashes, "LARGE_BYTES", 7)
-    monkeypatch.setattr(hashes, "CHUNK_BYTES", 3)
     found = hashes.cached_sha256([written(tmp_path / "a.bin")])
     assert found == {"a.bin": hashlib.sha256(b"weights").hexdigest()}
     assert "Hashing the model's files, once: 7.00/7.00" in capsys.readouterr().err

@@ -46,8 +46,8 @@ def test_the_type_of_a_model_is_its_own_where_the_cpu_has_it(
 def test_folders_and_names_that_are_no_model(tmp_path):
     for name, words in (
         (str(tmp_path), "has no config.json"),
-        (str(tmp_path / "missing"), "is no folder and no known model"),
-        ("smollm3", "is no folder and no known model"),
+        (str(tmp_path / "missing"), "is neither a folder nor a known model"),
+        ("smollm3", "is neither a folder nor a known model"),
     ):
         with pytest.raises(ParameterError, match=f"model = .*{words}"):
             models.resolve(name)
@@ -60,7 +60,7 @@ def test_a_hub_that_does_not_answer(monkeypatch):
         raise ConnectionError("Authorization: Bearer hf_secret")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(ParameterError, match="hub did not give it") as caught:
+    with pytest.raises(ParameterError, match="download from the Hugging Face Hub failed") as caught:
         models.resolve("nobody/nothing")
     assert "hf_secret" not in str(caught.value)
 

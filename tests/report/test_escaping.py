@@ -119,7 +119,13 @@ def test_a_report_obeys_nothing_that_stands_in_a_runs_files(run, tmp_path):
 
 
 def test_the_examples_of_answers_are_text(tmp_path):
-    scores = {"rouge1": [1.0], "rouge2": [1.0], "rougeL": [1.0], "rougeLsum": [1.0]}
+    scores = {
+        "scorable": [True],
+        "rouge1": [1.0],
+        "rouge2": [1.0],
+        "rougeL": [1.0],
+        "rougeLsum": [1.0],
+    }
     texts = {"sample_index": [0], "summary": [ODD], "reference": [ODD]}
     page = page_of([sample_table(pd.DataFrame(texts | scores), [ODD], SUMMARIES)], tmp_path)
     check(page)

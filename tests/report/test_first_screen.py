@@ -314,7 +314,7 @@ def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path,
     asked = RunParams(target_qps="auto", sweep_qps=[0.5], min_query_count=321)
     bundle(made(peak=PEAK, params=asked), tmp_path / "sent to me.zip")
     run = Run.open("sent to me.zip")
-    assert run.named("tuned.yaml") == "sent to me.zip/tuned.yaml"
+    assert run.display_path("tuned.yaml") == "sent to me.zip/tuned.yaml"
     report = Report(run)
     sections = (report.summary(), report.further_questions(), report.provenance())
     said = " ".join(part for one in sections for part in one.parts if isinstance(part, str))

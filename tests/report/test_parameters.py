@@ -83,7 +83,7 @@ def test_a_run_is_not_compared_with_itself(monkeypatch, others):
     example = str(ROOT / "outputs" / "example")
     cell = f"run = {example!r}\nruns = {others.format(example)!r}\n"
     monkeypatch.setattr(report_parameters, "_executed_cells", lambda: [cell])
-    with pytest.raises(ParameterError, match="is set beside itself: a run has no difference"):
+    with pytest.raises(ParameterError, match="is compared with itself: a run has no difference"):
         runs_to_compare(Run.open(example))
 
 

@@ -6,7 +6,7 @@ from helpers import write_facts
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Estimate, Fidelity, Score
 from loadgen_study.report.sections import accuracy, answers
-from loadgen_study.runs.quality import Beside
+from loadgen_study.runs.quality import AnswerComparison
 
 MEASURED = Fidelity(
     answers=64, identical=10, same_tokens_median=31.5, forced_answers=64, forced_tokens=7901,
@@ -69,7 +69,7 @@ def test_an_old_run_says_nothing_of_it(shown):
 
 
 def test_runs_without_answers_are_a_row_with_the_reason():
-    runs = [Beside("b", problem="not compared: other data")]
+    runs = [AnswerComparison("b", problem="not compared: other data")]
     assert answers.table(runs).loc["b"].tolist() == ["not compared: other data"]
     assert answers.text([]) == ""
     assert answers.table([]).empty

@@ -1,6 +1,5 @@
 import re
 
-import pandas as pd
 import pytest
 from helpers import MODEL, RESULT, draws, make_records, write_facts, write_test
 
@@ -27,13 +26,12 @@ def made(folder, measured=True):
 
 def test_each_point_is_held_against_the_limit_at_its_batch(tmp_path):
     run = made(tmp_path / "run")
-    figure, text, table = sweep_limits.parts(run, sweep_table(run))
+    figure, _, table = sweep_limits.parts(run, sweep_table(run))
     found = run.roofline_of(run.test("sweep/1-qps"))
     assert table.loc["1-qps", "served_at_once"] == found.batch
     assert table.loc["1-qps", "limit_share"] == pytest.approx(found.decode_limit_ms / 100)
     ratio = table["decode_tokens_per_s"] / table["limit_tokens_per_s"]
     assert ratio.tolist() == pytest.approx(table["limit_share"].tolist())
-    assert "nee" not in text
     assert set(table["bound_by"]) == {"memory bandwidth"}
     assert draws(figure)
     drawn = figure.chart["datasets"]["limits"].splitlines()
@@ -49,9 +47,9 @@ def test_the_table_has_a_readers_names(tmp_path):
                      "share of its limit", "bound by"]  # fmt: skip
 
 
-def test_without_measured_limits_and_a_knee_there_is_nothing(tmp_path):
+def test_without_measured_limits_there_is_no_part(tmp_path):
     run = made(tmp_path / "run", measured=False)
-    assert sweep_limits.parts(run, sweep_table(run)) == [""]
+    assert sweep_limits.parts(run, sweep_table(run)) == []
 
 
 def test_of_several_runs_the_median_is_held_against_it_and_one_without_tpot_not(tmp_path):
@@ -65,15 +63,3 @@ def test_of_several_runs_the_median_is_held_against_it_and_one_without_tpot_not(
     # Of two runs the slower one is taken: ten tokens in 2 s.
     tpot_ms = table.loc["2-qps", "served_at_once"] / table.loc["2-qps", "decode_tokens_per_s"] * 1e3
     assert tpot_ms == pytest.approx(200)
-
-
-def test_a_knee_at_one_query_is_said_as_one():
-    def told(kind, most):
-        offered = [0.25, 1, 2, 4] if kind == "rate" else [1, 2, 3, 4]
-        rows = pd.DataFrame({"offered": offered, "tokens_per_s": [10.0, *most], "kind": kind})
-        return sweep_limits.text(pd.DataFrame(), rows)
-
-    assert "near 1 query/s (Kneedle's rule); from 1 query/s on more" in told(
-        "rate", [100.0, 101.0, 102.0]
-    )
-    assert "near 2 queries at once" in told("concurrency", [100.0, 101.0, 102.0])

@@ -48,9 +48,9 @@ def test_a_file_within_a_zip_is_found(run, tmp_path):
 
 def test_a_run_is_named_as_its_reader_has_it(run):
     file, _ = bundle(run)
-    assert Run.open(file).named() == str(file)
-    assert Run.open(run.folder).named("params.yaml") == f"{run.folder}/params.yaml"
-    assert Run.open(ROOT / "outputs" / "example").named() == "outputs/example"
+    assert Run.open(file).display_path() == str(file)
+    assert Run.open(run.folder).display_path("params.yaml") == f"{run.folder}/params.yaml"
+    assert Run.open(ROOT / "outputs" / "example").display_path() == "outputs/example"
     empty = Run.open(bundle(Run.open(write_facts(run.folder.parent / "bare", RunParams())))[0])
     with pytest.raises(ParameterError, match=r"runs = .*/bare\.zip'?: has no performance test"):
         digest(empty)

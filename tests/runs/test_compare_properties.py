@@ -4,6 +4,7 @@ import json
 
 import pytest
 from damage import damaged_bytes, damaged_json, known_errors
+from helpers import CONDITIONS
 from hypothesis import given
 
 from loadgen_study.runs.compare import FIGURES, MIME, changed_table, figures_table, read_digest
@@ -11,6 +12,7 @@ from loadgen_study.runs.compare import FIGURES, MIME, changed_table, figures_tab
 FOUND = {
     "schema_version": 1, "name": "one", "params": {"target_qps": 0.5, "chat_template": "on"},
     "verdict": "VALID", "rouge1": 30.0, "figures": {name: [2.0, 1.0, 3.0] for name in FIGURES},
+    "conditions": CONDITIONS, "quantiles": {"ttft_ms": [1.0, 2.0]},
 }  # fmt: skip
 NOTEBOOK = {
     "nbformat": 4, "nbformat_minor": 5, "metadata": {},

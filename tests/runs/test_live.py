@@ -326,7 +326,7 @@ def test_token_ids_of_another_model_are_refused_before_loading(params, tmp_path)
 
 
 def test_only_a_test_that_is_there_gets_another_name(params):
-    with pytest.raises(ParameterError, match="name = 'a': is no test of this run"):
+    with pytest.raises(ParameterError, match="name = 'a': is not a test of this run"):
         LiveRun.start(params).rename("a", "b")
 
 

@@ -158,7 +158,7 @@ def test_a_search_goes_on_where_it_was_interrupted(params):
 def test_accuracy_needs_no_rate(params):
     with LiveRun.start(params.changed(target_qps="auto")) as run:
         assert run.perform("accuracy").result.scenario == "Server"
-        with pytest.raises(BenchmarkError, match="target_qps = 'auto': is no rate"):
+        with pytest.raises(BenchmarkError, match="target_qps = 'auto': is not a number"):
             run.perform("performance")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import write_facts
+from helpers import CONDITIONS, write_facts
 
 from loadgen_study import LiveRun, Run, RunParams
 from loadgen_study.accuracy import baseline, fidelity
@@ -26,6 +26,7 @@ def scored(folder, rouge1, agreed=None, **dataset):
     """A run whose accuracy test has these scores (0 to 1), and agreed at so many of 10 tokens."""
     write_facts(folder, RunParams(), dataset={"samples": len(rouge1)} | dataset)
     frame = pd.DataFrame({"sample_index": range(len(rouge1)), "rouge1": rouge1})
+    frame["scorable"] = True
     frame["summary"] = [f"*answer* {value:.2f}" for value in rouge1]
     (folder / "accuracy").mkdir()
     frame.to_parquet(folder / "accuracy" / "scores.parquet")
@@ -45,7 +46,8 @@ GOOD = [0.3, 0.4, 0.5, 0.4]
 def digests(*runs):
     figures = {name: (1.0, None, None) for name in
                ("samples_per_s", "tokens_per_s", "ttft_ms", "tpot_ms", "latency_ms")}  # fmt: skip
-    known = {"params": {}, "verdict": None, "rouge1": None, "figures": figures}
+    known = {"params": {}, "verdict": None, "rouge1": None, "figures": figures,
+             "conditions": CONDITIONS, "quantiles": {}}  # fmt: skip
     return [Digest(name=run.folder.name, folder=run.folder, **known) for run in runs]
 
 
@@ -147,7 +149,7 @@ def test_answers_to_references_without_a_token_for_rouge_never_pass(params, monk
     run = live.read()
     assert run.accuracy.verdict.status == run.summary.tests["accuracy"].verdict == "INCONCLUSIVE"
     assert (run.score, run.dataset.unscorable_references) == (None, 16)
-    found = quality.beside([("one", run), ("other", run)])
+    found = quality.compare_answers([("one", run), ("other", run)])
     assert answers.table(found).loc["other", "ROUGE-1, points"] == "cannot be scored"
 
 

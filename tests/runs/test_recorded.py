@@ -134,7 +134,6 @@ def test_other_prompts_of_the_same_data_are_refused(params, model):
     run = measured(params)
     path = run.folder / "dataset.json"
     facts = json.loads(path.read_text(encoding="utf-8"))
-    for recorded, message in (("ab" * 32, "prompts differ"), (None, "prompts are not known")):
-        path.write_text(json.dumps(facts | {"prompts_sha256": recorded}), encoding="utf-8")
-        with pytest.raises(BenchmarkError, match=f"{message}.*another run_name"):
-            LiveRun.start(params)
+    path.write_text(json.dumps(facts | {"prompts_sha256": "ab" * 32}), encoding="utf-8")
+    with pytest.raises(BenchmarkError, match=r"prompts differ.*another run_name"):
+        LiveRun.start(params)

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from loadgen_study import LiveRun, RunParams
+from loadgen_study.facts.scores import Variant
 from loadgen_study.report.sections import tuning
 from loadgen_study.runs.combined import TUNED
 from loadgen_study.runs.tuning import tune
@@ -44,7 +45,8 @@ def test_a_tuning_goes_on_with_what_is_missing_and_tries_failures_again(params, 
     with LiveRun.start(params.changed(tune={"max_num_seqs": [4]})) as run:
         first = tune(run, lambda _: None)
     failed = run.folder / "tune" / "01" / "variant.json"
-    failed.write_text('{"title": "max_num_seqs=4", "problem": "the engine did not load"}')
+    variant = Variant(title="max_num_seqs=4", changes={"max_num_seqs": 4}, problem="did not load")
+    variant.write(failed)
     capsys.readouterr()
     with LiveRun.start(params.changed(tune={"max_num_seqs": [4, 8]})) as run:
         table = tune(run, lambda _: None)
@@ -60,7 +62,7 @@ def test_a_tuning_goes_on_with_what_is_missing_and_tries_failures_again(params, 
     [
         ({"dtype": ["int3"]}, "tune.dtype = ['int3']: dtype = 'int3'"),
         ({"engine_options": ["x"]}, "tune.engine_options = ['x']: engine_options = 'x'"),
-        ({"target_qps": ["auto"]}, "is no rate to vary"),
+        ({"target_qps": ["auto"]}, "is not a rate to vary"),
         ({"concurrency": [1, 1]}, "holds a value twice"),
     ],
 )

@@ -118,10 +118,10 @@ def load_answers(baseline: Baseline, path: Path = EMBEDDED) -> Answers | None:
     # Python's own numbers: vLLM sends no numpy ones to its engine.
     lists = ([row.tolist() for row in frame[name]] for name in ("tokens", "logprobs"))
     answers = Answers(*lists)
-    held, told = len(answers.tokens), baseline.key.samples
+    held, expected = len(answers.tokens), baseline.key.samples
     tokens, counted = sum(map(len, answers.tokens)), baseline.score.get(TOKENS.name, 0)
-    if (held, tokens) != (told, counted):
-        problem = f"{held} answers of {tokens} tokens, and its baseline {told} of {counted}"
+    if (held, tokens) != (expected, counted):
+        problem = f"{held} answers of {tokens} tokens, and its baseline {expected} of {counted}"
         raise BenchmarkError(f"{file} holds {problem}: it is of other data. {CURE}")
     return answers
 

@@ -16,28 +16,25 @@ from loadgen_study.facts.scores import Baseline, Fidelity, Forced
 from vllm_loadgen.records.engine import TokenScores
 
 FORCED = "forced.json"
-# What asking may add to an accuracy test, seconds. A slow CPU does not get to all answers in it.
+# What scoring them may add to an accuracy test, seconds. A slow CPU does not score all in it.
 FORCED_MAX_S = 24.0
 
-NOT_ASKED = "the engine was not asked: the test is of an earlier version, or was cut short"
-OTHER_ANSWERS = "the baseline was made anew since the engine was asked"
+NOT_ASKED = "the engine did not score the reference's answers: the test was cut short"
+OTHER_ANSWERS = "the baseline is newer than the engine's scores of its answers"
 NO_BASELINE = "no baseline of this model and data is stored"
-NO_ANSWERS = (
-    "the stored baseline is of an earlier version and has no answers: make it anew (vllm-loadgen "
-    "baseline)"
-)
+NO_ANSWERS = "the stored baseline has no answers: make it again (vllm-loadgen baseline)"
 
 
-def forced(told: Sequence[TokenScores], reference: Answers, sha256: str, took_s: float) -> Forced:
+def forced(scored: Sequence[TokenScores], reference: Answers, sha256: str, took_s: float) -> Forced:
     """An engine's scores of the reference's answers, summed by answer.
 
     Args:
-        told: by sample, of the first of them at least; of answers that were cut short for want of
+        scored: by sample, of the first of them at least; of answers that were cut short for want of
             room, what there is.
         sha256: of the baseline's answers. took_s: what it took to ask.
     """
     tokens, agreed, difference = [], [], []
-    for scores, known in zip(told, reference.logprobs[: len(told)], strict=True):
+    for scores, known in zip(scored, reference.logprobs[: len(scored)], strict=True):
         # Where the reference was not free to choose there is nothing to agree with.
         rows = [
             row

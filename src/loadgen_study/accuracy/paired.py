@@ -42,7 +42,7 @@ class Difference:
         metric: what the answers are scored by.
         score: of it in points, over the samples that it can score; None if it can score none.
             agreement: of the share of the reference's tokens that the engine would
-            choose as well. logprob: of them, in nats a token. None where not both were asked for
+            choose as well. logprob: of them, in nats a token. None where not both were scored on
             the same answers.
         most_changed: by the score, of the same samples; None if all their answers are the same.
     """

@@ -20,14 +20,11 @@ BOOTSTRAPS = 2000
 
 
 def scorable_rows(samples: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    """Of the samples of a test those that a metric can score; an older file does not record which
-    references can be scored.
-    """
-    known = samples[samples["scorable"]] if "scorable" in samples else samples
-    return known.dropna(subset=[metric.name])
+    """Of the samples of a test those that a metric can score."""
+    return samples[samples["scorable"]].dropna(subset=[metric.name])
 
 
-def unscorable_text(scorer: Scorer, count: int | None, samples: int) -> str:
+def unscorable_text(scorer: Scorer, count: int, samples: int) -> str:
     """How many of a dataset's references cannot be scored, as a sentence; empty if none."""
     if not count:
         return ""
@@ -282,7 +279,7 @@ def chance(scorer: Scorer, verdict: AccuracyVerdict) -> str:
         enough = f"; about {float(f'{needed:.2g}'):,.0f} like these would do" if needed else ""
         return f"The samples are too few to be sure ({span}, {level}){enough}."
     side = "above" if low >= limit else "below"
-    return f"This is no chance of these samples ({span}, {level}, all {side} {limit * 100:g} %)."
+    return f"This is not chance of these samples ({span}, {level}, all {side} {limit * 100:g} %)."
 
 
 def undecided_text(scorer: Scorer, verdict: AccuracyVerdict) -> str:
@@ -324,8 +321,7 @@ def check_same_dataset(recorded: Dataset, current: Dataset) -> None:
         current: facts of the data at hand.
 
     Raises:
-        BenchmarkError: if checksum, number of samples or prompts differ, or the run's prompts are
-            not known.
+        BenchmarkError: if checksum, number of samples or prompts differ.
     """
     for key in ("checksum", "samples"):
         was, now = getattr(recorded, key), getattr(current, key)
@@ -334,10 +330,6 @@ def check_same_dataset(recorded: Dataset, current: Dataset) -> None:
                 f"The dataset differs from the run's: {key} is {now}, the run recorded {was}. "
                 "Give the run's dataset, or another run_name."
             )
-    if recorded.prompts_sha256 is None:
-        raise BenchmarkError(
-            "The run's prompts are not known: an earlier version made it. Give another run_name."
-        )
     if recorded.prompts_sha256 != current.prompts_sha256:
         raise BenchmarkError(
             "The prompts differ from the run's, from the same dataset: the token ids have another "

@@ -119,13 +119,13 @@ class Dataset(Facts):
     samples: int  # that are used
     total_samples: int  # that it has
     checksum: str  # "sha256:..." of the file, or "fingerprint:..." of a hub's dataset
-    prompts_sha256: str | None = None  # see ``Prompts.sha256``; None in older files
+    prompts_sha256: str  # see ``Prompts.sha256``
     tokenized_by: str
     instruction: str | None  # None if the prompts came tokenized
     chat_template: bool
     template_date: str | None = None  # for a chat template that uses today's; None if it does not
     input_tokens: TokenLengths
-    unscorable_references: int | None = None  # to which no answer can score; None in older files
+    unscorable_references: int = 0  # to which no answer can score
 
     @property
     def scorable(self) -> bool:
@@ -159,7 +159,7 @@ class GitState(Part):
 
     commit: str | None
     dirty: bool | None
-    problem: str | None = None  # why they are not known; None in older files
+    problem: str | None = None  # why they are not known
 
 
 class Environment(Facts):
@@ -170,10 +170,9 @@ class Environment(Facts):
     cpu: Cpu
     gpus: tuple[Gpu, ...] = ()
     gpu_driver: str | None = None
-    # What may change a result: versions of packages, and environment variables (without those with
-    # secrets; None in older files).
+    # What may change a result: versions of packages, and environment variables without secrets.
     packages: dict[str, str] = Field(default_factory=dict)
-    variables: dict[str, str] | None = None
+    variables: dict[str, str] = Field(default_factory=dict)
     git: GitState
     command: str = ""  # that the user called
 

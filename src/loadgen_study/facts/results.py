@@ -13,8 +13,7 @@ class Distribution(Part):
     """A latency over all queries; NaN where none has it."""
 
     mean: Number
-    # By LoadGen's definition; NaN with too few queries to bound them. Files of before there were
-    # bounds have them in any case.
+    # By LoadGen's definition; NaN with too few queries to bound them.
     p50: Number
     p90: Number
     p99: Number
@@ -24,7 +23,7 @@ class Distribution(Part):
     p50_upper: Number = math.nan
     p90_upper: Number = math.nan
     p99_upper: Number = math.nan
-    queries: int = 0  # that have this latency; 0 in files without bounds
+    queries: int = 0  # that have this latency
 
 
 class OutputTokens(Part):

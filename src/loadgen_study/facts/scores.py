@@ -113,7 +113,7 @@ class BaselineKey(Part):
     weights_sha256: dict[str, str]
     dataset_checksum: str
     samples: int
-    prompts_sha256: str | None = None
+    prompts_sha256: str
     instruction: str | None
     chat_template: bool
     max_new_tokens: int
@@ -127,7 +127,7 @@ class Baseline(Facts):
     score: Score
     # Scores of each sample by metric (0 to 1 at a scale of 100).
     samples: dict[str, list[Number]] = Field(default_factory=dict)
-    answers_sha256: str = ""  # of the file of answers; empty in older ones, which have none
+    answers_sha256: str = ""  # of the file of answers; empty without one
     provenance: dict[str, JsonValue]
 
 
@@ -137,7 +137,7 @@ class Probe(Part):
     qps: float
     valid: bool  # LoadGen's VALID, at the rate that was offered
     duration_s: float
-    sure: bool = False  # so many queries over a limit are no chance
+    sure: bool = False  # so many queries over a limit are not chance
     # Why it is not valid, where that is known: a limit exceeded, or early stopping alone.
     why: Literal["", "too slow", "too few queries"] = ""
     reached_qps: float | None = None  # that the harness issued; None if it issued all

@@ -1,7 +1,6 @@
 """All findings of a run."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from loadgen_study.analysis.anatomy import Placed
 from loadgen_study.findings.finding import FINDINGS, SEVERITIES, Finding
@@ -10,7 +9,7 @@ from loadgen_study.results.run import Run
 
 def findings_of(run: Run) -> list[Finding]:
     """All that the performance test and the accuracy test show, problems first."""
-    found = agreeing(find(given_by(run)))
+    found = find(given_by(run))
     return sorted(found, key=lambda one: SEVERITIES.index(one.severity))
 
 
@@ -39,9 +38,3 @@ def find(given: Mapping[str, object]) -> list[Finding]:
     able = [(needs, make) for needs, make in FINDINGS.values() if set(needs) <= given.keys()]
     found = [make(*(given[name] for name in needs)) for needs, make in able]
     return [one for one in found if one]
-
-
-def agreeing(found: list[Finding]) -> list[Finding]:
-    """Without the actions that another finding overrides."""
-    overridden = {id for one in found for id in one.overrides}
-    return [replace(one, action="") if one.id in overridden else one for one in found]

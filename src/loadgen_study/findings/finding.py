@@ -17,7 +17,6 @@ class Finding:
     Attributes:
         title: what it is. evidence: the figures. action: what to do; may be empty.
         doubts: whether the test's figures cannot be trusted because of it.
-        overrides: ids of the findings whose actions would contradict this one's.
         id: that of the function that made it, unless it has its own.
     """
 
@@ -26,7 +25,6 @@ class Finding:
     evidence: str
     action: str
     doubts: bool = False
-    overrides: tuple[str, ...] = ()
     id: str = ""
 
 
@@ -43,7 +41,6 @@ def finding(
     *,
     needs: tuple[str, ...] = ("queries",),
     doubts: bool = False,
-    overrides: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Found | Finding]], Find]:
     """Register a function as the finding ``id``.
 
@@ -62,7 +59,7 @@ def finding(
         def find(*given: object) -> Finding | None:
             found = function(*given)
             if isinstance(found, tuple):
-                return Finding(severity, title, *found, doubts, overrides, id)
+                return Finding(severity, title, *found, doubts, id)
             return found and replace(found, id=found.id or id)
 
         if id in FINDINGS:

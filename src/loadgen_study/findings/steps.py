@@ -1,5 +1,4 @@
-"""The engine's steps that made the slowest first tokens and the slowest answers, and the batch that
-would keep the limit of these."""
+"""The engine's steps that made the slowest first tokens and the slowest answers."""
 
 import math
 
@@ -7,12 +6,9 @@ import numpy as np
 import pandas as pd
 
 from loadgen_study.analysis.anatomy import Placed
-from loadgen_study.analysis.early_stopping import judged
 from loadgen_study.analysis.percentiles import PERCENTILES, percentile, tail
-from loadgen_study.analysis.step_time import step_time
 from loadgen_study.findings.finding import Found, finding
 from loadgen_study.findings.overload import overloaded
-from loadgen_study.findings.queries import broken_limits
 from loadgen_study.results.test import Test
 from loadgen_study.words import count, say_ms
 from vllm_loadgen.records.engine import EngineFacts
@@ -156,42 +152,4 @@ def _between_tokens(where: Placed) -> Found:
         f"{share:.0%} of the time of these answers",
         "Lower target_qps: a smaller max_num_batched_tokens would spread the same work over more "
         "steps.",
-    )
-
-
-@finding(
-    "smaller-batch",
-    "note",
-    "A smaller batch would keep the TPOT limit",
-    needs=("test", "placed"),
-    overrides=("first-token-queueing", "free-cache", "no-place"),
-)
-def _smaller_batch(test: Test, where: Placed) -> Found:
-    """A limit on the time per output token that is exceeded in a batch larger than the load needs.
-
-    With fewer places a query waits before its first token. So it is said where that one would keep
-    its limit still, where what arrives would be served, and where answers of this test had a batch
-    as small.
-    """
-    limit_ms, share = judged(test.result, "tpot")
-    if "tpot" not in broken_limits(test) or overloaded(test):
-        return None
-    if (line := step_time(where)) is None:
-        return None
-    most, had = line.most(limit_ms, share), int(where.steps["decode_tokens"].max())
-    if not max(line.answers["batch"].min(), 1) <= most < had:
-        return None
-    queries = where.queries.sort_values("issued_s")
-    late_ms = percentile(queries["ttft_ms"] + line.waits_ms(queries, most), share)
-    late_limit_ms, _ = judged(test.result, "ttft")
-    if line.served_per_s(most) < test.load.arrivals_per_s or late_ms > (late_limit_ms or math.inf):
-        return None
-    at = f"p{share * 100:g}"
-    return (
-        f"a step took {say_ms(line.fixed_ms)} and {say_ms(line.query_ms)} for each query in it, "
-        f"with the prompts read meanwhile, and up to {had} were in it; with {most} {at} of TPOT is "
-        f"about {say_ms(line.tpot_ms(most, share))} (limit {say_ms(limit_ms)}), and {at} of TTFT, "
-        f"with the wait for a place, about {say_ms(late_ms)}"
-        + (f" (limit {say_ms(late_limit_ms)})" if late_limit_ms else ""),
-        f"Lower max_num_seqs to {most}.",
     )

@@ -51,7 +51,7 @@ def render_chat(tokenizer: Any, prompt: str, clock: FixedClock) -> str:
     """The prompt as a user's turn, followed by what opens the answer.
 
     Args:
-        clock: notes whether the template asks for the date.
+        clock: notes whether the template uses the date.
 
     Raises:
         ParameterError: if the template is missing, fails, or leaves out words of the prompt.

@@ -111,11 +111,11 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
 
 
 def tokenize(texts: list[str], params: RunParams, tokenizer: Any, clock: FixedClock) -> Prompts:
-    """Each text in the instruction, as the model's chat turn if asked for, as token ids.
+    """Each text in the instruction, as the model's chat turn if requested, as token ids.
 
     Raises:
         ParameterError: if the model has no tokenizer, or no chat template that holds the prompt
-            and one is asked for.
+            and one is requested.
     """
     if tokenizer is None:
         raise ParameterError(
@@ -179,12 +179,12 @@ def _read_hub(dataset: ReferenceDataset, task: Task) -> tuple[Columns, str, str]
     try:
         rows = datasets.load_dataset(name, configuration, split=split)
     except Exception as error:
-        problem = f"the hub did not give it ({reason(error)})"
+        problem = f"download from the Hugging Face Hub failed ({reason(error)})"
         cure = dataset_cure(task.data)
         raise ParameterError("dataset", dataset.name, problem, cure) from None
     columns = {column: list(rows[column]) for column in (*task.data.text, *task.data.extra)}
     check_rows(dataset.name, columns, task.data)
-    # There is no one file: datasets' fingerprint changes with the content of the split.
+    # Several files: datasets' fingerprint changes with the content of the split.
     return columns, " ".join(dataset.hub), f"fingerprint:{rows._fingerprint}"
 
 

@@ -1,8 +1,7 @@
 """SHA-256 of files: of a checkpoint's gigabytes once, and again only when a file has changed."""
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from loadgen_study import progress
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import sha256, write_json
 
-CHUNK_BYTES = 2**23
 # A second of hashing or so; less needs no progress bar.
 LARGE_BYTES = 2**30
 CACHE_FILE = "sha256.json"
@@ -45,7 +43,7 @@ def cached_sha256(files: Iterable[Path]) -> dict[str, str]:
         path for path, state in states.items() if known.get(str(path), (None, ""))[0] != state
     ]
     if unread:
-        made = {str(path): (states[path], sha) for path, sha in _hash(unread)}
+        made = {str(path): (states[path], sha) for path, sha in _hash(unread).items()}
         known = _read() | known | made  # another run may have added its own by now
         _write({path: entry for path, entry in known.items() if os.path.exists(path)})
     return {name: known[str(path)][1] for name, path in paths.items()}
@@ -56,22 +54,16 @@ def _state(path: Path) -> State:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _hash(paths: list[Path]) -> list[tuple[Path, str]]:
-    total = sum(path.stat().st_size for path in paths)
-    if total < LARGE_BYTES:
-        return [(path, sha256(path)) for path in paths]
-    title = "Hashing the model's files, once"
-    with progress.bar(total, title, unit="B", unit_scale=True) as bar:
-        return [(path, _hash_in_pieces(path, bar.update)) for path in paths]
-
-
-def _hash_in_pieces(path: Path, tell: Callable[[int], object]) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(CHUNK_BYTES):
-            digest.update(piece)
-            tell(len(piece))
-    return digest.hexdigest()
+def _hash(paths: list[Path]) -> dict[Path, str]:
+    sizes = {path: path.stat().st_size for path in paths}
+    if sum(sizes.values()) < LARGE_BYTES:
+        return {path: sha256(path) for path in paths}
+    made, title = {}, "Hashing the model's files, once"
+    with progress.bar(sum(sizes.values()), title, unit="B", unit_scale=True) as bar:
+        for path, size in sizes.items():
+            made[path] = sha256(path)
+            bar.update(size)
+    return made
 
 
 def _read() -> Known:

@@ -1,7 +1,7 @@
 """What a machine can do at most: memory bandwidth and matrix rate, measured.
 
 Measured by ``python -m loadgen_study.inputs.machine TYPE...``, a process of its own: what PyTorch
-takes of a GPU's memory ends with it, and an engine can start beside the notebook that asked.
+takes of a GPU's memory ends with it, and an engine can start while the calling notebook runs.
 """
 
 import json
@@ -92,7 +92,7 @@ def _products_per_s(dtype: str, device: str) -> float:
     if dtype != "fp8":
         a, b = (matrix.to(getattr(torch, dtype)) for matrix in (a, b))
         return _rate(partial(torch.mm, a, b), device)
-    if device == "cpu":  # PyTorch emulates it there, which is no limit of the machine
+    if device == "cpu":  # PyTorch emulates it there: not a limit of the machine
         raise NotImplementedError
     one = torch.ones((), device=device)
     a, b = a.to(torch.float8_e4m3fn), b.to(torch.float8_e4m3fn).t()  # column-major, as it wants

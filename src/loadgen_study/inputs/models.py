@@ -14,7 +14,7 @@ from loadgen_study.inputs.checkpoint import Weights, weigh
 from loadgen_study.inputs.config import Attention, Config
 from loadgen_study.inputs.environment import computes_in
 from loadgen_study.inputs.hashes import cache_folder, cached_sha256
-from loadgen_study.results.folders import NAME_ALONE, find_folder, portable_path
+from loadgen_study.results.folders import NAME_ALONE, existing, portable_path
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.checkpoint import load_tokenizer, read_json
 from vllm_loadgen.errors import BenchmarkError, ParameterError
@@ -45,13 +45,13 @@ def resolve(model: str, revision: str | None = None, weights: bool = True) -> Pa
     """
     if model == EMBEDDED:
         return embedded_checkpoint()
-    if folder := find_folder(model):
+    if folder := existing(model, Path.is_dir):
         if not (folder / "config.json").is_file():
             raise ParameterError("model", model, "the folder has no config.json", MODEL_CURE)
         return folder
     if model.count("/") != 1 or model.startswith(("/", ".", "~")):
         cure = f"{MODEL_CURE}; {NAME_ALONE}"
-        raise ParameterError("model", model, "is no folder and no known model", cure)
+        raise ParameterError("model", model, "is neither a folder nor a known model", cure)
     return _download(model, revision, weights)
 
 
@@ -66,7 +66,7 @@ def _download(model: str, revision: str | None, weights: bool) -> Path:
                                       ignore_patterns=skip))  # fmt: skip
     except Exception as error:
         # The hub's client raises many types; some messages repeat headers, so the type will do.
-        problem = f"the hub did not give it ({reason(error)})"
+        problem = f"download from the Hugging Face Hub failed ({reason(error)})"
         raise ParameterError("model", model, problem, MODEL_CURE) from None
 
 

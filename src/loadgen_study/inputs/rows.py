@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 
 from loadgen_study.benchmarks import DataColumns
-from loadgen_study.results.folders import NAME_ALONE, existing_file, find_folder
+from loadgen_study.results.folders import NAME_ALONE, existing
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.prompts import MOST_ID
 
@@ -63,9 +63,9 @@ def data_file(name: str, wanted: DataColumns) -> Path:
     Raises:
         ParameterError: if there is no such file.
     """
-    path = existing_file(name)
+    path = existing(name, Path.is_file)
     if path is None:
-        if find_folder(name):
+        if existing(name, Path.is_dir):
             raise ParameterError("dataset", name, "it is a folder", "give a file in it")
         cure = f"{dataset_cure(wanted)}; {NAME_ALONE}"
         raise ParameterError("dataset", name, "there is no such file", cure)

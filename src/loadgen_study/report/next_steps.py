@@ -48,7 +48,7 @@ def repeated_by(run: Run) -> str:
 
 
 def _file(run: Run) -> str:
-    return shlex.quote(run.named("params.yaml"))
+    return shlex.quote(run.display_path("params.yaml"))
 
 
 def _report(run: Run, suffix: str, *changes: str) -> str:
@@ -128,7 +128,7 @@ def _beside(run: Run) -> list[Step]:
     """A tuning, and a comparison with another run."""
     if run.performance is None:
         return []
-    here = run.named()
+    here = run.display_path()
     other = Path(here).parent / "OTHER"
     runs = shlex.quote(f"[{here}, {other}]")
     found = [Step("How does it compare with another run?",

@@ -7,7 +7,7 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
-from loadgen_study.results.folders import existing_file, find_file
+from loadgen_study.results.folders import existing, find_file
 from vllm_loadgen.errors import ParameterError
 
 SUFFIX = ".zip"
@@ -20,7 +20,7 @@ def unpacked(path: Path) -> Path:
     """The folder of the run in a zip file.
 
     Raises:
-        ParameterError: if it is no zip file, is damaged, or holds no run.
+        ParameterError: if it is not a zip file, is damaged, or holds no run.
     """
     stat = path.stat()
     return _unpacked(path.resolve(), stat.st_mtime_ns, stat.st_size)
@@ -33,7 +33,7 @@ def find_within(name: str) -> str:
         ParameterError: as ``unpacked``.
     """
     for parent in Path(name).parents:
-        if parent.suffix == SUFFIX and (path := existing_file(find_file(str(parent)))):
+        if parent.suffix == SUFFIX and (path := existing(find_file(str(parent)), Path.is_file)):
             return str(unpacked(path) / Path(name).relative_to(parent))
     return find_file(name)
 

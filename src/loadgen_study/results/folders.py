@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -112,26 +112,18 @@ def find_file(name: str) -> str:
     return name
 
 
-def existing(name: str) -> Path | None:
-    """The file or folder of this name, if there is one."""
+def existing(name: str, kind: Callable[[Path], bool] = Path.exists) -> Path | None:
+    """The file or folder of this name; None if there is none.
+
+    Args:
+        kind: ``Path.is_file`` or ``Path.is_dir`` to take only that.
+    """
     path = _path(name)
-    return path if path is not None and path.exists() else None
-
-
-def find_folder(name: str) -> Path | None:
-    """The folder of this name, if there is one."""
-    path = existing(name)
-    return path if path is not None and path.is_dir() else None
-
-
-def existing_file(name: str) -> Path | None:
-    """The file of this name, if there is one."""
-    path = existing(name)
-    return path if path is not None and path.is_file() else None
+    return path if path is not None and kind(path) else None
 
 
 def _path(name: str) -> Path | None:
-    """A path that can be asked for, with its ~ expanded."""
+    """A path that the file system can look up, with its ~ expanded."""
     try:
         path = Path(name).expanduser()
         path.exists()
@@ -159,7 +151,7 @@ def portable(text: str, known: Iterable[Path] = ()) -> str:
 
 
 def portable_path(name: str) -> str:
-    """``portable`` of one path; what is no absolute path stays as it is."""
+    """``portable`` of one path; a relative path stays as it is."""
     path = _path(name)
     if path is None or not path.is_absolute():
         return name

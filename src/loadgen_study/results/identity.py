@@ -13,7 +13,6 @@ from vllm_loadgen.traits import engine_packages
 
 Identity = Mapping[str, object]
 
-NOT_KNOWN = "not known"  # of older runs, which did not record it
 # Packages other than the engines' that compute the answers or keep the time.
 DECISIVE = ("torch", "transformers", "mlcommons-loadgen")
 # PyTorch sets it when it is imported, so a worker lacks it: a place of files, without effect.
@@ -34,14 +33,14 @@ def identity(
         "dtype": model.dtype,
         "dataset's checksum": dataset.checksum,
         "samples": dataset.samples,
-        "prompts": (dataset.prompts_sha256 or NOT_KNOWN)[:12],
+        "prompts": dataset.prompts_sha256[:12],
         **machine_identity(environment),
     }
 
 
 def machine_identity(environment: Environment) -> Identity:
     """The part of an identity that is machine and software."""
-    packages, variables = environment.packages, dict(environment.variables or {})
+    packages, variables = environment.packages, dict(environment.variables)
     variables.pop(SET_BY_PYTORCH, None)
     return {
         "CPU": environment.cpu.model,

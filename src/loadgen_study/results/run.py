@@ -19,7 +19,7 @@ from loadgen_study.facts.scores import Accuracy, Compliance, Peak
 from loadgen_study.params import RunParams
 from loadgen_study.results.bundles import SUFFIX, unpacked
 from loadgen_study.results.folders import find_file, run_folders, shown
-from loadgen_study.results.test import Test
+from loadgen_study.results.test import Test, facts_if_any, facts_of
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.records.engine import EngineFacts
 
@@ -94,7 +94,7 @@ class Run:
             raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
         return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
 
-    def named(self, file: str = "") -> str:
+    def display_path(self, file: str = "") -> str:
         """The run, or a file of it, as its reader has it: in its folder, or in the zip it came in.
 
         The program takes it where it takes a run or a file of parameters.
@@ -167,36 +167,20 @@ class Run:
         return self.performance.folder.name if self.performance else "performance"
 
     # Its facts ----------------------------------------------------------------------------------
-    @cached_property
-    def model(self) -> Model:
-        """model.json; of a server without type and bytes, which older runs recorded."""
-        model = Model.read(self.folder / "model.json")
-        return model if self.params.engine_traits.started_here else model.served()
+    model = facts_of(Model, "model.json")
+    dataset = facts_of(Dataset, "dataset.json")
+    environment = facts_of(Environment, "environment.json")
+    # None of what was not measured, loaded, scored or searched for.
+    machine = facts_if_any(MachineLimits, "machine.json")
+    engine = facts_if_any(EngineFacts, "engine.json")
+    accuracy = facts_if_any(Accuracy, "accuracy/accuracy.json")
+    compliance = facts_if_any(Compliance, "compliance/compliance.json")
+    peak = facts_if_any(Peak, "peak.json")
 
     @cached_property
-    def dataset(self) -> Dataset:
-        """dataset.json."""
-        return Dataset.read(self.folder / "dataset.json")
-
-    @cached_property
-    def environment(self) -> Environment:
-        """environment.json."""
-        return Environment.read(self.folder / "environment.json")
-
-    @cached_property
-    def machine(self) -> MachineLimits | None:
-        """machine.json: the measured limits; None if they were not measured."""
-        return MachineLimits.read_if_there(self.folder / "machine.json")
-
-    @cached_property
-    def engine(self) -> EngineFacts | None:
-        """engine.json; None before an engine was loaded."""
-        return EngineFacts.read_if_there(self.folder / "engine.json")
-
-    @cached_property
-    def accuracy(self) -> Accuracy | None:
-        """accuracy.json; None if no answers were scored."""
-        return Accuracy.read_if_there(self.folder / "accuracy" / "accuracy.json")
+    def summary(self) -> Summary:
+        """summary.json; empty before the first test."""
+        return Summary.read_if_there(self.folder / "summary.json") or Summary()
 
     @property
     def task(self) -> Task:
@@ -209,21 +193,6 @@ class Run:
         if self.accuracy is None or not self.dataset.scorable:
             return None
         return self.accuracy.score.get(self.task.scorer.main.name)
-
-    @cached_property
-    def compliance(self) -> Compliance | None:
-        """compliance.json: TEST06's verdict; None if it was not run."""
-        return Compliance.read_if_there(self.folder / "compliance" / "compliance.json")
-
-    @cached_property
-    def peak(self) -> Peak | None:
-        """peak.json; None if there was no search."""
-        return Peak.read_if_there(self.folder / "peak.json")
-
-    @cached_property
-    def summary(self) -> Summary:
-        """summary.json; empty before the first test."""
-        return Summary.read_if_there(self.folder / "summary.json") or Summary()
 
     # What is computed from both -----------------------------------------------------------------
     @property

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,12 +27,24 @@ from loadgen_study.facts.results import Metrics, TestSummary
 from loadgen_study.facts.tables import read_frame, read_journal, read_records
 from loadgen_study.params import RunParams
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.records.base import Facts
 from vllm_loadgen.records.columns import JOURNAL, TIMES
 from vllm_loadgen.records.result import Result
 
 RATE_WINDOWS = 20
 # A table by its name, as a frame; an empty one where there is none.
 Tables = Callable[[str], pd.DataFrame]
+F = TypeVar("F", bound=Facts)
+
+
+def facts_of(kind: type[F], name: str) -> "cached_property[F]":
+    """A property of a run or test: the facts in one file of its folder, read once."""
+    return cached_property(lambda owner: kind.read(owner.folder / name))
+
+
+def facts_if_any(kind: type[F], name: str) -> "cached_property[F | None]":
+    """The same; None where there is no such file."""
+    return cached_property(lambda owner: kind.read_if_there(owner.folder / name))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,15 +78,9 @@ class Test:
             return cls(result, params, folder, lambda name: _table(folder, name))
         return cls(_cut_off(result, folder), params, folder, lambda name: _left(folder, name))
 
-    @cached_property
-    def environment(self) -> Environment | None:
-        """environment.json of the test; None of one made before tests had their own."""
-        return Environment.read_if_there(self.folder / "environment.json")
-
-    @cached_property
-    def machine(self) -> MachineLimits | None:
-        """machine.json of the test; None if the limits were not measured before it."""
-        return MachineLimits.read_if_there(self.folder / "machine.json")
+    # None of what was not recorded for this test alone.
+    environment = facts_if_any(Environment, "environment.json")
+    machine = facts_if_any(MachineLimits, "machine.json")
 
     # What was written down ----------------------------------------------------------------------
     @cached_property
@@ -114,7 +121,7 @@ class Test:
 
     @cached_property
     def servers(self) -> pd.DataFrame:
-        """What each of several servers was asked for (see ``analysis.replicas``)."""
+        """The queries of each of several servers (see ``analysis.replicas``)."""
         return replicas.servers(self.latencies)
 
     @cached_property

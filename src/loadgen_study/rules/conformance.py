@@ -207,7 +207,7 @@ def _limits(case: Case) -> Iterator[Rule]:
 # How the engine answers ---------------------------------------------------------------------
 @judges("engine")
 def _engine(case: Case) -> Iterator[Rule]:
-    """What a server was asked for is known; what it does with it was not read."""
+    """What a server was sent is known; what it does with it was not read."""
     params, options = case.params, case.params.engine_options
     caching, unknown = params.enable_prefix_caching, departing_options(options)
     rule = Rule("prefix-caching", "Prefix caching", "off", "on" if caching else "off", not caching)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 MOST_CHARS = 80
 # By name of EngineArgs (0.32): when things are computed, where they are kept, what is logged. For
-# each the values that are known, or None where any will do. Left out on purpose, beside all that
+# each the values that are known, or None where any will do. Left out on purpose, with all that
 # is not looked into: what may change the model or its ends (hf_overrides, speculative_config,
 # generation_config, logits_processors), what runs other code (worker_cls, compilation_config with
 # its passes), what answers from another query's cache (kv_transfer_config,

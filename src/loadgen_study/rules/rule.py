@@ -122,7 +122,7 @@ def judges(part: Part) -> Callable[[Judge], Judge]:
 def at_least(
     id: str, title: str, actual: float | None, least: float, *found: Complaint, unit: str = ""
 ) -> Rule:
-    """A rule that asks for so much or more; unless it is met, ``found`` is complained of."""
+    """A rule that requires so much or more; unless it is met, ``found`` is complained of."""
     met = None if actual is None else actual >= least
     required = f">= {least:g}{unit}"
     return Rule(id, title, required, shown(actual, unit), met, "", () if met else found, least)
@@ -131,7 +131,7 @@ def at_least(
 def equal(
     id: str, title: str, actual: object, required: object, *found: Complaint, note: str = ""
 ) -> Rule:
-    """A rule that asks for one value; unless it is met, ``found`` is complained of."""
+    """A rule that requires one value; unless it is met, ``found`` is complained of."""
     met = None if actual is None else actual == required
     return Rule(id, title, shown(required), shown(actual), met, note, () if met else found)
 

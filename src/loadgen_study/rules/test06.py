@@ -53,7 +53,7 @@ def verify(folder: Path, scenario: Scenario, eos_token_ids: Sequence[int]) -> Co
     Args:
         folder: with mlperf_log_accuracy.json and mlperf_log_detail.txt.
         eos_token_ids: all ids that end an answer (Llama 3.1 has three); the official script
-            takes one, and compares it as text unless told otherwise.
+            takes one, and by default compares it as text.
 
     Raises:
         BenchmarkError: if the logs are damaged or not of a TEST06 run.

@@ -29,7 +29,7 @@ def bundle(run: Run, out: Path | None = None, as_it_is: bool = False) -> tuple[P
     """
     target = out or run.folder.with_name(f"{run.folder.name}{SUFFIX}")
     if target.suffix != SUFFIX:
-        raise ParameterError("out", str(target), "is no name of a zip file", "give NAME.zip")
+        raise ParameterError("out", str(target), "is not the name of a zip file", "give NAME.zip")
     if as_it_is:
         _write(run.folder, target)
         return target, []

@@ -47,7 +47,7 @@ def helped(table: pd.DataFrame) -> list[str]:
 
     Beyond noise: above the faster of both baselines by more than these two differ, and, where both
     have an interval (95 %: between runs from three on, of one run within it), with intervals that
-    do not meet. A value that breaks a rule or a verdict which the baselines keep is no help. The
+    do not meet. A value that breaks a rule or a verdict which the baselines keep does not help. The
     combination is judged as the others are.
 
     Args:

@@ -1,7 +1,6 @@
 """Several runs side by side: figures with their intervals, differences, and all that differs.
 
-What a comparison needs of a run, its digest, travels in the run's notebooks. Digests of earlier
-versions have parameters and figures alone; what they lack is not recorded, and said to be so.
+What a comparison needs of a run, its digest, travels in the run's notebooks.
 """
 
 import math
@@ -11,7 +10,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
-from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from loadgen_study.analysis.intervals import mean_interval
 from loadgen_study.analysis.repeats import spread
@@ -40,8 +39,6 @@ FIGURES = {
 LATENCIES = ("ttft_ms", "tpot_ms", "latency_ms")
 # So many values stand for a distribution: it is drawn, and no percentile is read from its ends.
 MOST_QUANTILES = 100
-NOT_RECORDED = "not recorded"
-
 
 # A value with its 95 % interval; None for what is not known.
 Figure = tuple[float | None, float | None, float | None]
@@ -56,9 +53,9 @@ class Digest(Facts):
         figures: by the names of ``FIGURES``: of one run with the interval of its own queries, of
             several their mean with the interval between them; of ``COSTS`` those that are known.
         runs: how often the test was made.
-        conditions: None in digests of earlier versions.
+        conditions: under which it was made.
         quantiles: by the names of ``LATENCIES``, ascending, of the median run: its values, or
-            ``MOST_QUANTILES`` quantiles of them; empty in digests of earlier versions.
+            ``MOST_QUANTILES`` quantiles of them.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -68,12 +65,19 @@ class Digest(Facts):
     verdict: str | None
     figures: dict[str, Figure]
     runs: int = 1
-    conditions: Conditions | None = None
-    quantiles: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    conditions: Conditions
+    quantiles: dict[str, tuple[float, ...]]
     # The main metric's figure, by its name; None if not scored, or not scorable.
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
     # Where the run was read from; not sent with it.
     folder: Path | None = Field(None, exclude=True)
+
+    @field_validator("figures")
+    @classmethod
+    def _are_whole(cls, figures: dict[str, Figure]) -> dict[str, Figure]:
+        if lacking := FIGURES.keys() - figures.keys():
+            raise ValueError(f"without {', '.join(sorted(lacking))}")
+        return figures
 
     @property
     def metric(self) -> Metric:
@@ -96,7 +100,7 @@ def digest(run: Run) -> Digest:
     test = run.performance
     if test is None:
         cure = "give runs that perf.ipynb was run into"
-        raise ParameterError("runs", run.named(), "has no performance test", cure)
+        raise ParameterError("runs", run.display_path(), "has no performance test", cure)
     runs = list(run.repeats("performance").values())
     # Of dtype what "auto" meant on that machine.
     params = run.params.known() | ({"dtype": run.model.dtype} if run.model.dtype else {})
@@ -214,13 +218,13 @@ def check_distinct(runs: Sequence[Digest]) -> None:
     for place, run in enumerate(runs):
         values = _values(run)
         if any(known is not None and known == values for known in map(_values, runs[:place])):
-            problem = "is set beside itself: a run has no difference from itself"
+            problem = "is compared with itself: a run has no difference from itself"
             raise ParameterError("runs", run.name, problem, "give two runs or more")
 
 
 def _values(run: Digest) -> list[float] | None:
     """The figures alone, which no two runs share; None where there are none."""
-    found = [run.figures[name][0] for name in FIGURES if name in run.figures]
+    found = [run.figures[name][0] for name in FIGURES]
     values = [float(f"{value:.9g}") for value in found if value is not None]
     return values or None
 
@@ -229,23 +233,17 @@ def obstacle(first: Digest, other: Digest) -> str:
     """Why two runs' figures cannot be compared: "other model", "other data", "other prompts"; or
     nothing.
 
-    Other weights of the same shape are no obstacle: how much faster a quantized model is, and how
-    much worse, is a question. Without checksums the parameters' names decide.
+    Other weights of the same shape do not prevent it: how much faster a quantized model is, and how
+    much worse, is a question.
     """
     one, two = first.conditions, other.conditions
-    if one.shape != two.shape if one and two else _differ(first, other, ["model"]):
+    if one.shape != two.shape:
         return "other model"
     if _differ(first, other, RunParams.names("answers")):
         return "other data"
-    if not one or not two:
-        names = RunParams.names("samples", "prompts")
-        return "other data" if _differ(first, other, names) else ""
-    same_data = (one.data_checksum, one.samples) == (two.data_checksum, two.samples)
-    if one.prompts_sha256 is None or two.prompts_sha256 is None:
-        same_data = same_data and not _differ(first, other, RunParams.names("prompts"))
-        return "" if same_data else "other data"
     if one.prompts_sha256 == two.prompts_sha256:
         return ""
+    same_data = (one.data_checksum, one.samples) == (two.data_checksum, two.samples)
     return "other prompts" if same_data else "other data"
 
 
@@ -278,15 +276,6 @@ def reservations(runs: Sequence[Digest]) -> list[str]:
             )
         elif place and _differ(first, run, ["scenario"]):
             found.append(f"{name} is of another scenario: TTFT and latency are not compared.")
-        if run.conditions is None:
-            found.append(
-                f"{name} is the digest of an earlier version: machine, versions, model and data "
-                f"are {NOT_RECORDED}, so whether they are the same is not known."
-            )
-        elif run.conditions.prompts_sha256 is None:
-            found.append(f"{name}: prompts not known (an earlier version made it).")
-        if lacks := [title for key, (title, _) in FIGURES.items() if key not in run.figures]:
-            found.append(f"The digest of {name} lacks: {', '.join(lacks)}.")
     return found
 
 
@@ -302,14 +291,10 @@ def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
         column = columns[heading(runs, place)] = {"LoadGen's verdict": run.verdict or "none"}
         column["Runs"] = str(run.runs)
         for name, (title, digits) in FIGURES.items():
-            if name not in run.figures:
-                column[title] = NOT_RECORDED
-                continue
             column[title] = _with_interval(run.figures[name], digits)
             if place:
                 why = _not_compared(first, run, name)
-                known = first.figures.get(name, (None, None, None))
-                column[title] += f" ({why or _difference(known, run.figures[name])})"
+                column[title] += f" ({why or _difference(first.figures[name], run.figures[name])})"
         for name, title in COSTS.items():
             if any(name in one.figures for one in runs):
                 column[title] = _with_interval(run.figures.get(name, (None, None, None)), 3)
@@ -324,25 +309,25 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
     """All that is recorded and not the same in all runs: parameters, machine, versions, model,
     data and departures; empty if all is the same.
     """
-    found = [run.conditions for run in runs if run.conditions]
-    places = RunParams.names("place")  # where a run lies is no difference
+    found = [run.conditions for run in runs]
+    places = RunParams.names("place")  # the same run elsewhere does not differ
     known = [
         {name: _shown(run, name) for name in run.params if name not in places}
-        | (run.conditions.rows(found) if run.conditions else {})
+        | run.conditions.rows(found)
         for run in runs
     ]
     names = dict.fromkeys(name for one in known for name in one)
-    # What one run records and another does not is no difference.
+    # What one run records and another does not is not a difference.
     differ = [n for n in names if len({one[n] for one in known if n in one}) > 1]
     columns = {
-        heading(runs, place): {name: one.get(name, NOT_RECORDED) for name in differ}
+        heading(runs, place): {name: one.get(name, "not recorded") for name in differ}
         for place, one in enumerate(known)
     }
     return pd.DataFrame(columns).rename_axis("What differs")
 
 
 def _shown(run: Digest, name: str) -> str:
-    """A parameter of a run; digests of earlier versions have those of a server, too."""
+    """A parameter; those of a server that runs already are not known."""
     traits = engines().get(str(run.params.get("engine")), VLLM)
     known = traits.started_here or name not in RunParams.names("server")
     return str(run.params[name]) if known else NOT_KNOWN

@@ -5,7 +5,7 @@ Names of hosts, users and folders are none of it: it travels in notebooks that a
 
 from collections.abc import Iterable, Sequence
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import JsonValue
 
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
@@ -24,11 +24,11 @@ class Conditions(Part):
 
     Attributes:
         gpus: those that were used, by name. commit, changed: of this program's checkout.
-        quota_cores, variables: as in environment.json; variables None in older runs.
+        quota_cores, variables: as in environment.json.
         shape: of the model, by the names of ``SHAPE``. weights_sha256, files_sha256: by file name,
-            of the weights and of the checkpoint's other files; the latter None in older digests.
-        data_checksum, samples, prompts_sha256: of the dataset; the last None in older runs.
-        departures: titles of the rules by their ids; None in older digests.
+            of the weights and of the checkpoint's other files.
+        data_checksum, samples, prompts_sha256: of the dataset.
+        departures: titles of the rules by their ids.
         served: by a server that ran already: its weights and packages are not known, and the
             machine is the client's.
     """
@@ -39,30 +39,22 @@ class Conditions(Part):
     gpus: tuple[str, ...] = ()
     gpu_driver: str | None = None
     python: str
-    packages: dict[str, str] = Field(default_factory=dict)
+    packages: dict[str, str]
     quota_cores: float | None = None
-    variables: dict[str, str] | None = None
+    variables: dict[str, str]
     commit: str | None = None
     changed: bool | None = None
     shape: dict[str, JsonValue]
     weights_sha256: dict[str, str]
-    files_sha256: dict[str, str] | None = None
+    files_sha256: dict[str, str]
     data_checksum: str
     samples: int
-    prompts_sha256: str | None = None
-    departures: dict[str, str] | None = None
+    prompts_sha256: str
+    departures: dict[str, str]
     served: bool = False
-
-    @field_validator("departures", mode="before")
-    @classmethod
-    def _have_ids(cls, departures: object) -> object:
-        """Older digests have titles alone, which another wording makes other rules."""
-        return departures if isinstance(departures, dict) else None
 
     def rows(self, compared: Sequence["Conditions"]) -> dict[str, str]:
         """Each condition by its name, as text; "none" for what this run does not have.
-
-        A condition that this run did not record is left out.
 
         Args:
             compared: of all runs: what one of them has is a row of each.
@@ -90,25 +82,21 @@ class Conditions(Part):
             computing = (*engine_packages(), "torch")
             unknown = ("model's weights", *(f"version of {name}" for name in computing))
             found = {name: NOT_KNOWN if name in unknown else value for name, value in found.items()}
-        if (broken := self.departures) is not None:
-            rules = {id: title for one in compared for id, title in (one.departures or {}).items()}
-            found |= {f"rule not met: {title}": id in broken for id, title in rules.items()}
-        if self.prompts_sha256 is not None:
-            found["prompts"] = _short(self.prompts_sha256)
-        if (files := self.files_sha256) is not None:
-            names = _names(one.files_sha256 for one in compared)
-            found |= {f"model's file {name}": _short(files.get(name, "")) for name in names}
-        if (variables := self.variables) is not None:
-            names = _names(one.variables for one in compared)
-            found |= {f"variable {name}": variables.get(name) for name in names}
+        rules = {id: title for one in compared for id, title in one.departures.items()}
+        found |= {f"rule not met: {title}": id in self.departures for id, title in rules.items()}
+        found["prompts"] = _short(self.prompts_sha256)
+        names, files = _names(one.files_sha256 for one in compared), self.files_sha256
+        found |= {f"model's file {name}": _short(files.get(name, "")) for name in names}
+        names = _names(one.variables for one in compared)
+        found |= {f"variable {name}": self.variables.get(name) for name in names}
         return {
             name: "none" if value in (None, "") else str(value) for name, value in found.items()
         }
 
 
-def _names(groups: Iterable[Iterable[str] | None]) -> list[str]:
+def _names(groups: Iterable[Iterable[str]]) -> list[str]:
     """The names in any of the groups, each once."""
-    return list(dict.fromkeys(name for group in groups for name in group or ()))
+    return list(dict.fromkeys(name for group in groups for name in group))
 
 
 def _short(checksum: str) -> str:

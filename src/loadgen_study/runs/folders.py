@@ -61,8 +61,6 @@ def check_unmixed(
 def _others(folder: Path, params: RunParams, model: Model, here: Environment) -> Iterator[str]:
     """In what the folder's tests differ from model, parameters and machine."""
     if before := Model.read_if_there(folder / "model.json"):
-        if not params.engine_traits.started_here:
-            before = before.served()  # older runs recorded a type
         if (before.weights_sha256, before.dtype) != (model.weights_sha256, model.dtype):
             yield f"{before.name} in {before.dtype}"
         for name in {**model.sha256, **before.sha256}:

@@ -169,7 +169,9 @@ class LiveRun(Study):
             ParameterError: if there is no such test.
         """
         if not self.read().has(name):
-            raise ParameterError("name", name, "is no test of this run", "give one that is there")
+            raise ParameterError(
+                "name", name, "is not a test of this run", "give one that is there"
+            )
         (self.folder / name).rename(self.folder / new_name)
         self.read().summary.renamed(name, new_name).write(self.folder / "summary.json")
 

@@ -14,12 +14,11 @@ from loadgen_study.runs.compare import Digest
 
 OTHER_DATA = "not compared: other data"
 OTHER_PROMPTS = "not compared: other prompts"
-PROMPTS_NOT_KNOWN = "not compared: prompts not known"
 NOT_SCORED = "no scored answers"
 
 
 @dataclass(frozen=True)
-class Beside:
+class AnswerComparison:
     """A run's answers compared with the first run's; without a difference it says why."""
 
     title: str
@@ -27,20 +26,20 @@ class Beside:
     problem: str = ""
 
 
-def tuned(run: Run) -> list[Beside]:
+def tuned(run: Run) -> list[AnswerComparison]:
     """The variants of a tuning compared with the run as it is; empty without scored answers."""
-    return beside([(one.title, Run.open(folder)) for one, folder in variants(run.folder)])
+    return compare_answers([(one.title, Run.open(folder)) for one, folder in variants(run.folder)])
 
 
-def compared(runs: Sequence[Digest]) -> list[Beside]:
+def compared(runs: Sequence[Digest]) -> list[AnswerComparison]:
     """Runs compared with the first; those that came in a notebook bring no answers."""
     folders = [(run.name, run.folder) for run in runs if run.folder is not None]
     if not folders or runs[0].folder is None:
         return []
-    return beside([(name, Run.open(folder)) for name, folder in folders])
+    return compare_answers([(name, Run.open(folder)) for name, folder in folders])
 
 
-def beside(runs: Sequence[tuple[str, Run]]) -> list[Beside]:
+def compare_answers(runs: Sequence[tuple[str, Run]]) -> list[AnswerComparison]:
     """Each other run compared with the first, by its title; empty if no two were scored."""
     answered = [_answered(run) for _, run in runs]
     if sum(one is not None for one in answered) < 2 or answered[0] is None:
@@ -49,11 +48,11 @@ def beside(runs: Sequence[tuple[str, Run]]) -> list[Beside]:
     found = []
     for (title, run), other in list(zip(runs, answered, strict=True))[1:]:
         if other is None or metric.name not in other.samples:
-            found.append(Beside(title, problem=NOT_SCORED))
+            found.append(AnswerComparison(title, problem=NOT_SCORED))
         elif problem := _obstacle(data, run.dataset):
-            found.append(Beside(title, problem=problem))
+            found.append(AnswerComparison(title, problem=problem))
         else:
-            found.append(Beside(title, difference(first, other, metric)))
+            found.append(AnswerComparison(title, difference(first, other, metric)))
     return found
 
 
@@ -70,6 +69,4 @@ def _obstacle(first: Dataset, other: Dataset) -> str:
     """Why the answers of two runs cannot be compared; empty if they can."""
     if (first.checksum, first.samples) != (other.checksum, other.samples):
         return OTHER_DATA
-    if first.prompts_sha256 is None or other.prompts_sha256 is None:
-        return PROMPTS_NOT_KNOWN
     return "" if first.prompts_sha256 == other.prompts_sha256 else OTHER_PROMPTS

@@ -8,7 +8,7 @@ be kept, and close to the peak a rate that keeps them fails often by chance. So
 - before a peak is accepted, the lowest rate that failed is tried once more, if it failed but once.
   Should it hold, the search goes on upward from it;
 - so is a peak whose full test fails once, although its probe held;
-- a failure that is no chance (``Probe.sure``) is final.
+- a failure that is not chance (``Probe.sure``) is final.
 """
 
 import math
@@ -20,7 +20,7 @@ from vllm_loadgen.errors import BenchmarkError
 # The search ends when the lowest rate that fails is this multiple of the highest that holds.
 PRECISION = 1.05
 GROWTH = 1.5
-# A rate so far below the first guess is no rate worth finding.
+# A rate so far below the first guess is not worth finding.
 HOPELESS = 50
 # Tests of ``target_qps: measured``, which must end within minutes.
 MOST_BRACKETING = 3

@@ -24,7 +24,7 @@ from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.files import write_text
 from vllm_loadgen.records.result import Mode
 
-# An accuracy test in Server asks for all at once: it is judged by answers, and the engine sets the
+# An accuracy test in Server issues all at once: it is judged by answers, and the engine sets the
 # pace.
 ACCURACY_QPS = 1000.0
 

@@ -124,8 +124,7 @@ def _scored(variant: LiveRun, number: int) -> str:
 def _place(run: LiveRun, asked: Variant) -> str:
     """The folder of this variant, by what it changes; a new one if there is none."""
     for known, folder in variants(run.folder):
-        # The oldest files tell a title alone.
-        if (known.title, known.changes or asked.changes) == (asked.title, asked.changes):
+        if (known.title, known.changes) == (asked.title, asked.changes):
             return f"tune/{folder.name}"
     taken = [int(path.name) for path in run.folder.glob("tune/*") if path.name.isdigit()]
     return f"tune/{max(taken, default=-1) + 1:02d}"

@@ -132,7 +132,7 @@ def _of_run(run: Run, division: str) -> list[Refusal]:
 
 
 def _beyond_the_checker(run: Run, rules: Sequence[Rule]) -> Iterator[str]:
-    """What the closed division asks for and the checker cannot see."""
+    """What the closed division requires and the checker cannot see."""
     if not is_official(run):
         yield "the closed division wants the official model, dataset and prompt"
     elif reserved := reservation(rules):

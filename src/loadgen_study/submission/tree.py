@@ -287,7 +287,7 @@ def _describe_system(
     for field, value in given.items():
         if field not in description:
             cure = f"give some of {', '.join(UNKNOWN_FIELDS)}"
-            raise ParameterError(f"system.{field}", value, "is no field of a systems file", cure)
+            raise ParameterError(f"system.{field}", value, "is not a field of a systems file", cure)
     return description | dict(given)
 
 

@@ -24,7 +24,7 @@ class EchoEngine(Engine):
         max_new_tokens: tokens of an answer, unless the prompt is shorter.
         ttft_ms: time from start of a query to its first token.
         tpot_ms: time for each further token.
-        slots: most queries served at once, others wait; 0 is no limit, 1 a serial engine.
+        slots: most queries served at once, others wait; 0: unlimited, 1: a serial engine.
         output_tokens: tokens of an answer, in place of ``max_new_tokens``; 0 leaves it.
         fail_at: at the query with this number the engine dies; -1 for none.
         refuse_at: the query with this number is refused; -1 for none.
@@ -59,11 +59,11 @@ class EchoEngine(Engine):
         self._busy += 1
         self._served += 1
         if self._served - 1 == self.fail_at:
-            sink.failed(RuntimeError("the echo engine was told to fail here"))
+            sink.failed(RuntimeError("the echo engine fails here, as requested"))
             return
         if self._served - 1 == self.refuse_at:
             self._busy -= 1
-            sink.refuse(row, ValueError("the echo engine was told to refuse this"))
+            sink.refuse(row, ValueError("the echo engine refuses this, as requested"))
             return
         started_ns = time.monotonic_ns()
         if self.ttft_ms:

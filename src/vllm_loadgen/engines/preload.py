@@ -5,7 +5,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-# What vLLM's CPU worker asks for as it starts (v1/worker/cpu_worker.py): Intel's OpenMP, which a
+# What vLLM's CPU worker requires as it starts (v1/worker/cpu_worker.py): Intel's OpenMP, which a
 # package of the environment brings along, and an allocator, which conda's gperftools would.
 ASKED_FOR = ("libiomp5.so", "libtcmalloc_minimal.so.4", "libtcmalloc.so.4")
 

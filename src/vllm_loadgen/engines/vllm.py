@@ -260,7 +260,7 @@ class VllmEngine(Engine):
                 raise
             raise ValueError(str(error.__cause__ or error)) from error
         if len(known) != len(prompt) + len(answer):
-            raise ValueError("vLLM told no log-probabilities of the prompt")
+            raise ValueError("vLLM returned no log-probabilities of the prompt")
         rows = list(zip(answer, known[len(prompt) :], strict=True))
         logprobs = tuple(row[token].logprob for token, row in rows)
         best = [max(other.logprob for other in row.values()) for _, row in rows]

@@ -34,7 +34,7 @@ def user_conf(params: TestParams, sample_count: int, mode: str = "performance") 
 
     Args:
         sample_count: samples in the dataset; fewer than the benchmark's must be declared.
-        mode: an accuracy test asks for every sample, whatever a performance test draws from.
+        mode: an accuracy test issues every sample, whatever a performance test draws from.
     """
     official = official_settings(params)
     values: dict[str, float | None] = {

@@ -1,4 +1,4 @@
-"""The processes of a server on this machine, whose CPU and memory are no other program's."""
+"""The processes of a server on this machine, whose CPU and memory count as the engine's."""
 
 import ipaddress
 import socket

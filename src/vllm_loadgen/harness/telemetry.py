@@ -21,7 +21,7 @@ POWERCAP = Path("/sys/class/powercap")
 # How vLLM's processes call themselves that compute; its server's own is VLLM::APIServer.
 ENGINES = ("VLLM::EngineCore", "VLLM::Worker")
 # Reasons for a GPU's clocks below the requested ones, where that slows a run (nvml.h, "clocks event
-# reasons"); idle and application settings are no throttling.
+# reasons"); idle and application settings do not count as throttling.
 THROTTLING = (
     pynvml.nvmlClocksThrottleReasonSwPowerCap
     | pynvml.nvmlClocksThrottleReasonHwSlowdown
@@ -116,7 +116,7 @@ class _Processes:
         self._before, self._read_at = self._spent(), time.monotonic()
 
     def _spent(self) -> dict[str, float]:
-        """CPU seconds of all, of those that are no engine, and of servers; bytes of all."""
+        """CPU seconds of all, of those other than the engine, and of servers; bytes of all."""
         spent = dict.fromkeys(("own", "front", "server", "memory"), 0.0)
         own = set(_tree(psutil.Process()))
         servers = {each for server in self._servers or () for each in _tree(server)}

@@ -192,7 +192,7 @@ class Worker:
     def _warm_up(self, command: RunTest) -> WarmUp:
         """Rounds of queries until the engine is warm, where that matters."""
         params, prompts, facts = command.params, command.prompts, self._facts
-        # An accuracy test asks for answers and not for speed.
+        # An accuracy test measures answers, not speed.
         for_answers = command.mode == "accuracy"
         max_s = 0.0 if for_answers else params.warmup_max_s
 

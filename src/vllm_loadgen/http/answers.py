@@ -56,10 +56,10 @@ class Answer:
             raise EngineError(f"it answered with token_ids = {ids!r}, which is not a list")
         for token in ids or ():
             if type(token) is not int or not 0 <= token < self.vocab_size:
-                raise EngineError(f"it answered with {token!r}, which is no token of the model")
+                raise EngineError(f"it answered with {token!r}, which is not a token of the model")
         self._add(ids or [])
         if len(self._rest) >= self.most:
-            raise EngineError(f"it answered with more than the {self.most} tokens asked for")
+            raise EngineError(f"it answered with more than the {self.most} tokens requested")
 
     def _take_text(self, text: object, encode: Encode) -> None:
         """Only the first piece is encoded at once: the rest can wait for its end."""
@@ -69,7 +69,7 @@ class Answer:
             return
         self._pieces += 1
         if self._pieces > self.most:
-            raise EngineError(f"it answered with more than the {self.most} tokens asked for")
+            raise EngineError(f"it answered with more than the {self.most} tokens requested")
         if self._begun:
             self._text.append(text)
         else:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from vllm_loadgen.errors import EngineError
 
 LONGEST_EXCERPT = 200
-# An answer takes one line at most; twice that is no answer.
+# An answer takes one line at most; twice that is an error.
 LONGEST_LINE = 2**20
 BOM = b"\xef\xbb\xbf"
 # Reasons that all servers give for an answer that the model ended, or that reached its length.

@@ -10,7 +10,6 @@ from vllm_loadgen import files
 from vllm_loadgen.errors import BenchmarkError
 
 # Raised when a file's meaning changes; a field that is added with a default does not raise it.
-# Files made before there was a version have none, and are read as the first.
 SCHEMA_VERSION = 1
 
 # A figure that may be unknown: NaN here, null in the file.

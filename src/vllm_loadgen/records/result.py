@@ -116,8 +116,7 @@ class Result(LoadgenLog):
 
     Attributes:
         started_at: ISO 8601, UTC. duration_s: of the test. queries: that were issued.
-        warmup_queries, warmup_s: before the clock started, in all rounds of ``warmup``, which is
-            None in older files.
+        warmup_queries, warmup_s: before the clock started, in all rounds of ``warmup``.
         late_compilations: lines of the engine's log on kernels compiled and pools grown during
             the test.
         refused: queries that the engine would not answer. refused_because: its first reasons.

@@ -8,15 +8,15 @@ from loadgen_study.accuracy.paired import Difference
 from loadgen_study.facts.scores import Estimate
 from loadgen_study.prose import render
 from loadgen_study.report.sections.accuracy import shown
-from loadgen_study.runs.quality import Beside
+from loadgen_study.runs.quality import AnswerComparison
 
 
-def parts(runs: Sequence[Beside]) -> list[object]:
+def parts(runs: Sequence[AnswerComparison]) -> list[object]:
     """Table and text as parts of a section; nothing to show without runs."""
     return [table(runs), text(runs)]
 
 
-def table(runs: Sequence[Beside]) -> pd.DataFrame:
+def table(runs: Sequence[AnswerComparison]) -> pd.DataFrame:
     """The answers of each run compared with the first's, with 95 % intervals by sample."""
     rows = {}
     for run in runs:
@@ -41,7 +41,7 @@ def table(runs: Sequence[Beside]) -> pd.DataFrame:
     )
 
 
-def text(runs: Sequence[Beside]) -> str:
+def text(runs: Sequence[AnswerComparison]) -> str:
     """How to read ``table``, and the two answers that differ most; empty without runs."""
     if not runs:
         return ""

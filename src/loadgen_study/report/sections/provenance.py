@@ -14,7 +14,7 @@ def text(run: Run) -> str:
     """The command that repeats the run, and whether its commit has all of its code."""
     return render(
         "report/sections/provenance",
-        file=shlex.quote(run.named("params.yaml")),
+        file=shlex.quote(run.display_path("params.yaml")),
         changed=run.environment.git.dirty,
     )
 
@@ -29,13 +29,13 @@ def table(run: Run) -> pd.DataFrame:
         "command": environment.command,
         "dataset": f"{dataset.source}, {dataset.samples} of {dataset.total_samples}",
         "dataset checksum": dataset.checksum,
-        "SHA-256 of the prompts' token ids": dataset.prompts_sha256 or NOT_KNOWN,
+        "SHA-256 of the prompts' token ids": dataset.prompts_sha256,
         **({"date in the chat template": date} if (date := dataset.template_date) else {}),
         **_files(run),
         "operating system": environment.os,
         "python": environment.python,
         **environment.packages,
-        **{f"variable {name}": value for name, value in (environment.variables or {}).items()},
+        **{f"variable {name}": value for name, value in environment.variables.items()},
     }
     if run.performance is not None:
         settings = run.performance.result.effective_settings.model_dump()

@@ -43,8 +43,7 @@ def dataset_table(run: Run) -> pd.DataFrame:
     dataset = run.dataset
     lengths, scorer = dataset.input_tokens, run.task.scorer
     rows = dataset.model_dump(exclude={"schema_version", "input_tokens", "unscorable_references"})
-    if dataset.unscorable_references is not None:
-        rows[f"references that {scorer.title} cannot score"] = dataset.unscorable_references
+    rows[f"references that {scorer.title} cannot score"] = dataset.unscorable_references
     rows["input tokens"] = f"{lengths.min} to {lengths.max}, mean {lengths.mean}"
     return named(rows)
 

@@ -1,37 +1,21 @@
-"""The report's part on a sweep against the machine's limits: each point at its batch, the knee."""
+"""The report's part on a sweep against the machine's limits: each point at its batch."""
 
 import math
 
 import pandas as pd
 
-from loadgen_study.analysis.knee import Knee, knee
 from loadgen_study.prose import render
-from loadgen_study.report.figures.runs import against_limits, say_offer
+from loadgen_study.report.figures.runs import against_limits
 from loadgen_study.results.run import Run, median_run
 
 
 def parts(run: Run, sweep: pd.DataFrame) -> list[object]:
-    """Figure, sentences and table; the sentence on the knee alone where no limit was measured."""
+    """Figure, sentence and table; nothing where no limit was measured."""
     table = limits_table(run, sweep)
     if table.empty:
-        return [text(table, sweep)]
-    return [against_limits(table), text(table, sweep), table]
-
-
-def text(table: pd.DataFrame, sweep: pd.DataFrame) -> str:
-    """How near the tests come to the limit, and where more load buys little.
-
-    Args:
-        table: of ``limits_table``. sweep: of ``runs.sweep.sweep_table``.
-    """
-    knees = []
-    for kind, rows in sweep.groupby("kind"):
-        found = knee(rows)
-        if isinstance(found, Knee):
-            enough = say_offer(kind, found.enough) if found.enough is not None else ""
-            knees.append((say_offer(kind, found.offered), enough))
-    share = None if table.empty else table["limit_share"]
-    return render("report/sections/sweep_limits", share=share, knees=knees)
+        return []
+    text = render("report/sections/sweep_limits", share=table["limit_share"])
+    return [against_limits(table), text, table]
 
 
 def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:

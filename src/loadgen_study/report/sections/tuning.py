@@ -39,5 +39,5 @@ def outcome_text(run: Run, tuning: pd.DataFrame) -> str:
         found=found,
         helped=[(one, gains[one]) for one in found.helped],
         together=gains[found.combined] if found.combined else None,
-        file=shlex.quote(run.named(TUNED)) if (run.folder / TUNED).is_file() else "",
+        file=shlex.quote(run.display_path(TUNED)) if (run.folder / TUNED).is_file() else "",
     )
