@@ -1,4 +1,4 @@
-"""Sentences from templates: Markdown by Jinja2, each template next to the module of its numbers."""
+"""Text from templates: Markdown and HTML by Jinja2, each next to the module of its numbers."""
 
 import html
 import math
@@ -43,9 +43,22 @@ def render(template: str, **numbers: object) -> str:
     Raises:
         jinja2.UndefinedError: if the template needs a number that is not given.
     """
-    text = _environment().get_template(f"{template}.md.j2").render(numbers)
+    text = _environment(_printed).get_template(f"{template}.md.j2").render(numbers)
     blocks = (_joined(block) for block in re.split(r"\n\s*\n", text.strip()))
     return "\n\n".join(block for block in blocks if block)
+
+
+def fragment(template: str, **values: object) -> Markup:
+    """Fill a template of HTML; a string that it prints is escaped, unless it is ``Markup``.
+
+    Args:
+        template: its file below this package without ``.html.j2``.
+
+    Raises:
+        jinja2.UndefinedError: if the template needs a value that is not given.
+    """
+    environment = _environment(_seen, autoescape=True)
+    return Markup(environment.get_template(f"{template}.html.j2").render(values))
 
 
 def markdown(text: str) -> Markup:
@@ -54,11 +67,12 @@ def markdown(text: str) -> Markup:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(printed: Callable[[object], object], autoescape: bool = False) -> Environment:
+    """With ``autoescape`` HTML is escaped; ``_printed`` escapes by Markdown's rules."""
     environment = Environment(
         loader=PackageLoader("loadgen_study", ""),
-        autoescape=False,  # _printed escapes, by Markdown's rules
-        finalize=_printed,
+        autoescape=autoescape,
+        finalize=printed,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -80,6 +94,11 @@ def _printed(value: object) -> object:
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
     return f"{' ' * value.startswith(' ')}{plain(value)}{' ' * value.endswith(' ')}"
+
+
+def _seen(value: object) -> object:
+    """What a template of HTML prints: text with its control characters seen."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _joined(block: str) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from bs4 import BeautifulSoup
+from markupsafe import Markup
 from pydantic import BaseModel
 
 from loadgen_study import Run
@@ -31,6 +33,7 @@ OF_A_TEST = (
 )  # fmt: skip
 # Not within a word: of "p90", "ROUGE-1" and a hash nothing is taken.
 NUMBER = re.compile(r"(?<![\w.,/-])-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?![\w/]|\.\w)")
+SEEN = (".badge", "dt", "dd", "p:not(.badges)", "pre")  # of the first screen
 LARGE_BYTES = 4096  # a log, copied or cut
 MOST_ROWS = 40  # of a table that is held row by row
 Value = float | str | None
@@ -67,10 +70,21 @@ def wording_of(folder: Path) -> dict[str, str]:
     report = Report(Run.open(folder))
     parts = {name: getattr(report, name)().parts for name in SECTIONS}
     said = {
-        name: "\n\n".join(part for part in each if isinstance(part, str))
+        name: "\n\n".join(seen(part) for part in each if isinstance(part, str))
         for name, each in parts.items()
     }
     return {name: text.replace(str(folder.parent), "RUNS") for name, text in said.items()}
+
+
+def seen(part: str) -> str:
+    """What a reader sees of a section's text: HTML without its tags, a line an element."""
+    if not isinstance(part, Markup):
+        return part
+    page = BeautifulSoup(part, "html.parser")
+    for style in page.find_all("style"):
+        style.decompose()
+    lines = (" ".join(one.get_text().split()) for one in page.select(", ".join(SEEN)))
+    return "\n".join(filter(None, lines))
 
 
 def comparison_of(folders: list[Path]) -> dict[str, Value]:

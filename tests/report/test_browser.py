@@ -56,7 +56,8 @@ CONTRASTS = """() => {
         }
         return 'rgb(255, 255, 255)';
     };
-    const found = [...document.querySelectorAll('h1, h2, h3, p, li, th, td, code, pre, summary, a')]
+    const texts = 'h1, h2, h3, p, li, dt, dd, .badge, th, td, code, pre, summary, a';
+    const found = [...document.querySelectorAll(texts)]
         .filter(one => one.textContent.trim() && !one.matches('.skip'))
         .map(one => {
             const [a, b] = [light(getComputedStyle(one).color), light(behind(one))];
@@ -231,7 +232,7 @@ def test_the_report_at_phone_and_desktop_width(browser, report, width, height):
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
     assert page.locator("img").count() >= FIGURES["analysis"]
     assert report.stat().st_size < 1_500_000
-    assert "VALID" in page.locator("h2").first.inner_text()
+    assert "VALID" in page.locator(".badge").first.inner_text()
     page.close()
 
 
@@ -249,12 +250,18 @@ def page(browser, report):
     page.close()
 
 
-def test_the_first_screen_answers_the_questions(page):
-    cards = page.locator(".card h3")
-    assert [title.removesuffix("#") for title in cards.all_inner_texts()] == [
-        "How fast?", "How good?", "How far from the limit?", "Can I trust it?", "What next?",
-    ]  # fmt: skip
-    assert all(cards.nth(place).bounding_box()["y"] < 900 for place in range(5))
+def test_the_first_screen_shows_the_facts_and_copies_a_command(page):
+    assert page.locator(".badge").count() == 3
+    facts = page.locator(".fact")
+    assert 6 <= facts.count() <= 8
+    assert all(fact.bounding_box()["y"] < 900 for fact in facts.all())
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    command = page.locator(".next pre").first
+    command.get_by_role("button", name="Copy").click()
+    command.get_by_role("button", name="Copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("vllm-loadgen report --params ")
+    assert copied == command.locator("code").inner_text()
 
 
 def test_the_contents_lead_to_sections_and_mark_the_one_that_is_read(page):

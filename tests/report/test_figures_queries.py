@@ -1,8 +1,4 @@
-import io
-
-import pandas as pd
-import pytest
-from helpers import RESULT, draws, imitated, make_records, seed_records
+from helpers import RESULT, imitated, make_records, seed_records
 
 from loadgen_study.report.figures import queries
 
@@ -87,28 +83,6 @@ def test_the_tail_is_marked_as_far_as_the_queries_carry_it():
     assert marked(10) == ["maximum 201 ms"]
     assert marked(64) == ["p50 203 ms (at most 204 ms)", "p90 206 ms (at most 206 ms)"]
     assert marked(662)[1].startswith("p99 266")
-
-
-def bars(test):
-    return pd.read_csv(io.StringIO(queries.limits_bars(test).chart["datasets"]["judged"]))
-
-
-def test_bars_are_shares_of_the_limit_with_their_bound():
-    test = judged_at(0.8)
-    rows = bars(test)
-    mark = queries.marks(test, "ttft")[-1]
-    assert rows["latency"].tolist() == ["TTFT", "TPOT"]
-    # 251 of 2,000 ms.
-    assert rows["share_percent"][0] == pytest.approx(12.55, abs=0.05)
-    assert rows["upper_percent"][0] == pytest.approx(mark.upper_ms / 20, abs=0.05)
-    assert draws(queries.limits_bars(test))
-    # Of too few queries for the percentile the maximum, which has no bound.
-    rows = pd.read_csv(
-        io.StringIO(queries.limits_bars(judged_at(0.99)).chart["datasets"]["judged"])
-    )
-    assert "maximum 263 ms" in rows["says"][0]
-    assert rows["upper_percent"].isna().all()
-    assert queries.limits_bars(judged_at(0.9, "SingleStream")) is None
 
 
 def test_ttft_is_drawn_by_the_length_of_the_prompt():

@@ -1,24 +1,51 @@
-"""The first screen and the sentences that hang on the run, of runs that differ."""
+"""The first screen and the next commands, of runs that differ."""
 
 import math
+import re
 import shlex
+import shutil
 
+import pandas as pd
 import pytest
-from helpers import DATASET, MODEL, RESULT, make_records, seed_records, write_facts, write_test
+from bs4 import BeautifulSoup
+from helpers import (
+    DATASET,
+    MODEL,
+    RESULT,
+    ROOT,
+    make_records,
+    seed_records,
+    write_facts,
+    write_test,
+)
 
 from loadgen_study import Run, RunParams, cli
 from loadgen_study.accuracy import baseline
-from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Comparison, Peak, Probe, Score
-from loadgen_study.report import next_steps
+from loadgen_study.facts.scores import (
+    Accuracy,
+    AccuracyVerdict,
+    Comparison,
+    Estimate,
+    Fidelity,
+    Peak,
+    Probe,
+    Score,
+)
+from loadgen_study.findings.answers import said
+from loadgen_study.report import first_screen, next_steps
+from loadgen_study.report.first_screen import facts, headline
 from loadgen_study.report.report import Report
+from loadgen_study.rules.rule import IDENTITY, Rule
 from loadgen_study.runs.compare import digest
+from vllm_loadgen.records.engine import EngineFacts
+
+GOLDEN = ROOT / "tests/golden/runs"
 
 VALID = RESULT | {
     "verdict": "VALID",
     "loadgen_results": {"min_duration_met": True, "min_queries_met": True},
     "effective_settings": RESULT["effective_settings"] | {"target_latency_percentile": 0.9},
 }
-ACCURACY = {"scenario": "Server", "status": "complete", "mode": "accuracy"}
 SCORE = Score(rouge1=1, rouge2=1, rougeL=1, rougeLsum=1, gen_len=1, gen_num=1)
 KEEPS_UP = [(2 * i, 2 * i, 2 * i, 2 * i + 0.2, 2 * i + 3, 9, 50) for i in range(64)]
 AT_ONCE = [(0, 0, i, i + 0.2, i + 3, 9, 50) for i in range(64)]
@@ -41,14 +68,17 @@ def compared(ratios, low=None, high=None):
 def made(tmp_path):
     """A run of these parts."""
 
-    def make(records=KEEPS_UP, result=VALID, verdict=None, peak=None, params=None, **facts):
-        folder = write_facts(tmp_path / "runs" / "mine", params or RunParams(), **facts)
+    def make(records=KEEPS_UP, result=VALID, verdict=None, peak=None, params=None, fidelity=None,
+             **facts):  # fmt: skip
+        folder = tmp_path / "runs" / "mine"
+        shutil.rmtree(folder, ignore_errors=True)
+        write_facts(folder, params or RunParams(), **facts)
         if records is not None:
             rows = make_records(records) if isinstance(records, list) else records
             write_test(folder / "performance", result, rows)
         if verdict:
             (folder / "accuracy").mkdir()
-            score = Accuracy(score=SCORE, verdict=verdict)
+            score = Accuracy(score=SCORE, verdict=verdict, fidelity=fidelity)
             score.write(folder / "accuracy" / "accuracy.json")
         if peak:
             peak.write(folder / "peak.json")
@@ -57,127 +87,304 @@ def made(tmp_path):
     return make
 
 
-def screen(run):
+def title_of(run):
+    return headline(run).splitlines()[0].removeprefix("## smollm2-135m-instruct on ")
+
+
+def facts_of(run):
+    """Label and value by what a fact is of, and the report that they are in."""
     report = Report(run)
-    return report.headline().parts[0], report.summary().parts[0]
+    return {fact.label: fact for fact in facts(run, report.rules, report.findings)}
 
 
-def test_the_headline_has_both_verdicts(made):
-    lost = compared([0.993, 0.963, 0.976, 0.988])
-    failed = AccuracyVerdict(status="FAIL", against="the baseline", comparisons=lost)
-    head, said = screen(made(verdict=failed))
-    assert head.startswith(
-        "## smollm2-135m-instruct on 2 cores of AMD EPYC: speed VALID, accuracy FAIL "
-        "(unofficial run)"
-    )
-    assert (
-        "**FAIL**: ROUGE-2 96.3 %, ROUGE-L 97.6 % and ROUGE-Lsum 98.8 % of the baseline, where "
-        "99 % is needed; ROUGE-1 99.3 % would do."
-    ) in said
-    assert "-p dtype float32 -p run_name mine-float32" in said
+def badges_of(run):
+    """The text and the colour of each badge, as the page has them."""
+    page = BeautifulSoup(Report(run).summary().parts[0], "html.parser")
+    return {one.get_text(): one["class"][1] for one in page.select(".badge")}
 
 
-def test_a_load_is_not_said_to_be_the_machines_speed(made):
-    _, said = screen(made())
-    assert "Load: 0.5 queries/s asked for, 0.5 arrived, all 64 answered: " in said
-    assert "The most it can do: not measured; no queue built up at this load." in said
-    assert "First token (TTFT): p90 200 ms (at most 200 ms), limit 2,000 ms" in said
-    assert "limits kept at p90 (the rules ask for p99) yes" in said
-    assert "-p target_qps auto -p run_name mine-peak" in said
-    assert "an hour" not in Report(made()).throughput().parts[0]
+def questions_of(run):
+    return [step.question for step in next_steps.steps(run)]
+
+
+def verdict_of(status, ratios=(1.0,) * 4, **more):
+    return AccuracyVerdict(status=status, against="it", comparisons=compared(ratios), **more)
+
+
+def forced(value, low, high):
+    """Teacher forcing on 18 of 64 answers."""
+    change = Estimate(value=value, low=low, high=high)
+    known = {"forced_answers": 18, "forced_tokens": 2234, "logprob_difference": change}
+    return Fidelity(answers=64, identical=13, **known)
+
+
+# The title and the verdicts -------------------------------------------------------------------
+def test_a_valid_test_meets_its_limits_at_what_arrived(made):
+    run = made()
+    assert title_of(run) == "2 CPU cores meets the latency limits at 0.5 queries/s"
+    assert badges_of(run) == {
+        "LoadGen: VALID": "good", "Quality: not tested": "plain",
+        "Not an MLPerf result: 6 rules not met": "plain",
+    }  # fmt: skip
+    rules = facts_of(run)["MLPerf rules met"]
+    assert (rules.value, rules.unit, rules.kind) == ("13", "of 29", "bad")
+    assert rules.notes[0].startswith("not met: model, dataset, ")
+
+
+OFFLINE = {"scenario": "Offline", "effective_settings": {}}
+SLOW = [(2 * i, 2 * i, 2 * i, 2 * i + 3, 2 * i + 3.5, 9, 50) for i in range(64)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "title", "badge"),
+    [
+        ({"records": None}, "2 CPU cores: speed not measured", "Speed: not measured"),
+        (
+            {"records": AT_ONCE, "result": VALID | OFFLINE},
+            "2 CPU cores completes 0.97 queries/s, all due at once",
+            "LoadGen: VALID",
+        ),
+        (
+            {"result": VALID | {"scenario": "SingleStream"}},
+            "2 CPU cores answers one query at a time, p90 latency 3,000 ms",
+            "LoadGen: VALID",
+        ),
+        (
+            {"records": seed_records(queries=40), "result": RESULT},
+            "2 CPU cores is overloaded at 0.5 queries/s",
+            "LoadGen: INVALID (overloaded, over the TTFT limit)",
+        ),
+        (
+            {"records": SLOW, "result": RESULT},
+            "2 CPU cores exceeds the TTFT limit at 0.5 queries/s",
+            "LoadGen: INVALID (over the TTFT limit)",
+        ),
+        (
+            {"records": KEEPS_UP[:20], "result": VALID | {"verdict": "INVALID"}},
+            "2 CPU cores at 0.5 queries/s: too few queries",
+            "LoadGen: INVALID (too few queries)",
+        ),
+        (
+            {"result": VALID | {"num_errors": 2, "error_lines": ["one", "two"]}},
+            "2 CPU cores: LoadGen logged 2 errors",
+            "LoadGen: NOT VALID (LoadGen logged 2 errors)",
+        ),
+        (
+            {"records": KEEPS_UP[:2], "result": {"scenario": "Server", "status": "interrupted"}},
+            "2 CPU cores: test interrupted",
+            "LoadGen: no verdict (test interrupted)",
+        ),
+        (
+            {
+                "records": make_records(KEEPS_UP).iloc[:0],
+                "result": {"scenario": "Server", "status": "failed"},
+            },
+            "2 CPU cores: test failed",
+            "LoadGen: no verdict (test failed)",
+        ),
+    ],
+)
+def test_the_title_says_how_the_test_ended(made, parts, title, badge):
+    scenario = parts.get("result", VALID)["scenario"]
+    run = made(**parts, params=RunParams(scenario=scenario))
+    assert title_of(run) == title
+    assert next(iter(badges_of(run))) == badge
+
+
+def test_answers_that_no_model_made_are_no_models(made):
+    run = made(params=RunParams(engine="echo"))
+    assert headline(run).startswith("## echo engine (no model) on 2 CPU cores meets ")
+    assert "bfloat16" not in headline(run)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "fidelity", "badge"),
+    [
+        (verdict_of("PASS"), None, {"Quality: PASS": "good"}),
+        (verdict_of("FAIL"), forced(0, -0.001, 0.001), {"Quality: ROUGE FAIL": "bad"}),
+        (verdict_of("INCONCLUSIVE"), None, {"Quality: undecided": "open"}),
+        (
+            verdict_of("INCONCLUSIVE"),
+            forced(0, -0.001, 0.001),
+            {"Quality: no measurable loss": "good"},
+        ),
+        (
+            verdict_of("INCONCLUSIVE"),
+            forced(0.003, 0.001, 0.004),
+            {"Quality: no measurable loss": "good"},
+        ),
+        (
+            verdict_of("INCONCLUSIVE"),
+            forced(-0.003, -0.004, -0.001),
+            {"Quality: loss measured": "open"},
+        ),
+        (verdict_of("INCONCLUSIVE"), forced(0, -0.02, 0.02), {"Quality: undecided": "open"}),
+        (verdict_of("INCONCLUSIVE"), forced(0, None, None), {"Quality: undecided": "open"}),
+        (
+            AccuracyVerdict(status="NO BASELINE", against="nothing"),
+            None,
+            {"Quality: not judged (no matching baseline)": "plain"},
+        ),
+    ],
+)
+def test_quality_is_decided_by_what_has_power(made, verdict, fidelity, badge):
+    assert badge.items() <= badges_of(made(verdict=verdict, fidelity=fidelity)).items()
+
+
+def test_quality_shows_teacher_forcing_first_then_the_gate(made):
+    ratios = [0.981, 0.958, 0.978, 0.975]
+    verdict = verdict_of("INCONCLUSIVE", ratios, samples_needed=3555)
+    run = made(verdict=verdict, fidelity=forced(-0.0002, -0.0022, 0.0018))
+    found = facts_of(run)["Quality vs. float32"]
+    assert (found.value, found.unit, found.kind) == ("-0.0002", "nats", "good")
+    assert found.notes[0] == "per token [-0.0022, +0.0018]; 18 of 64 answers"
+    assert found.notes[1].startswith("ROUGE 95.8 to 98.1 %, gate 99 %: ")
+    assert found.notes[1].endswith("needs about 3,600")
+
+
+def test_the_gate_stands_alone_without_teacher_forcing(made):
+    lost = verdict_of("FAIL", [0.993, 0.963, 0.976, 0.988])
+    run = made(verdict=lost)
+    found = facts_of(run)["ROUGE vs. reference"]
+    assert (found.value, found.unit, found.kind) == ("96.3", "to 99.3 %", "bad")
+    assert "Does float32 score higher?" in questions_of(run)
+    assert "ROUGE-1 99.3 % passes." in said(run)
+
+
+def test_a_run_that_breaks_no_rule_is_unverified(made):
+    run, met = made(), Rule("a", "A", "", "", True)
+    note = "identity of the data not checked"
+    unknown = Rule(IDENTITY, "Identity of the data", "MLCommons' file", "sha256:ab", None, note)
+    for rules, badge in (
+        ([met], "Unverified"),
+        ([unknown], f"Unverified (1 not checked; {note})"),
+    ):
+        page = BeautifulSoup(first_screen.screen(run, rules, []), "html.parser")
+        assert page.select(".badge")[-1].get_text() == badge
+        assert page.select_one(".footnote").get_text() == first_screen.FOOTNOTE
+    broken = BeautifulSoup(Report(run).summary().parts[0], "html.parser")
+    assert not broken.select(".footnote")
+
+
+# The facts ------------------------------------------------------------------------------------
+def test_a_latency_stands_against_its_limit_with_its_bound(made):
+    rows = [(2 * i, 2 * i, 2 * i, 2 * i + 0.1 + i / 100, 2 * i + 3, 9, 50) for i in range(64)]
+    found = facts_of(made(rows))["TTFT p90"]
+    assert (found.value, found.unit, found.kind) == ("670", "ms", "good")
+    assert found.notes == ["limit 2,000 ms", "99 % upper bound 720 ms"]
+    assert found.bar == pytest.approx((0.335, 0.36, 1))
+
+
+def test_too_few_queries_have_a_maximum_and_no_percentile(made):
+    found = facts_of(made(KEEPS_UP[:20]))
+    assert "TTFT p90" not in found
+    assert found["TTFT maximum"].notes == ["limit 2,000 ms", "p90 needs 64 queries"]
+    assert found["TTFT maximum"].kind == "plain"
+    assert found["Confidence"].value == "single run"
+
+
+def test_an_exceeded_limit_is_red_and_its_bar_ends_beyond_it(made):
+    found = facts_of(made(SLOW, RESULT))["TTFT maximum"]
+    assert (found.value, found.kind) == ("3,000", "bad")
+    assert found.bar == pytest.approx((1, 1, 2 / 3))
+
+
+def test_the_load_stands_against_the_capacity_where_it_is_known(made):
+    run = made()
+    load = facts_of(run)["Offered load"]
+    assert (load.value, load.bar) == ("0.5", None)
+    assert load.notes == ["capacity not measured", "target 0.5; 64 of 64 completed"]
+    at_once = make_records([(0, 0, 0, 1, 2 + i, 9, 5) for i in range(4)])
+    write_test(run.folder / "accuracy", {"scenario": "Server", "status": "complete"}, at_once)
+    found = facts_of(Run.open(run.folder))
+    assert found["Offered load"].notes[0] == "62 % of batch throughput 0.8"
+    assert found["Offered load"].bar == pytest.approx((0.625, 0.625, 1))
+    assert found["Output"].notes == ["batch 4"]
+    spread = make_records([(i, i, i, 1 + i, 2 + i, 9, 5) for i in range(4)])
+    write_test(run.folder / "accuracy", {"scenario": "Server", "status": "complete"}, spread)
+    assert facts_of(Run.open(run.folder))["Output"].bar is None
+
+
+def test_an_overload_shows_the_capacity(made):
+    found = facts_of(made(seed_records(queries=40), RESULT))["Offered load"]
+    assert (found.value, found.kind, found.notes[0]) == ("0.5", "bad", "capacity 0.34")
+    assert found.bar == pytest.approx((1, 1, 0.68), abs=0.01)
+
+
+def test_a_search_shows_what_arrived_and_was_completed_at_its_highest_rate(made):
+    run = made(peak=PEAK, params=RunParams(target_qps=1.3))
+    found = facts_of(run)["Highest VALID load"]
+    assert (found.value, found.unit) == ("0.5", "queries/s")
+    assert found.notes == ["target 1.3; 0.488 completed", "INVALID at target 1.4"]
+    unsure = PEAK.model_copy(update={"confirmed": False})
+    found = facts_of(made(peak=unsure, params=RunParams(target_qps=1.3)))["Offered load"]
+    assert found.notes[-1] == "search: VALID at target 1.3"
+    none = unsure.model_copy(update={"highest_valid_qps": 0.0})
+    assert facts_of(made(peak=none))["Offered load"].notes[-1] == "search: no VALID rate"
+
+
+def test_offline_has_a_rate_and_neither_limits_nor_a_first_token(made):
+    run = made(AT_ONCE, VALID | OFFLINE, params=RunParams(scenario="Offline"))
+    found = facts_of(run)
+    assert found["Batch throughput"].value == "0.97"
+    assert not [label for label in found if label.startswith("TTFT")]
+    assert found["TPOT p90"].notes[0] == "no limit"
+    assert len(Report(run).summary().parts) == 2  # no picture
+
+
+def test_what_makes_figures_doubtful_stands_with_the_confidence(made):
+    found = facts_of(made(result=VALID | {"num_errors": 2, "error_lines": ["one", "two"]}))
+    assert (found["Confidence"].value, found["Confidence"].kind) == ("single run", "bad")
+    assert found["Confidence"].notes[0] == "! errors in LoadGen's log"
+    quiet = facts_of(made())["Confidence"]
+    assert (quiet.kind, quiet.notes) == ("plain", ["64 queries in 129 s"])
+
+
+def test_efficiency_is_of_the_engines_steps():
+    run = Run.open(GOLDEN / "default")
+    steps = run.anatomy.steps
+    alone = steps[steps["prefill_tokens"] == 0]
+    share = alone["least_ms"].sum() / alone["duration_ms"].sum()
+    found = facts_of(run)["Efficiency, decode"]
+    assert (found.value, found.unit) == (f"{share * 100:.0f}", "%")
+    assert found.bar.value == pytest.approx(share)
+    assert facts_of(Run.open(GOLDEN / "served"))["Efficiency"].value == "not known"
+
+
+def test_an_accuracy_test_alone_has_its_quality_and_batch_throughput(made):
+    run = made(records=None, verdict=verdict_of("PASS"))
+    assert list(facts_of(run)) == ["ROUGE vs. reference"]
+    at_once = make_records([(0, 0, 0, 1, 2 + i, 9, 5) for i in range(4)])
+    write_test(run.folder / "accuracy", {"scenario": "Server", "status": "complete"}, at_once)
+    assert facts_of(Run.open(run.folder))["Batch throughput"].value == "0.8"
+    findings = Report(run).what_the_data_say().parts[0]
+    assert findings["Finding"].tolist() == ["Answer quality: pass"]
 
 
 @pytest.mark.parametrize(
     ("scenario", "drawn"),
     [("Server", ["Time to first token", "Time per output token"]),
-     ("SingleStream", ["Latency of a query"]), ("Offline", [])],
+     ("SingleStream", ["Latency of a query"])],
 )  # fmt: skip
-def test_the_answers_have_a_picture_of_what_is_judged(made, scenario, drawn):
+def test_the_screen_has_a_picture_of_what_is_judged(made, scenario, drawn):
     run = made(result=VALID | {"scenario": scenario}, params=RunParams(scenario=scenario))
-    _, *picture = Report(run).summary().parts
-    if not drawn:
-        assert picture == []
-        return
-    figure, caption = picture
+    _, figure, caption, _ = Report(run).summary().parts
     assert [panel["title"]["text"] for panel in figure.chart["hconcat"]] == drawn
     assert figure._repr_png_().startswith(b"\x89PNG")
-    assert all(name in caption for name in drawn)
+    assert "64 queries" in caption
 
 
-def test_nothing_measured_has_no_picture(made):
-    result = {"scenario": "Server", "status": "failed"}
-    run = made(make_records(KEEPS_UP).iloc[:0], result)
-    assert len(Report(run).summary().parts) == 1
-
-
-def test_a_search_stands_first_with_the_offline_rate_beside_it(made):
-    run = made(peak=PEAK, params=RunParams(target_qps="auto"))
-    _, said = screen(run)
-    lines = said.splitlines()
-    assert lines[2] == (
-        "- **Highest VALID rate: target 1.3 queries/s** (1.4 fails), confirmed by the full test. "
-        "All at once (Offline) it answers 1.57 a second."
-    )
-    assert "The most it can do" not in said
-    assert "target_qps auto" not in said
-    assert "-p target_qps 1.3 -p sweep_qps '[0.52, 0.91, 1.3]' -p run_name mine-sweep" in said
-
-
-def test_one_of_a_thing_is_said_as_one(made):
-    one = PEAK.model_copy(update={"highest_valid_qps": 1.0})
-    sample = {"samples": 1, "total_samples": 1}
-    run = made(peak=one, params=RunParams(target_qps=1.0), dataset=sample)
-    head, said = screen(run)
-    assert " 1 built-in news article, in" in head
-    assert "0.5 queries/s arrived, 0.488 completed, target 1 query/s**" in said
-    assert "Load: 1 query/s asked for" in said
-    assert "1 query/s, confirmed" in Report(run).extra_tests().parts[0]
-
-
-def test_a_search_without_a_valid_rate_says_so(made):
-    none = PEAK.model_copy(update={"highest_valid_qps": 0.0, "confirmed": False})
-    _, said = screen(made(peak=none, params=RunParams(target_qps="auto")))
-    assert "**No rate was VALID** in the search." in said
-
-
-def test_an_overload_is_the_capacity(made):
-    head, said = screen(made(records=seed_records(queries=40), result=RESULT))
-    assert "speed INVALID, accuracy not tested" in head
-    assert "The most it can do: 0.34 queries/s, which is less than arrived: a queue grew" in said
-    assert "limit 2,000 ms **exceeded**" in said
-    assert said.count("To be VALID: Lower target_qps below the 0.34 queries/s that were") == 1
-    assert "**Which rate keeps the limits?**" in said
-    assert "Are the answers any good?" in said
-
-
-def test_a_rate_over_its_limits_is_not_said_to_leave_room(made):
-    slow = [(2 * i, 2 * i, 2 * i, 2 * i + 3, 2 * i + 3.5, 9, 50) for i in range(64)]
-    _, said = screen(made(records=slow, result=RESULT))
-    assert "The most it can do: not known, and within the limits less than this load." in said
-
-
-def test_offline_has_a_rate_and_no_limits(made):
-    result = VALID | {"scenario": "Offline", "effective_settings": {}}
-    run = made(records=AT_ONCE, result=result, params=RunParams(scenario="Offline"))
-    _, said = screen(run)
-    assert "**0.97 queries/s**, all due at once; all 64 answered" in said
-    assert "no limit; most of it is waiting, since all are due at 0 s" in said
-    assert "asked for" not in said
-    assert "limits kept" not in said
-    assert "-p scenario Server -p target_qps auto" in said
-
-
-def test_too_few_samples_are_no_failure(made):
-    near = compared([0.985] * 4, low=0.963, high=1.024)
-    verdict = AccuracyVerdict(
-        status="INCONCLUSIVE", against="the baseline", comparisons=near, samples_needed=640
-    )
-    head, said = screen(made(verdict=verdict))
-    assert "accuracy INCONCLUSIVE" in head
-    assert (
-        "The samples are too few to be sure (ROUGE-1: 96.3 to 102.4 %, 95 % interval over "
-        "samples); about 640 like these would do."
-    ) in said
+def test_the_screen_is_short_and_needs_no_script():
+    run = Run.open(GOLDEN / "default")
+    parts = [BeautifulSoup(part, "html.parser") for part in Report(run).summary().parts[::3]]
+    assert len(parts[0].select(".fact")) == 8
+    assert len(parts[1].select("pre")) == next_steps.FIRST
+    for page in parts:
+        assert not page.select("script, button, [onclick]")
+        for unread in page.select("style, pre"):
+            unread.decompose()
+    text = headline(run) + " ".join(page.get_text(" ") for page in parts)
+    assert len(re.findall(r"(?<![\w.])[A-Za-z][\w/.'-]*", text)) < 145
 
 
 @pytest.mark.parametrize(
@@ -206,38 +413,31 @@ def test_a_reference_of_0_decides_nothing_and_nan_is_never_shown(made, status):
     nothing = {"actual": 0, "reference": 0, "ratio": math.nan, "met": False, "met_99_9": False}
     rows = [row.model_copy(update=nothing) for row in compared([1.0] * 4)]
     verdict = AccuracyVerdict(status=status, against="it", comparisons=(*rows, length))
-    data = {"samples": 16, "unscorable_references": 16}
-    run = made(verdict=verdict, dataset=data)
-    head, said = screen(run)
-    assert f"accuracy {status}" in head
-    assert "ROUGE cannot score any reference" in said
-    assert "the baseline's own is 0: ROUGE-1, ROUGE-2, ROUGE-L, ROUGE-Lsum" in said
-    assert ("the length of the answers 300.0 %" in said) == (status == "FAIL")
+    run = made(verdict=verdict, dataset={"samples": 16, "unscorable_references": 16})
+    assert facts_of(run)["ROUGE vs. reference"].value == "not decidable"
+    assert ("the length of the answers 300.0 %" in said(run)) == (status == "FAIL")
     report = Report(run)
     findings = report.what_the_data_say().parts[0]
-    texts = [head, said, *report.accuracy().parts, findings, digest(run).rouge1]
-    assert "nan" not in " ".join(map(str, texts)).lower()
+    texts = [*report.summary().parts, *report.accuracy().parts, findings, digest(run).rouge1]
+    assert (
+        "nan" not in re.sub("<style>.*?</style>", "", " ".join(map(str, texts)), flags=re.S).lower()
+    )
     assert digest(run).rouge1 is None
     if status == "INCONCLUSIVE":
         assert "Answer quality: undecided by ROUGE" in findings["Finding"].tolist()
-        assert "dtype float32" not in said
+        assert "Does float32 score higher?" not in questions_of(run)
 
 
 def test_a_pass_says_how_many_references_were_not_scored(made):
-    passed = AccuracyVerdict(status="PASS", against="it", comparisons=compared([1.0] * 4))
-    run = made(verdict=passed, dataset={"samples": 16, "unscorable_references": 3})
-    assert "ROUGE cannot score 3 of 16 references" in screen(run)[1]
+    run = made(verdict=verdict_of("PASS"), dataset={"samples": 16, "unscorable_references": 3})
+    assert "ROUGE cannot score 3 of 16 references" in said(run)
 
 
 def test_what_was_not_judged_says_why(made, monkeypatch):
-    verdict = AccuracyVerdict(status="NO BASELINE", against="nothing: no baseline is stored")
-    run = made(verdict=verdict, dataset={"samples": 16})
-    head, said = screen(run)
-    assert "accuracy not judged" in head
-    assert "**Not judged**: There is no baseline of this model and these data" in said
+    run = made(verdict=AccuracyVerdict(status="NO BASELINE", against=""), dataset={"samples": 16})
+    assert said(run) == "No baseline of this model and data is stored."
     monkeypatch.setattr("loadgen_study.findings.answers.samples_covered", lambda _: 64)
-    _, said = screen(run)
-    assert "The stored baseline covers 64 samples, and this run asked 16 of them." in said
+    assert said(run) == "The baseline covers 64 samples, this run uses 16."
 
 
 def test_the_nearest_baseline_is_that_of_more_samples_alone(tmp_path):
@@ -254,38 +454,44 @@ def test_the_nearest_baseline_is_that_of_more_samples_alone(tmp_path):
     assert baseline.samples_covered(other, file) is None
 
 
-def test_accuracy_alone_is_a_report(made):
-    passed = AccuracyVerdict(status="PASS", against="it", comparisons=compared([1.0] * 4))
-    run = made(records=None, verdict=passed)
-    head, said = screen(run)
-    assert "speed not measured, accuracy PASS" in head
-    assert "Not measured: this run has no performance test." in said
-    assert "ROUGE-1 100.0 %, ROUGE-2 100.0 %" in said
-    findings = Report(run).what_the_data_say().parts[0]
-    assert findings["Finding"].tolist() == ["Answer quality: pass"]
+# The next commands ----------------------------------------------------------------------------
+def test_a_command_is_given_only_where_it_can_help(made):
+    assert questions_of(made(verdict=verdict_of("PASS"))) == [
+        "What is the highest VALID load?", "How repeatable is this?",
+        "How does it compare with another run?",
+    ]  # fmt: skip
+    few = made(KEEPS_UP[:20], VALID | {"verdict": "INVALID"})
+    command = {step.question: step.command for step in next_steps.steps(few)}
+    assert "-p min_query_count 64 " in command["Is it VALID with enough queries?"]
+    assert "Which load meets the limits?" in questions_of(made(SLOW, RESULT))
+    cut = made(KEEPS_UP[:2], {"scenario": "Server", "status": "interrupted"})
+    assert questions_of(cut) == ["Repeat the unfinished test"]
 
 
-def test_an_interrupted_test_is_not_trusted(made):
-    result = {"scenario": "Server", "status": "interrupted"}
-    rows = [(0, 0, 0, 1, 2, 9, 5), (1, 1, None, None, None, 9, 0)]
-    head, said = screen(made(records=rows, result=result))
-    assert "speed NOT VALID: the run was interrupted" in head
-    assert "**1 of 2 answered**" in said
-    assert "For this machine: **no**: the test was interrupted; test not finished." in said
-    assert "**Make the test again that did not end**" in said
-    assert "-p run_name mine\n" in said
+def test_more_samples_only_where_there_are_more(made):
+    question, open_ = "How good are the answers to all samples?", verdict_of("INCONCLUSIVE")
+    some, all_ = {"samples": 16, "total_samples": 64}, {"samples": 64, "total_samples": 64}
+    assert question in questions_of(made(verdict=open_, dataset=some))
+    run = made(verdict=open_, dataset=all_)
+    assert question not in questions_of(run)
+    assert "Does float32 score higher?" in questions_of(run)
+    decided = made(verdict=open_, fidelity=forced(0, -0.001, 0.001), dataset=all_)
+    assert "Does float32 score higher?" not in questions_of(decided)
+    (found,) = [one for one in Report(decided).findings if one.id == "answers"]
+    assert found.action == ""
 
 
-def test_a_test_that_was_cut_off_before_its_first_query_has_a_first_screen(made):
-    _, said = screen(
-        made(make_records(KEEPS_UP).iloc[:0], {"scenario": "Server", "status": "failed"})
-    )
-    assert "Nothing was measured: the test was failed before its first query." in said
-
-
-def test_logged_errors_are_a_reason_not_to_trust(made):
-    _, said = screen(made(result=VALID | {"num_errors": 2, "error_lines": ["one", "two"]}))
-    assert "For this machine: **no**: errors in LoadGen's log." in said
+@pytest.mark.parametrize(
+    ("running", "waiting", "offered"), [(4, 2, True), (4, 0, False), (3, 2, False)]
+)
+def test_a_larger_batch_only_where_this_one_was_full(made, running, waiting, offered):
+    run = made()
+    EngineFacts(engine="vllm", max_num_seqs=4).write(run.folder / "engine.json")
+    steps = {"time_s": [1.0], "running": [running], "waiting": [waiting], "preempted": [0],
+             "kv_cache_share": [0.1]}  # fmt: skip
+    pd.DataFrame(steps).to_parquet(run.folder / "performance" / "engine_steps.parquet")
+    commands = [step.command for step in next_steps.steps(Run.open(run.folder))]
+    assert any("tune '{max_num_seqs: [8, 16]}'" in command for command in commands) == offered
 
 
 @pytest.mark.parametrize("peak", [None, PEAK], ids=["no peak", "peak"])
@@ -317,10 +523,10 @@ def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path,
     assert run.display_path("tuned.yaml") == "sent to me.zip/tuned.yaml"
     report = Report(run)
     sections = (report.summary(), report.further_questions(), report.provenance())
-    said = " ".join(part for one in sections for part in one.parts if isinstance(part, str))
-    assert "make report PARAMS='sent to me.zip/params.yaml'" in said
-    assert str(run.folder) not in said
-    assert "vllm-loadgen-" not in said  # the temporary folder
+    shown = " ".join(part for one in sections for part in one.parts if isinstance(part, str))
+    assert "make report PARAMS='sent to me.zip/params.yaml'" in shown
+    assert str(run.folder) not in shown
+    assert "vllm-loadgen-" not in shown  # the temporary folder
     for step in next_steps.steps(run):
         words = shlex.split(step.command)
         if words[0] == "papermill":
@@ -329,15 +535,3 @@ def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path,
         options = cli._parser().parse_args(words[1:])
         assert options.params == "sent to me.zip/params.yaml"
         assert RunParams.from_dict(cli._given(options.params, options.p)).min_query_count == 321
-
-
-def test_an_accuracy_test_that_asked_for_all_at_once_tells_what_the_machine_can_do(made):
-    run = made()
-    at_once = make_records([(0, 0, 0, 1, 2 + i, 9, 5) for i in range(4)])
-    write_test(run.folder / "accuracy", ACCURACY, at_once)
-    said = screen(Run.open(run.folder))[1]
-    assert "All 4 samples at once (the accuracy test, whatever the latency): 0.8 queries/s" in said
-    assert "4 output tokens/s" in said
-    spread = make_records([(i, i, i, 1 + i, 2 + i, 9, 5) for i in range(4)])
-    write_test(run.folder / "accuracy", ACCURACY, spread)
-    assert "at once" not in screen(Run.open(run.folder))[1]

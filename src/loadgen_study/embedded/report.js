@@ -16,3 +16,13 @@ const observer = new IntersectionObserver(entries => {
 document.querySelectorAll("section").forEach(section => observer.observe(section));
 const folded = document.querySelectorAll("details:not([open])");
 matchMedia("print").addEventListener("change", event => folded.forEach(one => { one.open = event.matches; }));
+// A command is copied by a button; without scripts there is none.
+for (const code of document.querySelectorAll("pre > code")) {
+  const button = Object.assign(document.createElement("button"), { className: "copy", textContent: "Copy" });
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(code.textContent.trim());
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  code.parentElement.prepend(button);
+}

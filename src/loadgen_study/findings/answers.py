@@ -1,6 +1,7 @@
 """Whether the answers are as good as the reference's: the accuracy test as a finding."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from loadgen_study.accuracy.baseline import baseline_key, samples_covered
 from loadgen_study.accuracy.scores import chance, undecided_text, unscorable_text
@@ -8,6 +9,9 @@ from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Comparison
 from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.results.run import Run
 from loadgen_study.scorers.scorer import Metric, Scorer
+
+# Of a token's log-probability: a token that is 1 % less likely, the loss that MLPerf allows ROUGE.
+LOSS_NATS = 0.01
 
 
 @finding("answers", needs=("run", "accuracy"))
@@ -34,6 +38,20 @@ def _answers(run: Run, accuracy: Accuracy) -> Finding:
     return Finding("note", "Answer quality: not judged", evidence, cure)
 
 
+def loss(run: Run) -> Literal["none", "some", "not known"]:
+    """Whether teacher forcing measures a loss against the reference, by its 95 % interval.
+
+    "none" takes an interval that includes 0 or lies above it, and excludes ``LOSS_NATS``.
+    """
+    fidelity = run.accuracy.fidelity if run.accuracy else None
+    found = fidelity.logprob_difference if fidelity else None
+    if found is None or found.low is None or found.high is None:
+        return "not known"
+    if found.high < 0:
+        return "some"
+    return "none" if found.low > -LOSS_NATS else "not known"
+
+
 def said(run: Run) -> str:
     """The accuracy test in a sentence or two; empty without one.
 
@@ -50,11 +68,8 @@ def said(run: Run) -> str:
 
 def _not_judged(run: Run) -> str:
     if covered := _covered(run):
-        return (
-            f"The stored baseline covers {covered} samples, and this run asked "
-            f"{run.dataset.samples} of them."
-        )
-    return "There is no baseline of this model and these data to hold the answers against."
+        return f"The baseline covers {covered} samples, this run uses {run.dataset.samples}."
+    return "No baseline of this model and data is stored."
 
 
 def _covered(run: Run) -> int | None:
@@ -71,8 +86,8 @@ def _compared(scorer: Scorer, verdict: AccuracyVerdict) -> str:
     if not (shown := below or above):
         return ""
     needed = " and ".join(dict.fromkeys(metric.needed for metric, _ in shown))
-    text = f"{_shares(shown)} of {verdict.against}, where {needed} is needed"
-    return f"{text}; {_shares(above)} would do." if above and below else f"{text}."
+    text = f"{_shares(shown)} of {verdict.against}; the gate is {needed}"
+    return f"{text}. {_shares(above)} passes." if above and below else f"{text}."
 
 
 def _shares(rows: Sequence[tuple[Metric, Comparison]]) -> str:

@@ -9,6 +9,7 @@ from itertools import zip_longest
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown, display
+from markupsafe import Markup
 
 from loadgen_study.benchmarks import BENCHMARKS
 from loadgen_study.words import significant, visible
@@ -44,9 +45,9 @@ class Section:
     """Parts that are shown one under the other; nothing at all where there is nothing to show.
 
     Args:
-        parts: text (Markdown), frames (shown as tables) and whatever else a notebook displays;
-            empty ones and None are left out. The text after a figure is its caption, and what is
-            read out in its place.
+        parts: text (Markdown), ``Markup`` (HTML), frames (shown as tables) and whatever else a
+            notebook displays; empty ones and None are left out. The text after a figure is its
+            caption, and what is read out in its place.
     """
 
     def __init__(self, *parts: object) -> None:
@@ -69,6 +70,8 @@ def _empty(part: object) -> bool:
 
 
 def _shown(part: object) -> object:
+    if isinstance(part, Markup):
+        return HTML(part)
     if isinstance(part, str):
         return Markdown(part)
     return table(part) if isinstance(part, pd.DataFrame) else part

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadgen_study.analysis import percentiles
+from loadgen_study.analysis.early_stopping import queries_needed
+from loadgen_study.findings.answers import loss
 from loadgen_study.findings.overload import overloaded
 from loadgen_study.findings.queries import broken_limits
 from loadgen_study.results.run import Run
 
 FIRST = 3  # on the first screen
-BEFORE = "From the project's folder, with its environment active (`source .venv/bin/activate`):"
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class Step:
 
 
 def steps(run: Run) -> list[Step]:
-    """What to ask next, what matters most first."""
-    return [*_unfinished(run), *_rate(run), *_answers(run), *_again(run), *_beside(run)]
+    """What to ask next, what matters most first: commands that can change this run's result."""
+    parts = (_unfinished, _enough, _rate, _answers, _again, _compared, _batch_limits)
+    return [step for part in parts for step in part(run)]
 
 
 def commands(asked: Sequence[Step]) -> str:
@@ -31,14 +34,9 @@ def commands(asked: Sequence[Step]) -> str:
     return "\n\n".join(f"**{step.question}**\n\n```\n{step.command}\n```" for step in asked)
 
 
-def first_commands(run: Run) -> str:
-    """The questions that matter most, for the first screen."""
-    return f"{BEFORE}\n\n{commands(steps(run)[:FIRST])}"
-
-
 def further_commands(run: Run) -> str:
     """The other questions, and how this run is repeated."""
-    again = Step("How is this very run repeated?", f"make report PARAMS={_file(run)}")
+    again = Step("How is this run repeated?", f"make report PARAMS={_file(run)}")
     return commands([*steps(run)[FIRST:], again])
 
 
@@ -74,9 +72,22 @@ def _unfinished(run: Run) -> list[Step]:
     """The tests that are missing: the same run_name makes them and reuses the others."""
     if not run.finished(run.performance_name):
         cut = run.performance is not None
-        question = "Make the test again that did not end" if cut else "How fast is it?"
+        question = "Repeat the unfinished test" if cut else "How fast is it?"
         return [Step(question, _report(run, ""))]
-    return [] if run.accuracy else [Step("Are the answers any good?", _report(run, ""))]
+    return [] if run.accuracy else [Step("How good are the answers?", _report(run, ""))]
+
+
+def _enough(run: Run) -> list[Step]:
+    """As many queries as early stopping needs, where nothing else makes the test INVALID."""
+    test = run.performance
+    if test is None or not test.result.complete or overloaded(test) or broken_limits(test):
+        return []
+    early, _, share = queries_needed(test.result, test.latencies)
+    if len(test.latencies) >= early:
+        return []
+    needed = max(early, percentiles.queries_needed(share))
+    changed = _report(run, "longer", f"min_query_count {needed}")
+    return [Step("Is it VALID with enough queries?", changed)]
 
 
 def _rate(run: Run) -> list[Step]:
@@ -87,55 +98,60 @@ def _rate(run: Run) -> list[Step]:
     if run.peak is None:
         server = test.result.scenario_traits.limited
         slow = server and (overloaded(test) or bool(broken_limits(test)))
-        question = "Which rate keeps the limits?" if slow else "How much can this machine do?"
+        question = "Which load meets the limits?" if slow else "What is the highest VALID load?"
         scenario = () if server else ("scenario Server",)
         if not server:
-            question = "Which rate of queries keeps the limits of Server?"
+            question = "Which Server load meets the latency limits?"
         return [Step(question, _report(run, "peak", *scenario, "target_qps auto"))]
     if run.finished_tests("sweep/*") or not run.peak.highest_valid_qps:
         return []
     rates = ", ".join(f"{run.peak.highest_valid_qps * share:.2g}" for share in (0.4, 0.7, 1))
-    question = "How does latency grow with the rate?"
+    question = "How does latency grow with the load?"
     return [Step(question, _report(run, "sweep", f"sweep_qps '[{rates}]'"))]
 
 
 def _answers(run: Run) -> list[Step]:
-    """Why the answers are worse, or what they are to be held against."""
+    """What decides the quality, or explains a loss."""
     if run.accuracy is None:
         return []
-    verdict, dtype = run.accuracy.verdict, run.model.dtype
-    status = verdict.status
+    status, dtype, found = run.accuracy.verdict.status, run.model.dtype, loss(run)
+    if status == "INCONCLUSIVE" and (run.accuracy.verdict.undecided or found == "none"):
+        return []
+    more = run.dataset.samples < run.dataset.total_samples
+    if status in ("NO BASELINE", "INCONCLUSIVE") and more:
+        return [
+            Step("How good are the answers to all samples?", _report(run, "all", "num_samples 0"))
+        ]
     if status == "NO BASELINE":
-        if run.dataset.samples < run.dataset.total_samples:
-            changed = _report(run, "all", "num_samples 0")
-            return [Step("Are the answers any good, over all samples?", changed)]
         command = f"vllm-loadgen baseline --params {_file(run)}"
-        return [Step("What would full precision score?", command)]
-    open_ = status == "INCONCLUSIVE" and not verdict.undecided
-    if (status == "FAIL" or open_) and dtype not in (None, "float32"):
-        changed = _report(run, "float32", "dtype float32")
-        return [Step(f"Is {dtype} to blame for the answers?", changed)]
+        return [Step("What does float32 score?", command)]
+    if (status != "PASS" or found == "some") and dtype not in (None, "float32"):
+        return [Step("Does float32 score higher?", _report(run, "float32", "dtype float32"))]
     return []
 
 
 def _again(run: Run) -> list[Step]:
-    if run.performance is None or len(run.repeats("performance")) > 1:
+    if not run.finished(run.performance_name) or len(run.repeats("performance")) > 1:
         return []
-    return [Step("What would another run give?", _report(run, "thrice", "repeats 3"))]
+    return [Step("How repeatable is this?", _report(run, "thrice", "repeats 3"))]
 
 
-def _beside(run: Run) -> list[Step]:
-    """A tuning, and a comparison with another run."""
-    if run.performance is None:
+def _compared(run: Run) -> list[Step]:
+    if not run.finished(run.performance_name):
         return []
     here = run.display_path()
-    other = Path(here).parent / "OTHER"
-    runs = shlex.quote(f"[{here}, {other}]")
-    found = [Step("How does it compare with another run?",
-                  f"papermill notebooks/analysis.ipynb both.ipynb -p runs {runs}")]  # fmt: skip
-    batches = not run.params.scenario_traits.one_by_one and run.params.engine_traits.runs_model
-    batches &= run.params.engine_traits.started_here
-    if batches and not (run.folder / "tune").is_dir():
-        limits = "tune '{max_num_seqs: [8, 64]}'"
-        found.append(Step("Would other batch limits be faster?", _report(run, "tuned", limits)))
-    return found
+    runs = shlex.quote(f"[{here}, {Path(here).parent / 'OTHER'}]")
+    command = f"papermill notebooks/analysis.ipynb both.ipynb -p runs {runs}"
+    return [Step("How does it compare with another run?", command)]
+
+
+def _batch_limits(run: Run) -> list[Step]:
+    """A larger batch, where this one was full and queries waited for a place in it."""
+    test, engine = run.performance, run.engine
+    if test is None or engine is None or test.steps.empty or (run.folder / "tune").is_dir():
+        return []
+    most, waited = engine.max_num_seqs, test.steps["waiting"].max() > 0
+    if not most or not waited or test.steps["running"].max() < most:
+        return []
+    values = f"tune '{{max_num_seqs: [{2 * most}, {4 * most}]}}'"
+    return [Step("Is a larger batch faster?", _report(run, "tuned", values))]

@@ -1,4 +1,4 @@
-"""A report's body to one page: landmarks, contents, captions; tables that scroll and fold.
+"""A report's body to one page: landmarks, contents; tables that scroll and fold.
 
 Nothing in it is fetched: the page itself (``embedded/report.html``) forbids a browser to ask any
 host. It holds all that it shows: styles and scripts of its own, images and files as data.
@@ -38,7 +38,6 @@ def page_of(body: str, scripts: str = "") -> str:
     heading = soup.find("h2") or soup.find("h1")
     title = _text(heading) if heading else "Benchmark report"
     nav = _into_sections(soup)
-    _into_cards(soup)
     return embedded("report.html").format(
         title=html.escape(title, quote=False),
         style=embedded("report.css"),
@@ -132,14 +131,3 @@ def _gather(heading: Tag, box: Tag, *ends: str) -> Tag:
     heading.insert_before(box)
     box.extend(held)
     return box
-
-
-def _into_cards(soup: BeautifulSoup) -> None:
-    """The questions of the first screen, each in a card with its answer."""
-    summary = soup.find("section")
-    headings = summary.find_all("h3") if summary else []
-    cards = soup.new_tag("div", attrs={"class": "cards"})
-    for heading in headings:
-        if not cards.contents:
-            heading.insert_before(cards)
-        cards.append(_gather(heading, soup.new_tag("div", attrs={"class": "card"}), "h2", "h3"))

@@ -87,21 +87,17 @@ class Report:
 
     # The sections, in the order of the report ----------------------------------------------------
     def headline(self) -> Section:
-        """Both verdicts, and what was measured."""
-        return Section(first_screen.headline(self.run, self.rules))
+        """What ran where, and how it went."""
+        return Section(first_screen.headline(self.run))
 
     def summary(self) -> Section:
-        """How fast, how good, how far from the limit, whether to trust it, what next."""
-        answers = first_screen.answers(self.run, self.rules, self.findings)
-        test = self._test
+        """Verdicts, facts against their limits, one picture, and what to ask next."""
+        facts = first_screen.screen(self.run, self.rules, self.findings)
+        after, test = first_screen.next_commands(self.run), self._test
         if test is None or test.latencies.empty or not test.result.scenario_traits.judged:
-            return Section(answers)
-        names = test.result.scenario_traits.judged
-        return Section(
-            answers,
-            queries_figures.judged_latencies(test),
-            " ".join(queries_figures.distribution_caption(test, name) for name in names),
-        )
+            return Section(facts, after)
+        drawn = queries_figures.judged_latencies(test)
+        return Section(facts, drawn, first_screen.caption(test), after)
 
     def what_the_data_say(self) -> Section:
         """Findings, and what to do."""

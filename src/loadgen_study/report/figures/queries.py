@@ -362,40 +362,6 @@ def lengths(test: Test) -> Figure:
     return Figure(alt.hconcat(*panels, points), {"lengths": counted, "queries": drawn})
 
 
-def limits_bars(test: Test) -> Figure | None:
-    """What the test is judged by as shares of its limits, each with its bound; None without one."""
-    rows = []
-    for name in test.result.scenario_traits.judged:
-        limit_ms, _ = limit_of(test, name)
-        if not limit_ms or not (marked := marks(test, name)):
-            continue
-        mark = marked[-1]  # the one that is judged; of too few queries the maximum
-        shares = {"share": mark.at_ms, "upper": mark.upper_ms}
-        rows.append({
-            "latency": short(name),
-            "says": f"{short(name)} {mark.says}, limit {say_ms(limit_ms)}",
-            **{f"{of}_percent": at and round(at / limit_ms * 100, 1) for of, at in shares.items()},
-        })  # fmt: skip
-    if not rows:
-        return None
-    table = pd.DataFrame(rows)
-    base = alt.Chart(source("judged", table), width=WIDE, height=56 * len(table)).encode(
-        y=alt.Y("latency:N", sort=None, axis=None), tooltip=tooltip(says="judged")
-    )
-    farthest = table[["share_percent", "upper_percent"]].max(axis=None)
-    across = alt.Scale(domain=[0, 1.05 * max(100.0, farthest)], nice=False)
-    bars = base.mark_bar(height=16).encode(
-        x=alt.X("share_percent:Q", title="% of the limit", scale=across),
-        color=alt.condition("datum.share_percent > 100", alt.value(RED), alt.value(BLUE)),
-    )
-    bounds = base.mark_tick(color=GREY, height=24, thickness=3).encode(x="upper_percent:Q")
-    said = base.mark_text(align="left", baseline="bottom", dy=-12, fontSize=13).encode(
-        x=alt.value(0), text="says:N"
-    )
-    limit = lines_at("x", [{"at": 100, "label": "", "says": "limit"}], RED)[:1]
-    return Figure(alt.layer(bars, bounds, said, *limit), {"judged": table})
-
-
 # Captions ---------------------------------------------------------------------------------------
 def distribution_caption(test: Test, name: str) -> str:
     """How many of one of ``NAMES`` are over their limit, and the maximum."""
