@@ -138,6 +138,7 @@ def judged(samples: pd.DataFrame, reference: pd.DataFrame):
     key = {
         "weights_sha256": {},
         "dataset_checksum": "",
+        "prompts_sha256": "",
         "samples": 16,
         "instruction": None,
         "chat_template": False,

@@ -115,7 +115,7 @@ def test_the_performance_notebook_shows_the_system_under_test():
     notebook = nbformat.read(ROOT / "notebooks" / "perf.ipynb", as_version=4)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     assert "from vllm_loadgen import Session" in code
-    assert "LiveRun.start(params, sut=Session)" in code
+    assert "LiveRun.start(params, sut=Session, " in code
 
 
 def test_the_table_of_parameters_is_that_of_the_code():

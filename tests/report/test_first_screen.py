@@ -315,7 +315,7 @@ def test_a_search_shows_what_arrived_and_was_completed_at_its_highest_rate(made)
     run = made(peak=PEAK, params=RunParams(target_qps=1.3))
     found = facts_of(run)["Highest VALID load"]
     assert (found.value, found.unit) == ("0.5", "queries/s")
-    assert found.notes == ["target 1.3; 0.488 completed", "INVALID at target 1.4"]
+    assert found.notes == ["target 1.3; 0.488 completed", "1.4 fails"]
     unsure = PEAK.model_copy(update={"confirmed": False})
     found = facts_of(made(peak=unsure, params=RunParams(target_qps=1.3)))["Offered load"]
     assert found.notes[-1] == "search: VALID at target 1.3"

@@ -61,7 +61,7 @@ def test_a_loss_is_marked_and_its_worst_answer_shown(tmp_path):
     assert table.loc["bad", "first choices, % points"] == "-40.00 [-40.00, -40.00]*"
     assert table.loc["bad", "most changed"] == "sample 2: 50.0 to 10.0"
     text = " ".join(part for part in parts if isinstance(part, str))
-    assert "bad's to sample 2, of ROUGE-1 50.0 before and 10.0 after" in text
+    assert "Most changed: bad, sample 2, ROUGE-1 50.0 to 10.0." in text
     assert r"> Before: \*answer\* 0.50" in text
 
 

@@ -7,26 +7,28 @@ from dataclasses import replace
 import pandas as pd
 
 from loadgen_study.prose import render
-from loadgen_study.rules.rule import Rule, departures, unchecked
+from loadgen_study.rules.rule import Rule, departures, unchecked, undecided
 from loadgen_study.rules.rule import table as rules_table
 
 LONG_MS = re.compile(r"(\d+)000 ms")  # 60000 ms
 
 
 def text(rules: Sequence[Rule]) -> str:
-    """How many rules are not met, undecided and met; empty without rules."""
+    """How many rules are not met, undecided, not checked and met; empty without rules."""
     return render(
         "report/sections/rules",
         rules=len(rules),
         broken=len(departures(rules)),
-        undecided=len(unchecked(rules)),
+        undecided=len(undecided(rules)),
+        unchecked=len(unchecked(rules)),
     )
 
 
 def tables(rules: Sequence[Rule]) -> list[pd.DataFrame]:
-    """The rules that are not met or undecided, then those that are met."""
+    """The rules that are not met or not known to be, then those that are met."""
+    open_rules = [*departures(rules), *undecided(rules), *unchecked(rules)]
     return [
-        _table("Not met or undecided", [*departures(rules), *unchecked(rules)]),
+        _table("Not met or open", open_rules),
         _table("Met", [rule for rule in rules if rule.met]),
     ]
 
@@ -39,8 +41,7 @@ def _table(title: str, rules: Sequence[Rule]) -> pd.DataFrame:
     frame = rules_table(in_seconds)
     if frame.empty:
         return frame
-    marks = {"met": "✓", "not met": "✗ not met", "not checked": "undecided"}
-    frame["Status"] = frame["Status"].map(marks)
+    frame["Status"] = frame["Status"].replace({"met": "✓", "not met": "✗ not met"})
     shown = frame.set_index("Rule").rename_axis(title)
     return shown.loc[:, (shown != "").any()]
 
