@@ -2,7 +2,6 @@
 
 import math
 
-import pandas as pd
 import pytest
 from helpers import echo_params, write_articles
 
@@ -32,21 +31,6 @@ def probes(*tests):
 )
 def test_rates_are_tried_until_the_capacity_lies_between_two(made, rate):
     assert next_bracket(probes(*made), 1.0) == rate
-
-
-def test_what_steps_cost_is_read_from_them():
-    """Decode steps of 20 ms and 2 ms a query, prefills of 300 ms a prompt."""
-    rows, now = [(0.0, 0, 0, 0)], 0.0
-    for batch in (1, 2, 4, 8):
-        now += 0.3
-        rows.append((now, 400, 0, 1))
-        now += 0.020 + 0.002 * batch
-        rows.append((now, 0, batch, 0))
-    names = ["time_s", "prefill_tokens", "decode_tokens", "first_tokens"]
-    steps = pd.DataFrame(rows, columns=names)
-    assert bracket.step_costs(steps) == pytest.approx((0.020, 0.002, 0.3))
-    assert bracket.step_costs(steps[steps["decode_tokens"] < 4]) is None
-    assert bracket.step_costs(steps[["time_s"]]) is None
 
 
 @pytest.fixture

@@ -1,17 +1,17 @@
 """``target_qps: measured``: a rate from the machine's own, and the capacity between two rates.
 
-The accuracy test has all samples in the system at once: its rate is the batch rate. A Server test
-at a share of it is short and likely to keep the limits; one or two more at higher or lower rates
-leave the capacity between one that is VALID and one that is not. A search (``auto``, runs/peak.py)
-narrows that down and takes longer.
+The accuracy test has all samples in the system at once: its rate is the batch rate, and its steps
+tell what a Server test at a share of it is expected to take (analysis/batching.py). The first test
+is at the highest share that is expected to keep the limits; one or two more at other rates leave
+the capacity between one that is VALID and one that is not. A search (``auto``, runs/peak.py) narrows
+that down and takes longer.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 
+from loadgen_study.analysis.batching import simulated, step_costs
 from loadgen_study.analysis.metrics import metrics
 from loadgen_study.params import RunParams
 from loadgen_study.results.test import Test
@@ -19,11 +19,13 @@ from loadgen_study.runs import peak
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.search import bounds, next_bracket
 from loadgen_study.words import per_s
+from vllm_loadgen.harness.loadgen import expected_queries, official_settings, server_schedule_ns
 
-# Of the batch rate: what leaves room for arrivals that come in bursts.
-SHARE = 0.6
-# Of the limit on TPOT: its mean is near so much of its p90 in an open-loop test (tests/golden).
-MEAN_SHARE = 0.65
+# Rates that are simulated, of the batch rate: from what leaves room for bursts down to where a test
+# takes too long.
+SHARES = 0.6 * 0.92 ** np.arange(14)
+# Of the limits: measured tails were up to a third longer than simulated ones.
+ROOM = 0.75
 # No further rate is tried once the tests have taken so long.
 BUDGET_S = 100.0
 
@@ -66,7 +68,7 @@ def find_bracket(run: LiveRun, say: Callable[[str], object] = print) -> Test:
         say: takes a line before and after each test.
     """
     batch = measured_rate(run, say)
-    start = min(SHARE * batch, _within_tpot(run, batch))
+    start = expected_rate(run, batch)
     probes = peak.resumed(run)
     while (rate := next_bracket(probes, start)) is not None:
         if sum(probe.duration_s for probe in probes) > BUDGET_S:
@@ -85,47 +87,26 @@ def find_bracket(run: LiveRun, say: Callable[[str], object] = print) -> Test:
     return run.read().test("performance")
 
 
-def _within_tpot(run: LiveRun, batch: float) -> float:
-    """The rate at which the mean TPOT is expected to be ``MEAN_SHARE`` of its limit, queries/s.
+def expected_rate(run: LiveRun, batch_per_s: float) -> float:
+    """The highest of ``SHARES`` of the batch rate that is expected to keep the limits, queries/s.
 
-    With a decode step of a + b n seconds for n queries, a prefill of p seconds and g tokens an
-    answer, TPOT at rate r is (a + b n) / (1 - r p), where n = r g TPOT (Little's law). Infinite
-    where the accuracy test has no steps to read this from.
+    The accuracy test's steps tell what a batch takes, and LoadGen's schedule when queries are due.
+    Without its steps, or where no rate is expected to keep them, the first or the last of them.
     """
-    found = run.read()
-    if not found.finished("accuracy"):
-        return math.inf
-    test = found.test("accuracy")
-    limit_s = test.limits_ms["tpot"] / 1000 * MEAN_SHARE
-    costs = step_costs(test.replica_steps)
-    if costs is None or not limit_s:
-        return math.inf
-    base_s, per_query_s, prefill_s = costs
-    tokens = float(test.latencies["output_tokens"].mean())
-    rate = (1 - base_s / limit_s) / (prefill_s + per_query_s * tokens)
-    # A limit that one query alone hardly keeps is judged at a rate that ends within the day.
-    return max(rate, batch / 4)
-
-
-def step_costs(steps: pd.DataFrame) -> tuple[float, float, float] | None:
-    """What steps cost: a decode step without queries, each query in it, a prompt's prefill, s.
-
-    Args:
-        steps: ``Test.replica_steps`` of one engine.
-
-    Returns:
-        None of an engine whose steps are not known, or are all alike.
-    """
-    if "prefill_tokens" not in steps or ("replica" in steps and steps["replica"].nunique() > 1):
-        return None
-    lasted_s = steps["time_s"].diff()
-    decode = (steps["prefill_tokens"] == 0) & (steps["decode_tokens"] > 0) & lasted_s.notna()
-    if steps.loc[decode, "decode_tokens"].nunique() < 3:
-        return None
-    per_query_s, base_s = np.polyfit(steps.loc[decode, "decode_tokens"], lasted_s[decode], 1)
-    prefill = steps["prefill_tokens"] > 0
-    return (
-        float(base_s),
-        float(per_query_s),
-        float(lasted_s[prefill].sum() / steps["first_tokens"].sum()),
-    )
+    found, rates = run.read(), batch_per_s * SHARES
+    costs = None
+    if found.finished("accuracy"):
+        test = found.test("accuracy")
+        costs = step_costs(test.replica_steps)
+    if costs is None:
+        return float(rates[0])
+    limits_s = {f"{name}_s": ms / 1000 for name, ms in test.limits_ms.items() if ms}
+    tokens = test.latencies["output_tokens"].to_numpy()
+    for rate in rates:
+        params = run.params.changed(target_qps=float(rate))
+        queries = expected_queries(params, len(run.samples), "performance")
+        due_s = server_schedule_ns(official_settings(params).schedule_rng_seed, rate, queries) / 1e9
+        expected = simulated(due_s, np.resize(tokens, queries), costs)
+        if all(expected[name].max() <= ROOM * limit_s for name, limit_s in limits_s.items()):
+            return float(rate)
+    return float(rates[-1])
