@@ -27,6 +27,7 @@ def test_values_are_read_as_their_parameter_has_them(monkeypatch, tmp_path):
         return tmp_path
 
     monkeypatch.setattr("loadgen_study.report.make.make_report", make_report)
+    monkeypatch.setattr("loadgen_study.report.make.summary_lines", lambda _: [])
     monkeypatch.delenv("VLLM_LOADGEN_COMMAND", raising=False)
     flags = {
         "chat_template": "off", "run_name": "2026-11-24", "target_qps": "auto",

@@ -33,14 +33,16 @@ def _given(params: str, p: list[list[str]]) -> dict[str, object]:
 
 
 def _report(params: str, p: list[list[str]]) -> None:
-    from loadgen_study.report.make import make_report  # papermill takes seconds to import
+    # papermill takes seconds to import
+    from loadgen_study.report.make import make_report, summary_lines
 
     changes = [part for change in p for part in ("-p", *change)]
     # The notebooks' kernels note it as what was called.
     called = ["vllm-loadgen", "report", "--params", params, *changes]
     os.environ["VLLM_LOADGEN_COMMAND"] = shlex.join(called)
     given = _given(params, p)
-    print(f"The report: {make_report(RunParams.from_dict(given), given)}")
+    report = make_report(RunParams.from_dict(given), given)
+    print(*summary_lines(report.parent), f"Report: {report}", sep="\n")
 
 
 def _render(run: str) -> None:
@@ -49,7 +51,7 @@ def _render(run: str) -> None:
     if Path(run).suffix == SUFFIX:
         cure = "unpack it, or give it to analysis.ipynb as run"
         raise ParameterError("run", run, "is a zip, and the report would go with it", cure)
-    print(f"The report: {render_report(Run.open(run).folder)}")
+    print(f"Report: {render_report(Run.open(run).folder)}")
 
 
 def _bundle(run: str, out: Path | None, as_it_is: bool) -> None:

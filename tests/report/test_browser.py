@@ -34,7 +34,7 @@ SHORTER = {
     "min_query_count": 4, "target_qps": 1, "run_name": "seen",
 }  # fmt: skip
 # Figures that each notebook shows at least.
-FIGURES = {"setup": 0, "accuracy": 0, "perf": 0, "analysis": 6}
+FIGURES = {"setup": 1, "accuracy": 1, "perf": 1, "analysis": 6}
 SHOTS = os.environ.get("SCREENSHOTS")  # a folder to look at what the test saw
 FOLDS = "details:not(.chart details)"  # a chart has one for its menu
 # All that a person would look at, from JupyterLab's own model of the open notebook.

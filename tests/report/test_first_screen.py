@@ -535,3 +535,11 @@ def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path,
         options = cli._parser().parse_args(words[1:])
         assert options.params == "sent to me.zip/params.yaml"
         assert RunParams.from_dict(cli._given(options.params, options.p)).min_query_count == 321
+
+
+def test_a_console_has_the_same_in_seven_lines():
+    report = Report(Run.open(GOLDEN / "default"))
+    said = first_screen.lines(report.run, report.rules, report.findings)
+    assert len(said) == 7
+    assert said[1].startswith("LoadGen: VALID; Quality: no measurable loss; Not an MLPerf result")
+    assert said[2].startswith("TTFT p90: 551 ms (limit 2,000 ms;")

@@ -34,6 +34,7 @@ from loadgen_study.words import count, per_s, percent, say_ms, significant
 # Queries that all arrive within so small a part of a test were there together.
 AT_ONCE_SHARE = 0.1
 MOST_NAMED = 3  # of the rules that are not met
+NOT_IN_SHORT = ("Efficiency", "Confidence", "MLPerf rules")
 # MLCommons' messaging guidelines ask for it where no rule is broken.
 FOOTNOTE = "Result not verified by MLCommons Association."
 Kind = Literal["good", "open", "bad", "plain"]
@@ -97,6 +98,17 @@ def screen(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> Mark
         facts=facts(run, rules, findings),
         footnote=FOOTNOTE if rules and not departures(rules) else "",
     )
+
+
+def lines(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> list[str]:
+    """The same for a console: title, verdicts, latencies, load, throughput and quality."""
+    badges = [_speed(run), _quality(run), *_as_a_result(rules)]
+    known = [one for one in facts(run, rules, findings) if not one.label.startswith(NOT_IN_SHORT)]
+    shown = [
+        f"{one.label}: {one.value} {one.unit}" + f" ({_joined(*one.notes)})" * bool(one.notes)
+        for one in known
+    ]
+    return [f"{_subject(run)}{_outcome(run)}", "; ".join(one.text for one in badges), *shown]
 
 
 def next_commands(run: Run) -> Markup:

@@ -10,10 +10,12 @@ from nbconvert import HTMLExporter
 from traitlets.config import Config
 
 from loadgen_study.params import RunParams
-from loadgen_study.report import embed
+from loadgen_study.report import embed, first_screen
 from loadgen_study.report.console import Console
 from loadgen_study.report.page import page_of
+from loadgen_study.report.report import Report
 from loadgen_study.results.folders import checkout, existing, find_file, shown
+from loadgen_study.results.run import Run
 from loadgen_study.runs.compare import MIME
 from loadgen_study.runs.folders import make_folder
 from loadgen_study.runs.handover import Handover
@@ -76,6 +78,12 @@ def render_report(folder: Path, console: Console | None = None) -> Path:
     report = folder / "report.html"
     render(executed / f"{ANALYSIS}.ipynb", report)
     return report
+
+
+def summary_lines(folder: Path) -> list[str]:
+    """What a console shows of a run: verdicts, latencies, throughput and quality."""
+    report = Report(Run.open(folder))
+    return first_screen.lines(report.run, report.rules, report.findings)
 
 
 def notebooks_folder() -> Path:

@@ -35,14 +35,8 @@ def commands(asked: Sequence[Step]) -> str:
 
 
 def further_commands(run: Run) -> str:
-    """The other questions, and how this run is repeated."""
-    again = Step("How is this run repeated?", f"make report PARAMS={_file(run)}")
-    return commands([*steps(run)[FIRST:], again])
-
-
-def repeated_by(run: Run) -> str:
-    """The command that repeats a run, in a sentence."""
-    return f"The same run again: `make report PARAMS={_file(run)}`."
+    """The questions that the first screen left out; empty if it has all."""
+    return commands(steps(run)[FIRST:])
 
 
 def _file(run: Run) -> str:

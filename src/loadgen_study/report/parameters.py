@@ -11,8 +11,10 @@ from typing import Any
 import pandas as pd
 import yaml
 from IPython import get_ipython
+from IPython.display import HTML
 
 from loadgen_study.params import NOT_KNOWN, RunParams, text_of
+from loadgen_study.report.display import table
 from loadgen_study.results.folders import note_outside
 from loadgen_study.results.run import Run
 from loadgen_study.runs.compare import Digest, check_distinct, digest, read_digest
@@ -131,6 +133,17 @@ def parameters_table(params: RunParams) -> pd.DataFrame:
     }
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("parameter")
     return frame.astype({"value": str})
+
+
+def parameters_shown(params: RunParams) -> HTML:
+    """The parameters that differ from their defaults; the others folded."""
+    frame = parameters_table(params)
+    changed = frame[""] == "changed"
+    parts = [frame[changed], frame[~changed]]
+    shown, others = (table(part.drop(columns="")).data for part in parts)
+    title = f"The {(~changed).sum()} parameters at their defaults"
+    folded = f"<details><summary>{title}</summary>{others}</details>"
+    return HTML((shown if changed.any() else "") + folded)
 
 
 def run_to_read() -> Run:

@@ -3,8 +3,8 @@
 The accuracy test has all samples in the system at once: its rate is the batch rate, and its steps
 tell what a Server test at a share of it is expected to take (analysis/batching.py). The first test
 is at the highest share that is expected to keep the limits; one or two more at other rates leave
-the capacity between one that is VALID and one that is not. A search (``auto``, runs/peak.py) narrows
-that down and takes longer.
+the capacity between one that is VALID and one that is not. A search (``auto``, runs/peak.py)
+narrows that down and takes longer.
 """
 
 from collections.abc import Callable

@@ -25,9 +25,14 @@ def table(run: Run) -> pd.DataFrame:
 
     Those of a server that runs already are not known.
     """
-    made = run.engine.effective_options if run.engine else {}
+    made = dict(run.engine.effective_options) if run.engine else {}
+    if run.performance and not isinstance(run.performance.params.target_qps, str):
+        made["target_qps"] = run.performance.params.target_qps
     rows: dict[str, dict[str, object]] = {}
+    others = set() if run.params.scenario_traits.one_by_one else {"target_latency_ms"}
     for name in run.params.names("shown"):
+        if name in others:
+            continue
         if name in run.params.unknown:
             rows[name] = {"given": "", "effective": NOT_KNOWN}
             continue
