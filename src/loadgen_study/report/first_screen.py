@@ -329,7 +329,7 @@ def _load(run: Run, test: Test, batch: Metrics | None) -> Fact:
     searched = ""
     if peak := run.peak:
         best, searched = peak.highest_valid_qps, lowest_that_fails(run)
-        if peak.confirmed:
+        if peak.confirmed and searched:
             label, done = "Highest VALID load", f"{significant(m.samples_per_s)} completed"
         else:
             searched = f"search: VALID at target {best:.4g}" if best else "search: no VALID rate"

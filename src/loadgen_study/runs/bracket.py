@@ -23,7 +23,7 @@ from vllm_loadgen.harness.loadgen import expected_queries, official_settings, se
 
 # Rates that are simulated, of the batch rate: from what leaves room for bursts down to where a test
 # takes too long.
-SHARES = 0.6 * 0.92 ** np.arange(14)
+SHARES = 0.6 * 0.92 ** np.arange(12)
 # Of the limits: measured tails were up to a third longer than simulated ones.
 ROOM = 0.75
 # No further rate is tried once the tests have taken so long.
