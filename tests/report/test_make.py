@@ -106,7 +106,7 @@ def test_a_report_is_made_again_from_what_it_recorded(tmp_path, executed, datase
         ),
         ("perf", {"target_qps": -1}, "target_qps = -1", False),
         ("perf", {"scenario": "Servr"}, "scenario = 'Servr'", False),
-        ("accuracy", {"model": "/nowhere"}, "model = '/nowhere': is no folder", False),
+        ("accuracy", {"model": "/nowhere"}, "model = '/nowhere': is neither a folder", False),
         ("setup", {"max_model_len": 300}, "max_model_len = 300: sample", False),
         ("analysis", {"run": "/nowhere"}, "run = '/nowhere': holds no params.yaml", False),
         ("analysis", {"rnu": "x"}, "rnu = 'x': is not a parameter", False),
