@@ -63,6 +63,7 @@ def test_its_name_is_a_parameter():
 
 
 @pytest.mark.process
+@pytest.mark.own_worker
 def test_it_makes_a_run_that_is_judged_reported_and_compared(tmp_path):
     dataset = write_articles(tmp_path / "a.jsonl", 12)
     params = echo_params(dataset=str(dataset), outputs=str(tmp_path / "out"), max_new_tokens=4)
@@ -78,6 +79,7 @@ def test_it_makes_a_run_that_is_judged_reported_and_compared(tmp_path):
     report = Report(made)
     for name in ("headline", "summary", "throughput", "latency", "configuration", "provenance"):
         assert getattr(report, name)().parts, name
-    assert "none (dummy engine)" in report.conformance().parts[0].to_string()
+    _, *tables = report.conformance().parts
+    assert any("none (dummy engine)" in table.to_string() for table in tables)
     differs = changed_table([digest(run) for run in runs])
     assert differs.loc["engine"].tolist() == ["echo", "dummy"]

@@ -19,7 +19,8 @@ class StepCosts:
     """What an engine's steps take, s.
 
     Attributes:
-        batches: (n,) ascending numbers of queries. decode_s: (n,) a decode step of each, lower quartile.
+        batches: (n,) ascending numbers of queries.
+        decode_s: (n,) a decode step of each, lower quartile.
     """
 
     batches: np.ndarray
