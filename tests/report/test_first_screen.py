@@ -318,9 +318,12 @@ def test_a_search_shows_what_arrived_and_was_completed_at_its_highest_rate(made)
     assert found.notes == ["target 1.3; 0.488 completed", "1.4 fails"]
     unsure = PEAK.model_copy(update={"confirmed": False})
     found = facts_of(made(peak=unsure, params=RunParams(target_qps=1.3)))["Offered load"]
-    assert found.notes[-1] == "search: VALID at target 1.3"
+    assert found.notes[-1] == "2 rates tried: VALID up to target 1.3"
+    single = unsure.model_copy(update={"probes": PROBES[:1]})
+    found = facts_of(made(peak=single, params=RunParams(target_qps=1.3)))["Offered load"]
+    assert found.notes[-1] == "1 rate tried"
     none = unsure.model_copy(update={"highest_valid_qps": 0.0})
-    assert facts_of(made(peak=none))["Offered load"].notes[-1] == "search: no VALID rate"
+    assert facts_of(made(peak=none))["Offered load"].notes[-1] == "2 rates tried: none VALID"
 
 
 def test_offline_has_a_rate_and_neither_limits_nor_a_first_token(made):

@@ -1,7 +1,9 @@
 """The report of an imitated run, section by section."""
 
 import collections
+import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from loadgen_study import Run, RunParams
 from loadgen_study.report.display import Section
 from loadgen_study.report.display import table as shown
 from loadgen_study.report.report import PICTURE, Report
+from loadgen_study.report.sections import accuracy
 from loadgen_study.results import test as results_test
 
 SECTIONS = (
@@ -214,3 +217,21 @@ def test_the_steady_state_stands_beside_the_whole_test_or_is_said_not_to_be_ther
     assert list(table.index) == ["The whole test", "Its steady state"]
     assert table["tokens/s"].tolist() == ["4.0", "4.0"]
     assert table["mean TPOT, ms"].tolist() == ["1000.0", "1000.0"]
+
+
+def test_answers_stand_with_their_references_and_articles(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(ROOT / "tests/golden/runs/default", folder)
+    path = folder / "accuracy" / "examples.json"
+    rows = json.loads(path.read_text())
+    rows[0]["summary"] = "<b>bold</b>"
+    path.write_text(json.dumps(rows))
+    found = accuracy.examples(Run.open(folder))
+    for row in rows:
+        first = next(one for one in rows if one["kind"] == row["kind"])
+        assert (f'<td style="text-align: right">{row["sample_index"]}</td>' in found) == (
+            row == first
+        )
+    assert "&lt;b&gt;bold" in found
+    path.write_text("[1")
+    assert accuracy.examples(Run.open(folder)) is None

@@ -332,7 +332,9 @@ def _load(run: Run, test: Test, batch: Metrics | None) -> Fact:
         if peak.confirmed and searched:
             label, done = "Highest VALID load", f"{significant(m.samples_per_s)} completed"
         else:
-            searched = f"search: VALID at target {best:.4g}" if best else "search: no VALID rate"
+            tried = count(len(peak.probes), "rate")
+            searched = f"VALID up to target {best:.4g}" if best else "none VALID"
+            searched = f"{tried} tried: {searched}" if len(peak.probes) > 1 else f"{tried} tried"
     notes = capacity, _joined(target, done), searched
     return _fact(label, shown, *notes, bar=_bar(rate, most), kind=kind)
 

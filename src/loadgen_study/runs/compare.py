@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, Field, JsonValue, ValidationError, field_validator
@@ -178,6 +177,8 @@ def read_digest(name: str) -> Digest:
     path = Path(find_file(name))
     if path.suffix != ".ipynb":
         return digest(Run.open(path))
+    import nbformat  # a second, which no other notebook should wait for
+
     try:
         outputs = [
             output.get("data")

@@ -210,12 +210,11 @@ class Worker:
         """Score answers in growing batches while there is time."""
         pairs = list(zip(command.prompts, command.answers, strict=True))
         scored: list[TokenScores] = []
-        begin, at_once = time.monotonic(), SCORED_AT_ONCE
+        begin, at_once, each_s = time.monotonic(), SCORED_AT_ONCE, 0.0
         while len(scored) < len(pairs):
-            if scored:
-                took_s = time.monotonic() - begin
-                affordable = (command.most_s - took_s) / took_s * len(scored)
-                at_once = int(min(2 * at_once, affordable))
+            begun = time.monotonic()
+            if each_s:
+                at_once = int(min(2 * at_once, (command.most_s - (begun - begin)) / each_s))
             if at_once < 1:
                 break
             asked = score_all(self._engine, pairs[len(scored) : len(scored) + at_once])
@@ -225,6 +224,8 @@ class Worker:
                 return Scored([], f"the engine refused: {error}")
             if not found:
                 return Scored([], "this engine does not tell how likely a token is")
+            # Of this batch alone: the first one also compiles vLLM's kernels.
+            each_s = (time.monotonic() - begun) / len(found)
             scored += found
             tokens = sum(len(one.logprobs) for one in scored)
             self._pipe.send(Progress(len(pairs), len(scored), tokens))

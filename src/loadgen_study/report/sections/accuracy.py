@@ -1,22 +1,27 @@
 """The answers against the reference engine's: scores with their verdict, and token by token."""
 
+import json
 import re
 
 import pandas as pd
+from markupsafe import Markup
 
 from loadgen_study.facts.scores import Estimate, Fidelity
 from loadgen_study.findings.answers import said
 from loadgen_study.prose import render
-from loadgen_study.report.display import Section
+from loadgen_study.report.display import Section, table
 from loadgen_study.results.run import Run
 from loadgen_study.words import fixed, percent, significant
 
+EXAMPLES = "examples.json"  # in the accuracy test's folder
 DECIMALS = re.compile(r"\d+\.\d+")  # 36.3767
 
 
 def section(run: Run) -> Section:
     """The whole section; empty without an accuracy test."""
-    return Section(text(run), scores_table(run), fidelity_text(run), fidelity_table(run))
+    return Section(
+        text(run), scores_table(run), fidelity_text(run), fidelity_table(run), examples(run)
+    )
 
 
 def text(run: Run) -> str:
@@ -95,6 +100,21 @@ def fidelity_table(run: Run) -> pd.DataFrame:
         )
         rows["scoring time, s"] = fixed(found.duration_s, 0)
     return pd.DataFrame({"value": rows}).rename_axis("Against the reference engine")
+
+
+def examples(run: Run) -> Markup | None:
+    """One answer of each kind (best, middle, worst) with its text and reference, folded, HTML."""
+    path = run.folder / "accuracy" / EXAMPLES
+    if run.accuracy is None or not path.is_file():
+        return None
+    try:
+        found = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
+        kinds = found.drop_duplicates("kind").rename(columns={"kind": "Score", "summary": "answer"})
+    except (ValueError, KeyError):
+        return None  # somebody edited the file; no figure is lost
+    rows = table(kinds.set_index("Score").round(1)).data
+    title = f"{len(kinds)} answers with their references"
+    return Markup(f"<details><summary>{title}</summary>{rows}</details>")
 
 
 def shown(estimate: Estimate, digits: int, scale: float = 1, sign: str = "") -> str:
