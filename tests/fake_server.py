@@ -19,7 +19,8 @@ class FakeServer:
             "bad id", "no json", "error", "abort", "redirect", "drop", "too long"; None answers.
         key: that it wants; empty for none. ssl: its context; None for HTTP without TLS.
         raw: bytes of every answer, in place of its own. answer_headers: of each streamed answer.
-        version: of /version; None drops the connection.
+        version: of /version; None drops the connection. metrics: Prometheus text of /metrics; None:
+            there is no such path. caches: a prompt that came before is answered sooner by delay_s.
         most_at_once, bodies, paths: what came.
         pause: until set, no query is answered.
     """
@@ -37,6 +38,8 @@ class FakeServer:
         self.raw = b""
         self.answer_headers = {"Content-Type": "text/event-stream"}
         self.version = "9.9"
+        self.metrics = "vllm:prefix_cache_queries_total 0\nvllm:prompt_tokens_total 0\n"
+        self.caches, self.delay_s, self._seen = False, 0.0, set()
         self.__dict__.update(changes)
         self.at_once = self.most_at_once = 0
         self.bodies, self.paths, self.headers = [], [], []
@@ -51,6 +54,7 @@ class FakeServer:
         app = web.Application()
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/version", self._version)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/elsewhere", self._models)
         if "generate" in self.routes:
             app.router.add_post("/inference/v1/generate", self._generate)
@@ -90,6 +94,12 @@ class FakeServer:
             request.transport.abort()
         return web.json_response({"version": self.version})
 
+    async def _metrics(self, request):
+        if self.metrics is None:
+            return web.Response(status=404)
+        text = self.metrics() if callable(self.metrics) else self.metrics
+        return web.Response(text=text)
+
     async def _generate(self, request):
         body = await request.json()
         asked = body["sampling_params"]["max_tokens"]
@@ -113,6 +123,10 @@ class FakeServer:
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await self.pause.wait()
+            seen = json.dumps(body.get("prompt") or body.get("token_ids"))
+            if not (self.caches and seen in self._seen):
+                await asyncio.sleep(self.delay_s)
+            self._seen.add(seen)
             fault = self.faults.pop(0) if self.faults else None
             return await self._stream(request, ids, ids_out, fault)
         finally:

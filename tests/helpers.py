@@ -132,6 +132,7 @@ def make_records(
         scaled = (frame[name].astype("Float64") * 1e9).round()
         frame[name] = scaled.astype("Int64" if name in NULLABLE else "int64")
     frame.insert(0, "sample_index", range(len(frame)))
+    frame.insert(3, "given_ns", frame["issued_ns"].astype("Int64"))
     return frame
 
 

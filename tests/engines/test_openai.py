@@ -610,3 +610,54 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
 def test_an_idle_connection_is_dropped_before_the_server_drops_it():
     theirs = inspect.signature(uvicorn.Config).parameters["timeout_keep_alive"].default
     assert theirs > openai.KEEP_ALIVE_S
+
+
+def started(*servers, **changes):
+    """Facts and metrics of an engine that asks these servers."""
+
+    async def body():
+        client = engine(*servers, **changes)
+        facts = await client.start()
+        seen = await client.observe()
+        await client.stop()
+        return facts, seen
+
+    return body()
+
+
+@pytest.mark.parametrize(("looked_up", "caching"), [(3, True), (0, False)])
+def test_counters_say_whether_a_server_caches(looked_up, caching):
+    async def body():
+        text = f"vllm:prefix_cache_queries_total {looked_up}\nvllm:num_requests_running 2\n"
+        async with FakeServer(metrics=text) as one, FakeServer(metrics=text) as other:
+            return await started(one, other)
+
+    facts, seen = run(body())
+    assert (facts.prefix_caching, facts.cache_seen_by) == (caching, "metrics")
+    assert seen == {"cache_queries": 2 * looked_up, "running": 4}
+
+
+@pytest.mark.parametrize("routes", [("generate",), ("completions",)])
+@pytest.mark.parametrize(("caches", "caching"), [(True, True), (False, None)])
+def test_a_server_without_counters_is_probed_by_a_repeated_prompt(caches, caching, routes):
+    async def body():
+        server = FakeServer(metrics=None, caches=caches, delay_s=0.1, routes=routes)
+        async with server as fake:
+            found = await started(fake)
+            return *found, [len(asked.get("prompt") or asked["token_ids"]) for asked in fake.bodies]
+
+    facts, seen, lengths = run(body())
+    assert (facts.prefix_caching, facts.cache_seen_by) == (caching, "probe")
+    assert seen == {}
+    assert lengths[-3:] == [1024] * 3  # half of the server's longest
+    assert len(lengths) == 4
+
+
+@pytest.mark.parametrize("metrics", ["<html>", "vllm:prompt_tokens_total many", ""])
+def test_what_is_not_prometheus_counts_as_no_metrics(metrics):
+    async def body():
+        async with FakeServer(metrics=metrics, faults=[None, 500]) as fake:
+            return await started(fake)
+
+    facts, seen = run(body())
+    assert (facts.prefix_caching, facts.cache_seen_by, seen) == (None, None, {})

@@ -1,6 +1,7 @@
 """The run's own server: how it is started and ends, and the real one beside vLLM in process."""
 
 import asyncio
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 from helpers import Leftovers
 
-from loadgen_study import LiveRun, RunParams
+from loadgen_study import LiveRun, Run, RunParams
+from loadgen_study.findings.collect import findings_of
+from loadgen_study.rules.conformance import rules_of
 from loadgen_study.runs.served import compare_in_process
 from vllm_loadgen.engines.vllm import command_line
 from vllm_loadgen.errors import EngineError
@@ -51,7 +54,8 @@ def test_a_server_that_dies_while_it_loads_is_one_error(monkeypatch):
 def test_the_real_server_beside_the_engine_in_process(tmp_path):
     params = RunParams(
         num_samples=4, max_new_tokens=12, min_duration_ms=1000, min_query_count=4, target_qps=1.0,
-        warmup_queries=2, serve=True, compare_in_process=True, outputs=str(tmp_path), run_name="r",
+        warmup_queries=2, serve=True, compare_in_process=True, enable_prefix_caching=True,
+        outputs=str(tmp_path), run_name="r",
     )  # fmt: skip
     left = Leftovers()
     with LiveRun.start(params) as run:
@@ -67,8 +71,29 @@ def test_the_real_server_beside_the_engine_in_process(tmp_path):
     assert test.latencies["ttft_ms"].notna().all()
     facts = run.read().engine
     assert (facts.engine, facts.route) == ("vllm", "vLLM's tokens in, tokens out")
-    assert facts.options["enable_prefix_caching"] is False
+    assert (facts.prefix_caching, facts.cache_seen_by) == (True, "metrics")
     assert table.loc["Queries refused", "served"] == "0.00"
     for figure in ("Mean TTFT, ms", "Mean TPOT, ms", "Output tokens per second"):
         assert table.loc[figure, "difference"]
     assert (run.folder / "in-process" / "performance" / "result.json").is_file()
+    check_counters(run.read(), test)
+
+
+def check_counters(run, first):
+    """The first test's prompts were computed, though the warm-up came before; then cached."""
+    prompts, output = (
+        int(first.latencies[f"{which}_tokens"].sum()) for which in ("input", "output")
+    )
+    counts = first.result.server
+    assert (counts.prompt_tokens, counts.output_tokens) == (prompts, output)
+    assert (counts.cached_tokens, counts.problem) == (0, "")
+    assert first.telemetry["server_running"].notna().any()
+    again = run.test("accuracy")
+    assert again.result.server.prompt_tokens == prompts
+    assert again.result.server.cached_tokens > prompts / 2
+    assert not {"prefix-cache", "other-clients"} & {one.id for one in findings_of(run)}
+    shutil.copytree(run.folder / "accuracy", run.folder / "performance", dirs_exist_ok=True)
+    copied = Run.open(run.folder)
+    assert "prefix-cache" in {one.id for one in findings_of(copied) if one.doubts}
+    (rule,) = [one for one in rules_of(copied) if one.id == "prefix-caching"]
+    assert rule.met is False

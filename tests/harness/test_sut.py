@@ -5,6 +5,7 @@ import pytest
 
 from vllm_loadgen.engines.base import Engine
 from vllm_loadgen.harness.sut import Sut
+from vllm_loadgen.records.columns import MISSING
 
 PROMPTS = [[0] * length for length in (3, 9, 5, 7)]
 
@@ -74,6 +75,11 @@ def test_no_more_queries_in_the_engine_than_allowed(told):
     sut.done(0, [6])
     turn(loop)
     assert engine.rows == [0, 1, 2]
+    # A query counts from when it was given to the engine, not from when it was due with the others.
+    issued, done = sut.records.issued_ns, sut.records.done_ns[0]
+    given = sut.records.given_ns
+    assert issued[2] <= given[0] <= given[1] <= done <= given[2]
+    assert given[3] == MISSING
 
 
 def test_long_prompts_first_within_each_pass_of_the_dataset(told):

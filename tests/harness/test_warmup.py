@@ -1,6 +1,7 @@
 """The rounds before the clock starts, of engines whose speed is made up."""
 
 import asyncio
+from multiprocessing import Pipe
 
 import pytest
 from helpers import PROMPTS, echo_params
@@ -8,6 +9,7 @@ from helpers import PROMPTS, echo_params
 from loadgen_study.params import RunParams
 from vllm_loadgen.engines.echo import EchoEngine
 from vllm_loadgen.errors import EngineError
+from vllm_loadgen.harness.messages import RunTest
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.harness.warmup import (
     MOST_ROUNDS,
@@ -16,8 +18,11 @@ from vllm_loadgen.harness.warmup import (
     answer_cap,
     expected_batch,
     pick_prompts,
+    reordered,
     warm_up,
 )
+from vllm_loadgen.harness.worker import Worker
+from vllm_loadgen.prompts import Prompts
 from vllm_loadgen.records.engine import EngineFacts
 from vllm_loadgen.records.result import Result, WarmUp
 
@@ -208,3 +213,29 @@ def test_a_warm_up_that_gets_on_is_not_taken_for_dead(tmp_path):
     with Session(params, "", tmp_path / "engine.log") as session:
         session.run(params, PROMPTS[:1], "performance", tmp_path)
     assert Result.read(tmp_path / "result.json").warmup_queries == 8
+
+
+def test_a_cache_does_not_know_the_prompts_of_the_warm_up():
+    prompts = [[1, 2, 3], (4, 5)]
+    first, second = reordered(prompts, 1), reordered(prompts, 2)
+    assert (first, second) == ([[2, 1, 3], [4, 5]], [[1, 3, 2], [5, 4]])
+    assert [sorted(ids) for ids in first] == [[1, 2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("caching", [True, False, None])
+def test_a_warm_up_leaves_the_tests_prompts_out_of_a_cache(tmp_path, caching):
+    seen = []
+
+    class Noted(EchoEngine):
+        def submit(self, row, prompt, sink, most_tokens=None):
+            seen.append(list(prompt))
+            return super().submit(row, prompt, sink, most_tokens)
+
+    params, prompts = echo_params(), [[1, 2, 3], [4, 5, 6]]
+    worker = Worker(Pipe()[1])
+    worker._engine = Noted(4)
+    worker._facts = EngineFacts(engine="echo", prefix_caching=caching)
+    worker._warm_up(RunTest(params, Prompts.of(prompts), "accuracy", tmp_path))
+    worker.close()
+    assert seen
+    assert all((prompt in prompts) != bool(caching) for prompt in seen)

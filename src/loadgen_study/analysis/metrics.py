@@ -24,21 +24,24 @@ def latencies(records: pd.DataFrame) -> pd.DataFrame:
     """What a reader asks of each query; float64, NaN where a query did not get so far.
 
     LoadGen's definitions: TTFT = first token - scheduled; latency = done - scheduled; TPOT =
-    (done - first token) / (output tokens - 1). A TTFT is made of schedule_delay (the harness
-    was late), queue (the engine had not begun) and prefill.
+    (done - first token) / (output tokens - 1). TTFT from send = first token - given. A
+    TTFT is made of schedule_delay (the harness was late), queue (the engine had not begun) and
+    prefill.
 
     Returns:
-        (queries,) sample_index, input_tokens, output_tokens, ttft_ms, tpot_ms, latency_ms,
-        schedule_delay_ms, queue_ms, prefill_ms, decode_ms; scheduled_s, issued_s, started_s,
-        first_token_s, done_s since the run's start; replica, where it was chosen by the harness.
+        (queries,) sample_index, input_tokens, output_tokens, ttft_ms, sent_ttft_ms (from send),
+        tpot_ms, latency_ms, schedule_delay_ms, queue_ms, prefill_ms, decode_ms; scheduled_s,
+        issued_s, given_s, started_s, first_token_s, done_s since the run's start; replica, where it
+        was chosen by the harness.
     """
-    names = ("scheduled", "issued", "started", "first_token", "done")
+    names = ("scheduled", "issued", "given", "started", "first_token", "done")
     # Whole ns, exact in float64: a query at its limit is not over it, as in LoadGen.
     at_ns = {name: records[f"{name}_ns"].astype("Float64").to_numpy(float, na_value=np.nan)
              for name in names}  # fmt: skip
     kept = records.columns.isin(["sample_index", "input_tokens", "output_tokens", "replica"])
     frame = records.loc[:, kept].copy()
     frame["ttft_ms"] = (at_ns["first_token"] - at_ns["scheduled"]) / 1e6
+    frame["sent_ttft_ms"] = (at_ns["first_token"] - at_ns["given"]) / 1e6
     frame["latency_ms"] = (at_ns["done"] - at_ns["scheduled"]) / 1e6
     frame["decode_ms"] = (at_ns["done"] - at_ns["first_token"]) / 1e6
     gaps = frame["output_tokens"].where(frame["output_tokens"] >= 2) - 1

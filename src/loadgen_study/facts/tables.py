@@ -45,6 +45,8 @@ def read_records(path: Path) -> pd.DataFrame:
         BenchmarkError: if the file is missing or damaged, or holds no records of a test.
     """
     frame = read_frame(path, dtype_backend="numpy_nullable")
+    if "given_ns" not in frame:  # up to version 0.2.0
+        frame["given_ns"] = pd.array([None] * len(frame), "Int64")
     if lacking := COLUMNS - set(frame.columns):
         problem = f"it lacks {', '.join(sorted(lacking))}"
         raise BenchmarkError(f"{path} cannot be read: {problem}. Run again.")

@@ -4,4 +4,4 @@ Each is a function that ``finding`` registers with what it needs; ``collect`` ca
 and lists those of a severity in the order in which they are imported here.
 """
 
-from loadgen_study.findings import answers, queries, system, replicas, steadiness, steps  # noqa: F401, I001
+from loadgen_study.findings import answers, queries, system, replicas, server, steadiness, steps  # noqa: F401, I001

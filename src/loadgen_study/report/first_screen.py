@@ -422,8 +422,15 @@ def _confidence(run: Run, test: Test, findings: Sequence[Finding]) -> Fact:
         *(f"! {reason}" for reason in why_not),
         f"{count(m.samples, 'query')} in {significant(m.duration_s)} s",
         "" if math.isnan(varies) else f"tokens/s vary by {percent(varies, 1)} (CV)",
-        "" if run.params.engine_traits.started_here else "server's prefix cache: not known",
+        "" if _cache_known(run, test) else "server's prefix cache: not known",
         kind="bad" if why_not else "plain",
+    )
+
+
+def _cache_known(run: Run, test: Test) -> bool:
+    counts = test.result.server
+    return run.params.engine_traits.started_here or bool(
+        counts and counts.cached_tokens is not None
     )
 
 

@@ -209,10 +209,8 @@ def _limits(case: Case) -> Iterator[Rule]:
 def _engine(case: Case) -> Iterator[Rule]:
     """What a server was sent is known; what it does with it was not read."""
     params, options = case.params, case.params.engine_options
-    caching, unknown = params.enable_prefix_caching, departing_options(options)
-    rule = Rule("prefix-caching", "Prefix caching", "off", "on" if caching else "off", not caching)
-    note = "not read from the server: start it with --no-enable-prefix-caching"
-    yield case.seen(rule, note)
+    unknown = departing_options(options)
+    yield _prefix_caching(case)
     # engines/vllm.py sets temperature 0, and no parameter reaches it.
     model = params.engine_traits.runs_model
     actual = "greedy" if model else f"none ({params.engine} engine)"
@@ -225,6 +223,19 @@ def _engine(case: Case) -> Iterator[Rule]:
     actual = "; ".join(unknown) or ", ".join(options) or "none"
     rule = Rule("engine-options", "Engine options", required, actual, not unknown)
     yield case.seen(rule, "those that the server was started with are not seen")
+
+
+def _prefix_caching(case: Case) -> Rule:
+    """By the server's counters, where there are any; else by the parameter of our own engine."""
+    id, title, required = "prefix-caching", "Prefix caching", "off"
+    counts = case.performance.server
+    if counts and counts.prompt_tokens and counts.cached_tokens is not None:
+        cached = counts.cached_tokens
+        actual = f"measured: {cached:,} of {counts.prompt_tokens:,} prompt tokens cached"
+        return Rule(id, title, required, actual, cached == 0)
+    caching = case.params.enable_prefix_caching
+    note = "the server has no counters of it: start it with --no-enable-prefix-caching"
+    return case.seen(Rule(id, title, required, "on" if caching else "off", not caching), note)
 
 
 def _lengths(case: Case) -> Iterator[Rule]:

@@ -72,6 +72,10 @@ class Engine(ABC):
         """The reasons why answers ended since the last call, counted; empty if not given."""
         return {}
 
+    async def observe(self) -> Mapping[str, float]:
+        """A server's metrics now, by the names of ``http.metrics``; empty if there are none."""
+        return {}
+
     async def score(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores | None:
         """Score each token of an answer after the prompt; None: this engine cannot.
 

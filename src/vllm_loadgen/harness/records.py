@@ -1,4 +1,4 @@
-"""One row a query: when it was due, issued, started, had its first token, was done."""
+"""One row a query: when it was due, issued, given, started, had its first token, was done."""
 
 from array import array
 
@@ -9,7 +9,7 @@ from vllm_loadgen.records.columns import COUNTED, MISSING, records_table, schedu
 
 
 class Recorder:
-    """Columns of plain 64-bit integers that grow by one row a query (64 bytes).
+    """Columns of plain 64-bit integers that grow by one row a query (72 bytes).
 
     One thread appends while others may read: slices are copies, rows are never taken away.
 
@@ -22,6 +22,7 @@ class Recorder:
         self.finished: array[int] = array("q")
         self.sample_index = self._columns["sample_index"]
         self.issued_ns = self._columns["issued_ns"]
+        self.given_ns = self._columns["given_ns"]
         self.started_ns = self._columns["started_ns"]
         self.first_token_ns = self._columns["first_token_ns"]
         self.done_ns = self._columns["done_ns"]
@@ -36,6 +37,7 @@ class Recorder:
         row = len(self.sample_index)
         self.sample_index.append(sample_index)
         self.issued_ns.append(issued_ns)
+        self.given_ns.append(MISSING)
         self.started_ns.append(MISSING)
         self.first_token_ns.append(MISSING)
         self.done_ns.append(MISSING)

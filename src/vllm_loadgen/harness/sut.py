@@ -103,6 +103,7 @@ class Sut:
         while self._waiting and self._in_engine < self._concurrency:
             row = self._waiting.popleft()
             self._in_engine += 1
+            self.records.given_ns[row] = time.monotonic_ns()
             self._engine.submit(row, self._prompts[self.records.sample_index[row]], self)
 
     def first(self, row: int, token: int, started_ns: int | None) -> None:

@@ -137,6 +137,12 @@ def pick_prompts(prompts: Sequence[Sequence[int]], count: int) -> list[Sequence[
     return list(islice(cycle(ends), count))
 
 
+def reordered(prompts: Sequence[Sequence[int]], turn: int) -> list[Sequence[int]]:
+    """The prompts' tokens in another order, one of its own for each turn."""
+    backwards = [prompt[::-1] for prompt in map(list, prompts)]
+    return [ids[turn % len(ids) :] + ids[: turn % len(ids)] for ids in backwards]
+
+
 def answer_cap(prompts: Sequence[Sequence[int]], facts: EngineFacts) -> int:
     """The least tokens of an answer that keep the first query running until the last has started.
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -56,9 +56,11 @@ from vllm_loadgen.harness.warmup import (
     answer_cap,
     expected_batch,
     pick_prompts,
+    reordered,
     warm_up,
 )
 from vllm_loadgen.harness.watch import Watch
+from vllm_loadgen.http.metrics import ServerWatch
 from vllm_loadgen.records.columns import JOURNAL
 from vllm_loadgen.records.engine import EngineFacts, TokenScores
 from vllm_loadgen.records.result import Result, WarmUp
@@ -66,6 +68,7 @@ from vllm_loadgen.records.result import Result, WarmUp
 STOP_S, LOADING_STOP_S = 10.0, 2.0
 T = TypeVar("T")
 LOOK_S = 0.5
+OBSERVE_S = 2.0
 MOST_REASONS = 3
 # Answers that the engine is asked about at once: enough for its batch, and progress now and then.
 # A first few show how long more would take.
@@ -82,6 +85,7 @@ class Worker:
         self._pipe = pipe
         self._log = Path(os.devnull)
         self._warm_to = 0  # queries at once
+        self._rounds = 0  # of warm-up, in all tests
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._thread.start()
@@ -142,8 +146,9 @@ class Worker:
         engine.take_routing()
         engine.ends()
         log_begin = position(self._log)
+        server = ServerWatch(self._observe)
         with (
-            Telemetry(params.devices, params.base_url) as telemetry,
+            Telemetry(params.devices, params.base_url, server.look) as telemetry,
             Journal(
                 folder, sut, partial(loadgen.planned_ns, params, seed), command.numbers
             ) as journal,
@@ -166,9 +171,18 @@ class Worker:
                 "late_compilations": late_compilations(self._log, log_begin),
                 "queries": len(records),
                 "finish_reasons": dict(engine.ends()),
+                "server": server.counts(),
             }
         )
         return _write(begun, ended, watch.duration_s, sut, folder)
+
+    def _observe(self) -> Mapping[str, float]:
+        asked = asyncio.run_coroutine_threadsafe(self._engine.observe(), self._loop)
+        try:
+            return asked.result(OBSERVE_S)
+        except Exception:  # whatever it is, the test goes on
+            asked.cancel()
+            return {}
 
     def _begin(self, command: RunTest) -> Result:
         """The warm-up, and the result.json that a test leaves which is killed."""
@@ -198,6 +212,9 @@ class Worker:
 
         def ask(queries: int) -> Round:
             picked = pick_prompts(prompts, queries)
+            self._rounds += 1
+            if facts.prefix_caching:  # the test would find its own prompts in the cache
+                picked = reordered(picked, self._rounds)
             cap = answer_cap(picked, facts) if for_answers or max_s else None
             pending = PendingRound(picked, cap)
             answered = pending.answered(self._engine)

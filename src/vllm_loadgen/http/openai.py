@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import resource
 import time
 from array import array
@@ -10,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 
@@ -18,6 +19,7 @@ from vllm_loadgen.certificates import UNTRUSTED_CURE, trusted
 from vllm_loadgen.checkpoint import load_tokenizer, vocab_size
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.errors import EngineError
+from vllm_loadgen.http import metrics
 from vllm_loadgen.http.answers import Answer, Encode
 from vllm_loadgen.http.routes import (
     LONGEST_LINE,
@@ -48,6 +50,11 @@ LONGEST_HEADER = 2**16
 MODELS = "/v1/models"
 PROBE_TOKENS = 2
 PROBE_IDS, PROBE_TEXT = (1, 2, 3), "Hello"
+METRICS_S = 1.5
+# A server without metrics has likely a prefix cache if it answers a long prompt, given again, in
+# less than this share of another prompt's time, and sooner by so much.
+FASTER_SHARE, FASTER_S = 0.5, 0.02
+PROBE_LENGTH, USUAL_LENGTH = 2048, 1024
 NAMES_SHOWN = 5
 BUSY, NO_PATH = (429, 503), (404, 405)
 # What JSON of another shape raises.
@@ -100,6 +107,7 @@ class OpenAIEngine(Engine):
         # Of several servers: which query went to which.
         self._rows, self._numbers = array("q"), array("i")
         self._ends: Counter[str] = Counter()
+        self._has_metrics = True
         self._http: aiohttp.ClientSession | None = None
 
     # Before the test ------------------------------------------------------------------------
@@ -134,6 +142,7 @@ class OpenAIEngine(Engine):
             self._encode = partial(self._tokenizer.encode, add_special_tokens=False)
         lengths = (lengths.get(self._model) for lengths in listed)
         known = [length for length in lengths if type(length) is int]
+        caching, seen_by = await self._prefix_cache(min(known, default=USUAL_LENGTH))
         return EngineFacts(
             engine="openai",
             version=await self._version(),
@@ -142,7 +151,53 @@ class OpenAIEngine(Engine):
             served_model=self._model,
             token_ids="the server" if self._route.ids_out else "the tokenizer here",
             max_model_len=min(known, default=None),
+            prefix_caching=caching,
+            cache_seen_by=seen_by,
         )
+
+    async def observe(self) -> Mapping[str, float]:
+        if not self._has_metrics:
+            return {}
+        seen = []
+        for server in self._servers:
+            with suppress(EngineError, ValueError):
+                status, body = await self._get(server, metrics.PATH, METRICS_S)
+                seen.append(metrics.read(body.decode(errors="replace")) if status == 200 else {})
+        return metrics.total(seen) if len(seen) == len(self._servers) else {}
+
+    async def _prefix_cache(
+        self, max_model_len: int
+    ) -> tuple[bool | None, Literal["metrics", "probe"] | None]:
+        """Whether the servers have a prefix cache, and how that is known."""
+        seen = await self.observe()
+        self._has_metrics = bool(seen)
+        if "cache_queries" in seen:  # vLLM counts them where the cache is on
+            return seen["cache_queries"] > 0, "metrics"
+        if seen:
+            return None, None
+        try:
+            length = min(PROBE_LENGTH, max_model_len // 2)
+            likely = [await self._likely_cached(server, length) for server in self._servers]
+        except EngineError:
+            return None, None
+        return any(likely) or None, "probe"
+
+    async def _likely_cached(self, server: Server, length: int) -> bool:
+        """Whether a repeated prompt is answered much sooner than another of its length."""
+        half = self._vocab_size // 2
+        one, other = (
+            [half // 2 + place * step % half for place in range(length)] for step in (1, 3)
+        )
+        _, again_s, other_s = [await self._first_piece_s(server, ids) for ids in (one, one, other)]
+        return again_s < min(FASTER_SHARE * other_s, other_s - FASTER_S)
+
+    async def _first_piece_s(self, server: Server, ids: Sequence[int]) -> float:
+        asked = self._route.body(self._model, self._prompt(ids), self._route.options(1, 1))
+        begin, first_s = time.monotonic(), math.inf
+        async with aclosing(self._pieces(server, self._route, asked)) as pieces:
+            async for _ in pieces:
+                first_s = min(first_s, time.monotonic() - begin)
+        return first_s
 
     async def _models(self, server: Server) -> dict[str, object]:
         """``max_model_len`` of a server's models, by name; empty if it lists none and need not."""

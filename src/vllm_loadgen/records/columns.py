@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 
 # In ns since the run's start.
-TIMES = ("scheduled_ns", "issued_ns", "started_ns", "first_token_ns", "done_ns")
+TIMES = ("scheduled_ns", "issued_ns", "given_ns", "started_ns", "first_token_ns", "done_ns")
 # A query may end without these: not every engine reports a start, and a run may be interrupted.
-NULLABLE = ("started_ns", "first_token_ns", "done_ns")
+# given_ns is when the harness gave it to the engine, or sent the request.
+NULLABLE = ("given_ns", "started_ns", "first_token_ns", "done_ns")
 # What is counted and timed of a query, int64; a time by ``time.monotonic_ns``, or ``MISSING``.
 COUNTED = (
-    "sample_index", "issued_ns", "started_ns", "first_token_ns", "done_ns", "input_tokens",
-    "output_tokens",
+    "sample_index", "issued_ns", "given_ns", "started_ns", "first_token_ns", "done_ns",
+    "input_tokens", "output_tokens",
 )  # fmt: skip
 MISSING = -1
 # journal.arrows: the records of a test as they reach the disk while it runs. An Arrow IPC stream,

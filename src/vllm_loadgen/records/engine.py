@@ -1,5 +1,7 @@
 """What an engine is and what it answers when it scores: engine.json, and scores of tokens."""
 
+from typing import Literal
+
 from pydantic import Field, JsonValue
 
 from vllm_loadgen.records.base import Facts, Number, Part
@@ -16,6 +18,8 @@ class EngineFacts(Facts):
         kv_cache_tokens: capacity of the KV cache of each copy of the engine.
         preloaded: libraries that its processes load before all others.
         route: of a server, the kind of request. served_model: the server's name of the model.
+        prefix_caching: None: not known. cache_seen_by: how that of a server is known; None: it is
+            an option of the engine here.
         token_ids: source of the answers' token ids, in words; None: the engine itself.
     """
 
@@ -32,6 +36,7 @@ class EngineFacts(Facts):
     max_num_batched_tokens: int | None = None
     chunked_prefill: bool | None = None
     prefix_caching: bool | None = None
+    cache_seen_by: Literal["metrics", "probe"] | None = None
     max_model_len: int | None = None
     dtype: str | None = None
     route: str | None = None

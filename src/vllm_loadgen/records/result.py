@@ -111,6 +111,27 @@ class WarmUp(Part):
     steady: bool | None = None
 
 
+class ServerCounts(Part):
+    """A server's own counters over one test; None where it does not have one.
+
+    Attributes:
+        prompt_tokens: of all prompts, cached ones too. cache_queries, cached_tokens: prompt tokens
+            looked up in the prefix cache, and found there.
+        steps: of the engine. draft_tokens, accepted_tokens: of speculative decoding.
+        problem: why nothing is known; empty if it is.
+    """
+
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_queries: int | None = None
+    cached_tokens: int | None = None
+    preemptions: int | None = None
+    draft_tokens: int | None = None
+    accepted_tokens: int | None = None
+    steps: int | None = None
+    problem: str = ""
+
+
 class Result(LoadgenLog):
     """result.json: one LoadGen test.
 
@@ -123,6 +144,7 @@ class Result(LoadgenLog):
         finish_reasons: why a server's answers ended, in its words, with how many did; empty where
             the engine gives no reasons.
         resumed_samples: of an accuracy test, answered by an earlier one that was interrupted.
+        server: of an engine over HTTP with metrics, else None.
     """
 
     mode: Mode = "performance"
@@ -140,6 +162,7 @@ class Result(LoadgenLog):
     refused_because: tuple[str, ...] = ()
     finish_reasons: dict[str, int] = Field(default_factory=dict)
     resumed_samples: int = 0
+    server: ServerCounts | None = None
 
     @property
     def complete(self) -> bool:
