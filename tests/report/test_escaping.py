@@ -29,7 +29,8 @@ ODD = (
 OWN_TAGS = {
     "html", "head", "meta", "title", "style", "body", "main", "nav", "section", "div", "p", "span",
     "ul", "ol", "li", "table", "thead", "tbody", "tr", "th", "td", "h2", "h3", "b", "strong",
-    "code", "pre", "img", "a", "details", "summary", "script", "dl", "dt", "dd", "small", "i",
+    "code", "pre", "img", "a", "blockquote", "details", "summary", "script", "dl", "dt",
+    "dd", "small", "i",
 }  # fmt: skip
 EMBEDDED = resources.files("loadgen_study") / "embedded"
 OWN_SCRIPTS = "".join((EMBEDDED / name).read_text() for name in ("interactive.js", "report.js"))

@@ -1,6 +1,7 @@
 """The report of an imitated run, section by section."""
 
 import collections
+import hashlib
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ from loadgen_study import Run, RunParams
 from loadgen_study.report.display import Section
 from loadgen_study.report.display import table as shown
 from loadgen_study.report.report import PICTURE, Report
-from loadgen_study.report.sections import accuracy
+from loadgen_study.report.sections import accuracy, provenance
 from loadgen_study.results import test as results_test
 
 SECTIONS = (
@@ -235,3 +236,13 @@ def test_answers_stand_with_their_references_and_articles(tmp_path):
     assert "&lt;b&gt;bold" in found
     path.write_text("[1")
     assert accuracy.examples(Run.open(folder)) is None
+
+
+def test_a_run_is_cited_with_what_it_is_and_is_not(run):
+    report = Report(run)
+    (text,) = [one for one in report.provenance().parts if "To cite" in str(one)]
+    sha256 = hashlib.sha256((run.folder / "performance/records.parquet").read_bytes()).hexdigest()
+    for said in (run.model.name, "Server", run.environment.git.commit[:12], sha256,
+                 "Not an MLPerf result: "):  # fmt: skip
+        assert said in text
+    assert "Result not verified by MLCommons Association" in provenance.methods(run, [])

@@ -252,7 +252,11 @@ class Report:
 
     def provenance(self) -> Section:
         """What a stranger needs to repeat the run."""
-        return Section(provenance.text(self.run), provenance.table(self.run))
+        return Section(
+            provenance.text(self.run),
+            provenance.methods(self.run, self.rules),
+            provenance.table(self.run),
+        )
 
     def words(self) -> Section:
         """The words of the report, explained."""

@@ -1,13 +1,20 @@
-"""What reproduces a run."""
+"""What reproduces a run, and how to cite it."""
 
+import hashlib
 import shlex
+from collections.abc import Sequence
 
 import pandas as pd
 
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.prose import render
 from loadgen_study.report.display import named
+from loadgen_study.report.sections import subject
 from loadgen_study.results.run import Run
+from loadgen_study.rules.rule import Rule, departures
+from loadgen_study.words import count
+
+RECORDS = "records.parquet"
 
 
 def text(run: Run) -> str:
@@ -16,6 +23,34 @@ def text(run: Run) -> str:
         "report/sections/provenance",
         file=shlex.quote(run.display_path("params.yaml")),
         changed=run.environment.git.dirty,
+    )
+
+
+def methods(run: Run, rules: Sequence[Rule]) -> str:
+    """A paragraph and a line to copy; empty without a performance test.
+
+    The hash is of the test's records, which a bundle of the run holds unchanged.
+    """
+    if (test := run.performance) is None or not (records := test.folder / RECORDS).is_file():
+        return ""
+    packages, git, traits = run.environment.packages, run.environment.git, run.params.engine_traits
+    broken, version = departures(rules), (run.engine and run.engine.version) or ""
+    return render(
+        "report/sections/methods",
+        measured=subject.measured(run),
+        engine=f"{traits.title or run.params.engine} {version}".strip(),
+        devices=subject.devices(run),
+        loadgen=packages.get("mlcommons-loadgen", NOT_KNOWN),
+        queries=len(test.latencies),
+        commit=(git.commit or NOT_KNOWN)[:12],
+        standing=f"Not an MLPerf result: {count(len(broken), 'rule')} not met"
+        if broken
+        else "Result not verified by MLCommons Association",
+        title=f"{run.model.name}, {test.result.scenario}",
+        version=packages.get("vllm-loadgen", NOT_KNOWN),
+        date=test.result.started_at[:10],
+        kept=RECORDS,
+        sha256=hashlib.sha256(records.read_bytes()).hexdigest(),
     )
 
 
