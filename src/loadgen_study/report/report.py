@@ -32,6 +32,7 @@ from loadgen_study.report.sections import (
     limits,
     machine,
     peak,
+    previous,
     provenance,
     rules,
     served,
@@ -243,6 +244,7 @@ class Report:
             runs_figures.distributions_caption(overlaid) if overlaid else None,
             compare.changed_table(others) if others else None,
             *answers.parts(compared(others)),
+            *([] if others else previous.parts(self.run)),
             compare.digest(self.run) if self._test else None,
         )
 
