@@ -13,8 +13,8 @@ class FakeServer:
     """Answers a prompt of ids with its own first ids, and a text with its words.
 
     Attributes:
-        routes: that it has: "generate", "completions". takes_ids, gives_ids, takes_options: of
-            completions. models: their names, or cards as they are listed.
+        routes: that it has: "generate", "completions", "chat". takes_ids, gives_ids,
+            takes_options: of completions. models: their names, or cards as they are listed.
         faults: what becomes of the next queries, one each: a status, "cut", "cut clean", "empty",
             "bad id", "no json", "error", "abort", "redirect", "drop", "too long"; None answers.
         key: that it wants; empty for none. ssl: its context; None for HTTP without TLS.
@@ -38,6 +38,7 @@ class FakeServer:
         self.raw = b""
         self.answer_headers = {"Content-Type": "text/event-stream"}
         self.version = "9.9"
+        self.said_as = "content"
         self.metrics = "vllm:prefix_cache_queries_total 0\nvllm:prompt_tokens_total 0\n"
         self.caches, self.delay_s, self._seen = False, 0.0, set()
         self.__dict__.update(changes)
@@ -58,6 +59,8 @@ class FakeServer:
         app.router.add_get("/elsewhere", self._models)
         if "generate" in self.routes:
             app.router.add_post("/inference/v1/generate", self._generate)
+        if "chat" in self.routes:
+            app.router.add_post("/v1/chat/completions", self._chat)
         if "completions" in self.routes:
             app.router.add_post("/v1/completions", self._complete)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -115,6 +118,12 @@ class FakeServer:
         wants_ids = bool(body.get("return_token_ids")) and self.gives_ids
         return await self._answer(request, body, ids[: body["max_tokens"]], wants_ids)
 
+    async def _chat(self, request):
+        body = await request.json()
+        (message,) = body["messages"]
+        ids = [1] * len(message["content"].split())
+        return await self._answer(request, body, ids[: body["max_tokens"]], False)
+
     async def _answer(self, request, body, ids, ids_out):
         if refusal := self._refusal(request):
             return refusal
@@ -171,7 +180,10 @@ class FakeServer:
             if fault == "cut clean" and place:
                 return response
             words = "".join(f" w{token}" for token in part)
-            await send({"token_ids": part} if ids_out else {"text": words})
+            if request.path.endswith("/chat/completions"):
+                await send({"delta": {"role": "assistant", self.said_as: words}})
+            else:
+                await send({"token_ids": part} if ids_out else {"text": words})
         await send({"finish_reason": "abort" if fault == "abort" else "length"})
         await response.write(b'data: {"choices": [], "usage": {"completion_tokens": 1}}\n\n')
         await response.write(b"data: [DONE]\n\n")

@@ -141,6 +141,9 @@ class TestParams(BaseModel):
     """openai: what the server calls the model; empty: the only one it has"""
     serve: bool = of_engine(False, "fixed")
     """vllm: start vllm serve with these options, and measure it over HTTP"""
+    chat_template: bool = of_engine(True, "prompts", "fixed", "ignored")
+    """whether the prompts are wrapped as a chat turn; a server that has /v1/chat/completions alone
+    wraps them itself, and takes only prompts without"""
     trust_remote_code: bool = of_engine(False, "vllm", "fixed", "shown")
     """run code that the checkpoint brings along: tokenizer, configuration, model"""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = of_engine(

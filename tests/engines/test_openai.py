@@ -661,3 +661,29 @@ def test_what_is_not_prometheus_counts_as_no_metrics(metrics):
 
     facts, seen = run(body())
     assert (facts.prefix_caching, facts.cache_seen_by, seen) == (None, None, {})
+
+
+@pytest.mark.parametrize("said_as", ["content", "reasoning_content", "reasoning"])
+def test_a_server_that_has_chat_alone_wraps_prompts_that_are_not_wrapped(said_as):
+    async def body():
+        async with FakeServer(routes=("chat",), said_as=said_as) as fake:
+            client = engine(fake, chat_template=False)
+            facts = await client.start()
+            sink = await ask(client)
+            await client.stop()
+            return facts, sink, fake.bodies[-1]
+
+    facts, sink, asked = run(body())
+    assert facts.route == "chat, text both ways, the server's chat template"
+    assert asked["messages"] == [{"role": "user", "content": " ".join(f"w{i}" for i in PROMPT)}]
+    assert (asked["max_tokens"], asked["temperature"], asked["stream"]) == (8, 0.0, True)
+    assert sink.answers == {0: [1] * 8}
+
+
+def test_prompts_that_are_wrapped_do_not_go_through_chat():
+    async def body():
+        async with FakeServer(routes=("chat",)) as fake:
+            await engine(fake).start()
+
+    with pytest.raises(EngineError, match="chat_template False for one that has"):
+        run(body())

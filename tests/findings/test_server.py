@@ -9,7 +9,7 @@ from vllm_loadgen.http.metrics import RESTARTED
 from vllm_loadgen.records.engine import EngineFacts
 
 PARAMS = RunParams(engine="openai", base_url="http://127.0.0.1:1")
-MINE = ("prefix-cache", "prefix-cache-likely", "other-clients", "server-counters")
+MINE = ("prefix-cache", "prefix-cache-likely", "other-clients", "server-counters", "one-piece")
 TOKENS = int(make_records(THREE)["output_tokens"].sum())
 
 
@@ -70,3 +70,12 @@ def test_the_rule_is_measured_where_there_are_counters(tmp_path, counts, met, wo
     assert rule.actual.startswith(words)
     (trust,) = [one for one in facts(run, [], []) if one.label == "Confidence"]
     assert any("prefix cache: not known" in note for note in trust.notes) == (met is None)
+
+
+def test_answers_in_one_piece_have_no_tpot():
+    rows = [(i, i, None, i + 1, i + 1, 9, 50) for i in range(4)]
+    for own, found in ((PARAMS, {"one-piece"}), (RunParams(engine="echo"), set())):
+        run = imitated_run(imitated(make_records(rows), RESULT, params=own))
+        assert set(found_in(run)) == found
+    smooth = [(i, i, None, i + 1, i + 2, 9, 50) for i in range(4)]
+    assert not found_in(imitated_run(imitated(make_records(smooth), RESULT, params=PARAMS)))

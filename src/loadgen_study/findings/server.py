@@ -10,6 +10,8 @@ CACHE_OFF = (
 )
 # A server may count a token more for each answer, as its end.
 OTHERS_SHARE = 0.05
+# No model makes tokens so fast for one user; answers of fewer tokens may come in one packet.
+FASTEST_TPOT_MS, FEW_TOKENS = 0.02, 8
 
 
 @finding("prefix-cache", needs=("test",))
@@ -52,6 +54,22 @@ def _shared(test: Test) -> Found:
     return (
         f"it generated {counts.output_tokens:,} tokens during the test, {own:,} of them for it",
         "Repeat the test while nobody else uses the server.",
+    )
+
+
+@finding("one-piece", "problem", "Answers streamed in one piece", needs=("queries",), doubts=True)
+def _in_one_piece(test: Test) -> Found:
+    if test.params.engine_traits.started_here:
+        return None
+    frame = test.latencies
+    answers = frame[frame["output_tokens"] >= FEW_TOKENS]
+    whole = int((answers["tpot_ms"] < FASTEST_TPOT_MS).sum())
+    if whole <= OTHERS_SHARE * len(answers):
+        return None
+    return (
+        f"all tokens of {whole:,} of {count(len(answers), 'answer')} arrived at once: their TTFT "
+        "is the latency, and their TPOT is not known",
+        "Turn off buffering in the server or in the proxy before it.",
     )
 
 

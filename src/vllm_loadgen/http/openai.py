@@ -22,6 +22,7 @@ from vllm_loadgen.errors import EngineError
 from vllm_loadgen.http import metrics
 from vllm_loadgen.http.answers import Answer, Encode
 from vllm_loadgen.http.routes import (
+    CHAT_ROUTE,
     LONGEST_LINE,
     ROUTES,
     Piece,
@@ -62,8 +63,8 @@ DAMAGED = (ValueError, TypeError, KeyError, RecursionError)
 UNTRUSTED = "its certificate is not trusted or not valid"
 CURE = "Give the address of a server that speaks OpenAI's protocol, as in http://host:8000"
 NEEDS_COMPLETIONS = (
-    "Give a server that has /v1/completions: /v1/chat/completions wraps each prompt in a chat "
-    "template once more"
+    "Give a server that has /v1/completions, or chat_template False for one that has "
+    "/v1/chat/completions alone: it wraps each prompt itself"
 )
 
 
@@ -100,7 +101,7 @@ class OpenAIEngine(Engine):
     ) -> None:
         self._params, self._model_path, self._key = params, model_path, key
         self._servers = [Server(number, url) for number, url in enumerate(urls or params.base_url)]
-        self._routes = routes
+        self._routes = routes if params.chat_template else (*routes, CHAT_ROUTE)
         self._tokenizer: Any = None
         self._encode: Encode | None = None
         self._tasks: set[asyncio.Task[None]] = set()

@@ -41,8 +41,11 @@ class Route:
         Args:
             prompt: token ids, or text. options: of ``options``.
         """
-        nested = {"token_ids": prompt, "sampling_params": options}
-        query = nested if self.path == GENERATE else {"prompt": prompt, **options}
+        query: dict[str, object] = {"prompt": prompt, **options}
+        if self.path == GENERATE:
+            query = {"token_ids": prompt, "sampling_params": options}
+        elif self.path == CHAT:
+            query = {"messages": [{"role": "user", "content": prompt}], **options}
         return {"model": model, "stream": True, **query}
 
     def options(self, most: int, least: int) -> dict[str, JsonValue]:
@@ -52,6 +55,7 @@ class Route:
 
 
 GENERATE, COMPLETIONS = "/inference/v1/generate", "/v1/completions"
+CHAT = "/v1/chat/completions"
 # A checkpoint's generation_config may have a penalty, which the rules do not know.
 PLAIN: dict[str, JsonValue] = {"repetition_penalty": 1.0}
 # The nearest to an engine in process first: each does without one thing more.
@@ -64,6 +68,8 @@ ROUTES = (
           COMPLETIONS, True, False),
     Route("completions, text both ways, OpenAI's options alone", COMPLETIONS, False, False),
 )  # fmt: skip
+# The server wraps the prompt: only for prompts that are not wrapped yet.
+CHAT_ROUTE = Route("chat, text both ways, the server's chat template", CHAT, False, False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,16 @@ def parse(line: bytes) -> Piece | None:
     reason = "" if reason.lower() in ("null", "none") else reason
     if reason in FAILED:
         raise EngineError(f"it ended the answer with {reason}")
-    return Piece(choice.get("token_ids"), choice.get("text"), reason, bool(reason))
+    return Piece(choice.get("token_ids"), _text(choice), reason, bool(reason))
+
+
+def _text(choice: Mapping[str, object]) -> object:
+    """Of a completion or a chat turn; what a model thinks before its answer is answer, too."""
+    delta = choice.get("delta")
+    if not isinstance(delta, dict):
+        return choice.get("text")
+    parts = (delta.get(name) for name in ("content", "reasoning_content", "reasoning"))
+    return next((part for part in parts if part), None)
 
 
 def problem_of(path: str, status: int, body: bytes) -> str:
