@@ -1,13 +1,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 PARAMS ?= params/cpu.yaml
-# auto: a GPU that answers selects vLLM's CUDA build. Say DEVICE=cpu or DEVICE=cuda to choose.
+# auto: a GPU that answers selects vLLM's CUDA build. Say DEVICE=cpu or DEVICE=cuda to choose, or
+# DEVICE=none to ask servers alone, without vLLM and PyTorch.
 DEVICE ?= auto
 ifeq ($(DEVICE),auto)
 override DEVICE := $(shell nvidia-smi -L 2>/dev/null | grep -q '^GPU' && echo cuda || echo cpu)
 endif
-ifeq ($(filter $(DEVICE),cpu cuda),)
-$(error DEVICE=$(DEVICE) is unknown: give auto, cpu or cuda)
+ifeq ($(filter $(DEVICE),cpu cuda none),)
+$(error DEVICE=$(DEVICE) is unknown: give auto, cpu, cuda or none)
 endif
 
 # uv compiles nothing as it installs. Where Python may not write what it has compiled, every process
@@ -58,7 +59,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	@echo "Installing $$(grep -c == $(LOCK)) packages into $(VENV) for $(DEVICE), once; it takes minutes"
 	@$(call FIRST,setuptools)
 	@$(call FIRST,uv)
-	@$(MAKE) --no-print-directory -j2 install-torch install-others
+	@$(MAKE) --no-print-directory -j2 $(if $(filter none,$(DEVICE)),,install-torch) install-others
 	@$(INSTALL) -e .
 	@touch $@
 
@@ -142,6 +143,7 @@ lock: setup  ## Pin again what pyproject.toml brings along, keeping the pins tha
 		--output-file .requirements/cpu.txt
 	@cat .requirements/torch.part >> .requirements/cpu.txt && rm .requirements/torch.part
 	@$(RESOLVE) --extra cuda --output-file .requirements/cuda.txt
+	@$(COMPILE) --extra none --extra install pyproject.toml --output-file .requirements/none.txt
 	@# Ray comes on top: of its packages what the others lack.
 	@grep -o 'ray==[0-9.]*' pyproject.toml | $(COMPILE) --constraint .requirements/cpu.txt \
 		$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' .requirements/cpu.txt) - \
@@ -149,9 +151,9 @@ lock: setup  ## Pin again what pyproject.toml brings along, keeping the pins tha
 	@# All of the lock is for this platform and these versions of Python: lines need not say it.
 	@sed -i -E "s/ python_full_version < '3.14'( and|)//; s/ platform_machine == 'x86_64'( and|)//; \
 		s/ sys_platform == 'linux'//; s/ and( \\\\|)$$/\\1/; s/ ;( \\\\|)$$/\\1/; /^# /d" \
-		.requirements/cpu.txt .requirements/cuda.txt .requirements/ray.txt
+		.requirements/cpu.txt .requirements/cuda.txt .requirements/none.txt .requirements/ray.txt
 	@sed -i "1i # Every package of the environment, for Linux on x86-64; made by 'make lock'.\n# Install with --no-deps: it leaves out what text does not need (torchvision and its like)." \
-		.requirements/cpu.txt .requirements/cuda.txt
+		.requirements/cpu.txt .requirements/cuda.txt .requirements/none.txt
 	@sed -i "1i # What Ray needs beside cpu.txt or cuda.txt; made by 'make lock'." .requirements/ray.txt
 
 # An environment of its own: that release of vLLM with the least versions that pyproject.toml takes.

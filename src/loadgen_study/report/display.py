@@ -83,7 +83,12 @@ def named(rows: Mapping[str, object]) -> pd.DataFrame:
 
 
 def table(frame: pd.DataFrame) -> HTML:
-    """A frame as an HTML table: the index as a column, numbers to three digits, to the right."""
+    """A frame as an HTML table: the index as a column, numbers to three digits, to the right.
+
+    An empty frame shows nothing.
+    """
+    if frame.empty:
+        return HTML("")
     plain = frame.reset_index() if frame.index.name or frame.index.dtype == object else frame
     columns = []
     for name, values in plain.items():

@@ -12,7 +12,7 @@ from loadgen_study.doctor import refusals
 from loadgen_study.facts.inputs import Environment, MachineLimits, Model
 from loadgen_study.facts.results import TestSummary
 from loadgen_study.inputs import data, machine, models
-from loadgen_study.inputs.environment import environment
+from loadgen_study.inputs.environment import environment, package_version
 from loadgen_study.params import RunParams
 from loadgen_study.results.folders import find_file, portable_path
 from loadgen_study.results.identity import difference, identity
@@ -134,14 +134,18 @@ class Study:
         """Add what is known of a test to summary.json."""
         self.read().summary.noted(name, test).write(self.folder / "summary.json")
 
-    def measure_limits(self) -> MachineLimits:
+    def measure_limits(self) -> MachineLimits | None:
         """What the machine can do at most in this run's types; writes machine.json.
 
-        Measured once a run: a folder holds one machine, and what was compared with stays.
+        None where a server is asked: its machine is not this one. Measured once a run: a folder
+        holds one machine, and what was compared with stays.
 
         Raises:
             BenchmarkError: if it cannot be measured.
         """
+        if not self.params.engine_traits.started_here:
+            print("The machine's limits: not measured, since a server is asked")
+            return None
         # Which device will be known by the measurement.
         wanted = {
             multiplied_in(self.model, self.params.quantization, device)
@@ -223,11 +227,16 @@ def _folder(params: RunParams, requested: RunParams, kind: str) -> Path:
 
 
 def named_model(params: RunParams) -> Path:
-    """The checkpoint of a run's model, and its dataset looked for: nothing is loaded.
+    """The checkpoint of a run's model; its engine and dataset are looked for, nothing is loaded.
 
     Raises:
-        ParameterError: if there is no such model or dataset.
+        ParameterError: if there is no such engine, model or dataset.
     """
+    packages = params.engine_traits.packages
+    if packages and not any(map(package_version, packages)):
+        problem = f"is not installed (package {' or '.join(packages)})"
+        cure = "run make setup DEVICE=cpu or DEVICE=cuda, or ask a server (engine openai)"
+        raise ParameterError("engine", params.engine, problem, cure)
     data.check_there(find_file(params.dataset), params.rules.task)
     weights = params.engine_traits.started_here
     return models.resolve(find_file(params.model), params.model_revision, weights)

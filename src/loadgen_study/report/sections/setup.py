@@ -48,8 +48,10 @@ def dataset_table(run: Run) -> pd.DataFrame:
     return named(rows)
 
 
-def limits_table(limits: MachineLimits) -> pd.DataFrame:
-    """What the machine can do at most."""
+def limits_table(limits: MachineLimits | None) -> pd.DataFrame:
+    """What the machine can do at most; empty if it was not measured."""
+    if limits is None:
+        return pd.DataFrame()
     rates: dict[str, object] = dict(limits.matrix_tflop_s)
     for name in limits.asked_for:
         rates.setdefault(name, "this device has no such products")
