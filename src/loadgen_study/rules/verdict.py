@@ -7,7 +7,6 @@ from typing import Literal
 import pandas as pd
 
 from loadgen_study.results.test import Test
-from loadgen_study.rules.rule import Rule, departures, reservation
 from loadgen_study.words import count
 from vllm_loadgen.records.result import Verdict
 
@@ -42,8 +41,8 @@ def effective_verdict(test: Test) -> Effective:
     """
     result = test.result
     if not result.complete:
-        reasons = ["LoadGen did not reach its end."]
-        return Effective("NOT VALID", reasons, f"the run was {result.status}")
+        why = f"the run was {result.status}"
+        return Effective("NOT VALID", ["LoadGen did not reach its end."], why)
     if result.verdict != "VALID":
         return Effective(result.verdict or "NO VERDICT", result.verdict_reasons)
     if result.refused:
@@ -56,14 +55,6 @@ def effective_verdict(test: Test) -> Effective:
         if indices and problem != "one token":
             return Effective("NOT VALID", [f"{problem}: samples {listed(indices)}"], problem)
     return Effective("VALID", result.verdict_reasons)
-
-
-def how_official(rules: Sequence[Rule]) -> str:
-    """How official a run is, in a few words."""
-    if departures(rules):
-        return "unofficial run"
-    but = f"; {found}" if (found := reservation(rules)) else ""
-    return f"MLPerf's official settings{but}; not reviewed by MLCommons"
 
 
 def faulty_answers(latencies: pd.DataFrame) -> dict[str, list[int]]:
