@@ -86,7 +86,8 @@ def test_masks_and_looked_up_positions_are_no_layers(folder):
 GEMMA_LIKE = {
     "architectures": ["Gemma3ForConditionalGeneration"], "torch_dtype": "bfloat16",
     "eos_token_id": [1, 106], "vision_config": {"hidden_size": 1152},
-    "text_config": LLAMA | {"head_dim": 16, "tie_word_embeddings": True, "hidden_size": 64},
+    "model_type": "gemma3",
+    "text_config": LLAMA | {"head_dim": 16, "tie_word_embeddings": True, "model_type": "gemma3_text"},
 }  # fmt: skip
 
 
@@ -422,7 +423,7 @@ WRITTEN = {
     "qwen2_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
                   "shared_expert_intermediate_size": 64},
     "gpt_oss": {"num_local_experts": 8, "num_experts_per_tok": 2},
-    "gemma3": {"text_config": LLAMA | {"head_dim": 16},
+    "gemma3": {"text_config": LLAMA | {"head_dim": 16, "model_type": "gemma3_text"},
                "vision_config": {"hidden_size": 32, "num_hidden_layers": 1, "image_size": 28,
                                  "num_attention_heads": 2, "intermediate_size": 64,
                                  "patch_size": 14}},
@@ -435,7 +436,8 @@ def test_checkpoints_as_transformers_writes_them(folder, kind):
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    config = AutoConfig.for_model(kind, **LLAMA | {"pad_token_id": 0} | WRITTEN[kind])
+    shape = LLAMA | {"pad_token_id": 0} | WRITTEN[kind]
+    config = AutoConfig.for_model(**shape | {"model_type": kind})
     seeing = hasattr(config, "vision_config")
     made = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
     model = made.from_config(config).to(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""What a checkpoint's config.json says: the decoder's shape, its experts, how it is quantized.
+"""A checkpoint's config.json: the decoder's shape, its experts, how it is quantized.
 
 Models name the same things differently, put the decoder of a model that also sees or hears under
 another key, and leave out what is their class's default. The rest of the project knows one shape.
@@ -13,26 +13,20 @@ from typing import Any
 from vllm_loadgen.checkpoint import read_json
 from vllm_loadgen.errors import ParameterError
 
-# Where the decoder of a model for more than text stands, and parts that some models set apart.
+# Where the decoder of a model for more than text stands.
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
-PARTS = ("attn_config", "ffn_config")
 # Other names of the same thing (the attribute_map of transformers' configurations, and models that
 # bring code of their own).
 NAMES = {
     "hidden_size": ("n_embd", "d_model"),
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
-    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
-    "num_key_value_heads": ("num_kv_heads", "n_head_kv", "kv_n_heads", "multi_query_group_num"),
-    "head_dim": ("kv_channels",),
     "vocab_size": ("padded_vocab_size",),
     "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
-    "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size"),
     "num_experts": ("num_local_experts", "n_routed_experts", "moe_num_experts"),
     "num_experts_per_tok": (
         "num_experts_per_token", "experts_per_token", "moe_k", "moe_topk", "moe_top_k",
         "top_k_experts",
     ),
-    "n_shared_experts": ("num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
 }  # fmt: skip
 NEEDED = ("hidden_size", "num_hidden_layers", "vocab_size")
 # Where a quantization stands that config.json does not mention, and whose it is.
@@ -41,8 +35,6 @@ QUANTIZATION_FILES = {
     "quantize_config.json": "gptq",
     "quant_config.json": "awq",
 }
-# Model types whose layers are alike: nothing need be asked of transformers, which takes seconds.
-UNIFORM = ("llama",)
 # Kinds of layers, as transformers calls them: those that keep keys and values of the whole context,
 # of a window, and none. Chunked attention (Llama 4) is none of them.
 WHOLE = ("full_attention", "attention", "hybrid")
@@ -114,13 +106,11 @@ class Config:
         own, nested = self.top, False
         while inner := next((own[key] for key in TEXT_CONFIGS if _part(own, key)), None):
             own, nested = inner, True
-        parts = [_given(_part(own, key)) for key in PARTS]
-        # What the decoder does not say itself, such as how it is quantized, may stand at the top.
-        self._values = _given(self.top) | parts[0] | parts[1] | _given(own)
+        # What the decoder does not say itself, such as how it is quantized, may stand at the top;
+        # DBRX keeps its experts apart.
+        self._values = _given(self.top) | _given(_part(own, "ffn_config")) | _given(own)
         # transformers writes an inner configuration without the values that are its class's own.
-        heads = ("num_attention_heads", "num_key_value_heads", "head_dim")
-        usual = (*NEEDED, *heads) if nested else NEEDED
-        if any(self.number(name) is None for name in usual):
+        if nested or any(self.number(name) is None for name in NEEDED):
             self._values = self._defaults() | self._values
 
     @cached_property
@@ -194,19 +184,12 @@ class Config:
         It is known of model types of transformers' own whose layers differ in nothing but their
         kind. Other types may do anything, whatever the names in their config.json.
         """
-        heads = self._equal("num_attention_heads")
-        if "model_type" in self.top and not (heads and self.get("model_type") in UNIFORM):
-            try:
-                return self._of_kinds(self.decoder)
-            except Exception:  # no such class, or one whose layers differ, which raises its own
-                return None
-        kv_heads = self._equal("num_key_value_heads", heads)
-        if self.get("multi_query"):
-            kv_heads = self.number("multi_query_group_num") or 1
-        head_dim = self.number("head_dim") or self.need("hidden_size") // (heads or 1)
-        return self._of(heads, kv_heads, head_dim, self.need("num_hidden_layers"))
+        try:
+            return self._attention(self.decoder)
+        except Exception:  # no such class, or one whose layers differ, which raises its own
+            return None
 
-    def _of_kinds(self, decoder: Any) -> Attention | None:
+    def _attention(self, decoder: Any) -> Attention | None:
         """By the kinds of the layers, which transformers names."""
         own_code = not type(decoder).__module__.startswith("transformers.models.")
         # Some layers of Gemma 3n take the keys and values of an earlier one.
@@ -224,32 +207,22 @@ class Config:
         layers, windowed, without = (
             sum(kind in some for kind in kinds) for some in (WHOLE, WINDOWED, WITHOUT)
         )
-        if layers + windowed + without != num_layers or (windowed and not window):
-            return None
         heads = getattr(decoder, "num_attention_heads", None)
         kv_heads = getattr(decoder, "num_key_value_heads", None) or heads
         # As in vLLM's ModelConfig: Falcon's older models share one head and do not count it.
         if decoder.model_type == "falcon":
             new = decoder.new_decoder_architecture
             kv_heads = decoder.num_kv_heads if new or not decoder.multi_query else 1
-        head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
-        return self._of(heads, kv_heads, head_dim, layers, windowed, window if windowed else None)
-
-    def _of(self, heads: Any, kv_heads: Any, head_dim: int, *layers: Any) -> Attention | None:
-        """None where heads are not given, or differ by layer."""
-        if not isinstance(heads, int) or not isinstance(kv_heads, int):
+        # Heads that differ by layer are a list.
+        whole = isinstance(heads, int) and isinstance(kv_heads, int)
+        if layers + windowed + without != num_layers or (windowed and not window) or not whole:
             return None
+        head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
         if self.latent:
             key = self.need("qk_nope_head_dim") + self.need("qk_rope_head_dim")
             head_dim = (key + self.need("v_head_dim")) // 2
-        return Attention(heads, kv_heads, head_dim, *layers)
-
-    def _equal(self, name: str, otherwise: int | None = None) -> int | None:
-        """A number of all layers; None if it differs by layer, ``otherwise`` if it is not given."""
-        found = [self.get(known) for known in (name, *NAMES.get(name, ()))]
-        if any(isinstance(value, list) and len(set(map(str, value))) > 1 for value in found):
-            return None
-        return self.number(name) or otherwise
+        window = window if windowed else None
+        return Attention(heads, kv_heads, head_dim, layers, windowed, window)
 
     @property
     def latent(self) -> int | None:
