@@ -18,9 +18,9 @@ from typing import Literal
 import pandas as pd
 
 from loadgen_study.analysis.early_stopping import (
-    significantly_violated,
     early_stopping_queries,
     queries_needed,
+    significantly_violated,
 )
 from loadgen_study.facts.scores import Peak, Probe
 from loadgen_study.findings.overload import issued_per_s, offered
