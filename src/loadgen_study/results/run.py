@@ -213,25 +213,22 @@ class Run:
         """What the machine's limits allow a test of the run; None where they are not known."""
         if not self._weights_known:
             return None
-        placed = test.placed
+        params, placed = self.params, test.placed
         batch = placed.decode_batch if isinstance(placed, Placed) else test.load.mean_served
+        shared = 1 / params.data_parallel_size  # the part of the CPU that each replica has
+        if self.environment.gpus:
+            shared = params.tensor_parallel_size
         return roofline(
             self.model,
             self.machine,
             test.metrics,
             batch,
             float(test.latencies["input_tokens"].mean()),
-            self.params.kv_cache_dtype,
-            self.params.quantization,
-            self._shared(),
-            self.params.data_parallel_size * self.params.pipeline_parallel_size,
+            params.kv_cache_dtype,
+            params.quantization,
+            shared,
+            params.data_parallel_size * params.pipeline_parallel_size,
         )
-
-    def _shared(self) -> float:
-        """GPUs that share each layer, or the part of the CPU that each replica has."""
-        if self.environment.gpus:
-            return self.params.tensor_parallel_size
-        return 1 / self.params.data_parallel_size
 
     @cached_property
     def roofline(self) -> Roofline | None:
@@ -241,8 +238,6 @@ class Run:
     @cached_property
     def anatomy(self) -> Anatomy | NoAnatomy:
         """Where the performance test's time went, step by step, against the machine's limits."""
-        if self.performance is None:
-            return NoAnatomy("there is no performance test")
         return self._anatomy_of(self.performance, self.roofline)
 
     @cached_property
@@ -258,7 +253,9 @@ class Run:
             return None
         return shares(self._anatomy_of(test, limits), limits, test.metrics)
 
-    def _anatomy_of(self, test: Test, limits: Roofline | None) -> Anatomy | NoAnatomy:
+    def _anatomy_of(self, test: Test | None, limits: Roofline | None) -> Anatomy | NoAnatomy:
+        if test is None:
+            return NoAnatomy("there is no performance test")
         if not self.params.engine_traits.started_here:
             return NoAnatomy("a server's type and weights are not known")
         if limits is None:
