@@ -3,8 +3,8 @@ import math
 import pytest
 
 from loadgen_study.analysis.early_stopping import (
-    significantly_violated,
     early_stopping_queries,
+    significantly_violated,
     violations_allowed,
 )
 

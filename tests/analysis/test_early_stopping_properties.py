@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from loadgen_study.analysis.early_stopping import (
     CONFIDENCE,
-    significantly_violated,
     early_stopping_queries,
+    significantly_violated,
     violations_allowed,
 )
 

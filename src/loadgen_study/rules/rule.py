@@ -49,7 +49,6 @@ class Rule:
         note: why, or what to do.
         complaints: the checker's words for it; none where the checker does not look, or has
             nothing to refuse.
-        least: what is required, where that is a number or more.
         undecided: whether it was checked, and the data do not decide it.
         part: what it is of; ``conformance.judge`` fills it in.
     """
@@ -61,7 +60,6 @@ class Rule:
     met: bool | None
     note: str = ""
     complaints: tuple[Complaint, ...] = ()
-    least: float | None = None
     undecided: bool = False
     part: Part = "outcome"
 
@@ -125,7 +123,7 @@ def at_least(
     """A rule that requires so much or more; unless it is met, ``found`` is complained of."""
     met = None if actual is None else actual >= least
     required = f">= {least:g}{unit}"
-    return Rule(id, title, required, shown(actual, unit), met, "", () if met else found, least)
+    return Rule(id, title, required, shown(actual, unit), met, "", () if met else found)
 
 
 def equal(

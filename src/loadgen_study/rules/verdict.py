@@ -19,12 +19,10 @@ class Effective:
 
     Attributes:
         status: "NOT VALID" of a run that LoadGen calls VALID, or that did not reach its end.
-        reasons: LoadGen's own lines, its errors, or what is missing.
         why: of a "NOT VALID", in a few words.
     """
 
     status: Literal[Verdict, "NO VERDICT", "NOT VALID"]
-    reasons: Sequence[str]
     why: str = ""
 
     @property
@@ -41,20 +39,16 @@ def effective_verdict(test: Test) -> Effective:
     """
     result = test.result
     if not result.complete:
-        why = f"the run was {result.status}"
-        return Effective("NOT VALID", ["LoadGen did not reach its end."], why)
+        return Effective("NOT VALID", f"the run was {result.status}")
     if result.verdict != "VALID":
-        return Effective(result.verdict or "NO VERDICT", result.verdict_reasons)
+        return Effective(result.verdict or "NO VERDICT")
     if result.refused:
-        why = f"the engine refused {count(result.refused, 'query')}"
-        return Effective("NOT VALID", result.refused_because, why)
+        return Effective("NOT VALID", f"the engine refused {count(result.refused, 'query')}")
     if result.num_errors:
-        why = f"LoadGen logged {count(result.num_errors, 'error')}"
-        return Effective("NOT VALID", result.error_lines, why)
-    for problem, indices in faulty_answers(test.latencies).items():
-        if indices and problem != "one token":
-            return Effective("NOT VALID", [f"{problem}: samples {listed(indices)}"], problem)
-    return Effective("VALID", result.verdict_reasons)
+        return Effective("NOT VALID", f"LoadGen logged {count(result.num_errors, 'error')}")
+    faulty = faulty_answers(test.latencies)
+    why = next((name for name, found in faulty.items() if found and name != "one token"), "")
+    return Effective("NOT VALID" if why else "VALID", why)
 
 
 def faulty_answers(latencies: pd.DataFrame) -> dict[str, list[int]]:
