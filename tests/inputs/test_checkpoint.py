@@ -86,8 +86,8 @@ def test_masks_and_looked_up_positions_are_no_layers(folder):
 GEMMA_LIKE = {
     "architectures": ["Gemma3ForConditionalGeneration"], "torch_dtype": "bfloat16",
     "eos_token_id": [1, 106], "vision_config": {"hidden_size": 1152},
-    "model_type": "gemma3",
-    "text_config": LLAMA | {"head_dim": 16, "tie_word_embeddings": True, "model_type": "gemma3_text"},
+    "model_type": "gemma3", "text_config": LLAMA | {
+        "head_dim": 16, "tie_word_embeddings": True, "model_type": "gemma3_text"},
 }  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def sample_table(
 
     Args:
         samples: of ``score_tokens``.
-        texts: what was asked about, by sample index.
+        texts: the inputs, by sample index.
         rows: how many of each of the three kinds, fewer in a small dataset.
         text_chars: how much of a text is shown.
 

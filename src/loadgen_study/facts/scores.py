@@ -50,8 +50,8 @@ class AccuracyVerdict(Part):
     levels: dict[str, bool] = Field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     interval_level: float = 0.95  # of each score's interval, 0 to 1
-    # With about so many an engine that loses nothing is distinct from one that loses 1 %; None
-    # unless INCONCLUSIVE, and where more samples do not help.
+    # About how many distinguish an engine without loss from one that loses 1 %; None unless
+    # INCONCLUSIVE, and where more samples do not help.
     samples_needed: int | None = None
 
     @property

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
-# By a tensor's name, in the order in which they are tried. What reads pictures or sound, and what
-# guesses further tokens (multi-token prediction), is not read for a token of text.
+# By a tensor's name: towers for pictures and sound, and what predicts further tokens (multi-token
+# prediction) are not read for a token of text.
 ELSEWHERE = re.compile(
     r"(^|\.)(vision\w*|visual|vit|vpm|audio\w*|apm|\w*projector|connector|aligner|resampler|"
     r"img_processor|image_newline|patch_merger|embed_vision|embed_audio|talker|token2wav|mtp)(\.|$)"
@@ -33,14 +33,19 @@ LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 COMPUTED = re.compile(
     r"(rotary_emb\.inv_freq|\.(attn|attention)\.(masked_)?bias|slope_rate|(key|query|diagonal)_decay)$"
 )
-# One row a token is looked up.
-EMBEDDING = re.compile(
-    r"(^|\.)(embed_tokens|wte|tok_embeddings|word_embeddings|embed_in|embeddings?)\.weight$"
-)
-LOOKED_UP = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings|embed_tokens_per_layer)\.")
-HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.|^output\.")
-# Routed experts; shared ones are called shared_experts and are read for every token.
-EXPERT = re.compile(r"(^|\.)(experts|block_sparse_moe\.(input|output)_linear)\.")
+# The kinds of tensors, in the order in which their patterns are tried.
+KINDS = {
+    # Routed experts; shared ones are called shared_experts and are read for every token.
+    "expert": re.compile(r"(^|\.)(experts|block_sparse_moe\.(input|output)_linear)\."),
+    # Of these two a token reads one row.
+    "looked up": re.compile(
+        r"(^|\.)(wpe|embed_positions|position_embeddings|embed_tokens_per_layer)\."
+    ),
+    "embedding": re.compile(
+        r"(^|\.)(embed_tokens|wte|tok_embeddings|word_embeddings|embed_in|embeddings?)\.weight$"
+    ),
+    "head": re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.|^output\."),
+}
 
 # What a quantized weight brings along: scales, zero points, orders, tables, shapes.
 SCALE = re.compile(
@@ -143,7 +148,7 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
     no parameters.
 
     Returns:
-        None if there are experts and config.json does not say how many a token takes.
+        None if there are experts and config.json lacks how many a token takes.
 
     Raises:
         ParameterError: if config.json gives no number of layers.
@@ -194,12 +199,10 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
 def _kind(name: str, num_layers: int) -> str | None:
     """Which part of the decoder a tensor is of; None if it is of none."""
     layer = LAYER.search(name)
-    if ELSEWHERE.search(name) or COMPUTED.search(name):
+    predicts = layer and int(layer[1]) >= num_layers  # further tokens, as in DeepSeek-V3
+    if predicts or ELSEWHERE.search(name) or COMPUTED.search(name):
         return None
-    if layer and int(layer[1]) >= num_layers:  # multi-token prediction, as in DeepSeek-V3
-        return None
-    patterns = {"expert": EXPERT, "looked up": LOOKED_UP, "embedding": EMBEDDING, "head": HEAD}
-    return next((kind for kind, pattern in patterns.items() if pattern.search(name)), "layer")
+    return next((kind for kind, pattern in KINDS.items() if pattern.search(name)), "layer")
 
 
 def _parameters(name: str, tensor: "TensorInfo", quantization: Quantization | None) -> int:
@@ -218,8 +221,8 @@ def from_class(config: Config, dtype: str) -> Weights | None:
     """The weights of the class that transformers builds of config.json, without memory for them.
 
     Returns:
-        None if transformers cannot build it, or if it is quantized: which of its weights are, the
-        files alone tell.
+        None if transformers cannot build it, or if it is quantized: only files show which weights
+        are.
     """
     if config.decoder is None or config.quantization:
         return None

@@ -1,7 +1,7 @@
 """A checkpoint's config.json: the decoder's shape, its experts, how it is quantized.
 
-Models name the same things differently, put the decoder of a model that also sees or hears under
-another key, and leave out what is their class's default. The rest of the project knows one shape.
+Models name the same things differently, nest the decoder of a model that also sees or hears, and
+leave out their class's defaults. The rest of the project knows one shape.
 """
 
 from collections.abc import Mapping
@@ -106,7 +106,7 @@ class Config:
         own, nested = self.top, False
         while inner := next((own[key] for key in TEXT_CONFIGS if _part(own, key)), None):
             own, nested = inner, True
-        # What the decoder does not say itself, such as how it is quantized, may stand at the top;
+        # What the decoder's part lacks, such as how it is quantized, may stand at the top;
         # DBRX keeps its experts apart.
         self._values = _given(self.top) | _given(_part(own, "ffn_config")) | _given(own)
         # transformers writes an inner configuration without the values that are its class's own.
@@ -136,7 +136,7 @@ class Config:
             return None
 
     def _defaults(self) -> dict[str, Any]:
-        """What transformers takes for the values that are not given; empty where it cannot tell."""
+        """The class's defaults for values that are not given; empty of an unknown class."""
         try:
             values = self.decoder.to_dict()
             names = self.decoder.attribute_map.items()
@@ -162,7 +162,7 @@ class Config:
         return str(named[0]) if isinstance(named, list) and named else "unknown"
 
     def need(self, name: str) -> int:
-        """``number``, where there is no going on without it.
+        """``number``, required.
 
         Raises:
             ParameterError: if config.json does not give it.
@@ -181,8 +181,8 @@ class Config:
     def attention(self) -> Attention | None:
         """What attention keeps of a token; None where it is not known.
 
-        It is known of model types of transformers' own whose layers differ in nothing but their
-        kind. Other types may do anything, whatever the names in their config.json.
+        It is known of transformers' own model types whose layers differ in nothing but their kind.
+        Other types may do anything, whatever the names in their config.json.
         """
         try:
             return self._attention(self.decoder)
@@ -236,7 +236,7 @@ class Config:
 
     @property
     def tied(self) -> bool | None:
-        """Whether the output head is the embedding table; None if config.json does not say."""
+        """Whether the output head is the embedding table; None if not given."""
         known = self.get("tie_word_embeddings")
         return None if known is None else bool(known)
 

@@ -32,7 +32,7 @@ class Samples:
     Attributes:
         prompts: token ids of each sample, by QSL index.
         targets: what each answer is scored by: "reference" and the task's extra columns.
-        texts: what is asked about, for a reader's eye.
+        texts: the inputs as text, for a reader.
         facts: dataset.json.
     """
 

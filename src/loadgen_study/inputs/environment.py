@@ -110,10 +110,10 @@ def _cpuinfo(name: str) -> str:
     return ""
 
 
-def _quota_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
+def _quota_cores() -> float | None:
     """CPU time that the control group allows, in cores (Linux, cgroup v2: cpu.max)."""
     with suppress(OSError, ValueError):
-        quota, period = (cgroup / "cpu.max").read_text(encoding="utf-8").split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
         return None if quota == "max" else round(int(quota) / int(period), 2)
     return None
 

@@ -19,7 +19,7 @@ from vllm_loadgen.redact import environment_without_secrets
 
 BENCH_S = 1.0
 TIMEOUT_S = 600
-# A copy within a cache would be no measure of memory: buffers are so many times the last level.
+# Buffers, as a multiple of the last level of cache: a copy within a cache does not measure memory.
 CACHES = 8
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}  # of the kernel's sizes of caches
 MATRIX = {"cpu": 1024, "cuda": 8192}
@@ -96,7 +96,7 @@ def _products_per_s(dtype: str, device: str) -> float:
 
 
 def _cpu_cache_bytes(root: Path = Path("/sys/devices/system/cpu")) -> int:
-    """The last level of cache of all sockets together; 0 where the kernel does not tell."""
+    """The last level of cache of all sockets together; 0 if unknown."""
     caches: dict[tuple[int, str], int] = {}
     for index in root.glob("cpu[0-9]*/cache/index[0-9]*"):
         with suppress(OSError, ValueError, KeyError):

@@ -36,7 +36,7 @@ SIGNATURES = {
 NOT_BLANK = re.compile(r"[^ \t\n\r]")
 # Python's csv module refuses cells of more than 128 KiB unless it is given a limit (of 32 bits).
 MOST_CELL_CHARS = 2**31 - 1
-# As many column names as a message shows, and of each so much.
+# Column names in a message, and characters of each.
 MOST_NAMES, MOST_NAME_CHARS = 8, 40
 
 

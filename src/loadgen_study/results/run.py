@@ -56,7 +56,7 @@ class Run:
     """One folder under outputs, as it is. ``LiveRun`` makes one, and ``read`` of it gives this.
 
     Attributes:
-        folder: where it lies. params: what was asked.
+        folder: where it lies. params: those of the run.
         bundle: the zip that it came in, as it was named; empty of a folder.
     """
 
@@ -146,13 +146,13 @@ class Run:
     def repeats(self, name: str) -> dict[str, Test]:
         """The finished runs of a test, by name, in the order of their numbers.
 
-        One that was asked in another way than the first is another test.
+        One with other parameters than the first is another test.
         """
         tests = self.finished_tests(f"{name}*")
         runs = sorted((key for key in tests if repeated_name(key) == name), key=_number)
         params = [tests[key].params for key in runs]
-        asked = [one.model_dump(exclude={*one.names("ignored")}) for one in params]
-        return {key: tests[key] for key, how in zip(runs, asked, strict=True) if how == asked[0]}
+        made = [one.model_dump(exclude={*one.names("ignored")}) for one in params]
+        return {key: tests[key] for key, with_ in zip(runs, made, strict=True) if with_ == made[0]}
 
     @cached_property
     def performance(self) -> Test | None:

@@ -63,12 +63,12 @@ def engine_departures(run: Run) -> list[Rule]:
     return departures(judge(Case(run, NO_TEST), "engine"))
 
 
-# What is measured ---------------------------------------------------------------------------
+# The task -----------------------------------------------------------------------------------
 @judges("task")
 def _scenario(case: Case) -> Iterator[Rule]:
-    benchmark, asked = case.params.rules, case.params.scenario
+    benchmark, scenario = case.params.rules, case.params.scenario
     allowed = f"{benchmark.name}: {' or '.join(benchmark.scenarios)}"
-    yield Rule("scenario", "Scenario", allowed, asked, asked in benchmark.scenarios)
+    yield Rule("scenario", "Scenario", allowed, scenario, scenario in benchmark.scenarios)
 
 
 @judges("task")
@@ -144,7 +144,7 @@ def _prompt(case: Case) -> Iterator[Rule]:
     yield Rule("prompt", "Prompt", "the reference instruction, no chat template", actual, met)
 
 
-# How LoadGen asks ---------------------------------------------------------------------------
+# LoadGen -----------------------------------------------------------------------------------
 @judges("loadgen")
 def _counts(case: Case) -> Iterator[Rule]:
     """An Offline test is one query that holds all the samples."""
@@ -197,7 +197,7 @@ def _limits(case: Case) -> Iterator[Rule]:
             yield Rule(f"{name}-limit", title, required, shown(actual, " ms"), met)
 
 
-# How the engine answers ---------------------------------------------------------------------
+# The engine ---------------------------------------------------------------------------------
 @judges("engine")
 def _engine(case: Case) -> Iterator[Rule]:
     """What a server was sent is known; what it does with it was not read."""
@@ -231,7 +231,7 @@ def _lengths(case: Case) -> Iterator[Rule]:
     yield rule
 
 
-# What came of it ----------------------------------------------------------------------------
+# The outcome --------------------------------------------------------------------------------
 @judges("outcome")
 def _by_loadgen(case: Case) -> Iterator[Rule]:
     verdict, errors = case.performance.verdict, case.performance.num_errors

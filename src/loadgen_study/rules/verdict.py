@@ -32,7 +32,7 @@ class Effective:
 
 
 def effective_verdict(test: Test) -> Effective:
-    """LoadGen's verdict, unless it says VALID of a run that it logged errors of.
+    """LoadGen's verdict, but for a VALID of a faulty run.
 
     LoadGen prints VALID in spite of logged errors, of answers without tokens and of first tokens
     that never came (seen in runs of 6.0.17).

@@ -1,4 +1,4 @@
-"""What MLCommons' submission checker would say of some runs, before anything is submitted.
+"""What MLCommons' submission checker would refuse in runs, before they are submitted.
 
 Rules and words are those of tools/submission/submission_checker (v6.1) in mlcommons/inference; a
 rule of a run is judged once, in ``loadgen_study.rules.conformance``, here by its logs as they lie.
