@@ -1,7 +1,7 @@
-"""What a reference engine (transformers, float32, greedy) answers and scores on a model and data.
+"""Answers and scores of a reference engine: transformers, float32, greedy.
 
-Scores are in one JSON file for all baselines, the answers of each in a parquet file next to it,
-which is named by its SHA-256.
+One JSON file holds the scores of all baselines; a parquet file next to it, named by its SHA-256,
+the answers of each.
 """
 
 import math
@@ -261,7 +261,11 @@ def generate(
             with torch.inference_mode():
                 out = model.generate(input_ids=ids, attention_mask=mask)
             tokens = out.sequences[:, ids.shape[1] :]
-            logprobs = _logprobs(out.logits, tokens)
+            # Of the logits before anything was forbidden. NaN where another token was likelier: it
+            # was forbidden (the end of text before ``min_new_tokens``).
+            own = model.compute_transition_scores(out.sequences, out.logits, normalize_logits=True)
+            likeliest = torch.stack([step.argmax(-1) for step in out.logits], 1)
+            logprobs = own.where(tokens == likeliest, math.nan).tolist()
             for index, row, scored in zip(chosen, tokens.tolist(), logprobs, strict=True):
                 ends = (place for place, token in enumerate(row, 1) if token in eos_token_ids)
                 length = next(ends, len(row))  # what follows an end of text is padding
@@ -285,20 +289,3 @@ def _load(path: Path, trust_remote_code: bool) -> Any:
         cure = cure if "trust_remote_code" in str(error) else "Give another model"
         raise BenchmarkError(f"transformers cannot load the model: {problem}. {cure}.") from None
     return model.eval()
-
-
-def _logprobs(logits: Sequence[Any], tokens: Any) -> list[list[float]]:
-    """Log-probabilities of the tokens (answers, steps), before anything was forbidden.
-
-    NaN where another token was likelier: it was forbidden (the end of text before
-    ``min_new_tokens``), so this one is not the model's choice.
-
-    Args:
-        logits: a step each, (answers, vocabulary).
-    """
-    steps = []
-    for step, scores in enumerate(logits):
-        known = scores.float().log_softmax(-1)
-        own = known.gather(-1, tokens[:, step : step + 1])[:, 0]
-        steps.append(own.where(own >= known.amax(-1), math.nan).tolist())
-    return [list(row) for row in zip(*steps, strict=True)]
