@@ -8,11 +8,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadgen_study.facts.inputs import DTYPE_BYTES, Experts
+from loadgen_study.facts.inputs import DTYPE_BYTES, Experts, Weights
 from loadgen_study.inputs.config import Config, Quantization
 from vllm_loadgen.checkpoint import CHECKPOINT_CURE, read_json
 from vllm_loadgen.errors import ParameterError
@@ -55,21 +54,6 @@ SCALE = re.compile(
 PACKED = re.compile(r"(qweight|_packed|_blocks)$")
 WORD_BITS = {"I64": 64, "I32": 32, "U32": 32, "I16": 16}
 FLOATS = {"F64", "F32", "F16", "BF16"}
-
-
-@dataclass(frozen=True)
-class Weights:
-    """``Model``'s fields of the decoder's weights, counted; None where they are not known."""
-
-    parameters: int | None = None
-    weight_bytes: int | None = None
-    embedding_parameters: int | None = None
-    tied_embeddings: bool | None = None
-    layer_parameters: int | None = None  # without all tables; with all experts
-    layer_bytes: int | None = None
-    head_bytes: int | None = None
-    experts: Experts | None = None
-    stored_bytes: dict[str, int] = field(default_factory=dict)
 
 
 def weigh(config: Config, dtype: str) -> Weights | None:
@@ -233,7 +217,7 @@ def from_class(config: Config, dtype: str) -> Weights | None:
     for kind, shape in kinds:
         if tensors := _built(kind, shape):
             found = from_headers(tensors, config, dtype)
-            return found and replace(found, stored_bytes={})
+            return found and found.model_copy(update={"stored_bytes": {}})
     return None
 
 

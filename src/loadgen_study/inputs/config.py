@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from loadgen_study.facts.inputs import Attention
 from vllm_loadgen.checkpoint import read_json
 from vllm_loadgen.errors import ParameterError
 
@@ -82,18 +83,6 @@ class Quantization:
                  for part in inputs}  # fmt: skip
         multiplied_in = kinds.pop() if len(kinds) == 1 else method if kinds else None
         return cls(method, max(weights, default=0) or 4, multiplied_in)
-
-
-@dataclass(frozen=True)
-class Attention:
-    """``Model``'s fields of attention, where all layers that attend are alike; None: not known."""
-
-    num_heads: int | None = None
-    num_kv_heads: int | None = None
-    head_dim: int | None = None
-    kv_layers: int | None = None
-    window_layers: int = 0
-    window: int | None = None
 
 
 class Config:
@@ -221,8 +210,14 @@ class Config:
         if self.latent:
             key = self.need("qk_nope_head_dim") + self.need("qk_rope_head_dim")
             head_dim = (key + self.need("v_head_dim")) // 2
-        window = window if windowed else None
-        return Attention(heads, kv_heads, head_dim, layers, windowed, window)
+        return Attention(
+            num_heads=heads,
+            num_kv_heads=kv_heads,
+            head_dim=head_dim,
+            kv_layers=layers,
+            window_layers=windowed,
+            window=window if windowed else None,
+        )
 
     @property
     def latent(self) -> int | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from loadgen_study import progress
-from loadgen_study.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Model
+from loadgen_study.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Attention, Model, Weights
 from loadgen_study.inputs.chat import add_processor_template
-from loadgen_study.inputs.checkpoint import Weights, weigh
-from loadgen_study.inputs.config import Attention, Config
+from loadgen_study.inputs.checkpoint import weigh
+from loadgen_study.inputs.config import Config
 from loadgen_study.inputs.environment import computes_in
 from loadgen_study.inputs.hashes import cache_folder, cached_sha256
 from loadgen_study.results.folders import NAME_ALONE, existing, portable_path
@@ -172,8 +172,8 @@ def describe(
         max_position_embeddings=config.number("max_position_embeddings"),
         eos_token_ids=eos_token_ids(path),
         sha256=_hashes(path),
-        **vars(weights),
-        **vars(config.attention or Attention()),
+        **dict(weights),
+        **dict(config.attention or Attention()),
     )
 
 
