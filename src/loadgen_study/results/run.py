@@ -18,7 +18,7 @@ from loadgen_study.facts.results import Summary
 from loadgen_study.facts.scores import Accuracy, Compliance, Peak
 from loadgen_study.params import RunParams
 from loadgen_study.results.bundles import SUFFIX, unpacked
-from loadgen_study.results.folders import find_file, run_folders, shown
+from loadgen_study.results.folders import find_file, outputs_folder, shown
 from loadgen_study.results.test import Test, facts_if_any, facts_of
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.records.engine import EngineFacts
@@ -90,7 +90,9 @@ class Run:
         Raises:
             ParameterError: if there is none.
         """
-        if not (runs := run_folders(outputs)):
+        files = outputs_folder(outputs).glob("*/params.yaml")
+        runs = [file.parent for file in sorted(files, key=lambda file: -file.stat().st_mtime)]
+        if not runs:
             raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
         return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
 

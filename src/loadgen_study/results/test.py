@@ -241,15 +241,7 @@ class Test:
 
     def summary(self) -> TestSummary:
         """The test in a few figures, for summary.json."""
-        return TestSummary(
-            status=self.result.status,
-            scenario=self.result.scenario,
-            verdict=self.result.verdict,
-            duration_s=self.result.duration_s,
-            queries=self.result.queries,
-            num_errors=self.result.num_errors,
-            metrics=self.metrics,
-        )
+        return TestSummary.model_validate({**dict(self.result), "metrics": self.metrics})
 
 
 def _table(folder: Path, name: str, cut_off: bool) -> pd.DataFrame:
