@@ -195,7 +195,11 @@ def _csv(text: str, wanted: DataColumns) -> Columns:
                 pass  # a blank line
             elif not names:
                 names = cells
-                columns = {name: [] for name in _used(names, wanted, _separator(names))}
+                other = re.search(r"[;\t|]", names[0]) if len(names) == 1 else None
+                if other and not wanted.used(names):
+                    problem = f"its columns are separated by {other.group()!r}"
+                    raise _Unusable(problem, "separate them by commas")
+                columns = {name: [] for name in _used(names, wanted)}
             elif any(cells[len(names) :]):
                 problem = f"line {line} has {len(cells)} cells, and the header {len(names)}"
                 raise _Unusable(problem, "quote each cell that holds a comma")
@@ -210,12 +214,6 @@ def _csv(text: str, wanted: DataColumns) -> Columns:
     return columns
 
 
-def _separator(names: Sequence[str]) -> str:
-    """What separates the columns in a header that has no comma; empty if that is not seen."""
-    found = re.search(r"[;\t|]", names[0]) if len(names) == 1 else None
-    return found.group() if found else ""
-
-
 def _parquet(content: bytes, wanted: DataColumns) -> Columns:
     file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content))
     used = _used(file.schema_arrow.names, wanted)
@@ -223,11 +221,9 @@ def _parquet(content: bytes, wanted: DataColumns) -> Columns:
     return {name: table.column(name).to_pylist() for name in used}
 
 
-def _used(names: Sequence[str], wanted: DataColumns, separator: str = "") -> tuple[str, ...]:
+def _used(names: Sequence[str], wanted: DataColumns) -> tuple[str, ...]:
     """See ``DataColumns.used``; refuses a file that lacks one, or has one twice."""
     used = wanted.used(names)
-    if not used and separator:
-        raise _Unusable(f"its columns are separated by {separator!r}", "separate them by commas")
     if not used:
         raise _Unusable(f"it has the columns {_listed(names)}")
     for name in used:

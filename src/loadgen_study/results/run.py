@@ -151,7 +151,8 @@ class Run:
         One with other parameters than the first is another test.
         """
         tests = self.finished_tests(f"{name}*")
-        runs = sorted((key for key in tests if repeated_name(key) == name), key=_number)
+        runs = [key for key in tests if repeated_name(key) == name]
+        runs.sort(key=lambda key: (len(key), key))  # 10 after 9
         params = [tests[key].params for key in runs]
         made = [one.model_dump(exclude={*one.names("ignored")}) for one in params]
         return {key: tests[key] for key, with_ in zip(runs, made, strict=True) if with_ == made[0]}
@@ -282,8 +283,3 @@ class Run:
             self.params.tensor_parallel_size if self.environment.gpus else 1,
             self.devices,
         )
-
-
-def _number(name: str) -> int:
-    found = _NUMBER.search(name)
-    return int(found.group(1)) if found else 1
