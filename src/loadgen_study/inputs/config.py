@@ -61,17 +61,17 @@ class Quantization:
     def parse(cls, values: Mapping[str, Any]) -> "Quantization":
         """From a ``quantization_config``."""
         method = str(values.get("quant_method") or "unknown").lower()
+        bits = _number(values, "bits", "w_bit") or 4
         if method in WEIGHT_ONLY:
-            return cls(method, _number(values, "bits", "w_bit") or 4, None)
-        if method in FP8:
+            return cls(method, bits, None)
+        algorithm = str(values.get("quant_algo")).upper()
+        if method in FP8 or (method, algorithm) == ("modelopt", "FP8"):
             return cls(method, 8, "fp8")
         if method == "bitsandbytes":
             return cls(method, 8, "int8") if values.get("load_in_8bit") else cls(method, 4, None)
-        if method == "modelopt" and str(values.get("quant_algo")).upper() == "FP8":
-            return cls(method, 8, "fp8")
         if method == "compressed-tensors":
             return cls._of_groups(method, values)
-        return cls(method, _number(values, "bits") or 4, method)
+        return cls(method, bits, method)
 
     @classmethod
     def _of_groups(cls, method: str, values: Mapping[str, Any]) -> "Quantization":
@@ -138,10 +138,7 @@ class Config:
         return self._values.get(name)
 
     def number(self, name: str) -> int | None:
-        """A whole number above 0 by any of its names; None if it is not given.
-
-        Where it differs by layer, the least, so that a bound that is made of it holds.
-        """
+        """A whole number above 0 by any of its names, the least of all layers; None without it."""
         return _number(self._values, name, *NAMES.get(name, ()))
 
     @property
@@ -151,7 +148,7 @@ class Config:
         return str(named[0]) if isinstance(named, list) and named else "unknown"
 
     def need(self, name: str) -> int:
-        """``number``, required.
+        """``number``.
 
         Raises:
             ParameterError: if config.json does not give it.

@@ -73,11 +73,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Case:
-    """A run that is judged, and its tests by their result.json, or by their logs, read again.
-
-    Attributes:
-        accuracy: None if there is no such test.
-    """
+    """A run that is judged, and its tests by their result.json, or by their logs, read again."""
 
     run: Run
     performance: Result
@@ -88,14 +84,11 @@ class Case:
         """Those of the run."""
         return self.run.params
 
-    @property
-    def served(self) -> bool:
-        """Whether a server that ran already answered: what it does is not seen."""
-        return not self.params.engine_traits.started_here
-
     def seen(self, rule: Rule, why_not: str, actual: str = "the server's") -> Rule:
-        """The rule as it is; of a server that it is not known, and why."""
-        return replace(rule, actual=actual, met=None, note=why_not) if self.served else rule
+        """The rule as it is; where a server runs already, that it is not known, and why."""
+        if self.params.engine_traits.started_here:
+            return rule
+        return replace(rule, actual=actual, met=None, note=why_not)
 
     @cached_property
     def official(self) -> Any:
