@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from loadgen_study.benchmarks import DataColumns
 from loadgen_study.results.folders import NAME_ALONE, existing
+from loadgen_study.words import listed
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.prompts import MOST_ID
 
@@ -234,9 +235,8 @@ def _used(names: Sequence[str], wanted: DataColumns) -> tuple[str, ...]:
 
 def _listed(names: Sequence[str]) -> str:
     """The first column names, in quotes where a blank or a control character is not seen."""
-    first = [name if name.isprintable() and name == name.strip() else repr(name) for name in names]
-    shown = ", ".join(name[:MOST_NAME_CHARS] for name in first[:MOST_NAMES]) or "none"
-    return f"{shown} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else shown
+    seen = [name if name.isprintable() and name == name.strip() else repr(name) for name in names]
+    return listed([name[:MOST_NAME_CHARS] for name in seen], MOST_NAMES) or "none"
 
 
 def _is_ids(value: object) -> bool:

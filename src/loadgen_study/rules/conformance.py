@@ -24,7 +24,8 @@ from loadgen_study.rules.rule import (
     judges,
     shown,
 )
-from loadgen_study.rules.verdict import faulty_answers, listed
+from loadgen_study.rules.verdict import faulty_answers
+from loadgen_study.words import listed
 from vllm_loadgen.records.result import Result
 
 # vLLM's ways to load the files that are hashed; "dummy" reads none, others read other ones.

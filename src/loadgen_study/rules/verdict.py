@@ -1,6 +1,5 @@
 """LoadGen's verdict, and what it is worth."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,8 +8,6 @@ import pandas as pd
 from loadgen_study.results.test import Test
 from loadgen_study.words import count
 from vllm_loadgen.records.result import Verdict
-
-MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,3 @@ def faulty_answers(latencies: pd.DataFrame) -> dict[str, list[int]]:
     short = ~undone & ~no_first & (tokens == 1)
     problems = {"no answer": undone, "no first token": no_first, "one token": short}
     return {name: latencies.loc[rows, "sample_index"].tolist() for name, rows in problems.items()}
-
-
-def listed(indices: Sequence[int]) -> str:
-    """The first of some numbers, and how many more there are."""
-    more = f" and {len(indices) - MOST_LISTED} more" if len(indices) > MOST_LISTED else ""
-    return ", ".join(map(str, indices[:MOST_LISTED])) + more
