@@ -164,15 +164,15 @@ def deepseek():
 
 @pytest.mark.process
 def test_shared_experts_are_always_read_and_guessing_layers_never(folder, tmp_path):
-    found = described(folder, DEEPSEEK_LIKE, deepseek())
+    config = DEEPSEEK_LIKE | {"model_type": "deepseek_v3", "n_group": 1, "topk_group": 1}
+    found = described(folder, config, deepseek())
     expert = 3 * 32 * 64
     assert found.experts.parameters == 4 * expert
     assert found.parameters - found.active_parameters == 2 * expert
     assert found.embedding_parameters == TABLE
     assert found.kv_values == 16 + 8
     assert found.head_dim == (16 + 8 + 16) // 2
-    kind = {"model_type": "deepseek_v3", "n_group": 1, "topk_group": 1}
-    by_shape = described(tmp_path / "shape", DEEPSEEK_LIKE | kind, {})
+    by_shape = described(tmp_path / "shape", config, {})
     # The class has a bias for each expert of a router, which these files do not have.
     assert by_shape.parameters == found.parameters + 4
     assert by_shape.active_parameters == found.active_parameters + 4

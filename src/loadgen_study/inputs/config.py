@@ -36,6 +36,8 @@ QUANTIZATION_FILES = {
     "quantize_config.json": "gptq",
     "quant_config.json": "awq",
 }
+# Model types whose layers are alike: no import of transformers is needed, which takes seconds.
+UNIFORM = ("llama",)
 # Kinds of layers, as transformers calls them: those that keep keys and values of the whole context,
 # of a window, and none. Chunked attention (Llama 4) is none of them.
 WHOLE = ("full_attention", "attention", "hybrid")
@@ -170,12 +172,20 @@ class Config:
         It is known of transformers' own model types whose layers differ in nothing but their kind.
         Other types may do anything, whatever the names in their config.json.
         """
+        heads = self.get("num_attention_heads")
         try:
-            return self._attention(self.decoder)
+            if self.get("model_type") in UNIFORM and heads:
+                return Attention(
+                    num_heads=heads,
+                    num_kv_heads=self.get("num_key_value_heads") or heads,
+                    head_dim=self.get("head_dim") or self.need("hidden_size") // heads,
+                    kv_layers=self.need("num_hidden_layers"),
+                )
+            return self._of_kinds(self.decoder)
         except Exception:  # no such class, or one whose layers differ, which raises its own
             return None
 
-    def _attention(self, decoder: Any) -> Attention | None:
+    def _of_kinds(self, decoder: Any) -> Attention | None:
         """By the kinds of the layers, which transformers names."""
         own_code = not type(decoder).__module__.startswith("transformers.models.")
         # Some layers of Gemma 3n take the keys and values of an earlier one.
