@@ -119,7 +119,7 @@ def _quota_cores() -> float | None:
 
 
 def _command() -> str:
-    """The program and its arguments, with no secret and no path that says whose machine it is."""
+    """The program and its arguments, without secrets and without a user's paths."""
     called = os.environ.get("VLLM_LOADGEN_COMMAND") or (
         "a notebook kernel" if "ipykernel" in sys.argv[0] else shlex.join(sys.argv)
     )
