@@ -10,9 +10,9 @@ from loadgen_study.inputs import models
 BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
 Tensors = dict[str, tuple[str, list[int]]]  # type and shape, by name
 LLAMA = {
-    "architectures": ["LlamaForCausalLM"], "hidden_size": 64, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128,
-    "vocab_size": 1000, "tie_word_embeddings": False,
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+    "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 128, "vocab_size": 1000, "tie_word_embeddings": False,
 }  # fmt: skip
 TABLE = 1000 * 64
 ATTENTION = 64 * (64 + 32 + 32 + 64)

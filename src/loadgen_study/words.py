@@ -1,5 +1,7 @@
 """Numbers as a reader would say them, and texts as one can see them."""
 
+from collections.abc import Sequence
+
 # Control characters but tab and line ends.
 _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(9), 11, 12, *range(14, 32), 127)}
 
@@ -8,6 +10,12 @@ def count(number: int, noun: str) -> str:
     """A number with its noun: "1 query", "1,200 queries"."""
     plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
     return f"{number:,} {noun if number == 1 else plural}"
+
+
+def listed(things: Sequence[object], most: int = 10) -> str:
+    """The first of some things, and how many more there are: "1, 2 and 7 more"."""
+    more = f" and {len(things) - most} more" if len(things) > most else ""
+    return ", ".join(map(str, things[:most])) + more
 
 
 def per_s(rate: float, digits: int = 3) -> str:

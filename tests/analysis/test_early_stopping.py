@@ -3,8 +3,8 @@ import math
 import pytest
 
 from loadgen_study.analysis.early_stopping import (
-    beyond_doubt,
     early_stopping_queries,
+    significantly_violated,
     violations_allowed,
 )
 
@@ -31,12 +31,12 @@ def test_a_failure_is_sure_by_the_same_confidence_turned_around(queries, share):
         )
 
     fewest = next(n for n in range(queries) if tail(n) <= 0.01)
-    assert beyond_doubt(queries, fewest, share)
-    assert not beyond_doubt(queries, fewest - 1, share)
+    assert significantly_violated(queries, fewest, share)
+    assert not significantly_violated(queries, fewest - 1, share)
     # Between what LoadGen accepts and what is sure a test shows nothing.
     assert violations_allowed(queries, share) < over * queries < fewest
 
 
 def test_no_query_over_a_limit_is_no_sure_failure():
-    assert not beyond_doubt(1000, 0, 0.99)
-    assert not beyond_doubt(0, 0, 0.99)
+    assert not significantly_violated(1000, 0, 0.99)
+    assert not significantly_violated(0, 0, 0.99)

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from loadgen_study.analysis.early_stopping import (
     CONFIDENCE,
-    beyond_doubt,
     early_stopping_queries,
+    significantly_violated,
     violations_allowed,
 )
 
@@ -60,7 +60,7 @@ def test_a_failure_beyond_doubt_has_a_chance_of_one_in_a_hundred(queries, violat
     assume(violations <= queries)
     chance = 1 - at_most(violations - 1, queries, share)
     assume(surely_not_on_the_edge(chance))
-    assert beyond_doubt(queries, violations, share) == (chance <= MOST_SURE)
+    assert significantly_violated(queries, violations, share) == (chance <= MOST_SURE)
 
 
 @given(st.integers(1, 200_000), SHARES)

@@ -86,7 +86,8 @@ def test_masks_and_looked_up_positions_are_no_layers(folder):
 GEMMA_LIKE = {
     "architectures": ["Gemma3ForConditionalGeneration"], "torch_dtype": "bfloat16",
     "eos_token_id": [1, 106], "vision_config": {"hidden_size": 1152},
-    "text_config": LLAMA | {"head_dim": 16, "tie_word_embeddings": True, "hidden_size": 64},
+    "model_type": "gemma3", "text_config": LLAMA | {
+        "head_dim": 16, "tie_word_embeddings": True, "model_type": "gemma3_text"},
 }  # fmt: skip
 
 
@@ -163,15 +164,15 @@ def deepseek():
 
 @pytest.mark.process
 def test_shared_experts_are_always_read_and_guessing_layers_never(folder, tmp_path):
-    found = described(folder, DEEPSEEK_LIKE, deepseek())
+    config = DEEPSEEK_LIKE | {"model_type": "deepseek_v3", "n_group": 1, "topk_group": 1}
+    found = described(folder, config, deepseek())
     expert = 3 * 32 * 64
     assert found.experts.parameters == 4 * expert
     assert found.parameters - found.active_parameters == 2 * expert
     assert found.embedding_parameters == TABLE
     assert found.kv_values == 16 + 8
     assert found.head_dim == (16 + 8 + 16) // 2
-    kind = {"model_type": "deepseek_v3", "n_group": 1, "topk_group": 1}
-    by_shape = described(tmp_path / "shape", DEEPSEEK_LIKE | kind, {})
+    by_shape = described(tmp_path / "shape", config, {})
     # The class has a bias for each expert of a router, which these files do not have.
     assert by_shape.parameters == found.parameters + 4
     assert by_shape.active_parameters == found.active_parameters + 4
@@ -400,9 +401,7 @@ def test_a_damaged_index(folder, index):
 def test_a_damaged_header(folder, content):
     write_config(folder, LLAMA)
     (folder / "model.safetensors").write_bytes(content)
-    refused(
-        folder, "model.safetensors cannot be read: its header is damaged", "Fetch the checkpoint"
-    )
+    refused(folder, "model.safetensors cannot be read: Error while", "Fetch the checkpoint")
 
 
 def test_a_file_that_was_cut_short(folder):
@@ -410,7 +409,7 @@ def test_a_file_that_was_cut_short(folder):
     size = file.stat().st_size
     with file.open("r+b") as content:
         content.truncate(size - 1)
-    refused(folder, f"model.safetensors cannot be read: it has {size - 1:,} bytes of {size:,}")
+    refused(folder, "model.safetensors cannot be read", "file not fully covered")
 
 
 # As transformers writes them ----------------------------------------------------------------
@@ -422,7 +421,7 @@ WRITTEN = {
     "qwen2_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
                   "shared_expert_intermediate_size": 64},
     "gpt_oss": {"num_local_experts": 8, "num_experts_per_tok": 2},
-    "gemma3": {"text_config": LLAMA | {"head_dim": 16},
+    "gemma3": {"text_config": LLAMA | {"head_dim": 16, "model_type": "gemma3_text"},
                "vision_config": {"hidden_size": 32, "num_hidden_layers": 1, "image_size": 28,
                                  "num_attention_heads": 2, "intermediate_size": 64,
                                  "patch_size": 14}},
@@ -435,7 +434,8 @@ def test_checkpoints_as_transformers_writes_them(folder, kind):
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    config = AutoConfig.for_model(kind, **LLAMA | {"pad_token_id": 0} | WRITTEN[kind])
+    shape = LLAMA | {"pad_token_id": 0} | WRITTEN[kind]
+    config = AutoConfig.for_model(**shape | {"model_type": kind})
     seeing = hasattr(config, "vision_config")
     made = AutoModelForImageTextToText if seeing else AutoModelForCausalLM
     model = made.from_config(config).to(torch.bfloat16)

@@ -81,9 +81,6 @@ def test_other_names_of_the_same_shape(tmp_path):
     ("given", "heads"),
     [
         ({"num_key_value_heads": None}, 4),
-        ({"num_key_value_heads": None, "multi_query": True}, 1),
-        ({"num_key_value_heads": None, "attn_config": {"kv_n_heads": 2}}, 2),
-        ({"num_key_value_heads": [2, 2]}, 2),
         ({"num_key_value_heads": [4, 2]}, None),
         ({"num_attention_heads": None}, None),
     ],

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from loadgen_study import Run, RunParams
 from loadgen_study.results.folders import (
     outputs_folder,
     portable,
     portable_path,
-    run_folders,
     without_paths,
 )
 from vllm_loadgen import ParameterError
@@ -96,8 +96,8 @@ def test_runs_are_found_in_the_project_and_in_a_home(somewhere):
     for outputs in ("outputs", "~/runs"):
         run = outputs_folder(outputs) / "one"
         run.mkdir(parents=True)
-        (run / "params.yaml").touch()
-        assert run_folders(outputs) == [run]
+        (run / "params.yaml").write_text(RunParams().to_yaml())
+        assert Run.newest(outputs).folder == run
     assert outputs_folder("outputs") == somewhere / "outputs"
     assert outputs_folder("~/runs") == somewhere.parent / "runs"
     with pytest.raises(ParameterError, match="has no home"):

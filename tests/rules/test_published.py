@@ -65,7 +65,7 @@ def test_the_source_of_a_copied_result_is_named(monkeypatch):
     ],
 )
 def test_a_run_belongs_to_one_column(benchmark, scenario, column):
-    assert published.column(RunParams(benchmark=benchmark, scenario=scenario)) == column
+    assert RunParams(benchmark=benchmark).rules.published.get(scenario) == column
 
 
 def test_interactive_on_cpus_has_no_result_to_compare_with():

@@ -164,7 +164,8 @@ def test_a_refused_query_is_one_failed_query(params):
     assert test.result.refused == 1
     verdict = effective_verdict(test)
     assert verdict.text == "NOT VALID: the engine refused 1 query"
-    assert verdict.reasons == ("ValueError: the echo engine refuses this, as requested",)
+    (reason,) = test.result.refused_because
+    assert reason == "ValueError: the echo engine refuses this, as requested"
     assert test.metrics.completed == test.metrics.samples - 1
 
 

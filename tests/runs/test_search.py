@@ -9,7 +9,7 @@ from vllm_loadgen import BenchmarkError
 
 
 def probe(qps, valid, sure=True):
-    return Probe(qps=qps, valid=valid, duration_s=1.0, sure=sure and not valid)
+    return Probe(qps=qps, valid=valid, duration_s=1.0, conclusive=sure and not valid)
 
 
 def course(capacity, start, sure=True):

@@ -25,7 +25,7 @@ def search_with(verdicts, start):
         if rate is None:
             return probes, False
         held, sure = verdicts(rate, len(probes))
-        probes.append(Probe(qps=rate, valid=held, duration_s=1.0, sure=sure and not held))
+        probes.append(Probe(qps=rate, valid=held, duration_s=1.0, conclusive=sure and not held))
     raise AssertionError(f"no end: {probes}")
 
 
@@ -47,7 +47,7 @@ def test_any_verdicts_come_to_an_end(start, luck):
     for rate, fails in ((low, False), (high, True)):
         tests = [one for one in probes if one.qps == rate]
         held = sum(one.valid for one in tests)
-        final = any(one.sure for one in tests)
+        final = any(one.conclusive for one in tests)
         assert fails == (final or len(tests) - held > held)
 
 

@@ -1,7 +1,7 @@
-"""What a reference engine (transformers, float32, greedy) answers and scores on a model and data.
+"""Answers and scores of a reference engine: transformers, float32, greedy.
 
-Scores are in one JSON file for all baselines, the answers of each in a parquet file next to it,
-which is named by its SHA-256.
+One JSON file holds the scores of all baselines; a parquet file next to it, named by its SHA-256,
+the answers of each.
 """
 
 import math
@@ -32,6 +32,7 @@ from vllm_loadgen.records.base import describe
 EMBEDDED = Path(str(resources.files("loadgen_study") / "embedded" / "baseline.json"))
 CURE = "Restore it, or make the baseline again (vllm-loadgen baseline)."
 LOGPROB_DIGITS = 4
+BATCH_SIZE = 8
 PACKAGES = ("transformers", "torch", "tokenizers")
 
 
@@ -132,7 +133,9 @@ def save_baseline(baseline: Baseline, answers: Answers, path: Path) -> None:
     others = [entry for entry in known if entry.key != baseline.key]
     baseline = baseline.model_copy(update={"answers_sha256": _save_answers(answers, path)})
     text = to_json([*others, baseline], indent=2, inf_nan_mode="null").decode()
-    files.write_text(path, _lists_in_a_line(text) + "\n")
+    # A list of numbers is one line, for a reader and for git.
+    text = re.sub(r"\[[\d.,\s]+\]", lambda found: " ".join(found[0].split()), text)
+    files.write_text(path, text + "\n")
     kept = {entry.answers_sha256 for entry in [*others, baseline]}
     for sha in {entry.answers_sha256 for entry in known} - kept:
         _answers_path(path, sha).unlink(missing_ok=True)
@@ -151,11 +154,6 @@ def _save_answers(answers: Answers, path: Path) -> str:
 
 def _answers_path(path: Path, sha256: str) -> Path:
     return path.with_name(f"{path.stem}-{sha256[:12]}.parquet")
-
-
-def _lists_in_a_line(text: str) -> str:
-    """JSON with its lists of numbers a line each, for a reader and for git."""
-    return re.sub(r"\[[\d.,\s]+\]", lambda found: " ".join(found[0].split()), text)
 
 
 def _read(path: Path) -> list[Baseline]:
@@ -178,7 +176,6 @@ def make_baseline(
     task: Task,
     key: BaselineKey,
     eos_token_ids: Sequence[int],
-    batch_size: int = 8,
     trust_remote_code: bool = False,
 ) -> tuple[Baseline, Answers]:
     """Answer every prompt with transformers in float32, greedily, and score the answers.
@@ -188,7 +185,6 @@ def make_baseline(
     Args:
         prompts: token ids by sample. targets: see ``score_tokens``.
         key: of ``baseline_key``; its limits on the answers apply.
-        batch_size: prompts at once; they are padded on the left, which float32 does not feel.
         trust_remote_code: run the model's own code, if it brings any.
 
     Raises:
@@ -196,7 +192,7 @@ def make_baseline(
     """
     begin = datetime.now(UTC)
     limits = key.max_new_tokens, key.min_new_tokens
-    answers = generate(model_path, prompts, *limits, eos_token_ids, batch_size, trust_remote_code)
+    answers = generate(model_path, prompts, *limits, eos_token_ids, BATCH_SIZE, trust_remote_code)
     seconds = (datetime.now(UTC) - begin).total_seconds()
     scorer = task.scorer
     scored = score_tokens(answers.tokens, targets, decode, scorer)
@@ -208,7 +204,7 @@ def make_baseline(
             "engine": "transformers",
             "dtype": "float32",
             "sampling": task.sampling,
-            "batch_size": batch_size,
+            "batch_size": BATCH_SIZE,
             "made_at": begin.isoformat(timespec="seconds"),
             "generation_s": round(seconds, 1),
             "packages": {name: metadata.version(name) for name in (*PACKAGES, *scorer.packages)},
@@ -228,10 +224,14 @@ def generate(
 ) -> Answers:
     """Answers by prompt, each up to and with its end-of-text id if it has one.
 
+    Args:
+        batch_size: prompts at once; padding on the left leaves results in float32 as they are.
+
     Raises:
         BenchmarkError: if transformers cannot load the model.
     """
     import torch
+    from torch.nn.utils.rnn import pad_sequence
     from transformers import GenerationConfig
 
     model = _load(model_path, trust_remote_code)
@@ -253,17 +253,24 @@ def generate(
     with progress.bar(len(prompts), "Reference engine", unit="prompt") as shown:
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            ids, mask = _padded([prompts[index] for index in chosen])
+            batch = [torch.tensor(prompts[index], device=model.device) for index in chosen]
+            ids, mask = (
+                pad_sequence(rows, batch_first=True, padding_side="left")
+                for rows in (batch, [torch.ones_like(row) for row in batch])
+            )
             with torch.inference_mode():
-                out = model.generate(
-                    input_ids=torch.tensor(ids, device=model.device),
-                    attention_mask=torch.tensor(mask, device=model.device),
-                )
-            tokens = out.sequences[:, len(ids[0]) :]
-            logprobs = _logprobs(out.logits, tokens)
+                out = model.generate(input_ids=ids, attention_mask=mask)
+            tokens = out.sequences[:, ids.shape[1] :]
+            # Of the logits before anything was forbidden. NaN where another token was likelier: it
+            # was forbidden (the end of text before ``min_new_tokens``).
+            own = model.compute_transition_scores(out.sequences, out.logits, normalize_logits=True)
+            likeliest = torch.stack([step.argmax(-1) for step in out.logits], 1)
+            logprobs = own.where(tokens == likeliest, math.nan).tolist()
             for index, row, scored in zip(chosen, tokens.tolist(), logprobs, strict=True):
-                answers.tokens[index] = _until_end(row, set(eos_token_ids))
-                answers.logprobs[index] = scored[: len(answers.tokens[index])]
+                ends = (place for place, token in enumerate(row, 1) if token in eos_token_ids)
+                length = next(ends, len(row))  # what follows an end of text is padding
+                answers.tokens[index] = row[:length]
+                answers.logprobs[index] = scored[:length]
             shown.update(len(chosen))
     return answers
 
@@ -282,36 +289,3 @@ def _load(path: Path, trust_remote_code: bool) -> Any:
         cure = cure if "trust_remote_code" in str(error) else "Give another model"
         raise BenchmarkError(f"transformers cannot load the model: {problem}. {cure}.") from None
     return model.eval()
-
-
-def _logprobs(logits: Sequence[Any], tokens: Any) -> list[list[float]]:
-    """Log-probabilities of the tokens (answers, steps), before anything was forbidden.
-
-    NaN where another token was likelier: it was forbidden (the end of text before
-    ``min_new_tokens``), so this one is not the model's choice.
-
-    Args:
-        logits: a step each, (answers, vocabulary).
-    """
-    steps = []
-    for step, scores in enumerate(logits):
-        known = scores.float().log_softmax(-1)
-        own = known.gather(-1, tokens[:, step : step + 1])[:, 0]
-        steps.append(own.where(own >= known.amax(-1), math.nan).tolist())
-    return [list(row) for row in zip(*steps, strict=True)]
-
-
-def _padded(prompts: list[Sequence[int]]) -> tuple[list[list[int]], list[list[int]]]:
-    """Prompts padded on the left to one length, and which tokens are real (1) or padding (0)."""
-    longest = max(map(len, prompts))
-    ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    return ids, mask
-
-
-def _until_end(tokens: list[int], ends: set[int]) -> list[int]:
-    """The tokens up to and with the first end of text: what follows is padding."""
-    for place, token in enumerate(tokens):
-        if token in ends:
-            return tokens[: place + 1]
-    return tokens

@@ -1,4 +1,4 @@
-"""Means and shares of what comes in clusters: an answer's tokens hang together, answers do not."""
+"""Means and shares of clustered data: tokens of one answer are correlated, answers are not."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def share(hits: Sequence[float], counts: Sequence[float]) -> Estimate:
     """``mean`` of a share, 0 to 1, whose interval stays within: Wilson's, of so many independent
     draws as have the variance between clusters (Korn and Graubard 1998).
 
-    Where all or nothing hits, the clusters tell no variance, and the draws are as many as counts.
+    At 0 and 1 the variance between clusters is unknown, and each count is a draw.
     """
     value, error = _ratio(hits, counts)
     if math.isnan(error):

@@ -11,6 +11,7 @@ from loadgen_study.accuracy.log import check_answers, one_per_sample, read_accur
 from loadgen_study.benchmarks import Benchmark, Task
 from loadgen_study.facts.inputs import Dataset
 from loadgen_study.facts.scores import AccuracyStatus, AccuracyVerdict, Baseline, Comparison, Score
+from loadgen_study.prose import markdown, render
 from loadgen_study.scorers.scorer import STRICT, Metric, Scorer
 from vllm_loadgen.errors import BenchmarkError
 
@@ -91,7 +92,7 @@ def sample_table(
 
     Args:
         samples: of ``score_tokens``.
-        texts: what was asked about, by sample index.
+        texts: the inputs, by sample index.
         rows: how many of each of the three kinds, fewer in a small dataset.
         text_chars: how much of a text is shown.
 
@@ -99,28 +100,19 @@ def sample_table(
         kind ("best", "middle", "worst"), sample_index, the text under its column's name, reference,
         summary and the scores; by the main metric, falling.
     """
-    metrics = task.scorer.by_sample
-    known = scorable_rows(samples, task.scorer.main)
-    ranked = (
-        (samples if known.empty else known)
-        .sort_values(task.scorer.main.name, ascending=False, kind="stable")
-        .reset_index(drop=True)
+    metrics, main = task.scorer.by_sample, task.scorer.main
+    known = scorable_rows(samples, main)
+    ranked = (samples if known.empty else known).sort_values(
+        main.name, ascending=False, kind="stable"
     )
-    middle = max(0, (len(ranked) - rows) // 2)
-    kinds = {"best": range(rows), "middle": range(middle, middle + rows)}
-    kinds["worst"] = range(len(ranked) - rows, len(ranked))
-    chosen: dict[int, str] = {}
-    for kind, places in kinds.items():
-        for place in places:
-            if 0 <= place < len(ranked):
-                chosen.setdefault(place, kind)
-    table = ranked.loc[sorted(chosen)].copy()
-    table.insert(0, "kind", [chosen[place] for place in table.index])
-    starts = [_start(texts[index], text_chars) for index in table["sample_index"]]
-    table.insert(2, task.data.text[0], starts)
+    middle, worst = max(0, (len(ranked) - rows) // 2), max(0, len(ranked) - rows)
+    kinds = {"best": ranked[:rows], "middle": ranked[middle:][:rows], "worst": ranked[worst:]}
+    table = pd.concat(kinds, names=["kind"]).reset_index("kind").drop_duplicates("sample_index")
+    text = task.data.text[0]
+    table[text] = [_start(texts[index], text_chars) for index in table["sample_index"]]
     for metric in metrics:
         table[metric.name] *= metric.scale
-    columns = ["kind", "sample_index", task.data.text[0], "reference", "summary"]
+    columns = ["kind", "sample_index", text, "reference", "summary"]
     return table[[*columns, *(metric.name for metric in metrics)]].reset_index(drop=True)
 
 
@@ -169,14 +161,11 @@ def baseline_verdict(
         else row
         for row in verdict.comparisons
     )
-    known: dict[str, object] = {"comparisons": rows, "interval_level": level}
-    known["status"] = _status(
-        [None if _lacks_interval(scorer, row) else _surely_met(scorer, row) for row in rows]
-    )
-    if known["status"] == "INCONCLUSIVE" and all(row.decides for row in rows):
-        needed = max(_samples_needed(scorer, row, len(samples)) for row in rows)
-        known["samples_needed"] = needed or None
-    return verdict.model_copy(update=known)
+    status, needed = _status([_kept(scorer, row) for row in rows]), None
+    if status == "INCONCLUSIVE" and all(row.decides for row in rows):
+        needed = max(_samples_needed(scorer, row, len(samples)) for row in rows) or None
+    known = {"status": status, "comparisons": rows, "interval_level": level}
+    return verdict.model_copy(update={**known, "samples_needed": needed})
 
 
 def _status(met: Sequence[bool | None]) -> AccuracyStatus:
@@ -186,29 +175,25 @@ def _status(met: Sequence[bool | None]) -> AccuracyStatus:
     return "INCONCLUSIVE" if None in met else "PASS"
 
 
-def _lacks_interval(scorer: Scorer, row: Comparison) -> bool:
-    """Whether the baseline scores above 0 in so few samples that chance may leave none of them."""
-    return scorer.metric(row.metric).by_sample and row.decides and row.ratio_low is None
-
-
-def _surely_met(scorer: Scorer, row: Comparison) -> bool | None:
-    """Whether a metric keeps its limits; None if these samples cannot tell."""
+def _kept(scorer: Scorer, row: Comparison) -> bool | None:
+    """Whether a metric keeps its limits; None if these samples cannot decide."""
+    metric = scorer.metric(row.metric)
     if not row.decides:
         return None
-    if row.ratio_low is None or row.ratio_high is None:
-        return row.met
-    limits = scorer.metric(row.metric).limits
-    return None if any(row.ratio_low < one <= row.ratio_high for one in limits) else row.met
+    if row.interval is None:  # of scores by sample: too few of the baseline's are above 0
+        return None if metric.by_sample else row.met
+    low, high = row.interval
+    return None if any(low < limit <= high for limit in metric.limits) else row.met
 
 
 def _samples_needed(scorer: Scorer, row: Comparison, samples: int) -> int:
-    """With how many the interval of an engine that loses nothing would keep off the limits.
+    """How many samples it takes until the interval of an engine without loss excludes the limits.
 
     Its width falls with the square root of their number.
     """
-    if row.ratio_low is None or row.ratio_high is None:
+    if row.interval is None:
         return 0
-    half = (row.ratio_high - row.ratio_low) / 2
+    half = (row.interval[1] - row.interval[0]) / 2
     room = min(abs(1 - limit) for limit in scorer.metric(row.metric).limits)
     return math.ceil(samples * (half / room) ** 2)
 
@@ -256,39 +241,42 @@ def _with_interval(
 
 
 def chance(scorer: Scorer, verdict: AccuracyVerdict) -> str:
-    """What the samples can and cannot tell of a ratio, as a sentence; may be empty.
+    """What the interval of a ratio decides, as a sentence; may be empty.
 
-    Of the first that decided the verdict, or left it open.
+    Of the first metric that decided the verdict, or left it open.
     """
-    known = [row for row in verdict.comparisons if row.ratio_low is not None]
+    rows = verdict.comparisons
+    known = [(row, row.interval) for row in rows if row.interval]
     wanted = {"FAIL": False, "INCONCLUSIVE": None}.get(verdict.status, True)
-    row = next((row for row in known if _surely_met(scorer, row) is wanted), None)
-    if row is None and verdict.status == "INCONCLUSIVE":
-        lacking = [row for row in verdict.comparisons if _lacks_interval(scorer, row)]
-        names = _called(scorer, lacking)
+    found = next((one for one in known if _kept(scorer, one[0]) is wanted), None)
+    if found is None and verdict.status == "INCONCLUSIVE":
+        lacking = [row for row in rows if row.decides and scorer.metric(row.metric).by_sample]
+        names = _named(scorer, [row for row in lacking if row.interval is None])
         return f"The baseline scores above 0 in too few samples ({names})." if names else ""
-    row = row or next(iter(known), None)
-    if row is None or row.ratio_low is None or row.ratio_high is None:
+    if (found := found or next(iter(known), None)) is None:
         return ""
-    low, high, metric = row.ratio_low, row.ratio_high, scorer.metric(row.metric)
-    limit = min(metric.limits, key=lambda one: abs(one - low))
-    span = f"{metric.called}: {_percent(low, limit)} to {_percent(high, limit)} %"
-    level = f"{verdict.interval_level * 100:.4g} % interval over samples"
-    if _surely_met(scorer, row) is None:
-        needed = verdict.samples_needed
-        enough = f"; about {float(f'{needed:.2g}'):,.0f} like these would do" if needed else ""
-        return f"The samples are too few to be sure ({span}, {level}){enough}."
-    side = "above" if low >= limit else "below"
-    return f"This is not chance of these samples ({span}, {level}, all {side} {limit * 100:g} %)."
+    row, (low, high) = found
+    limit = min(scorer.metric(row.metric).limits, key=lambda one: abs(one - low))
+    return render(
+        "accuracy/chance",
+        metric=markdown(scorer.metric(row.metric).called),
+        low=_percent(low, limit),
+        high=_percent(high, limit),
+        level=f"{verdict.interval_level * 100:.4g}",
+        conclusive=_kept(scorer, row) is not None,
+        needed=verdict.samples_needed and float(f"{verdict.samples_needed:.2g}"),
+        side="above" if low >= limit else "below",
+        limit=f"{limit * 100:g}",
+    )
 
 
 def undecided_text(scorer: Scorer, verdict: AccuracyVerdict) -> str:
-    """Which metrics decide nothing since the baseline's is 0, as a sentence; may be empty."""
-    names = _called(scorer, verdict.undecided)
+    """Which metrics cannot be decided because the baseline scores 0; may be empty."""
+    names = _named(scorer, verdict.undecided)
     return f"Undecided, since the baseline's own is 0: {names}." if names else ""
 
 
-def _called(scorer: Scorer, rows: Sequence[Comparison]) -> str:
+def _named(scorer: Scorer, rows: Sequence[Comparison]) -> str:
     return ", ".join(scorer.metric(row.metric).called for row in rows)
 
 

@@ -32,7 +32,7 @@ def early_stopping_queries(violations: int, share: float) -> int:
     return int(kept) + violations + 1
 
 
-def beyond_doubt(queries: int, violations: int, share: float) -> bool:
+def significantly_violated(queries: int, violations: int, share: float) -> bool:
     """Whether so many violations show, as surely as LoadGen asks, that the percentile is not kept.
 
     Early stopping turned around: were the true share of violations (1 - share), P[Binomial(n,

@@ -19,39 +19,44 @@ class Experts(Part):
     loaded_bytes: int | None = None  # of the same; None as ``Model.dtype``
 
 
-class Model(Facts):
-    """model.json: a checkpoint, of which the decoder is described (not what sees or hears).
+class Weights(Part):
+    """The decoder's weights; None where neither files nor transformers' class describe them."""
 
-    What is not known is None: of weights that neither files nor transformers' class describe, of
-    attention that is not the same in all layers that attend.
-    """
-
-    name: str
-    revision: str | None = None
-    architecture: str = "unknown"
-    parameters: int | None  # of all experts too; not the words that weights may be packed into
-    embedding_parameters: int | None  # of the table of tokens
-    tied_embeddings: bool | None
-    dtype: str | None  # that is run; None of a server's, with all bytes and ``multiplied_in``
-    weight_bytes: int | None  # as loaded: in that type, or as quantized, with scales
-    # Without embedding and head.
+    parameters: int | None = None  # of all experts too; not the words that they may be packed into
+    embedding_parameters: int | None = None  # of the table of tokens
+    tied_embeddings: bool | None = None
+    weight_bytes: int | None = None  # as loaded: in the type that is run, or quantized, with scales
+    # Without embedding and head; with all experts.
     layer_parameters: int | None = None
     layer_bytes: int | None = None
     head_bytes: int | None = None  # of the output head
     experts: Experts | None = None
-    quantization: str | None = None  # the checkpoint's method, such as "awq"; None without
-    multiplied_in: str | None = None  # type of quantized layers, or the method; None: ``dtype``
     stored_bytes: dict[str, int] = Field(default_factory=dict)  # of safetensors files, by type
-    hidden_size: int
-    num_layers: int
-    # Of each layer that attends.
-    num_heads: int | None
-    num_kv_heads: int | None
-    head_dim: int | None  # the mean where keys and values differ
-    kv_values: int | None = None  # of a token in a layer; None: key and value for each head
+
+
+class Attention(Part):
+    """The layers that attend; None where they differ in more than their kind."""
+
+    num_heads: int | None = None
+    num_kv_heads: int | None = None
+    head_dim: int | None = None  # the mean where keys and values differ
     kv_layers: int | None = None  # that keep the whole context; None in older files: all
     window_layers: int = 0  # that keep the last ``window`` tokens; other layers keep none
     window: int | None = None
+
+
+class Model(Attention, Weights, Facts):
+    """model.json: a checkpoint, of which the decoder is described (not what sees or hears)."""
+
+    name: str
+    revision: str | None = None
+    architecture: str = "unknown"
+    dtype: str | None  # that is run; None of a server's, with all bytes and ``multiplied_in``
+    quantization: str | None = None  # the checkpoint's method, such as "awq"; None without
+    multiplied_in: str | None = None  # type of quantized layers, or the method; None: ``dtype``
+    hidden_size: int
+    num_layers: int
+    kv_values: int | None = None  # of a token in a layer; None: key and value for each head
     vocab_size: int
     max_position_embeddings: int | None = None
     eos_token_ids: tuple[int, ...] = ()  # that end an answer

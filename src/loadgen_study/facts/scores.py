@@ -33,6 +33,13 @@ class Comparison(Part):
         """Whether the reference gives a limit: 99 % of 0 is reached by any answers."""
         return self.reference != 0
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both bounds of the ratio; None if not known."""
+        if self.ratio_low is None or self.ratio_high is None:
+            return None
+        return self.ratio_low, self.ratio_high
+
 
 class AccuracyVerdict(Part):
     """PASS or FAIL at 99 %, or INCONCLUSIVE where the samples or the reference cannot decide."""
@@ -43,8 +50,8 @@ class AccuracyVerdict(Part):
     levels: dict[str, bool] = Field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     interval_level: float = 0.95  # of each score's interval, 0 to 1
-    # With about so many an engine that loses nothing is distinct from one that loses 1 %; None
-    # unless INCONCLUSIVE, and where more samples do not help.
+    # About how many distinguish an engine without loss from one that loses 1 %; None unless
+    # INCONCLUSIVE, and where more samples do not help.
     samples_needed: int | None = None
 
     @property
@@ -137,7 +144,8 @@ class Probe(Part):
     qps: float
     valid: bool  # LoadGen's VALID, at the rate that was offered
     duration_s: float
-    sure: bool = False  # so many queries over a limit are not chance
+    # Whether one test is enough: so many queries over a limit are not chance.
+    conclusive: bool = Field(False, alias="sure")
     # Why it is not valid, where that is known: a limit exceeded, or early stopping alone.
     why: Literal["", "too slow", "too few queries"] = ""
     reached_qps: float | None = None  # that the harness issued; None if it issued all

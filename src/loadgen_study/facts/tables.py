@@ -1,5 +1,6 @@
 """A test's tables as frames: one reader with one error, and what an unfinished test left."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,18 +48,23 @@ def read_records(path: Path) -> pd.DataFrame:
     frame = read_frame(path, dtype_backend="numpy_nullable")
     if "given_ns" not in frame:  # up to version 0.2.0
         frame["given_ns"] = pd.array([None] * len(frame), "Int64")
+    if fault := _fault(frame):
+        raise BenchmarkError(f"{path} cannot be read: {fault}. Run again.")
+    return _with_numpy_types(frame)
+
+
+def _fault(frame: pd.DataFrame) -> str:
+    """Why a table holds no records of a test; empty if it does."""
     if lacking := COLUMNS - set(frame.columns):
-        problem = f"it lacks {', '.join(sorted(lacking))}"
-        raise BenchmarkError(f"{path} cannot be read: {problem}. Run again.")
+        return f"it lacks {', '.join(sorted(lacking))}"
     for name in sorted(COLUMNS):
         if not is_integer_dtype(frame[name]) or (name not in NULLABLE and frame[name].hasnans):
-            problem = f"{name} holds no whole numbers"
-            raise BenchmarkError(f"{path} cannot be read: {problem}. Run again.")
+            return f"{name} holds no whole numbers"
     if len(frame) and frame[[*COLUMNS]].max().max() > MOST:
-        raise BenchmarkError(f"{path} holds numbers that no test has. Run again.")
+        return "it holds numbers that no test has"
     if len(frame) and (frame[["issued_ns", "first_token_ns", "done_ns"]].min() < 0).any():
-        raise BenchmarkError(f"{path} holds times before the test's start. Run again.")
-    return _with_numpy_types(frame)
+        return "it holds times before the test's start"
+    return ""
 
 
 def records_frame(table: pa.Table) -> pd.DataFrame:
@@ -101,22 +107,21 @@ def read_journal(path: Path) -> Journaled:
 
 def _whole_batches(path: Path) -> list[pa.RecordBatch]:
     batches: list[pa.RecordBatch] = []
-    try:
-        with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
-            if stream.schema != SCHEMA:
-                return []
-            for batch in stream:
-                batch.validate(full=True)
-                batches.append(batch)
-    # Here the process was killed, or the file is damaged: it may ask for any type or much memory.
-    except (OSError, ValueError, MemoryError, pa.ArrowException):
-        pass
+    # Where the process was killed, or the file is damaged, it may ask for any type or much memory.
+    with (
+        suppress(OSError, ValueError, MemoryError, pa.ArrowException),
+        pa.OSFile(str(path)) as file,
+        pa.ipc.open_stream(file) as stream,
+    ):
+        for batch in stream if stream.schema == SCHEMA else ():
+            batch.validate(full=True)
+            batches.append(batch)
     return [batch for batch in batches if _sound(batch)]
 
 
 def _sound(batch: pa.RecordBatch) -> bool:
     """No nulls where there are none, and times that are times (-1: there is none)."""
     numbers = [batch.column(name) for name in ("row", *COUNTED)]
-    return all(column.null_count == 0 for column in numbers) and all(
-        column.to_numpy().min(initial=0) >= MISSING for column in numbers
+    return all(
+        column.null_count == 0 and column.to_numpy().min(initial=0) >= MISSING for column in numbers
     )

@@ -5,6 +5,7 @@ anything, and may leave out the prompt that it is given.
 """
 
 import json
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,8 +13,13 @@ from typing import Any, NoReturn
 from vllm_loadgen.errors import ParameterError
 
 CURE = "give chat_template False, or mend the template"
-# Where a template may lie; transformers' tokenizers read the first two, its processors the third.
-TEMPLATE_FILES = ("chat_template.jinja", "tokenizer_config.json", "chat_template.json")
+# The files of a template, and what they then contain; transformers' tokenizers read the first two,
+# its processors the third.
+TEMPLATE_FILES = {
+    "chat_template.jinja": "",
+    "tokenizer_config.json": '"chat_template"',
+    "chat_template.json": '"chat_template"',
+}
 MOST_CHARS = 200  # of a template's own message
 # What a chat template gets as today's date, so that prompts are the same on every day: the default
 # in the chat templates of Llama 3.1 and 3.2.
@@ -80,29 +86,17 @@ def render_chat(tokenizer: Any, prompt: str, clock: FixedClock) -> str:
 def _holds(text: str, prompt: str) -> bool:
     """Whether a text has all words of the prompt: a template may strip it, or write it as JSON."""
     forms = (prompt, json.dumps(prompt, ensure_ascii=False)[1:-1])
-    return any(_words(form) in _words(text) for form in forms)
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
+    return any(" ".join(form.split()) in " ".join(text.split()) for form in forms)
 
 
 def _template(tokenizer: Any) -> str:
     """The template in words, with its file's name where that is known."""
     folder = Path(getattr(tokenizer, "name_or_path", ""))
-    for name in TEMPLATE_FILES:
-        if (folder / name).is_file() and (
-            name.endswith(".jinja") or _holds_template(folder / name)
-        ):
-            return f"the model's chat template ({name})"
+    for name, mark in TEMPLATE_FILES.items():
+        with suppress(OSError, ValueError):
+            if mark in (folder / name).read_text(encoding="utf-8"):
+                return f"the model's chat template ({name})"
     return "the model's chat template"
-
-
-def _holds_template(file: Path) -> bool:
-    try:
-        return '"chat_template"' in file.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return False
 
 
 def _refuse(problem: str, cure: str = CURE) -> NoReturn:

@@ -8,11 +8,10 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loadgen_study.facts.inputs import DTYPE_BYTES, Experts
+from loadgen_study.facts.inputs import DTYPE_BYTES, Experts, Weights
 from loadgen_study.inputs.config import Config, Quantization
 from vllm_loadgen.checkpoint import CHECKPOINT_CURE, read_json
 from vllm_loadgen.errors import ParameterError
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
-# By a tensor's name, in the order in which they are tried. What reads pictures or sound, and what
-# guesses further tokens (multi-token prediction), is not read for a token of text.
+# By a tensor's name: towers for pictures and sound, and what predicts further tokens (multi-token
+# prediction) are not read for a token of text.
 ELSEWHERE = re.compile(
     r"(^|\.)(vision\w*|visual|vit|vpm|audio\w*|apm|\w*projector|connector|aligner|resampler|"
     r"img_processor|image_newline|patch_merger|embed_vision|embed_audio|talker|token2wav|mtp)(\.|$)"
@@ -33,14 +32,19 @@ LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 COMPUTED = re.compile(
     r"(rotary_emb\.inv_freq|\.(attn|attention)\.(masked_)?bias|slope_rate|(key|query|diagonal)_decay)$"
 )
-# One row a token is looked up.
-EMBEDDING = re.compile(
-    r"(^|\.)(embed_tokens|wte|tok_embeddings|word_embeddings|embed_in|embeddings?)\.weight$"
-)
-LOOKED_UP = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings|embed_tokens_per_layer)\.")
-HEAD = re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.|^output\.")
-# Routed experts; shared ones are called shared_experts and are read for every token.
-EXPERT = re.compile(r"(^|\.)(experts|block_sparse_moe\.(input|output)_linear)\.")
+# The kinds of tensors, in the order in which their patterns are tried.
+KINDS = {
+    # Routed experts; shared ones are called shared_experts and are read for every token.
+    "expert": re.compile(r"(^|\.)(experts|block_sparse_moe\.(input|output)_linear)\."),
+    # Of these two a token reads one row.
+    "looked up": re.compile(
+        r"(^|\.)(wpe|embed_positions|position_embeddings|embed_tokens_per_layer)\."
+    ),
+    "embedding": re.compile(
+        r"(^|\.)(embed_tokens|wte|tok_embeddings|word_embeddings|embed_in|embeddings?)\.weight$"
+    ),
+    "head": re.compile(r"(^|\.)(lm_head|embed_out|output_layer)\.|^output\."),
+}
 
 # What a quantized weight brings along: scales, zero points, orders, tables, shapes.
 SCALE = re.compile(
@@ -50,21 +54,6 @@ SCALE = re.compile(
 PACKED = re.compile(r"(qweight|_packed|_blocks)$")
 WORD_BITS = {"I64": 64, "I32": 32, "U32": 32, "I16": 16}
 FLOATS = {"F64", "F32", "F16", "BF16"}
-
-
-@dataclass(frozen=True)
-class Weights:
-    """``Model``'s fields of the decoder's weights, counted; None where they are not known."""
-
-    parameters: int | None = None
-    weight_bytes: int | None = None
-    embedding_parameters: int | None = None
-    tied_embeddings: bool | None = None
-    layer_parameters: int | None = None  # without all tables; with all experts
-    layer_bytes: int | None = None
-    head_bytes: int | None = None
-    experts: Experts | None = None
-    stored_bytes: dict[str, int] = field(default_factory=dict)
 
 
 def weigh(config: Config, dtype: str) -> Weights | None:
@@ -102,30 +91,14 @@ def read_headers(folder: Path) -> dict[str, "TensorInfo"]:
 
 def _read_header(file: Path) -> dict[str, "TensorInfo"]:
     from huggingface_hub import parse_local_safetensors_file_metadata
+    from safetensors import safe_open
 
     try:
-        tensors = parse_local_safetensors_file_metadata(file).tensors
-        if not all(_is_whole(tensor) for tensor in tensors.values()):
-            raise ValueError("it is parsed and not checked")
-        end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
-        with file.open("rb") as content:
-            end += 8 + int.from_bytes(content.read(8), "little")
-        size = file.stat().st_size
-    except OSError as error:
-        raise _damaged(file, error.strerror or type(error).__name__) from None
-    except Exception as error:  # of many types: the header may hold anything
-        raise _damaged(file, f"its header is damaged ({type(error).__name__})") from None
-    if size < end:
-        raise _damaged(file, f"it has {size:,} bytes of {end:,}")
-    return tensors
-
-
-def _is_whole(tensor: "TensorInfo") -> bool:
-    """Whether a tensor has a type, a shape, and a place in the file."""
-    numbers = [*tensor.shape, *tensor.data_offsets]
-    begin, end = tensor.data_offsets
-    whole = all(type(number) is int and number >= 0 for number in numbers)
-    return whole and begin <= end and isinstance(tensor.dtype, str)
+        with safe_open(file, framework="np"):  # refuses a damaged header and a file cut short
+            return parse_local_safetensors_file_metadata(file).tensors
+    except Exception as error:  # of several libraries' types
+        problem = str(getattr(error, "strerror", None) or error)
+        raise _damaged(file, problem.replace(f": {file}", "")) from None
 
 
 def _damaged(file: Path, problem: str) -> ParameterError:
@@ -143,7 +116,7 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
     no parameters.
 
     Returns:
-        None if there are experts and config.json does not say how many a token takes.
+        None if there are experts and config.json lacks how many a token takes.
 
     Raises:
         ParameterError: if config.json gives no number of layers.
@@ -194,12 +167,10 @@ def from_headers(tensors: Mapping[str, "TensorInfo"], config: Config, dtype: str
 def _kind(name: str, num_layers: int) -> str | None:
     """Which part of the decoder a tensor is of; None if it is of none."""
     layer = LAYER.search(name)
-    if ELSEWHERE.search(name) or COMPUTED.search(name):
+    predicts = layer and int(layer[1]) >= num_layers  # further tokens, as in DeepSeek-V3
+    if predicts or ELSEWHERE.search(name) or COMPUTED.search(name):
         return None
-    if layer and int(layer[1]) >= num_layers:  # multi-token prediction, as in DeepSeek-V3
-        return None
-    patterns = {"expert": EXPERT, "looked up": LOOKED_UP, "embedding": EMBEDDING, "head": HEAD}
-    return next((kind for kind, pattern in patterns.items() if pattern.search(name)), "layer")
+    return next((kind for kind, pattern in KINDS.items() if pattern.search(name)), "layer")
 
 
 def _parameters(name: str, tensor: "TensorInfo", quantization: Quantization | None) -> int:
@@ -218,8 +189,8 @@ def from_class(config: Config, dtype: str) -> Weights | None:
     """The weights of the class that transformers builds of config.json, without memory for them.
 
     Returns:
-        None if transformers cannot build it, or if it is quantized: which of its weights are, the
-        files alone tell.
+        None if transformers cannot build it, or if it is quantized: only files show which weights
+        are.
     """
     if config.decoder is None or config.quantization:
         return None
@@ -230,7 +201,7 @@ def from_class(config: Config, dtype: str) -> Weights | None:
     for kind, shape in kinds:
         if tensors := _built(kind, shape):
             found = from_headers(tensors, config, dtype)
-            return found and replace(found, stored_bytes={})
+            return found and found.model_copy(update={"stored_bytes": {}})
     return None
 
 

@@ -1,7 +1,7 @@
-"""What a checkpoint's config.json says: the decoder's shape, its experts, how it is quantized.
+"""A checkpoint's config.json: the decoder's shape, its experts, how it is quantized.
 
-Models name the same things differently, put the decoder of a model that also sees or hears under
-another key, and leave out what is their class's default. The rest of the project knows one shape.
+Models name the same things differently, nest the decoder of a model that also sees or hears, and
+leave out their class's defaults. The rest of the project knows one shape.
 """
 
 from collections.abc import Mapping
@@ -10,29 +10,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from loadgen_study.facts.inputs import Attention
 from vllm_loadgen.checkpoint import read_json
 from vllm_loadgen.errors import ParameterError
 
-# Where the decoder of a model for more than text stands, and parts that some models set apart.
+# Where the decoder of a model for more than text stands.
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
-PARTS = ("attn_config", "ffn_config")
 # Other names of the same thing (the attribute_map of transformers' configurations, and models that
 # bring code of their own).
 NAMES = {
     "hidden_size": ("n_embd", "d_model"),
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
-    "num_attention_heads": ("n_head", "n_heads", "num_heads"),
-    "num_key_value_heads": ("num_kv_heads", "n_head_kv", "kv_n_heads", "multi_query_group_num"),
-    "head_dim": ("kv_channels",),
     "vocab_size": ("padded_vocab_size",),
     "max_position_embeddings": ("n_positions", "max_seq_len", "seq_length"),
-    "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size"),
     "num_experts": ("num_local_experts", "n_routed_experts", "moe_num_experts"),
     "num_experts_per_tok": (
         "num_experts_per_token", "experts_per_token", "moe_k", "moe_topk", "moe_top_k",
         "top_k_experts",
     ),
-    "n_shared_experts": ("num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
 }  # fmt: skip
 NEEDED = ("hidden_size", "num_hidden_layers", "vocab_size")
 # Where a quantization stands that config.json does not mention, and whose it is.
@@ -41,7 +36,7 @@ QUANTIZATION_FILES = {
     "quantize_config.json": "gptq",
     "quant_config.json": "awq",
 }
-# Model types whose layers are alike: nothing need be asked of transformers, which takes seconds.
+# Model types whose layers are alike: no import of transformers is needed, which takes seconds.
 UNIFORM = ("llama",)
 # Kinds of layers, as transformers calls them: those that keep keys and values of the whole context,
 # of a window, and none. Chunked attention (Llama 4) is none of them.
@@ -68,17 +63,17 @@ class Quantization:
     def parse(cls, values: Mapping[str, Any]) -> "Quantization":
         """From a ``quantization_config``."""
         method = str(values.get("quant_method") or "unknown").lower()
+        bits = _number(values, "bits", "w_bit") or 4
         if method in WEIGHT_ONLY:
-            return cls(method, _number(values, "bits", "w_bit") or 4, None)
-        if method in FP8:
+            return cls(method, bits, None)
+        algorithm = str(values.get("quant_algo")).upper()
+        if method in FP8 or (method, algorithm) == ("modelopt", "FP8"):
             return cls(method, 8, "fp8")
         if method == "bitsandbytes":
             return cls(method, 8, "int8") if values.get("load_in_8bit") else cls(method, 4, None)
-        if method == "modelopt" and str(values.get("quant_algo")).upper() == "FP8":
-            return cls(method, 8, "fp8")
         if method == "compressed-tensors":
             return cls._of_groups(method, values)
-        return cls(method, _number(values, "bits") or 4, method)
+        return cls(method, bits, method)
 
     @classmethod
     def _of_groups(cls, method: str, values: Mapping[str, Any]) -> "Quantization":
@@ -92,18 +87,6 @@ class Quantization:
         return cls(method, max(weights, default=0) or 4, multiplied_in)
 
 
-@dataclass(frozen=True)
-class Attention:
-    """``Model``'s fields of attention, where all layers that attend are alike; None: not known."""
-
-    num_heads: int | None = None
-    num_kv_heads: int | None = None
-    head_dim: int | None = None
-    kv_layers: int | None = None
-    window_layers: int = 0
-    window: int | None = None
-
-
 class Config:
     """A checkpoint's config.json, with the decoder's values in reach by one name each."""
 
@@ -114,13 +97,11 @@ class Config:
         own, nested = self.top, False
         while inner := next((own[key] for key in TEXT_CONFIGS if _part(own, key)), None):
             own, nested = inner, True
-        parts = [_given(_part(own, key)) for key in PARTS]
-        # What the decoder does not say itself, such as how it is quantized, may stand at the top.
-        self._values = _given(self.top) | parts[0] | parts[1] | _given(own)
+        # What the decoder's part lacks, such as how it is quantized, may stand at the top;
+        # DBRX keeps its experts apart.
+        self._values = _given(self.top) | _given(_part(own, "ffn_config")) | _given(own)
         # transformers writes an inner configuration without the values that are its class's own.
-        heads = ("num_attention_heads", "num_key_value_heads", "head_dim")
-        usual = (*NEEDED, *heads) if nested else NEEDED
-        if any(self.number(name) is None for name in usual):
+        if nested or any(self.number(name) is None for name in NEEDED):
             self._values = self._defaults() | self._values
 
     @cached_property
@@ -146,7 +127,7 @@ class Config:
             return None
 
     def _defaults(self) -> dict[str, Any]:
-        """What transformers takes for the values that are not given; empty where it cannot tell."""
+        """The class's defaults for values that are not given; empty of an unknown class."""
         try:
             values = self.decoder.to_dict()
             names = self.decoder.attribute_map.items()
@@ -159,10 +140,7 @@ class Config:
         return self._values.get(name)
 
     def number(self, name: str) -> int | None:
-        """A whole number above 0 by any of its names; None if it is not given.
-
-        Where it differs by layer, the least, so that a bound that is made of it holds.
-        """
+        """A whole number above 0 by any of its names, the least of all layers; None without it."""
         return _number(self._values, name, *NAMES.get(name, ()))
 
     @property
@@ -172,7 +150,7 @@ class Config:
         return str(named[0]) if isinstance(named, list) and named else "unknown"
 
     def need(self, name: str) -> int:
-        """``number``, where there is no going on without it.
+        """``number``.
 
         Raises:
             ParameterError: if config.json does not give it.
@@ -191,20 +169,21 @@ class Config:
     def attention(self) -> Attention | None:
         """What attention keeps of a token; None where it is not known.
 
-        It is known of model types of transformers' own whose layers differ in nothing but their
-        kind. Other types may do anything, whatever the names in their config.json.
+        It is known of transformers' own model types whose layers differ in nothing but their kind.
+        Other types may do anything, whatever the names in their config.json.
         """
-        heads = self._equal("num_attention_heads")
-        if "model_type" in self.top and not (heads and self.get("model_type") in UNIFORM):
-            try:
-                return self._of_kinds(self.decoder)
-            except Exception:  # no such class, or one whose layers differ, which raises its own
-                return None
-        kv_heads = self._equal("num_key_value_heads", heads)
-        if self.get("multi_query"):
-            kv_heads = self.number("multi_query_group_num") or 1
-        head_dim = self.number("head_dim") or self.need("hidden_size") // (heads or 1)
-        return self._of(heads, kv_heads, head_dim, self.need("num_hidden_layers"))
+        heads = self.get("num_attention_heads")
+        try:
+            if self.get("model_type") in UNIFORM and heads:
+                return Attention(
+                    num_heads=heads,
+                    num_kv_heads=self.get("num_key_value_heads") or heads,
+                    head_dim=self.get("head_dim") or self.need("hidden_size") // heads,
+                    kv_layers=self.need("num_hidden_layers"),
+                )
+            return self._of_kinds(self.decoder)
+        except Exception:  # no such class, or one whose layers differ, which raises its own
+            return None
 
     def _of_kinds(self, decoder: Any) -> Attention | None:
         """By the kinds of the layers, which transformers names."""
@@ -224,32 +203,28 @@ class Config:
         layers, windowed, without = (
             sum(kind in some for kind in kinds) for some in (WHOLE, WINDOWED, WITHOUT)
         )
-        if layers + windowed + without != num_layers or (windowed and not window):
-            return None
         heads = getattr(decoder, "num_attention_heads", None)
         kv_heads = getattr(decoder, "num_key_value_heads", None) or heads
         # As in vLLM's ModelConfig: Falcon's older models share one head and do not count it.
         if decoder.model_type == "falcon":
             new = decoder.new_decoder_architecture
             kv_heads = decoder.num_kv_heads if new or not decoder.multi_query else 1
-        head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
-        return self._of(heads, kv_heads, head_dim, layers, windowed, window if windowed else None)
-
-    def _of(self, heads: Any, kv_heads: Any, head_dim: int, *layers: Any) -> Attention | None:
-        """None where heads are not given, or differ by layer."""
-        if not isinstance(heads, int) or not isinstance(kv_heads, int):
+        # Heads that differ by layer are a list.
+        whole = isinstance(heads, int) and isinstance(kv_heads, int)
+        if layers + windowed + without != num_layers or (windowed and not window) or not whole:
             return None
+        head_dim = getattr(decoder, "head_dim", None) or decoder.hidden_size // heads
         if self.latent:
             key = self.need("qk_nope_head_dim") + self.need("qk_rope_head_dim")
             head_dim = (key + self.need("v_head_dim")) // 2
-        return Attention(heads, kv_heads, head_dim, *layers)
-
-    def _equal(self, name: str, otherwise: int | None = None) -> int | None:
-        """A number of all layers; None if it differs by layer, ``otherwise`` if it is not given."""
-        found = [self.get(known) for known in (name, *NAMES.get(name, ()))]
-        if any(isinstance(value, list) and len(set(map(str, value))) > 1 for value in found):
-            return None
-        return self.number(name) or otherwise
+        return Attention(
+            num_heads=heads,
+            num_kv_heads=kv_heads,
+            head_dim=head_dim,
+            kv_layers=layers,
+            window_layers=windowed,
+            window=window if windowed else None,
+        )
 
     @property
     def latent(self) -> int | None:
@@ -263,7 +238,7 @@ class Config:
 
     @property
     def tied(self) -> bool | None:
-        """Whether the output head is the embedding table; None if config.json does not say."""
+        """Whether the output head is the embedding table; None if not given."""
         known = self.get("tie_word_embeddings")
         return None if known is None else bool(known)
 

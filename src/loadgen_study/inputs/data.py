@@ -32,7 +32,7 @@ class Samples:
     Attributes:
         prompts: token ids of each sample, by QSL index.
         targets: what each answer is scored by: "reference" and the task's extra columns.
-        texts: what is asked about, for a reader's eye.
+        texts: the inputs as text, for a reader.
         facts: dataset.json.
     """
 
@@ -71,9 +71,8 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
     columns, source, checksum = _read(params.dataset, task)
     total = len(next(iter(columns.values())))
     if params.num_samples > total:
-        raise ParameterError(
-            "num_samples", params.num_samples, f"the dataset has {total}", "give 0 for all"
-        )
+        problem = f"the dataset has {total}"
+        raise ParameterError("num_samples", params.num_samples, problem, "give 0 for all")
     first = slice(params.num_samples or total)
     clock = FixedClock()
     tokenized = data.tokenized[0] in columns
@@ -101,9 +100,7 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         chat_template=not tokenized and params.chat_template,
         template_date=TEMPLATE_DATE.isoformat() if clock.used else None,
         input_tokens=TokenLengths(
-            min=int(lengths.min()),
-            mean=round(len(prompts.ids) / len(prompts), 1),
-            max=int(lengths.max()),
+            min=int(lengths.min()), mean=round(float(lengths.mean()), 1), max=int(lengths.max())
         ),
         unscorable_references=sum(not task.scorer.scorable(one) for one in targets["reference"]),
     )
@@ -118,12 +115,9 @@ def tokenize(texts: list[str], params: RunParams, tokenizer: Any, clock: FixedCl
             and one is requested.
     """
     if tokenizer is None:
-        raise ParameterError(
-            "dataset",
-            params.dataset,
-            "it is text, and the model's folder holds no tokenizer",
-            "give a dataset with tok_input, or a model with its tokenizer",
-        )
+        problem = "it is text, and the model's folder holds no tokenizer"
+        cure = "give a dataset with tok_input, or a model with its tokenizer"
+        raise ParameterError("dataset", params.dataset, problem, cure)
     unit = params.rules.task.data.text[0]
     with progress.bar(len(texts), "Tokenizing", unit=unit, delay=2.0) as shown:
 
@@ -140,23 +134,17 @@ def tokenize(texts: list[str], params: RunParams, tokenizer: Any, clock: FixedCl
 
 
 def _check_lengths(prompts: Prompts, params: RunParams) -> None:
-    lengths = prompts.lengths
+    lengths, answer = prompts.lengths, params.max_new_tokens
     longest = int(lengths.argmax())
-    needed = int(lengths[longest]) + params.max_new_tokens
-    if needed > params.max_model_len:
-        raise ParameterError(
-            "max_model_len",
-            params.max_model_len,
-            f"sample {longest} needs {needed} tokens ({lengths[longest]} of prompt and "
-            f"max_new_tokens = {params.max_new_tokens})",
-            f"give max_model_len {needed} or more, or another dataset",
-        )
+    if (needed := int(lengths[longest]) + answer) > params.max_model_len:
+        parts = f"{lengths[longest]} of prompt and max_new_tokens = {answer}"
+        problem = f"sample {longest} needs {needed} tokens ({parts})"
+        cure = f"give max_model_len {needed} or more, or another dataset"
+        raise ParameterError("max_model_len", params.max_model_len, problem, cure)
     if not lengths.all():
-        index = int(lengths.argmin())
+        problem = f"the prompt of sample {lengths.argmin()} is empty"
         cure = dataset_cure(params.rules.task.data)
-        raise ParameterError(
-            "dataset", params.dataset, f"the prompt of sample {index} is empty", cure
-        )
+        raise ParameterError("dataset", params.dataset, problem, cure)
 
 
 def _read(name: str, task: Task) -> tuple[Columns, str, str]:

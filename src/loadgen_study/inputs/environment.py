@@ -1,4 +1,4 @@
-"""What machine this is, and what software it runs."""
+"""The machine and its software."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ from vllm_loadgen.redact import environment_without_secrets, scrub
 from vllm_loadgen.traits import engine_packages
 
 GIT_S = 10
-# What git says where it tells no commit, and what it means.
+# What git prints where it finds no commit, and what that means.
 GIT_PROBLEMS = {
     "dubious ownership": "the checkout belongs to another user; git config --global --add "
     "safe.directory CHECKOUT lets git read it",
@@ -104,7 +104,7 @@ def computes_in(dtype: str) -> bool:
 
 
 def _cpuinfo(name: str) -> str:
-    """What Linux says of the first core; empty if it does not."""
+    """A line of Linux's about the first core; empty without one."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(name):
@@ -112,19 +112,16 @@ def _cpuinfo(name: str) -> str:
     return ""
 
 
-def _quota_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
+def _quota_cores() -> float | None:
     """CPU time that the control group allows, in cores (Linux, cgroup v2: cpu.max)."""
     with suppress(OSError, ValueError):
-        quota, period = (cgroup / "cpu.max").read_text(encoding="utf-8").split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
         return None if quota == "max" else round(int(quota) / int(period), 2)
     return None
 
 
 def _command() -> str:
-    """The program and its arguments, with no secret and no path that says whose machine it is.
-
-    A kernel's connection file says nothing to a reader.
-    """
+    """The program and its arguments, without secrets and without a user's paths."""
     called = os.environ.get("VLLM_LOADGEN_COMMAND") or (
         "a notebook kernel" if "ipykernel" in sys.argv[0] else shlex.join(sys.argv)
     )
@@ -140,7 +137,7 @@ def package_version(package: str) -> str | None:
 
 
 def _gpus(devices: int) -> tuple[tuple[Gpu, ...], str | None]:
-    """The NVIDIA GPUs that a run uses, and their driver; none where there are none."""
+    """The NVIDIA GPUs that a run uses, and their driver."""
     with gpu_handles(devices) as handles:
         gpus = tuple(
             Gpu(
@@ -166,21 +163,14 @@ def git_state(folder: Path) -> GitState:
         git("ls-files", "--error-unmatch", ".")  # not a checkout of something else around it
         commit = git("rev-parse", "HEAD")
         changes = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError) as error:
-        return GitState(commit=None, dirty=None, problem=_git_problem(error))
-    return GitState(commit=commit, dirty=bool(changes))
-
-
-def _git_problem(error: Exception) -> str:
-    """Why the commit is not known."""
-    match error:
-        case FileNotFoundError():
-            return "git is not installed"
-        case subprocess.TimeoutExpired():
-            return f"git gave no answer within {GIT_S} s"
-        case subprocess.CalledProcessError(stderr=str(said)):
-            for words, problem in GIT_PROBLEMS.items():
-                if words in said:
-                    return problem
-            return portable(scrub(next(iter(said.splitlines()), "git failed")))
-    return portable(scrub(f"git cannot be run: {error}"))
+        return GitState(commit=commit, dirty=bool(changes))
+    except FileNotFoundError:
+        problem = "git is not installed"
+    except subprocess.TimeoutExpired:
+        problem = f"git gave no answer within {GIT_S} s"
+    except subprocess.CalledProcessError as error:
+        known = (problem for words, problem in GIT_PROBLEMS.items() if words in error.stderr)
+        problem = next(known, "") or next(iter(error.stderr.splitlines()), "git failed")
+    except OSError as error:
+        problem = f"git cannot be run: {error}"
+    return GitState(commit=None, dirty=None, problem=portable(scrub(problem)))

@@ -39,9 +39,7 @@ def cached_sha256(files: Iterable[Path]) -> dict[str, str]:
     # Of before the reading: a file that changes meanwhile is read again the next time.
     states = {path: _state(path) for path in paths.values()}
     known = _read()
-    unread = [
-        path for path, state in states.items() if known.get(str(path), (None, ""))[0] != state
-    ]
+    unread = [path for path in states if known.get(str(path), (None,))[0] != states[path]]
     if unread:
         made = {str(path): (states[path], sha) for path, sha in _hash(unread).items()}
         known = _read() | known | made  # another run may have added its own by now

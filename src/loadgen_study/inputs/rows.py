@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from loadgen_study.benchmarks import DataColumns
 from loadgen_study.results.folders import NAME_ALONE, existing
+from loadgen_study.words import listed
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.prompts import MOST_ID
 
@@ -36,7 +37,7 @@ SIGNATURES = {
 NOT_BLANK = re.compile(r"[^ \t\n\r]")
 # Python's csv module refuses cells of more than 128 KiB unless it is given a limit (of 32 bits).
 MOST_CELL_CHARS = 2**31 - 1
-# As many column names as a message shows, and of each so much.
+# Column names in a message, and characters of each.
 MOST_NAMES, MOST_NAME_CHARS = 8, 40
 
 
@@ -84,7 +85,6 @@ def read_rows(name: str, wanted: DataColumns) -> tuple[Columns, str]:
     try:
         content = path.read_bytes()
         columns = _parsed(content, ending, wanted)
-        _check(columns, wanted)
     except _Unusable as error:
         cure = error.cure or dataset_cure(wanted)
         raise ParameterError("dataset", name, error.problem, cure) from None
@@ -92,9 +92,10 @@ def read_rows(name: str, wanted: DataColumns) -> tuple[Columns, str]:
         problem = f"it cannot be read ({error.strerror})"
         raise ParameterError("dataset", name, problem, "give a file that you may read") from None
     except Exception as error:  # what parses a damaged file raises anything
-        said = " ".join(str(error).split())[:200] or type(error).__name__
-        problem = f"it cannot be read as {ending[1:]} ({said})"
+        message = " ".join(str(error).split())[:200] or type(error).__name__
+        problem = f"it cannot be read as {ending[1:]} ({message})"
         raise ParameterError("dataset", name, problem, dataset_cure(wanted)) from None
+    check_rows(name, columns, wanted)
     return columns, f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
@@ -153,8 +154,7 @@ def _json(text: str, wanted: DataColumns) -> Columns:
         if not isinstance(row, dict):
             raise _Unusable(f"row {number} is not an object with the columns", RECORDS_CURE)
     names = [*dict.fromkeys(name for row in rows for name in row)] if rows else wanted.text
-    used = _used(names, wanted)
-    return {name: [row.get(name) for row in rows] for name in used}
+    return {name: [row.get(name) for row in rows] for name in _used(names, wanted)}
 
 
 def _documents(text: str) -> list[Any]:
@@ -168,16 +168,16 @@ def _documents(text: str) -> list[Any]:
 
 def _list_of_rows(document: Any, wanted: DataColumns) -> list[Any]:
     """The rows of a file that is one list or one row; refuses an object that holds them inside."""
-    if isinstance(document, list) or not isinstance(document, dict):
-        return document if isinstance(document, list) else [document]
-    values = list(document.values())
-    needed = [document[name] for name in wanted.used(document) if name != wanted.shown]
-    if needed and all(isinstance(value, dict | list) for value in needed):
-        raise _Unusable("it holds columns, not rows", RECORDS_CURE)
-    lists = [one for one in values if isinstance(one, list) and one]
-    if not needed and values:
+    if isinstance(document, list):
+        return document
+    if isinstance(document, dict) and document:
+        needed = [document[name] for name in wanted.used(document) if name != wanted.shown]
+        if needed and all(isinstance(value, dict | list) for value in needed):
+            raise _Unusable("it holds columns, not rows", RECORDS_CURE)
+        values = [*document.values()]
+        lists = [one for one in values if isinstance(one, list) and one]
         within = any(isinstance(one[0], dict | list) for one in lists)
-        if within or all(isinstance(one, dict) for one in values):
+        if not needed and (within or all(isinstance(one, dict) for one in values)):
             problem = f"it is one object with the keys {_listed([*document])}, not a list of rows"
             raise _Unusable(problem, RECORDS_CURE)
     return [document]
@@ -189,34 +189,30 @@ def _csv(text: str, wanted: DataColumns) -> Columns:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     names: list[str] = []
     columns: Columns = {}
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            cure = 'close each quote, and write a quote within a cell twice ("")'
-            raise _Unusable(f"the row in line {line} cannot be read ({error})", cure) from None
-        if cells is None:
-            break
-        if len(cells) <= 1 and not "".join(cells).strip():
-            continue  # a blank line
-        if not names:
-            names = cells
-            columns = {name: [] for name in _used(names, wanted, _separator(names))}
-            continue
-        if any(cells[len(names) :]):
-            problem = f"line {line} has {len(cells)} cells, and the header {len(names)}"
-            raise _Unusable(problem, "quote each cell that holds a comma")
-        row = dict(zip(names, cells, strict=False))
-        for name, values in columns.items():
-            values.append(row.get(name))
+    line = 1
+    try:
+        for cells in reader:
+            if len(cells) <= 1 and not "".join(cells).strip():
+                pass  # a blank line
+            elif not names:
+                names = cells
+                other = re.search(r"[;\t|]", names[0]) if len(names) == 1 else None
+                if other and not wanted.used(names):
+                    problem = f"its columns are separated by {other.group()!r}"
+                    raise _Unusable(problem, "separate them by commas")
+                columns = {name: [] for name in _used(names, wanted)}
+            elif any(cells[len(names) :]):
+                problem = f"line {line} has {len(cells)} cells, and the header {len(names)}"
+                raise _Unusable(problem, "quote each cell that holds a comma")
+            else:
+                row = dict(zip(names, cells, strict=False))
+                for name, values in columns.items():
+                    values.append(row.get(name))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        cure = 'close each quote, and write a quote within a cell twice ("")'
+        raise _Unusable(f"the row in line {line} cannot be read ({error})", cure) from None
     return columns
-
-
-def _separator(names: Sequence[str]) -> str:
-    """What separates the columns in a header that has no comma; empty if that is not seen."""
-    found = re.search(r"[;\t|]", names[0]) if len(names) == 1 else None
-    return found.group() if found else ""
 
 
 def _parquet(content: bytes, wanted: DataColumns) -> Columns:
@@ -226,12 +222,9 @@ def _parquet(content: bytes, wanted: DataColumns) -> Columns:
     return {name: table.column(name).to_pylist() for name in used}
 
 
-def _used(names: Sequence[str], wanted: DataColumns, separator: str = "") -> tuple[str, ...]:
+def _used(names: Sequence[str], wanted: DataColumns) -> tuple[str, ...]:
     """See ``DataColumns.used``; refuses a file that lacks one, or has one twice."""
     used = wanted.used(names)
-    if not used and separator:
-        problem = f"its columns are separated by {separator!r}"
-        raise _Unusable(problem, "separate them by commas")
     if not used:
         raise _Unusable(f"it has the columns {_listed(names)}")
     for name in used:
@@ -242,37 +235,15 @@ def _used(names: Sequence[str], wanted: DataColumns, separator: str = "") -> tup
 
 def _listed(names: Sequence[str]) -> str:
     """The first column names, in quotes where a blank or a control character is not seen."""
-    first = [name if name.isprintable() and name == name.strip() else repr(name) for name in names]
-    shown = ", ".join(name[:MOST_NAME_CHARS] for name in first[:MOST_NAMES]) or "none"
-    return f"{shown} and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else shown
-
-
-# Checking -----------------------------------------------------------------------------------
-def _check(columns: Columns, wanted: DataColumns) -> None:
-    if not any(columns.values()):
-        raise _Unusable("it has no rows")
-    for column, values in columns.items():
-        if column == wanted.shown:
-            continue
-        is_prompt = column == wanted.tokenized[0]
-        kind, fits = ("token ids", _is_ids) if is_prompt else ("text", is_text)
-        for index, value in enumerate(values):
-            if not fits(value):
-                lacks = "nothing" if value in (None, "", []) else f"no {kind}"
-                problem = f"row {index} has {lacks} in the column {column}"
-                raise _Unusable(problem, f"give it {kind} there, or leave the row out")
+    seen = [name if name.isprintable() and name == name.strip() else repr(name) for name in names]
+    return listed([name[:MOST_NAME_CHARS] for name in seen], MOST_NAMES) or "none"
 
 
 def _is_ids(value: object) -> bool:
-    """Whole numbers of 32 bits, from 0 on, one at least.
-
-    Whether the model knows them is for ``data.check_ids``.
-    """
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(type(one) is int and 0 <= one <= MOST_ID for one in value)
-    )
+    """Whole numbers of 32 bits, one at least; ``data.check_ids`` compares them with the model."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(type(one) is int and 0 <= one <= MOST_ID for one in value)
 
 
 def check_rows(name: str, columns: Columns, wanted: DataColumns) -> None:
@@ -281,8 +252,14 @@ def check_rows(name: str, columns: Columns, wanted: DataColumns) -> None:
     Raises:
         ParameterError: naming the first such row.
     """
-    try:
-        _check(columns, wanted)
-    except _Unusable as error:
-        cure = error.cure or dataset_cure(wanted)
-        raise ParameterError("dataset", name, error.problem, cure) from None
+    if not any(columns.values()):
+        raise ParameterError("dataset", name, "it has no rows", dataset_cure(wanted))
+    for column in [one for one in columns if one != wanted.shown]:
+        ids = column == wanted.tokenized[0]
+        kind, fits = ("token ids", _is_ids) if ids else ("text", is_text)
+        for index, value in enumerate(columns[column]):
+            if not fits(value):
+                lacks = "nothing" if value in (None, "", []) else f"no {kind}"
+                problem = f"row {index} has {lacks} in the column {column}"
+                cure = f"give it {kind} there, or leave the row out"
+                raise ParameterError("dataset", name, problem, cure)

@@ -1,4 +1,4 @@
-"""A run in one zip file, read as it is: unpacked into a folder that lives as the process does."""
+"""A run in one zip file, unpacked into a folder that is removed when the process ends."""
 
 import atexit
 import shutil
@@ -55,15 +55,10 @@ def _extract(path: Path, file: zipfile.ZipFile) -> Path:
         raise ParameterError("run", path.name, "holds no run", CURE)
     if sum(info.file_size for info in file.infolist()) > MOST_BYTES:
         raise ParameterError("run", path.name, "unpacks into more than 20 GiB", CURE)
-    folder = _temporary() / path.name  # an error about a file within names the zip
+    temporary = tempfile.mkdtemp(prefix="vllm-loadgen-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    folder = Path(temporary, path.name)  # an error about a file within names the zip
     file.extractall(folder)  # which leaves nothing outside of the folder, whatever names it holds
     if not (folder / top / "params.yaml").is_file():
         raise ParameterError("run", path.name, "holds no run", CURE)
     return folder / top
-
-
-def _temporary() -> Path:
-    """A folder that goes when the process ends."""
-    folder = Path(tempfile.mkdtemp(prefix="vllm-loadgen-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

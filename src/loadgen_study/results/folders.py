@@ -1,4 +1,4 @@
-"""Where things lie: the project, files that a user names, and the runs under outputs."""
+"""Where things lie: the project, files that a user names, and the folder of runs."""
 
 import functools
 import os
@@ -87,12 +87,6 @@ def outputs_folder(outputs: str) -> Path:
     except RuntimeError:
         problem, cure = "its user has no home", "give a folder that you may write to"
         raise ParameterError("outputs", outputs, problem, cure) from None
-
-
-def run_folders(outputs: str = "outputs") -> list[Path]:
-    """The folders of runs, the newest first."""
-    found = outputs_folder(outputs).glob("*/params.yaml")
-    return [path.parent for path in sorted(found, key=lambda path: -path.stat().st_mtime)]
 
 
 def note_outside() -> str:

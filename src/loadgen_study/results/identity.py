@@ -1,7 +1,7 @@
-"""What identifies a test: all that can change its result, whatever its folder is called.
+"""A test's identity: all that can change its result, whatever its folder is called.
 
-Two tests of the same identity need not both be made; tests of different machines, engines, models
-or data must not lie in one run.
+A test of a known identity need not be made again; tests of different machines, engines, models or
+data must not lie in one run.
 """
 
 from collections.abc import Mapping
@@ -53,11 +53,11 @@ def machine_identity(environment: Environment) -> Identity:
     }
 
 
-def difference(made: Identity, asked: Identity) -> str:
-    """The first thing in which two identities differ, as "NAME = MADE, not ASKED"; or nothing."""
-    for name in {**asked, **made}:
-        if made.get(name) != asked.get(name):
-            return f"{name} = {_shown(made.get(name))}, not {_shown(asked.get(name))}"
+def difference(made: Identity, wanted: Identity) -> str:
+    """The first thing in which two identities differ, as "NAME = MADE, not WANTED"; or nothing."""
+    for name in {**wanted, **made}:
+        if made.get(name) != wanted.get(name):
+            return f"{name} = {_shown(made.get(name))}, not {_shown(wanted.get(name))}"
     return ""
 
 

@@ -18,7 +18,7 @@ from loadgen_study.facts.results import Summary
 from loadgen_study.facts.scores import Accuracy, Compliance, Peak
 from loadgen_study.params import RunParams
 from loadgen_study.results.bundles import SUFFIX, unpacked
-from loadgen_study.results.folders import find_file, run_folders, shown
+from loadgen_study.results.folders import find_file, outputs_folder, shown
 from loadgen_study.results.test import Test, facts_if_any, facts_of
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.records.engine import EngineFacts
@@ -56,7 +56,7 @@ class Run:
     """One folder under outputs, as it is. ``LiveRun`` makes one, and ``read`` of it gives this.
 
     Attributes:
-        folder: where it lies. params: what was asked.
+        folder: where it lies. params: those of the run.
         bundle: the zip that it came in, as it was named; empty of a folder.
     """
 
@@ -90,7 +90,9 @@ class Run:
         Raises:
             ParameterError: if there is none.
         """
-        if not (runs := run_folders(outputs)):
+        files = outputs_folder(outputs).glob("*/params.yaml")
+        runs = [file.parent for file in sorted(files, key=lambda file: -file.stat().st_mtime)]
+        if not runs:
             raise ParameterError("run", "", f"there is no run under {outputs}", "make one first")
         return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
 
@@ -146,13 +148,14 @@ class Run:
     def repeats(self, name: str) -> dict[str, Test]:
         """The finished runs of a test, by name, in the order of their numbers.
 
-        One that was asked in another way than the first is another test.
+        One with other parameters than the first is another test.
         """
         tests = self.finished_tests(f"{name}*")
-        runs = sorted((key for key in tests if repeated_name(key) == name), key=_number)
+        runs = [key for key in tests if repeated_name(key) == name]
+        runs.sort(key=lambda key: (len(key), key))  # 10 after 9
         params = [tests[key].params for key in runs]
-        asked = [one.model_dump(exclude={*one.names("ignored")}) for one in params]
-        return {key: tests[key] for key, how in zip(runs, asked, strict=True) if how == asked[0]}
+        made = [one.model_dump(exclude={*one.names("ignored")}) for one in params]
+        return {key: tests[key] for key, with_ in zip(runs, made, strict=True) if with_ == made[0]}
 
     @cached_property
     def performance(self) -> Test | None:
@@ -213,25 +216,22 @@ class Run:
         """What the machine's limits allow a test of the run; None where they are not known."""
         if not self._weights_known:
             return None
-        placed = test.placed
+        params, placed = self.params, test.placed
         batch = placed.decode_batch if isinstance(placed, Placed) else test.load.mean_served
+        shared = 1 / params.data_parallel_size  # the part of the CPU that each replica has
+        if self.environment.gpus:
+            shared = params.tensor_parallel_size
         return roofline(
             self.model,
             self.machine,
             test.metrics,
             batch,
             float(test.latencies["input_tokens"].mean()),
-            self.params.kv_cache_dtype,
-            self.params.quantization,
-            self._shared(),
-            self.params.data_parallel_size * self.params.pipeline_parallel_size,
+            params.kv_cache_dtype,
+            params.quantization,
+            shared,
+            params.data_parallel_size * params.pipeline_parallel_size,
         )
-
-    def _shared(self) -> float:
-        """GPUs that share each layer, or the part of the CPU that each replica has."""
-        if self.environment.gpus:
-            return self.params.tensor_parallel_size
-        return 1 / self.params.data_parallel_size
 
     @cached_property
     def roofline(self) -> Roofline | None:
@@ -241,8 +241,6 @@ class Run:
     @cached_property
     def anatomy(self) -> Anatomy | NoAnatomy:
         """Where the performance test's time went, step by step, against the machine's limits."""
-        if self.performance is None:
-            return NoAnatomy("there is no performance test")
         return self._anatomy_of(self.performance, self.roofline)
 
     @cached_property
@@ -258,7 +256,9 @@ class Run:
             return None
         return shares(self._anatomy_of(test, limits), limits, test.metrics)
 
-    def _anatomy_of(self, test: Test, limits: Roofline | None) -> Anatomy | NoAnatomy:
+    def _anatomy_of(self, test: Test | None, limits: Roofline | None) -> Anatomy | NoAnatomy:
+        if test is None:
+            return NoAnatomy("there is no performance test")
         if not self.params.engine_traits.started_here:
             return NoAnatomy("a server's type and weights are not known")
         if limits is None:
@@ -283,8 +283,3 @@ class Run:
             self.params.tensor_parallel_size if self.environment.gpus else 1,
             self.devices,
         )
-
-
-def _number(name: str) -> int:
-    found = _NUMBER.search(name)
-    return int(found.group(1)) if found else 1

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -74,9 +74,13 @@ class Test:
         if not own.is_file():  # the run's parameters are the test's
             own = next(p / "params.yaml" for p in folder.parents if (p / "params.yaml").is_file())
         result, params = Result.read(folder / "result.json"), RunParams.recorded(own)
-        if result.status != "running":
-            return cls(result, params, folder, lambda name: _table(folder, name))
-        return cls(_cut_off(result, folder), params, folder, lambda name: _left(folder, name))
+        tables = partial(_table, folder, cut_off=result.status == "running")
+        if result.status == "running":
+            records = tables("records")
+            last_ns = records[[*TIMES]].max().max() if len(records) else 0
+            known = {"queries": len(records), "duration_s": float(last_ns) / 1e9}
+            result = result.model_copy(update={"status": "interrupted", **known})
+        return cls(result, params, folder, tables)
 
     # None of what was not recorded for this test alone.
     environment = facts_if_any(Environment, "environment.json")
@@ -237,34 +241,14 @@ class Test:
 
     def summary(self) -> TestSummary:
         """The test in a few figures, for summary.json."""
-        return TestSummary(
-            status=self.result.status,
-            scenario=self.result.scenario,
-            verdict=self.result.verdict,
-            duration_s=self.result.duration_s,
-            queries=self.result.queries,
-            num_errors=self.result.num_errors,
-            metrics=self.metrics,
-        )
+        return TestSummary.model_validate({**dict(self.result), "metrics": self.metrics})
 
 
-def _table(folder: Path, name: str) -> pd.DataFrame:
+def _table(folder: Path, name: str, cut_off: bool) -> pd.DataFrame:
+    """A table of a test; of one that was cut off the records are in the journal."""
     path = folder / f"{name}.parquet"
+    if name == "records" and cut_off and not path.is_file():
+        return read_journal(folder / JOURNAL).records
     if name == "records":
         return read_records(path)
     return read_frame(path) if path.is_file() else pd.DataFrame()
-
-
-def _cut_off(result: Result, folder: Path) -> Result:
-    """result.json of a test whose process was ended from outside, by what reached the disk."""
-    records = _left(folder, "records")
-    last_ns = records[[*TIMES]].max().max() if len(records) else 0
-    known = {"status": "interrupted", "queries": len(records), "duration_s": float(last_ns) / 1e9}
-    return result.model_copy(update=known)
-
-
-def _left(folder: Path, name: str) -> pd.DataFrame:
-    """A table of such a test; records are in the journal, unless it was ended while writing."""
-    if name == "records" and not (folder / "records.parquet").is_file():
-        return read_journal(folder / JOURNAL).records
-    return _table(folder, name)

@@ -24,7 +24,8 @@ from loadgen_study.rules.rule import (
     judges,
     shown,
 )
-from loadgen_study.rules.verdict import faulty_answers, listed
+from loadgen_study.rules.verdict import faulty_answers
+from loadgen_study.words import listed
 from vllm_loadgen.records.result import Result
 
 # vLLM's ways to load the files that are hashed; "dummy" reads none, others read other ones.
@@ -63,12 +64,12 @@ def engine_departures(run: Run) -> list[Rule]:
     return departures(judge(Case(run, NO_TEST), "engine"))
 
 
-# What is measured ---------------------------------------------------------------------------
+# The task -----------------------------------------------------------------------------------
 @judges("task")
 def _scenario(case: Case) -> Iterator[Rule]:
-    benchmark, asked = case.params.rules, case.params.scenario
+    benchmark, scenario = case.params.rules, case.params.scenario
     allowed = f"{benchmark.name}: {' or '.join(benchmark.scenarios)}"
-    yield Rule("scenario", "Scenario", allowed, asked, asked in benchmark.scenarios)
+    yield Rule("scenario", "Scenario", allowed, scenario, scenario in benchmark.scenarios)
 
 
 @judges("task")
@@ -87,13 +88,10 @@ def _model(case: Case) -> Iterator[Rule]:
 @judges("task")
 def _weights(case: Case) -> Iterator[Rule]:
     files, load_format = "the model's files", case.params.load_format
-    actual = f"load_format {load_format}"
+    known = {**dict.fromkeys(FORMATS_OF_THE_FILES, files), "dummy": "random (load_format dummy)"}
+    actual = known.get(load_format, f"load_format {load_format}")
     if not case.params.engine_traits.runs_model:
         actual = f"none ({case.params.engine} engine)"
-    elif load_format in FORMATS_OF_THE_FILES:
-        actual = files
-    elif load_format == "dummy":
-        actual = "random (load_format dummy)"
     rule = Rule(WEIGHTS, "Weights", files, actual, actual == files)
     yield case.seen(rule, "weights that the server runs not checked")
 
@@ -107,13 +105,12 @@ def _dataset(case: Case) -> Iterator[Rule]:
     official = data.tokenized or data.name == wanted.name
     met = official and data.samples == data.total_samples == samples
     complaints: tuple[Complaint, ...] = ()
-    if case.accuracy and not met:
-        settings = case.accuracy.effective_settings
-        count = settings.accuracy_sample_count or case.accuracy.total_sample_count
+    if test := case.accuracy:
+        count = test.effective_settings.accuracy_sample_count or test.total_sample_count
         text = "accuracy run does not cover all dataset"
-        sizes = f"accuracy samples: {count}, dataset size: {samples}"
-        if count != samples:
-            complaints = (Complaint("dataset_check", f"{text}, {sizes}"),)
+        text = f"{text}, accuracy samples: {count}, dataset size: {samples}"
+        if count != samples and not met:
+            complaints = (Complaint("dataset_check", text),)
     yield Rule("dataset", "Dataset", required, actual, met, "", complaints)
 
 
@@ -121,17 +118,16 @@ def _dataset(case: Case) -> Iterator[Rule]:
 def _identity(case: Case) -> Iterator[Rule]:
     """Whether the data are known to be MLCommons' own, and not only of their number and columns."""
     wanted, data = case.params.rules.dataset, case.run.dataset
-    met: bool | None
     checksum, actual = data.checksum.removeprefix("sha256:"), data.checksum
+    met: bool | None = True
+    note = ""
     if not data.tokenized and data.name == wanted.name:
-        actual, met, note = f"the hub's {data.source}", True, ""
+        actual = f"the hub's {data.source}"
     elif not data.tokenized:
         met, note = False, "another dataset"
-    elif checksum in wanted.sha256:
-        met, note = True, ""
-    elif checksum == case.params.dataset_sha256:
-        met, note = True, "identity of the data by a checksum that the runner gave"
-    else:
+    elif checksum == case.params.dataset_sha256 and checksum not in wanted.sha256:
+        note = "identity of the data by a checksum that the runner gave"
+    elif checksum not in wanted.sha256:
         met, note = None, "identity of the data not checked"
     required = "MLCommons' file by its checksum, or the hub's dataset tokenized here"
     yield Rule(IDENTITY, "Identity of the data", required, actual, met, note)
@@ -149,7 +145,7 @@ def _prompt(case: Case) -> Iterator[Rule]:
     yield Rule("prompt", "Prompt", "the reference instruction, no chat template", actual, met)
 
 
-# How LoadGen asks ---------------------------------------------------------------------------
+# LoadGen -----------------------------------------------------------------------------------
 @judges("loadgen")
 def _counts(case: Case) -> Iterator[Rule]:
     """An Offline test is one query that holds all the samples."""
@@ -195,16 +191,14 @@ def _limits(case: Case) -> Iterator[Rule]:
         actual, needed = settings.target_latency_percentile, getattr(official, found[0])
         yield at_least(PERCENTILE, "Percentile of the limits", actual, needed)
     if traits.limited:
-        for id, title, actual_ns, most_ns in (
-            ("ttft-limit", "Limit on first tokens", settings.ttft_latency, official.ttft_latency),
-            ("tpot-limit", "Limit per output token", settings.tpot_latency, official.tpot_latency),
-        ):
-            met = None if actual_ns is None else actual_ns <= most_ns
-            actual = None if actual_ns is None else actual_ns / 1e6
-            yield Rule(id, title, f"<= {most_ns / 1e6:g} ms", shown(actual, " ms"), met)
+        for name, title in (("ttft", "Limit on first tokens"), ("tpot", "Limit per output token")):
+            ns, most_ns = (getattr(one, f"{name}_latency") for one in (settings, official))
+            met, actual = (None, None) if ns is None else (ns <= most_ns, ns / 1e6)
+            required = f"<= {most_ns / 1e6:g} ms"
+            yield Rule(f"{name}-limit", title, required, shown(actual, " ms"), met)
 
 
-# How the engine answers ---------------------------------------------------------------------
+# The engine ---------------------------------------------------------------------------------
 @judges("engine")
 def _engine(case: Case) -> Iterator[Rule]:
     """What a server was sent is known; what it does with it was not read."""
@@ -212,8 +206,8 @@ def _engine(case: Case) -> Iterator[Rule]:
     unknown = departing_options(options)
     yield _prefix_caching(case)
     # engines/vllm.py sets temperature 0, and no parameter reaches it.
-    model = params.engine_traits.runs_model
-    actual = "greedy" if model else f"none ({params.engine} engine)"
+    none = f"none ({params.engine} engine)"
+    actual = "greedy" if params.engine_traits.runs_model else none
     required = params.rules.task.sampling
     rule = Rule("decoding", "Decoding", required, actual, actual == required)
     note = "asked for with temperature 0; what the server does with it is not seen"
@@ -250,7 +244,7 @@ def _lengths(case: Case) -> Iterator[Rule]:
     yield rule
 
 
-# What came of it ----------------------------------------------------------------------------
+# The outcome --------------------------------------------------------------------------------
 @judges("outcome")
 def _by_loadgen(case: Case) -> Iterator[Rule]:
     verdict, errors = case.performance.verdict, case.performance.num_errors
@@ -269,9 +263,8 @@ def _answers(case: Case) -> Iterator[Rule]:
         yield Rule("answers", "Answers", required, "no records", None)
         return
     faulty = {problem: found for problem, found in faulty_answers(test.latencies).items() if found}
-    count = len({row for found in faulty.values() for row in found})
     note = "; ".join(f"{problem}: samples {listed(found)}" for problem, found in faulty.items())
-    total = len(test.latencies)
+    count, total = len({row for found in faulty.values() for row in found}), len(test.latencies)
     actual = f"{count} of {total} fall short" if faulty else f"all {total}"
     yield Rule("answers", "Answers", required, actual, not faulty, note)
 
@@ -306,11 +299,10 @@ def _tail(case: Case) -> Iterator[Rule]:
         )
         complaints = () if met else (Complaint("llm_check", text),)
     required = f"below {limits[0] / 1e6:g} and {limits[1] / 1e6:g} ms"
-    name, queries = "p99", case.performance.queries
-    if 0 < queries <= MOST_FOR_MAXIMUM:
-        name = "Maximum"
+    queries = case.performance.queries
+    title = f"{'Maximum' if 0 < queries <= MOST_FOR_MAXIMUM else 'p99'} of TTFT and TPOT"
     note = lacking(queries) if queries else ""
-    yield Rule("p99", f"{name} of TTFT and TPOT", required, actual, met, note, complaints)
+    yield Rule("p99", title, required, actual, met, note, complaints)
 
 
 @judges("outcome")
@@ -336,10 +328,9 @@ def _accuracy(case: Case) -> Iterator[Rule]:
         for row in official_verdict(found.score, case.params.rules).comparisons
         if not row.met and row.metric != "gen_num"
     )
-    met = {"PASS": True, "FAIL": False}.get(verdict.status)
-    open_ = verdict.status == "INCONCLUSIVE"
-    status = verdict.status
-    yield Rule("accuracy", "Accuracy", required, status, met, note, complaints, undecided=open_)
+    status, met = verdict.status, {"PASS": True, "FAIL": False}.get(verdict.status)
+    rule = Rule("accuracy", "Accuracy", required, status, met, note, complaints)
+    yield replace(rule, undecided=status == "INCONCLUSIVE")
 
 
 @judges("outcome")

@@ -28,17 +28,12 @@ def results() -> pd.DataFrame:
         return pd.read_csv(file).sort_values("offline", ascending=False, ignore_index=True)
 
 
-def column(params: RunParams) -> str | None:
-    """The column of ``results`` that a run belongs to; None where no result is published."""
-    return params.rules.published.get(params.scenario)
-
-
 def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
     """Why a run cannot be compared with the published results; empty if it can.
 
     Of a task that differs the titles of the rules, whose values the report lists elsewhere.
     """
-    if column(params) is None:
+    if params.scenario not in params.rules.published:
         return [f"no published result is known for {params.benchmark} in {params.scenario}"]
     if not params.engine_traits.started_here:
         return ["the server's accelerators are not known"]
@@ -69,7 +64,7 @@ def shares(params: RunParams, tokens_per_s: float, devices: int, kind: str = "GP
         tokens_per_s: of the whole system. devices: accelerators it used.
         kind: "GPU", or "CPU" for a system without accelerators, which counts as one.
     """
-    if (name := column(params)) is None:
+    if (name := params.rules.published.get(params.scenario)) is None:
         return []
     own = tokens_per_s / max(1, devices)
     known = results().dropna(subset=[name]).sort_values(name, ascending=False)

@@ -49,7 +49,6 @@ class Rule:
         note: why, or what to do.
         complaints: the checker's words for it; none where the checker does not look, or has
             nothing to refuse.
-        least: what is required, where that is a number or more.
         undecided: whether it was checked, and the data do not decide it.
         part: what it is of; ``conformance.judge`` fills it in.
     """
@@ -61,7 +60,6 @@ class Rule:
     met: bool | None
     note: str = ""
     complaints: tuple[Complaint, ...] = ()
-    least: float | None = None
     undecided: bool = False
     part: Part = "outcome"
 
@@ -75,11 +73,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Case:
-    """A run that is judged, and its tests by their result.json, or by their logs, read again.
-
-    Attributes:
-        accuracy: None if there is no such test.
-    """
+    """A run that is judged, and its tests by their result.json, or by their logs, read again."""
 
     run: Run
     performance: Result
@@ -90,14 +84,11 @@ class Case:
         """Those of the run."""
         return self.run.params
 
-    @property
-    def served(self) -> bool:
-        """Whether a server that ran already answered: what it does is not seen."""
-        return not self.params.engine_traits.started_here
-
     def seen(self, rule: Rule, why_not: str, actual: str = "the server's") -> Rule:
-        """The rule as it is; of a server that it is not known, and why."""
-        return replace(rule, actual=actual, met=None, note=why_not) if self.served else rule
+        """The rule as it is; where a server runs already, that it is not known, and why."""
+        if self.params.engine_traits.started_here:
+            return rule
+        return replace(rule, actual=actual, met=None, note=why_not)
 
     @cached_property
     def official(self) -> Any:
@@ -125,7 +116,7 @@ def at_least(
     """A rule that requires so much or more; unless it is met, ``found`` is complained of."""
     met = None if actual is None else actual >= least
     required = f">= {least:g}{unit}"
-    return Rule(id, title, required, shown(actual, unit), met, "", () if met else found, least)
+    return Rule(id, title, required, shown(actual, unit), met, "", () if met else found)
 
 
 def equal(

@@ -1,17 +1,13 @@
 """LoadGen's verdict, and what it is worth."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import pandas as pd
 
 from loadgen_study.results.test import Test
-from loadgen_study.rules.rule import Rule, departures, reservation
 from loadgen_study.words import count
 from vllm_loadgen.records.result import Verdict
-
-MOST_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -20,12 +16,10 @@ class Effective:
 
     Attributes:
         status: "NOT VALID" of a run that LoadGen calls VALID, or that did not reach its end.
-        reasons: LoadGen's own lines, its errors, or what is missing.
         why: of a "NOT VALID", in a few words.
     """
 
     status: Literal[Verdict, "NO VERDICT", "NOT VALID"]
-    reasons: Sequence[str]
     why: str = ""
 
     @property
@@ -35,35 +29,23 @@ class Effective:
 
 
 def effective_verdict(test: Test) -> Effective:
-    """LoadGen's verdict, unless it says VALID of a run that it logged errors of.
+    """LoadGen's verdict, but for a VALID of a faulty run.
 
     LoadGen prints VALID in spite of logged errors, of answers without tokens and of first tokens
     that never came (seen in runs of 6.0.17).
     """
     result = test.result
     if not result.complete:
-        reasons = ["LoadGen did not reach its end."]
-        return Effective("NOT VALID", reasons, f"the run was {result.status}")
+        return Effective("NOT VALID", f"the run was {result.status}")
     if result.verdict != "VALID":
-        return Effective(result.verdict or "NO VERDICT", result.verdict_reasons)
+        return Effective(result.verdict or "NO VERDICT")
     if result.refused:
-        why = f"the engine refused {count(result.refused, 'query')}"
-        return Effective("NOT VALID", result.refused_because, why)
+        return Effective("NOT VALID", f"the engine refused {count(result.refused, 'query')}")
     if result.num_errors:
-        why = f"LoadGen logged {count(result.num_errors, 'error')}"
-        return Effective("NOT VALID", result.error_lines, why)
-    for problem, indices in faulty_answers(test.latencies).items():
-        if indices and problem != "one token":
-            return Effective("NOT VALID", [f"{problem}: samples {listed(indices)}"], problem)
-    return Effective("VALID", result.verdict_reasons)
-
-
-def how_official(rules: Sequence[Rule]) -> str:
-    """How official a run is, in a few words."""
-    if departures(rules):
-        return "unofficial run"
-    but = f"; {found}" if (found := reservation(rules)) else ""
-    return f"MLPerf's official settings{but}; not reviewed by MLCommons"
+        return Effective("NOT VALID", f"LoadGen logged {count(result.num_errors, 'error')}")
+    faulty = faulty_answers(test.latencies)
+    why = next((name for name, found in faulty.items() if found and name != "one token"), "")
+    return Effective("NOT VALID" if why else "VALID", why)
 
 
 def faulty_answers(latencies: pd.DataFrame) -> dict[str, list[int]]:
@@ -74,9 +56,3 @@ def faulty_answers(latencies: pd.DataFrame) -> dict[str, list[int]]:
     short = ~undone & ~no_first & (tokens == 1)
     problems = {"no answer": undone, "no first token": no_first, "one token": short}
     return {name: latencies.loc[rows, "sample_index"].tolist() for name, rows in problems.items()}
-
-
-def listed(indices: Sequence[int]) -> str:
-    """The first of some numbers, and how many more there are."""
-    more = f" and {len(indices) - MOST_LISTED} more" if len(indices) > MOST_LISTED else ""
-    return ", ".join(map(str, indices[:MOST_LISTED])) + more

@@ -18,9 +18,9 @@ from typing import Literal
 import pandas as pd
 
 from loadgen_study.analysis.early_stopping import (
-    beyond_doubt,
     early_stopping_queries,
     queries_needed,
+    significantly_violated,
 )
 from loadgen_study.facts.scores import Peak, Probe
 from loadgen_study.findings.overload import issued_per_s, offered
@@ -247,7 +247,7 @@ def probe_of(test: Test) -> Probe:
         qps=test.params.rate,
         valid=valid,
         duration_s=test.result.duration_s,
-        sure=beyond_doubt(len(test.latencies), over, share),
+        conclusive=significantly_violated(len(test.latencies), over, share),
         why="" if valid else why,
         reached_qps=None if is_offered else issued_per_s(test),
     )

@@ -8,7 +8,7 @@ be kept, and close to the peak a rate that keeps them fails often by chance. So
 - before a peak is accepted, the lowest rate that failed is tried once more, if it failed but once.
   Should it hold, the search goes on upward from it;
 - so is a peak whose full test fails once, although its probe held;
-- a failure that is not chance (``Probe.sure``) is final.
+- a failure that is not chance (``Probe.conclusive``) is final.
 """
 
 import math
@@ -30,7 +30,7 @@ def _at(probes: Sequence[Probe], qps: float) -> tuple[int, int, bool]:
     """How many tests of this rate held and failed, and whether one failed for sure."""
     tests = [probe for probe in probes if probe.qps == qps]
     held = sum(probe.valid for probe in tests)
-    return held, len(tests) - held, any(probe.sure and not probe.valid for probe in tests)
+    return held, len(tests) - held, any(probe.conclusive and not probe.valid for probe in tests)
 
 
 def _fails(probes: Sequence[Probe], qps: float) -> bool:

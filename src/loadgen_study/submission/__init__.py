@@ -1,1 +1,1 @@
-"""Runs to MLCommons' submission tree (``tree``), and what its checker would say (``preflight``)."""
+"""Runs to MLCommons' submission tree (``tree``), after what its checker refuses (``preflight``)."""

@@ -1,4 +1,4 @@
-"""What MLCommons' submission checker would say of some runs, before anything is submitted.
+"""What MLCommons' submission checker would refuse in runs, before they are submitted.
 
 Rules and words are those of tools/submission/submission_checker (v6.1) in mlcommons/inference; a
 rule of a run is judged once, in ``loadgen_study.rules.conformance``, here by its logs as they lie.
@@ -6,6 +6,7 @@ rule of a run is judged once, in ``loadgen_study.rules.conformance``, here by it
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from loadgen_study.benchmarks import Suite
@@ -102,32 +103,31 @@ def _of_scenarios(runs: Sequence[Run]) -> list[Refusal]:
 
 def _of_run(run: Run, division: str) -> list[Refusal]:
     """What the checker refuses in one run; without its logs it looks no further."""
+    refuse = partial(Refusal, place(run))
     performance, accuracy = _logged(run, run.performance_name), _logged(run, "accuracy")
     if performance is None or performance.verdict is None:
-        text = "Performance log missing or without its end"
-        return [Refusal(place(run), "missing_check", text)]
+        return [refuse("missing_check", "Performance log missing or without its end")]
     if accuracy is None or run.accuracy is None:
-        text = "Accuracy log or accuracy.txt missing"
-        return [Refusal(place(run), "missing_check", text)]
+        return [refuse("missing_check", "Accuracy log or accuracy.txt missing")]
     rules = judge(Case(run, performance, accuracy))
-    complaints = [
-        complaint
+    refusals = [
+        refuse(complaint.check, complaint.message)
         for rule in rules
         for complaint in rule.complaints
         if division == "closed" or not complaint.closed_only
     ]
-    refusals = [Refusal(place(run), one.check, one.message) for one in complaints]
     if accuracy.num_errors:
         text = f"has loadgen errors, number of errors: {accuracy.num_errors}"
-        refusals.append(Refusal(place(run), "loadgen_errors_check", text))
-    if not run.params.engine_traits.runs_model:
+        refusals.append(refuse("loadgen_errors_check", text))
+    traits = run.params.engine_traits
+    if not traits.runs_model:
         text = f"the {run.params.engine} engine answered: no model was run"
-        refusals.append(Refusal(place(run), "rules", text))
-    if not run.params.engine_traits.started_here:
+        refusals.append(refuse("rules", text))
+    if not traits.started_here:
         text = "a server answered: what it runs, and on which machine, is not recorded"
-        refusals.append(Refusal(place(run), "rules", text))
+        refusals.append(refuse("rules", text))
     if division == "closed":
-        refusals += [Refusal(place(run), "rules", text) for text in _beyond_the_checker(run, rules)]
+        refusals += [refuse("rules", text) for text in _beyond_the_checker(run, rules)]
     return refusals
 
 

@@ -23,7 +23,7 @@ from vllm_loadgen.harness.log import SUMMARY
 # keeps so many characters of each end.
 MAX_ACCURACY_LOG_BYTES = 10 * 1024
 KEPT_CHARS = 4096
-STATUSES = ("available", "preview", "rdi")
+DIVISIONS, STATUSES = ("closed", "open"), ("available", "preview", "rdi")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Fields of the systems file that no program can read off; a submitter gives them as ``system``.
 # The checker wants "N/A" rather than nothing.
@@ -39,14 +39,6 @@ UNKNOWN_FIELDS = (
 # The code that made a submission goes with it.
 PACKAGES = (Path(vllm_loadgen.__file__).parent, Path(__file__).parent.parent)
 SERVED = f"{NOT_KNOWN}: a server answered"
-# What the records of a run against a server do not hold.
-OF_THE_WEIGHTS = ("starting_weights_filename", "weight_data_types", "weight_transformations")
-OF_THE_MACHINE = (
-    "number_of_nodes", "host_processor_model_name", "host_processors_per_node",
-    "host_processor_core_count", "host_memory_capacity", "accelerators_per_node",
-    "accelerator_model_name", "accelerator_memory_capacity", "operating_system",
-    "other_software_stack",
-)  # fmt: skip
 
 
 def build_submission(
@@ -60,8 +52,7 @@ def build_submission(
 ) -> Path:
     """Write ``out/DIVISION/SUBMITTER`` from runs, one a scenario; the runs are left as they are.
 
-    ``preflight`` tells what the checker will say of it; here only what cannot be written at all
-    is refused.
+    ``preflight`` tells what the checker will say; only what cannot be written is refused here.
 
     Args:
         status: "available", "preview" or "rdi".
@@ -80,7 +71,8 @@ def build_submission(
     for run in runs:
         _check_tests(run)
     root = Path(out) / division / submitter
-    description = _describe_system(runs, division, submitter, system_name, status, system or {})
+    names = {"division": division, "submitter": submitter, "status": status}
+    description = _describe_system(runs, names | {"system_name": system_name}, system or {})
     if root.exists():
         raise BenchmarkError(f"{root} exists, and nothing is overwritten. Give another folder.")
     try:
@@ -90,7 +82,9 @@ def build_submission(
         raise ParameterError("out", str(out), problem, "give a new folder") from None
     mapping: dict[str, str] = {}
     for run in runs:
-        benchmark, suite = _benchmark_folder(run, division), run.params.rules.suite.folder
+        benchmark = suite = run.params.rules.suite.folder
+        if division == "open" and not is_official(run):  # another model has its own name
+            benchmark = Path(run.model.name).name
         if benchmark != suite:
             mapping[benchmark] = suite
         _write_scenario(run, root / "results" / system_name / benchmark / scenario(run))
@@ -109,13 +103,11 @@ def build_submission(
 
 # Refusals -----------------------------------------------------------------------------------
 def _check_names(division: str, submitter: str, system_name: str, status: str) -> None:
-    for name, value, known in (
-        ("division", division, ("closed", "open")),
-        ("status", status, STATUSES),
-    ):
-        if value not in known:
-            raise ParameterError(name, value, "is unknown", f"give {' or '.join(known)}")
-    for name, value in (("submitter", submitter), ("system_name", system_name)):
+    known = {"division": (division, DIVISIONS), "status": (status, STATUSES)}
+    for name, (value, values) in known.items():
+        if value not in values:
+            raise ParameterError(name, value, "is unknown", f"give {' or '.join(values)}")
+    for name, value in {"submitter": submitter, "system_name": system_name}.items():
         if not PLAIN_NAME.fullmatch(value):
             problem = "does not do as a folder's name"
             raise ParameterError(name, value, problem, "use letters, digits, and . _ - between")
@@ -159,13 +151,6 @@ def _check_tests(run: Run) -> None:
 
 
 # A scenario's folder ------------------------------------------------------------------------
-def _benchmark_folder(run: Run, division: str) -> str:
-    """The open division names another model by its own name, mapped to the benchmark."""
-    if division == "closed" or is_official(run):
-        return run.params.rules.suite.folder
-    return Path(run.model.name).name
-
-
 def _write_scenario(run: Run, folder: Path) -> None:
     performance, accuracy = folder / "performance" / "run_1", folder / "accuracy"
     for target in (performance, accuracy):
@@ -212,13 +197,14 @@ def _measurements(run: Run) -> dict[str, str]:
         transformations = f"none; the checkpoint is quantized ({stored})"
     if params.load_format == "dummy":
         transformations = "random weights, for timing only"
-    return {
-        "input_data_types": "int32",
-        "retraining": "no",
+    weights = {
         "starting_weights_filename": ", ".join(run.model.weights_sha256) or "none",
         "weight_data_types": params.quantization or stored or run.model.dtype or NOT_KNOWN,
         "weight_transformations": transformations,
-    } | (dict.fromkeys(OF_THE_WEIGHTS, SERVED) if not params.engine_traits.started_here else {})
+    }
+    if not params.engine_traits.started_here:
+        weights = dict.fromkeys(weights, SERVED)
+    return {"input_data_types": "int32", "retraining": "no", **weights}
 
 
 def _readme(run: Run) -> str:
@@ -238,36 +224,29 @@ def _readme(run: Run) -> str:
 
 def _calibration(run: Run) -> str:
     used, stored = run.params.quantization, run.model.quantization
-    text = "Weights are not quantized."
+    text = f"Weights are quantized to {used} by vLLM." if used else "Weights are not quantized."
     if stored:
         text = f"Weights are quantized as the checkpoint has them ({stored})."
-    elif used:
-        text = f"Weights are quantized to {used} by vLLM."
-    cache = run.params.kv_cache_dtype
+    text = f"{text} KV cache: {run.params.kv_cache_dtype}. No calibration data is used."
     if not run.params.engine_traits.started_here:
-        return f"# Calibration\n\nWeights and KV cache: {SERVED}.\n"
-    return f"# Calibration\n\n{text} KV cache: {cache}. No calibration data is used.\n"
+        text = f"Weights and KV cache: {SERVED}."
+    return f"# Calibration\n\n{text}\n"
 
 
 # The system's description -------------------------------------------------------------------
 def _describe_system(
-    runs: Sequence[Run],
-    division: str,
-    submitter: str,
-    system_name: str,
-    status: str,
-    given: Mapping[str, str],
+    runs: Sequence[Run], names: Mapping[str, str], given: Mapping[str, str]
 ) -> dict[str, str]:
     environment = runs[0].environment
     cpu, gpus, packages = environment.cpu, environment.gpus, environment.packages
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     types = {run.params.rules.suite.system_type for run in runs}
     known = {
-        "division": division,
-        "submitter": submitter,
-        "status": status,
-        "system_name": system_name,
+        **names,
         "system_type": ",".join(sorted(types)),
+        "framework": _framework(runs[0]),
+    }
+    machine = {
         # Machines alike, as far as is known: the records are of the first.
         "number_of_nodes": str(-(-runs[0].devices // max(1, len(gpus)))),
         "host_processor_model_name": cpu.model,
@@ -277,13 +256,12 @@ def _describe_system(
         "accelerators_per_node": str(len(gpus)),  # text: the checker takes the number 0 for empty
         "accelerator_model_name": gpus[0].name if gpus else "N/A",
         "accelerator_memory_capacity": f"{gpus[0].memory_gib:g} GiB" if gpus else "N/A",
-        "framework": _framework(runs[0]),
         "operating_system": environment.os,
         "other_software_stack": versions or "N/A",
     }
     if not runs[0].params.engine_traits.started_here:  # environment.json is of the client
-        known |= dict.fromkeys(OF_THE_MACHINE, SERVED)
-    description = dict.fromkeys(UNKNOWN_FIELDS, "N/A") | known
+        machine = dict.fromkeys(machine, SERVED)
+    description = dict.fromkeys(UNKNOWN_FIELDS, "N/A") | known | machine
     for field, value in given.items():
         if field not in description:
             cure = f"give some of {', '.join(UNKNOWN_FIELDS)}"
