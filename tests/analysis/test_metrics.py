@@ -51,6 +51,7 @@ def test_a_refused_query_is_not_an_answer():
     # The time to the last answer, not to the refusal.
     assert found.duration_s == pytest.approx(3.3)
     assert found.samples_per_s == pytest.approx(3 / 3.3)
+    assert found.latency_ms.queries == 3
 
 
 def test_projections_by_hand():

@@ -21,11 +21,13 @@ LATENCIES = (*METRIC_NAMES, "queue_ms", "prefill_ms", "decode_ms", "schedule_del
 
 
 def latencies(records: pd.DataFrame) -> pd.DataFrame:
-    """What a reader asks of each query; float64, NaN where a query did not get so far.
+    """Latencies and times of each query; float64, NaN where a query did not get so far.
 
     LoadGen's definitions: TTFT = first token - scheduled; latency = done - scheduled; TPOT =
     (done - first token) / (output tokens - 1). A TTFT is made of schedule_delay (the harness
-    was late), queue (the engine had not begun) and prefill.
+    was late), queue (the engine had not begun) and prefill. A query that was refused has no
+    latency here; LoadGen takes it for completed and counts the time until the refusal (a test
+    with refused queries is never valid).
 
     Returns:
         (queries,) sample_index, input_tokens, output_tokens, ttft_ms, tpot_ms, latency_ms,
@@ -39,7 +41,8 @@ def latencies(records: pd.DataFrame) -> pd.DataFrame:
     kept = records.columns.isin(["sample_index", "input_tokens", "output_tokens", "replica"])
     frame = records.loc[:, kept].copy()
     frame["ttft_ms"] = (at_ns["first_token"] - at_ns["scheduled"]) / 1e6
-    frame["latency_ms"] = (at_ns["done"] - at_ns["scheduled"]) / 1e6
+    latency_ms = pd.Series((at_ns["done"] - at_ns["scheduled"]) / 1e6, frame.index)
+    frame["latency_ms"] = latency_ms.where(frame["output_tokens"] > 0)
     frame["decode_ms"] = (at_ns["done"] - at_ns["first_token"]) / 1e6
     gaps = frame["output_tokens"].where(frame["output_tokens"] >= 2) - 1
     frame["tpot_ms"] = frame["decode_ms"] / gaps

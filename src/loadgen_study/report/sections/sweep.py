@@ -33,7 +33,7 @@ def tables(sweep: pd.DataFrame) -> list[pd.DataFrame]:
         .dropna(axis=1, how="all")
         .drop(columns="kind")
         .rename(columns={"offered": title})
-        for kind, title in (("rate", "offered, queries/s"), ("concurrency", "queries at once"))
+        for kind, title in (("rate", "target, queries/s"), ("concurrency", "queries at once"))
     }
     at_once = kinds["concurrency"]
     says_nothing = [name for name in at_once if name.startswith(("ttft", "latency"))]
