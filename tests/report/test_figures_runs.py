@@ -47,7 +47,7 @@ def test_the_best_is_the_best_of_all_tests_in_the_chart():
 
 
 def test_a_higher_rate_that_kept_the_limits_is_named_beside_the_best_goodput():
-    # Short tests: the main test offered more and completed less.
+    # Short tests: the main test had a higher target and completed less.
     less = BESIDE.assign(goodput_per_s=[0.3, 0.2, 0.6, 0.38, 0.3, 0.36])
     caption = runs.sweep_caption(less, LIMITS)
     assert "goodput: 0.38 queries/s with a target of 0.4 queries/s (search)." in caption
@@ -55,10 +55,11 @@ def test_a_higher_rate_that_kept_the_limits_is_named_beside_the_best_goodput():
     # And a rate that breaks them may complete the most within them.
     broken = BESIDE.assign(goodput_per_s=[0.3, 0.2, 0.6, 0.38, 0.45, 0.42])
     caption = runs.sweep_caption(broken, LIMITS)
-    assert "with a target of 0.55 queries/s (search). Highest target that kept the limits: 0.4568" in (
-        caption
+    assert (
+        "with a target of 0.55 queries/s (search). Highest target that kept the limits: 0.4568"
+        in (caption)
     )
-    assert "Highest rate" not in runs.sweep_caption(broken, {"ttft": 0, "tpot": 0})
+    assert "Highest target" not in runs.sweep_caption(broken, {"ttft": 0, "tpot": 0})
 
 
 def test_one_query_is_said_as_one():

@@ -11,7 +11,7 @@ import pandas as pd
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, Placed, Shares, anatomy, shares
 from loadgen_study.analysis.repeats import median_place
-from loadgen_study.analysis.roofline import Roofline, impossible, roofline
+from loadgen_study.analysis.roofline import Roofline, as_loaded, impossible, roofline
 from loadgen_study.benchmarks import Task
 from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
 from loadgen_study.facts.results import Summary
@@ -216,16 +216,23 @@ class Run:
         placed = test.placed
         batch = placed.decode_batch if isinstance(placed, Placed) else test.load.mean_served
         return roofline(
-            self.model,
+            as_loaded(self.model, self.params.quantization),
             self.machine,
             test.metrics,
-            batch,
+            batch / self.steps_at_once,
             float(test.latencies["input_tokens"].mean()),
             self.params.kv_cache_dtype,
-            self.params.quantization,
             self._shared(),
-            self.params.data_parallel_size * self.params.pipeline_parallel_size,
         )
+
+    @property
+    def steps_at_once(self) -> int:
+        """Steps that run at the same time, each with a batch of its own.
+
+        One for each replica and each part of a pipeline: the parts compute a token one after the
+        other, so they make no step faster.
+        """
+        return self.params.data_parallel_size * self.params.pipeline_parallel_size
 
     def _shared(self) -> float:
         """GPUs that share each layer, or the part of the CPU that each replica has."""
@@ -276,10 +283,9 @@ class Run:
         if self.performance is None or not self._weights_known:
             return []
         return impossible(
-            self.model,
+            as_loaded(self.model, self.params.quantization),
             self.machine,
             self.performance.metrics,
-            self.params.quantization,
             self.params.tensor_parallel_size if self.environment.gpus else 1,
             self.devices,
         )

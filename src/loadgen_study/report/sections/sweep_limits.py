@@ -33,7 +33,7 @@ def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
         found, shares = run.roofline_of(test), run.shares_of(test)
         if found is None or shares is None or math.isnan(shares.decode.share):
             continue
-        at_once, decode = found.steps_at_once * found.batch, shares.decode
+        at_once, decode = run.steps_at_once * found.batch, shares.decode
         rows[name] = {
             "served_at_once": at_once,
             "decode_tokens_per_s": at_once / decode.took_ms * 1e3,
