@@ -1,7 +1,6 @@
 """Records to throughput and latencies, by LoadGen's definitions."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -176,21 +175,3 @@ def kept_share(frame: pd.DataFrame, limits_ms: dict[str, float]) -> float:
             # An answer of one token has no TPOT to be over.
             kept &= (frame[f"{name}_ms"] <= limit) | frame[f"{name}_ms"].isna()
     return float(kept.mean()) if len(kept) else 0.0
-
-
-@dataclass(frozen=True)
-class Projection:
-    """What a rate comes to if it is held."""
-
-    samples_per_hour: float
-    samples_per_day: float
-    full_dataset_hours: float
-
-
-def projection(samples_per_s: float, dataset_samples: int) -> Projection:
-    """Samples an hour and a day at this rate, and hours for a dataset of so many samples."""
-    return Projection(
-        samples_per_hour=samples_per_s * 3600,
-        samples_per_day=samples_per_s * 86400,
-        full_dataset_hours=dataset_samples / samples_per_s / 3600 if samples_per_s else math.inf,
-    )

@@ -156,7 +156,7 @@ def against_limits(table: pd.DataFrame) -> Figure:
     """Decode tokens/s of each test of a sweep, and the limit at its batch.
 
     Args:
-        table: of ``sweep_limits.limits_table``.
+        table: of ``sections.sweep.limits_table``.
     """
     points = table.reset_index().round(
         {"served_at_once": 2, "decode_tokens_per_s": 1, "limit_tokens_per_s": 1, "limit_share": 3}

@@ -1,8 +1,9 @@
 """Rates, whether a queue grew, costs, and the test between its ramp and its drain."""
 
+import math
+
 import pandas as pd
 
-from loadgen_study.analysis.metrics import projection
 from loadgen_study.analysis.steady import NotSteady
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.findings.queries import broken_limits
@@ -21,6 +22,7 @@ def text(run: Run, test: Test) -> str:
 
 
 def _rates_text(test: Test, confirmed: bool) -> str:
+    due_s = test.latencies["scheduled_s"]
     return render(
         "report/sections/throughput",
         metrics=test.metrics,
@@ -31,7 +33,7 @@ def _rates_text(test: Test, confirmed: bool) -> str:
         overloaded=overloaded(test),
         broken=[name.upper() for name in broken_limits(test)],
         confirmed=confirmed,
-        draw=test.why_arrivals_differ,
+        drawn_s=None if test.metrics.due_per_s is None else float(due_s.max() - due_s.min()),
     )
 
 
@@ -43,7 +45,7 @@ def _cost_text(run: Run, test: Test, held: bool) -> str:
     return render(
         "report/sections/cost",
         samples=samples,
-        held=projection(rate, samples) if held else None,
+        hours=(samples / rate / 3600 if rate else math.inf) if held else None,
         price=test.price(run.params.price_per_hour),
         price_per_hour=run.params.price_per_hour,
         energy=test.energy,
