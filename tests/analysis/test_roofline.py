@@ -5,6 +5,7 @@ import pytest
 from helpers import MODEL, make_metrics
 
 from loadgen_study.analysis import roofline
+from loadgen_study.analysis.roofline import as_loaded
 from loadgen_study.facts.inputs import Experts, MachineLimits, Model
 
 # Llama-3.1-8B in float16; its embedding table is not tied to its head.
@@ -49,7 +50,7 @@ def test_limits_by_hand():
     model = TIED
     machine = A30
     metrics = make_metrics(output_tokens={"mean": 128.0})
-    found = roofline.roofline(model, machine, metrics, mean_batch=1.0, mean_input_tokens=778)
+    found = roofline.roofline(model, machine, metrics, batch=1.0, input_tokens=778)
     step_bytes = 16_060_522_496 + 131_072 * (778 + 64)
     assert found.decode_limit_ms == pytest.approx(step_bytes / 933e6)
     # All but the head for 778 tokens, the head for the last, and causal attention.
@@ -87,8 +88,8 @@ def test_keys_and_values_raise_the_critical_batch():
 def test_weights_quantized_as_they_are_loaded_are_read_with_their_new_size():
     table = 128256 * 4096
     layers = 8_030_261_248 - 2 * table
-    assert roofline.read_weight_bytes(LLAMA, "fp8") == pytest.approx(layers + 2 * table)
-    assert roofline.read_weight_bytes(LLAMA, "awq") == roofline.read_weight_bytes(LLAMA)
+    assert roofline.read_weight_bytes(as_loaded(LLAMA, "fp8")) == pytest.approx(layers + 2 * table)
+    assert roofline.read_weight_bytes(as_loaded(LLAMA, "awq")) == roofline.read_weight_bytes(LLAMA)
 
 
 def test_two_devices_halve_the_limit():
@@ -119,8 +120,8 @@ def test_figures_above_the_measured_limits_are_flagged(tpot_ms, tokens_per_s, fl
 # Quantized checkpoints ----------------------------------------------------------------------
 def test_four_bits_are_read_as_they_are_stored():
     assert roofline.read_weight_bytes(AWQ) == AWQ.layer_bytes + 2 * TABLE
-    assert roofline.read_weight_bytes(AWQ, "awq") == roofline.read_weight_bytes(AWQ)
-    assert roofline.read_weight_bytes(AWQ, "fp8") == roofline.read_weight_bytes(AWQ)
+    assert roofline.read_weight_bytes(as_loaded(AWQ, "awq")) == roofline.read_weight_bytes(AWQ)
+    assert roofline.read_weight_bytes(as_loaded(AWQ, "fp8")) == roofline.read_weight_bytes(AWQ)
     # Keys and values stay in the type that is run.
     assert roofline.kv_bytes(AWQ, 1) == roofline.kv_bytes(LLAMA, 1)
     # Two operations a weight, however it is stored.
@@ -164,7 +165,7 @@ def test_fp8_is_held_against_the_rate_of_fp8_alone():
 
 @pytest.mark.parametrize("method", ["fp8", "fp8_per_tensor", "mxfp8", "experts_int8"])
 def test_methods_of_loading_halve_what_is_read(method):
-    assert roofline.read_weight_bytes(LLAMA, method) == LAYERS + 2 * TABLE
+    assert roofline.read_weight_bytes(as_loaded(LLAMA, method)) == LAYERS + 2 * TABLE
 
 
 # Mixtures of experts ------------------------------------------------------------------------
@@ -186,7 +187,7 @@ def test_a_step_reads_the_experts_that_its_batch_needs():
     assert roofline.read_weight_bytes(MIXTURE, batch=2) == pytest.approx(two)
     all_bytes = 2 * (LAYERS + TABLE)
     assert roofline.read_weight_bytes(MIXTURE, batch=10_000) == pytest.approx(all_bytes)
-    assert roofline.read_weight_bytes(MIXTURE, "fp8") == pytest.approx(one / 2 + TABLE)
+    assert roofline.read_weight_bytes(as_loaded(MIXTURE, "fp8")) == pytest.approx(one / 2 + TABLE)
 
 
 def test_a_mixture_is_not_faster_than_the_machine_can_be():

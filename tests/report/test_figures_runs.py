@@ -11,10 +11,10 @@ def test_sweep_curves(kind, limits_ms):
     table = SWEEP if kind == "both" else SWEEP[SWEEP["kind"] == kind]
     assert draws(runs.sweep(table, limits_ms, 0.9))
     caption = runs.sweep_caption(table, limits_ms)
-    fastest = "0.6 queries/s offered" if kind == "rate" else "4 queries at once"
+    fastest = "a target of 0.6 queries/s" if kind == "rate" else "4 queries at once"
     assert f"with {fastest}" in caption
     # The highest rate is not the one with the most queries within the limits.
-    assert ("goodput: 0.3 queries/s with 0.3" in caption) == (kind != "concurrency")
+    assert ("goodput: 0.3 queries/s with a target of 0.3" in caption) == (kind != "concurrency")
 
 
 BESIDE = pd.concat([
@@ -41,30 +41,31 @@ def test_the_search_and_the_main_test_have_marks_of_their_own_in_every_panel():
 
 def test_the_best_is_the_best_of_all_tests_in_the_chart():
     caption = runs.sweep_caption(BESIDE, LIMITS)
-    assert "tokens/s: 70 with 0.4568 queries/s offered (main test)" in caption
-    assert "goodput: 0.42 queries/s with 0.4568 queries/s offered (main test)." in caption
+    assert "tokens/s: 70 with a target of 0.4568 queries/s (main test)" in caption
+    assert "goodput: 0.42 queries/s with a target of 0.4568 queries/s (main test)." in caption
     assert "kept the limits" not in caption  # it is the same
 
 
 def test_a_higher_rate_that_kept_the_limits_is_named_beside_the_best_goodput():
-    # Short tests: the main test offered more and completed less.
+    # Short tests: the main test had a higher target and completed less.
     less = BESIDE.assign(goodput_per_s=[0.3, 0.2, 0.6, 0.38, 0.3, 0.36])
     caption = runs.sweep_caption(less, LIMITS)
-    assert "goodput: 0.38 queries/s with 0.4 queries/s offered (search)." in caption
-    assert "kept the limits: 0.4568 queries/s offered (main test)." in caption
+    assert "goodput: 0.38 queries/s with a target of 0.4 queries/s (search)." in caption
+    assert "kept the limits: 0.4568 queries/s (main test)." in caption
     # And a rate that breaks them may complete the most within them.
     broken = BESIDE.assign(goodput_per_s=[0.3, 0.2, 0.6, 0.38, 0.45, 0.42])
     caption = runs.sweep_caption(broken, LIMITS)
-    assert "with 0.55 queries/s offered (search). Highest rate that kept the limits: 0.4568" in (
-        caption
+    assert (
+        "with a target of 0.55 queries/s (search). Highest target that kept the limits: 0.4568"
+        in (caption)
     )
-    assert "Highest rate" not in runs.sweep_caption(broken, {"ttft": 0, "tpot": 0})
+    assert "Highest target" not in runs.sweep_caption(broken, {"ttft": 0, "tpot": 0})
 
 
 def test_one_query_is_said_as_one():
     rates = SWEEP[SWEEP["kind"] == "rate"].assign(offered=[1.0, 2.0])
     caption = runs.sweep_caption(rates, LIMITS)
-    assert "with 1 query/s offered" in caption
+    assert "with a target of 1 query/s" in caption
     assert "1 queries" not in caption
 
 

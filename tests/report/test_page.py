@@ -4,9 +4,8 @@ import pytest
 from bs4 import BeautifulSoup
 from helpers import ROOT
 
-from loadgen_study.report import glossary
 from loadgen_study.report.display import spoken
-from loadgen_study.report.page import FOLDED_ROWS, page_of
+from loadgen_study.report.page import FOLDED_ROWS, embedded, page_of
 
 HEADINGS = """
 <h1>Report</h1><div class="output_markdown"><h2>It &amp; <i>that</i></h2><p>said</p></div>
@@ -91,4 +90,4 @@ def test_a_caption_is_read_out_without_its_marks():
 
 def test_the_readme_explains_the_same_words_as_the_report():
     readme = (ROOT / "README.md").read_text()
-    assert readme.partition("<!-- words")[2].partition("-->\n")[2].startswith(glossary.table())
+    assert readme.partition("<!-- words")[2].partition("-->\n")[2].startswith(embedded("words.md"))

@@ -118,7 +118,7 @@ def test_no_table_shows_a_column_as_python_calls_it():
     assert heads["published"][0][:3] == ["accelerator", "kind", "devices"]
     probes, rates, at_once, _ = heads["extra_tests"]
     assert probes == ["Probe", "queries/s", "verdict", "duration, s"]
-    assert rates[:3] == ["test", "offered, queries/s", "verdict"]
+    assert rates[:3] == ["test", "target, queries/s", "verdict"]
     assert at_once[:3] == ["test", "queries at once", "completed, queries/s"]
     assert "verdict" not in at_once
 
@@ -142,8 +142,8 @@ def test_a_sweep_is_read_with_the_search_and_the_main_test_of_its_run():
     assert "7 probes of the search and the main test at 6.347 queries/s" in read
     assert "main test" in figure.chart["datasets"]["sweep"]
     # The sweep's own best, at 6 queries/s, has fewer queries/s within the limits.
-    assert "goodput: 5.44 queries/s with 6.677 queries/s" in caption
-    assert "kept the limits: 6.347 queries/s offered (main test)" in caption
+    assert "goodput: 5.44 queries/s with a target of 6.677 queries/s" in caption
+    assert "kept the limits: 6.347 queries/s (main test)" in caption
 
 
 def test_the_full_dataset_is_that_of_the_benchmark(tmp_path):
@@ -176,7 +176,7 @@ def test_names_out_of_files_are_shown_and_not_obeyed(tmp_path):
 @pytest.mark.parametrize(
     ("first_s", "words"),
     [
-        (0.2, "is the offered load, not the capacity"),
+        (0.2, "is the rate that arrived, not the capacity"),
         (3.0, "TTFT exceeded its limit: capacity within the limits is lower"),
     ],
 )

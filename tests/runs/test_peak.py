@@ -181,4 +181,4 @@ def test_a_rate_that_the_harness_did_not_offer_is_no_peak(params):
     late = table.index[table["verdict"].str.startswith("not offered")][0]
     said = throughput.text(run.read(), run.read().test(f"peak/{late:02d}"))
     assert "The harness is the limit" in said
-    assert "is the offered load" not in said
+    assert "is the rate that arrived" not in said

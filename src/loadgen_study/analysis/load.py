@@ -43,24 +43,6 @@ def _end_s(frame: pd.DataFrame) -> float:
 
 
 @dataclass(frozen=True)
-class Draw:
-    """LoadGen's seeded draw of a Server test's due times: why fewer or more arrive than asked.
-
-    The gaps are exponential with a mean of 1 / target, so the rate of one draw differs.
-    """
-
-    target_per_s: float
-    arrived_per_s: float
-    queries: int
-    window_s: float  # first to last due time
-
-    @property
-    def spread_share(self) -> float:
-        """Standard deviation of the mean gap of so many queries, as a share of it."""
-        return 1 / math.sqrt(self.queries - 1)
-
-
-@dataclass(frozen=True)
 class Load:
     """Rates and queue over the time in which queries arrived."""
 
@@ -89,33 +71,27 @@ def load_of(frame: pd.DataFrame) -> Load:
         slope = float(np.polyfit(arriving["time_s"], arriving["in_flight"], 1)[0])
     done_by_then = int((frame["done_s"] <= window_s).sum())
     end_s = _end_s(frame)
+    load, lasted_s = _states(frame)
+    served = load["in_flight"] - load["waiting"]
+    busy_s = float(lasted_s[load["in_flight"] > 0].sum())
+    behind_one_s = float(lasted_s[(served == 1) & (load["waiting"] > 0)].sum())
+    peaks = load.assign(served=served).max().fillna(0)
     return Load(
         arrivals_per_s=(len(frame) - 1) / window_s if window_s > 0 else math.inf,
         completions_per_s=done_by_then / window_s if window_s > 0 else 0.0,
+        served_per_s=float(frame["done_s"].count()) / busy_s if busy_s else 0.0,
         queue_growth_per_s=slope,
+        peak_in_flight=float(peaks["in_flight"]),
+        peak_waiting=float(peaks["waiting"]),
+        peak_served=float(peaks["served"]),
+        mean_served=mean_served(frame),
+        serial_share=behind_one_s / busy_s if busy_s else 0.0,
         window_s=window_s,
         fastest_s=float(frame["latency_ms"].min()) / 1e3,
         # An unanswered query has waited until the end at least.
         latency_rise_s=_rise_s(frame["done_s"].fillna(end_s) - frame["scheduled_s"]),
         queue_rise_s=_rise_s(frame["queue_ms"] / 1e3),
-        **_concurrency(frame),
     )
-
-
-def _concurrency(frame: pd.DataFrame) -> dict[str, float]:
-    """The part of ``load_of`` that counts queries at once."""
-    load, lasted_s = _states(frame)
-    served = load["in_flight"] - load["waiting"]
-    busy_s = float(lasted_s[load["in_flight"] > 0].sum())
-    behind_one_s = float(lasted_s[(served == 1) & (load["waiting"] > 0)].sum())
-    return {
-        "served_per_s": float(frame["done_s"].count()) / busy_s if busy_s else 0.0,
-        "peak_in_flight": float(load["in_flight"].max()) if len(load) else 0.0,
-        "peak_waiting": float(load["waiting"].max()) if len(load) else 0.0,
-        "peak_served": float(served.max()) if len(load) else 0.0,
-        "mean_served": mean_served(frame),
-        "serial_share": behind_one_s / busy_s if busy_s else 0.0,
-    }
 
 
 def mean_served(frame: pd.DataFrame, begin_s: float = 0.0, end_s: float = math.inf) -> float:

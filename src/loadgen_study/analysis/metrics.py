@@ -1,7 +1,6 @@
 """Records to throughput and latencies, by LoadGen's definitions."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,12 +20,13 @@ LATENCIES = (*METRIC_NAMES, "queue_ms", "prefill_ms", "decode_ms", "schedule_del
 
 
 def latencies(records: pd.DataFrame) -> pd.DataFrame:
-    """What a reader asks of each query; float64, NaN where a query did not get so far.
+    """Latencies and times of each query; float64, NaN where a query did not get so far.
 
     LoadGen's definitions: TTFT = first token - scheduled; latency = done - scheduled; TPOT =
-    (done - first token) / (output tokens - 1). TTFT from send = first token - given. A
-    TTFT is made of schedule_delay (the harness was late), queue (the engine had not begun) and
-    prefill.
+    (done - first token) / (output tokens - 1). TTFT from send = first token - given. A TTFT is made
+    of schedule_delay (the harness was late), queue (the engine had not begun) and prefill. A query
+    that was refused has no latency here; LoadGen takes it for completed and counts the time until
+    the refusal (a test with refused queries is never valid).
 
     Returns:
         (queries,) sample_index, input_tokens, output_tokens, ttft_ms, sent_ttft_ms (from send),
@@ -42,7 +42,8 @@ def latencies(records: pd.DataFrame) -> pd.DataFrame:
     frame = records.loc[:, kept].copy()
     frame["ttft_ms"] = (at_ns["first_token"] - at_ns["scheduled"]) / 1e6
     frame["sent_ttft_ms"] = (at_ns["first_token"] - at_ns["given"]) / 1e6
-    frame["latency_ms"] = (at_ns["done"] - at_ns["scheduled"]) / 1e6
+    latency_ms = pd.Series((at_ns["done"] - at_ns["scheduled"]) / 1e6, frame.index)
+    frame["latency_ms"] = latency_ms.where(frame["output_tokens"] > 0)
     frame["decode_ms"] = (at_ns["done"] - at_ns["first_token"]) / 1e6
     gaps = frame["output_tokens"].where(frame["output_tokens"] >= 2) - 1
     frame["tpot_ms"] = frame["decode_ms"] / gaps
@@ -176,21 +177,3 @@ def kept_share(frame: pd.DataFrame, limits_ms: dict[str, float]) -> float:
             # An answer of one token has no TPOT to be over.
             kept &= (frame[f"{name}_ms"] <= limit) | frame[f"{name}_ms"].isna()
     return float(kept.mean()) if len(kept) else 0.0
-
-
-@dataclass(frozen=True)
-class Projection:
-    """What a rate comes to if it is held."""
-
-    samples_per_hour: float
-    samples_per_day: float
-    full_dataset_hours: float
-
-
-def projection(samples_per_s: float, dataset_samples: int) -> Projection:
-    """Samples an hour and a day at this rate, and hours for a dataset of so many samples."""
-    return Projection(
-        samples_per_hour=samples_per_s * 3600,
-        samples_per_day=samples_per_s * 86400,
-        full_dataset_hours=dataset_samples / samples_per_s / 3600 if samples_per_s else math.inf,
-    )

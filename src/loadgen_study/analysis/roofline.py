@@ -31,29 +31,43 @@ Numbers = TypeVar("Numbers", float, np.ndarray)
 MOST_STEPS = 1000  # of the iteration for the critical batch; a dense model takes two
 
 
-def read_weight_bytes(model: Model, quantization: str | None = None, batch: float = 1.0) -> float:
+def as_loaded(model: Model, quantization: str | None) -> Model:
+    """A model whose weights vLLM quantizes as it loads them; any other as it is.
+
+    The head stays as it is.
+    """
+    if model.quantization is not None or quantization not in LOADED_BYTES:
+        return model
+    share = min(1.0, LOADED_BYTES[quantization] / model.dtype_bytes)
+    changed: dict[str, object] = {
+        "layer_bytes": model.layer_bytes and model.layer_bytes * share,
+        "multiplied_in": "fp8" if quantization.startswith("fp8") else quantization,
+    }
+    if (experts := model.experts) and experts.loaded_bytes:
+        loaded = {"loaded_bytes": experts.loaded_bytes * share}
+        changed["experts"] = experts.model_copy(update=loaded)
+    return model.model_copy(update=changed)
+
+
+def read_weight_bytes(model: Model, batch: float = 1.0) -> float:
     """Bytes of weights that a decode step of ``batch`` queries reads.
 
     All but the embedding table, of which a step reads one row a query; a table that is tied to
-    the output head is read in full, as the head. Weights that are quantized as they are loaded
-    count with their loaded size, without the head, which stays as it is.
+    the output head is read in full, as the head.
 
     Of a mixture's E experts a token reads k, and b tokens E (1 - (1 - k/E)^b) on average if each is
     sent to any k with the same chance, independent of the others: all at most. Real tokens prefer
     the same experts and read fewer. One token reads k whatever it prefers.
     """
-    layers, experts, head = _weight_bytes(model, quantization)
-    return layers - experts + head + experts * _share_read(model, batch)
+    return _weight_bytes(model) - _expert_bytes(model) * (1 - _share_read(model, batch))
 
 
-def _weight_bytes(model: Model, quantization: str | None) -> tuple[float, float, float]:
-    """Bytes of all layers, of their routed experts, and of the head."""
-    layers, head = _known(model.layer_bytes), _known(model.head_bytes)
-    experts = _known(model.experts.loaded_bytes) if model.experts else 0
-    if quantization in LOADED_BYTES and model.quantization is None:
-        loaded = min(1.0, LOADED_BYTES[quantization] / model.dtype_bytes)
-        return layers * loaded, experts * loaded, head
-    return layers, experts, head
+def _weight_bytes(model: Model) -> float:
+    return _known(model.layer_bytes) + _known(model.head_bytes)
+
+
+def _expert_bytes(model: Model) -> float:
+    return _known(model.experts.loaded_bytes) if model.experts else 0
 
 
 def _share_read(model: Model, batch: float) -> float:
@@ -61,10 +75,6 @@ def _share_read(model: Model, batch: float) -> float:
     if model.experts is None:
         return 0.0
     return float(1 - (1 - model.experts.per_token / model.experts.count) ** batch)
-
-
-def _table(model: Model) -> int:
-    return _known(model.embedding_parameters)
 
 
 def _active_layer_parameters(model: Model) -> int:
@@ -117,7 +127,9 @@ def flops(model: Model, tokens: Numbers, sampled: Numbers, attended: Numbers) ->
         tokens: computed. sampled: of them, those that are followed by a new one.
         attended: the tokens that each of them looks back on, summed.
     """
-    weights = _active_layer_parameters(model) * tokens + _table(model) * sampled
+    weights = (
+        _active_layer_parameters(model) * tokens + _known(model.embedding_parameters) * sampled
+    )
     made: Numbers = 2 * weights + 4 * _attention_width(model) * attended
     return made
 
@@ -145,7 +157,6 @@ def critical_batch(
     tflop_s: float,
     kv_bytes: float = 0.0,
     context_tokens: float = 0.0,
-    quantization: str | None = None,
 ) -> float:
     """Queries in a step from which the matrix rate, not bandwidth, bounds it; may be infinite.
 
@@ -161,7 +172,7 @@ def critical_batch(
         return math.inf
     batch = math.inf
     for _ in range(MOST_STEPS):
-        weights_s = read_weight_bytes(model, quantization, batch) / (bandwidth_gb_s * 1e9)
+        weights_s = read_weight_bytes(model, batch) / (bandwidth_gb_s * 1e9)
         before, batch = batch, weights_s / (computing_s - reading_s)
         if math.isclose(before, batch):
             break
@@ -187,7 +198,6 @@ class Roofline:
     input_tokens: float
     experts_ms: float = 0.0  # of ``weights_ms`` the routed experts
     expert_share: float = 1.0  # of them, that one token reads, 0 to 1
-    steps_at_once: int = 1  # each with such a batch, of replicas and parts of a pipeline
 
     def reading_ms(self, batch: np.ndarray) -> np.ndarray:
         """Least time to read a step's bytes, for each number of queries."""
@@ -203,49 +213,40 @@ def roofline(
     model: Model,
     machine: MachineLimits | None,
     metrics: Metrics,
-    mean_batch: float,
-    mean_input_tokens: float,
+    batch: float,
+    input_tokens: float,
     kv_cache_dtype: str = "auto",
-    quantization: str | None = None,
     shared: float = 1,
-    steps_at_once: int = 1,
 ) -> Roofline | None:
     """The limits of a run; None where one of them, or the model, is not known.
 
-    The parts of a pipeline compute a token one after the other, so they make no step faster, and
-    each has a batch of its own, as each replica has.
-
     Args:
-        mean_batch: queries served at once by all replicas, on average.
-        mean_input_tokens: prompt tokens of a query, on average.
-        quantization: of the weights as they are loaded. shared: devices that share each layer.
-        steps_at_once: replicas times parts of a pipeline.
+        model: of ``as_loaded``. batch: queries in a step, mean.
+        input_tokens: prompt tokens of a query, mean. shared: devices that share each layer.
     """
     bandwidth = shared * machine.memory_bandwidth_gb_s if machine else 0.0
-    rate = shared * _matrix_rate(model, machine, quantization)
+    rate = shared * _matrix_rate(model, machine)
     if not bandwidth or not rate or model.not_known:
         return None
-    layers, experts, head = _weight_bytes(model, quantization)
     answered = metrics.output_tokens.mean
-    context = float(mean_input_tokens) + (0 if math.isnan(answered) else answered / 2)
+    context = input_tokens + (0 if math.isnan(answered) else answered / 2)
     kv = float(kv_bytes(model, context, kv_cache_dtype))
-    batch = max(1.0, float(mean_batch) / steps_at_once)
-    step_bytes = read_weight_bytes(model, quantization, batch) + kv * batch
+    batch = max(1.0, batch)
+    step_bytes = read_weight_bytes(model, batch) + kv * batch
     return Roofline(
         bandwidth_gb_s=bandwidth,
         rate_tflop_s=rate,
         decode_limit_ms=decode_limit_ms(step_bytes, bandwidth),
         decode_computing_ms=decode_flops(model, context) * batch / rate / 1e9,
-        prefill_limit_ms=prefill_flops(model, mean_input_tokens) / rate / 1e9,
-        critical_batch=critical_batch(model, bandwidth, rate, kv, context, quantization),
-        weights_ms=decode_limit_ms(layers + head, bandwidth),
+        prefill_limit_ms=prefill_flops(model, input_tokens) / rate / 1e9,
+        critical_batch=critical_batch(model, bandwidth, rate, kv, context),
+        weights_ms=decode_limit_ms(_weight_bytes(model), bandwidth),
         kv_ms=decode_limit_ms(kv, bandwidth),
         batch=batch,
         context_tokens=context,
-        input_tokens=float(mean_input_tokens),
-        experts_ms=decode_limit_ms(experts, bandwidth),
+        input_tokens=input_tokens,
+        experts_ms=decode_limit_ms(_expert_bytes(model), bandwidth),
         expert_share=_share_read(model, 1.0),
-        steps_at_once=steps_at_once,
     )
 
 
@@ -254,7 +255,7 @@ def say_share(share: float) -> str:
     return "limit measured too low" if share > 1 else percent(share)
 
 
-def multiplied_in(model: Model, quantization: str | None, device: str) -> str:
+def multiplied_in(model: Model, device: str) -> str:
     """The type that layers multiply in, or a method's name where that is not known; "" of a server.
 
     Weights of four bits (AWQ, GPTQ) are unpacked to the type that the model is run in and are
@@ -262,27 +263,24 @@ def multiplied_in(model: Model, quantization: str | None, device: str) -> str:
     has AMX (its VLLM_CPU_INT4_W4A8), so nothing is claimed of those.
 
     Args:
-        quantization: of the weights as they are loaded. device: "cpu" or "cuda".
+        model: of ``as_loaded``. device: "cpu" or "cuda".
     """
-    if model.quantization is None and quantization in LOADED_BYTES:
-        return "fp8" if quantization.startswith("fp8") else quantization
     multiplied = model.multiplied_in or model.dtype or ""
     unsure = model.quantization and device == "cpu" and multiplied == "bfloat16"
     return "int8" if unsure else multiplied
 
 
-def _matrix_rate(model: Model, machine: MachineLimits | None, quantization: str | None) -> float:
+def _matrix_rate(model: Model, machine: MachineLimits | None) -> float:
     """TFLOP/s of the type that is multiplied in; 0 where it was not measured."""
     if machine is None:
         return 0.0
-    return machine.matrix_tflop_s.get(multiplied_in(model, quantization, machine.device), 0.0)
+    return machine.matrix_tflop_s.get(multiplied_in(model, machine.device), 0.0)
 
 
 def impossible(
     model: Model,
     machine: MachineLimits | None,
     metrics: Metrics,
-    quantization: str | None = None,
     shared: int = 1,
     devices: int = 1,
 ) -> list[str]:
@@ -294,6 +292,7 @@ def impossible(
     the first).
 
     Args:
+        model: of ``as_loaded``.
         shared: devices that share each layer. devices: all that compute.
     """
     flags: list[str] = []
@@ -302,13 +301,13 @@ def impossible(
     bandwidth = shared * machine.memory_bandwidth_gb_s if machine else 0.0
     tpot_ms = metrics.tpot_ms.mean
     if bandwidth:
-        least_ms = decode_limit_ms(read_weight_bytes(model, quantization), bandwidth)
+        least_ms = decode_limit_ms(read_weight_bytes(model), bandwidth)
         if tpot_ms * TOLERANCE < least_ms:
             flags.append(
                 f"The mean time per output token, {tpot_ms:.3g} ms, is less than the "
                 f"{least_ms:.3g} ms that one reading of the weights takes at {bandwidth:.4g} GB/s."
             )
-    rate = devices * _matrix_rate(model, machine, quantization)
+    rate = devices * _matrix_rate(model, machine)
     computed = (
         metrics.tokens_per_s * decode_flops(model, 0)
         + metrics.input_tokens_per_s * 2 * _active_layer_parameters(model)

@@ -25,7 +25,8 @@ SMALL_CACHE_SHARE = 0.5
 
 def offered(test: Test) -> bool:
     """Whether the harness issued a Server test's queries at the rate that LoadGen drew."""
-    if isinstance(test.params.target_qps, str):  # the run's parameters, of a test without its own
+    # A rate in words is the run's, of a test without parameters of its own.
+    if not test.result.scenario_traits.scheduled or isinstance(test.params.target_qps, str):
         return True
     seed = test.result.effective_settings.schedule_rng_seed
     return offered_share(test.params, seed, list(test.latencies["issued_s"])) >= OFFERED_SHARE

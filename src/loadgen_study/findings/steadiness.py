@@ -10,6 +10,7 @@ from vllm_loadgen.records.engine import EngineFacts
 
 # Of an Offline test's time: more than tests of one setting differ by anyway.
 ENDS_SHARE = 0.05
+WARM_UP = "Warm up for longer (warmup_queries, warmup_max_s)."
 
 
 @finding(
@@ -22,18 +23,10 @@ ENDS_SHARE = 0.05
 def _late_compilations(test: Test) -> Found:
     if not (lines := test.result.late_compilations):
         return None
-    return (
-        f"the engine's log during the test: {'; '.join(lines)}",
-        "Warm up for longer (warmup_queries, warmup_max_s).",
-    )
+    return f"the engine's log during the test: {'; '.join(lines)}", WARM_UP
 
 
-@finding(
-    "cold-engine",
-    "note",
-    "Warm-up cut short",
-    needs=("test",),
-)
+@finding("cold-engine", "note", "Warm-up cut short", needs=("test",))
 def _not_warm(test: Test) -> Found:
     warmup = test.result.warmup
     if warmup is None or warmup.steady is not False:
@@ -56,21 +49,10 @@ def _shifted(test: Test) -> Finding | None:
         f"the first third of the steady state made {found.thirds[0]:,.1f}, the last "
         f"{found.thirds[1]:,.1f}"
     )
+    title, action = "Slowdown during the test", "Check other programs, and the temperature."
     if shift.after > shift.before:
-        return Finding(
-            "problem",
-            "Slow start of the test",
-            evidence,
-            "Warm up for longer (warmup_queries, warmup_max_s).",
-            doubts=True,
-        )
-    return Finding(
-        "problem",
-        "Slowdown during the test",
-        evidence,
-        "Check other programs on the machine, and its temperature.",
-        doubts=True,
-    )
+        title, action = "Slow start of the test", WARM_UP
+    return Finding("problem", title, evidence, action, doubts=True)
 
 
 @finding("no-steady-state", "note", "No steady state", needs=("test", "steps"))
@@ -84,12 +66,7 @@ def _no_plateau(test: Test, _: pd.DataFrame) -> Found:
     )
 
 
-@finding(
-    "ramp-and-drain",
-    "note",
-    "Ramp and drain lower the rate",
-    needs=("test",),
-)
+@finding("ramp-and-drain", "note", "Ramp and drain lower the rate", needs=("test",))
 def _ends(test: Test) -> Found:
     found, duration_s = test.steady, test.metrics.duration_s
     if not test.result.scenario_traits.at_once or isinstance(found, NotSteady):
@@ -107,7 +84,7 @@ def _ends(test: Test) -> Found:
 
 @finding("changed-options", "note", "Option changed by the engine", needs=("engine",))
 def _options(engine: EngineFacts) -> Found:
-    """Options that the engine took and made something else of."""
+    """Options that the engine overrode."""
     made = engine.effective_options
     others = [
         f"{name} = {given!r} became {made[name]!r}"
@@ -116,7 +93,4 @@ def _options(engine: EngineFacts) -> Found:
     ]
     if not others:
         return None
-    return (
-        "; ".join(others),
-        "Leave it out: the engine did not follow it.",
-    )
+    return "; ".join(others), "Leave it out: the engine did not follow it."

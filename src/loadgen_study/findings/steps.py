@@ -89,12 +89,7 @@ def _later_tokens(where: Placed) -> tuple[pd.Series, pd.Series, pd.Series]:
     return later, steps["prefill_tokens"] + steps["decode_tokens"], steps["duration_ms"]
 
 
-@finding(
-    "no-place",
-    "note",
-    "Slowest TTFTs: full batch",
-    needs=("test", "placed", "engine"),
-)
+@finding("no-place", "note", "Slowest TTFTs: full batch", needs=("test", "placed", "engine"))
 def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Found:
     """First tokens that waited for a place in a full batch while the KV cache had room."""
     label, slowest = _slowest(where.queries, "ttft_ms")
@@ -121,12 +116,7 @@ def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Found:
     )
 
 
-@finding(
-    "other-prompts",
-    "note",
-    "Slowest TPOTs: other queries' prompts",
-    needs=("placed",),
-)
+@finding("other-prompts", "note", "Slowest TPOTs: other queries' prompts", needs=("placed",))
 def _between_tokens(where: Placed) -> Found:
     """Answers whose steps had other queries' prompts in them.
 

@@ -11,17 +11,14 @@ from loadgen_study.findings import finding
 from loadgen_study.findings.collect import findings_of
 from loadgen_study.findings.finding import Finding
 from loadgen_study.prose import render
-from loadgen_study.report import (
-    first_screen,
-    glossary,
-    next_steps,
-)
+from loadgen_study.report import first_screen, next_steps
 from loadgen_study.report.display import Section
 from loadgen_study.report.figures import machine as machine_figures
 from loadgen_study.report.figures import queries as queries_figures
 from loadgen_study.report.figures import runs as runs_figures
 from loadgen_study.report.figures.overview import overview
 from loadgen_study.report.figures.what_if import what_if
+from loadgen_study.report.page import embedded
 from loadgen_study.report.sections import (
     accuracy,
     anatomy,
@@ -37,7 +34,6 @@ from loadgen_study.report.sections import (
     rules,
     served,
     sweep,
-    sweep_limits,
     tests,
     throughput,
     tuning,
@@ -225,13 +221,15 @@ class Report:
         if table.empty:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
-        points = points_table(self.run)
         share = judged(self._test.result, "ttft")[1] if self._test else None
-        curves = runs_figures.sweep(points, limits_ms, share)
-        read = sweep.text(points)
-        caption = runs_figures.sweep_caption(points, limits_ms)
-        against_limits = sweep_limits.parts(self.run, table)
-        return [read, curves, caption, *sweep.tables(table), *against_limits]
+        points = points_table(self.run)
+        return [
+            sweep.text(points),
+            runs_figures.sweep(points, limits_ms, share),
+            runs_figures.sweep_caption(points, limits_ms),
+            *sweep.tables(table),
+            *sweep.limits_parts(self.run, table),
+        ]
 
     def comparison(self) -> Section:
         """This run compared with others; its figures travel in the notebook."""
@@ -262,4 +260,4 @@ class Report:
 
     def words(self) -> Section:
         """The words of the report, explained."""
-        return Section(glossary.table())
+        return Section(embedded("words.md"))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, Placed, Shares, anatomy, shares
 from loadgen_study.analysis.repeats import median_place
-from loadgen_study.analysis.roofline import Roofline, impossible, roofline
+from loadgen_study.analysis.roofline import Roofline, as_loaded, impossible, roofline
 from loadgen_study.benchmarks import Task
 from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
 from loadgen_study.facts.results import Summary
@@ -216,22 +216,32 @@ class Run:
         """What the machine's limits allow a test of the run; None where they are not known."""
         if not self._weights_known:
             return None
-        params, placed = self.params, test.placed
+        placed = test.placed
         batch = placed.decode_batch if isinstance(placed, Placed) else test.load.mean_served
-        shared = 1 / params.data_parallel_size  # the part of the CPU that each replica has
-        if self.environment.gpus:
-            shared = params.tensor_parallel_size
         return roofline(
-            self.model,
+            as_loaded(self.model, self.params.quantization),
             self.machine,
             test.metrics,
-            batch,
+            batch / self.steps_at_once,
             float(test.latencies["input_tokens"].mean()),
-            params.kv_cache_dtype,
-            params.quantization,
-            shared,
-            params.data_parallel_size * params.pipeline_parallel_size,
+            self.params.kv_cache_dtype,
+            self._shared(),
         )
+
+    @property
+    def steps_at_once(self) -> int:
+        """Steps that run at the same time, each with a batch of its own.
+
+        One for each replica and each part of a pipeline: the parts compute a token one after the
+        other, so they make no step faster.
+        """
+        return self.params.data_parallel_size * self.params.pipeline_parallel_size
+
+    def _shared(self) -> float:
+        """GPUs that share each layer, or the part of the CPU that each replica has."""
+        if self.environment.gpus:
+            return self.params.tensor_parallel_size
+        return 1 / self.params.data_parallel_size
 
     @cached_property
     def roofline(self) -> Roofline | None:
@@ -276,10 +286,9 @@ class Run:
         if self.performance is None or not self._weights_known:
             return []
         return impossible(
-            self.model,
+            as_loaded(self.model, self.params.quantization),
             self.machine,
             self.performance.metrics,
-            self.params.quantization,
             self.params.tensor_parallel_size if self.environment.gpus else 1,
             self.devices,
         )

@@ -13,7 +13,7 @@ import pandas as pd
 from loadgen_study.analysis import early_stopping, interference, intervals, replicas
 from loadgen_study.analysis.anatomy import NoAnatomy, Placed, placed
 from loadgen_study.analysis.cost import Energy, Price, energy_of, price_of
-from loadgen_study.analysis.load import Draw, Load, load_of, load_over_time
+from loadgen_study.analysis.load import Load, load_of, load_over_time
 from loadgen_study.analysis.metrics import (
     kept_share,
     latencies,
@@ -140,15 +140,6 @@ class Test:
             return metrics(self.latencies, "Offline")
         kept = self.kept_share if any(self.limits_ms.values()) else None
         return metrics(self.latencies, self.result.scenario, kept)
-
-    @cached_property
-    def why_arrivals_differ(self) -> Draw | None:
-        """Why the rate that arrived is not the target; None without a known schedule."""
-        due_per_s = self.metrics.due_per_s
-        if due_per_s is None or isinstance(self.params.target_qps, str):
-            return None
-        window_s = float(self.latencies["scheduled_s"].max() - self.latencies["scheduled_s"].min())
-        return Draw(self.params.rate, due_per_s, self.metrics.samples, window_s)
 
     @cached_property
     def load(self) -> Load:

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from loadgen_study import progress
 from loadgen_study.accuracy import scores
-from loadgen_study.analysis.roofline import multiplied_in
+from loadgen_study.analysis.roofline import as_loaded, multiplied_in
 from loadgen_study.doctor import refusals
 from loadgen_study.facts.inputs import Environment, MachineLimits, Model
 from loadgen_study.facts.results import TestSummary
@@ -147,10 +147,9 @@ class Study:
             print("The machine's limits: not measured, since a server is asked")
             return None
         # Which device will be known by the measurement.
-        wanted = {
-            multiplied_in(self.model, self.params.quantization, device)
-            for device in ("cpu", "cuda")
-        } & set(machine.TYPES)
+        model = as_loaded(self.model, self.params.quantization)
+        types = {multiplied_in(model, device) for device in ("cpu", "cuda")}
+        wanted = types & set(machine.TYPES)
         known = self.read().machine
         if known is not None and wanted <= {*known.asked_for, *known.matrix_tflop_s}:
             print("The machine's limits: measured before, reused")

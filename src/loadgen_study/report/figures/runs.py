@@ -43,7 +43,7 @@ TITLES = {"ttft_ms": "Time to first token", "tpot_ms": "Time per output token",
 WIDE_APART = 10
 UNITS = {"rate": "queries/s", "concurrency": "queries at once"}
 SHOWN = {
-    "test": "test", "series": "part of", "offered": "offered", "unit": "unit",
+    "test": "test", "series": "part of", "offered": "target", "unit": "unit",
     "verdict": "verdict",
     "samples_per_s": "completed, queries/s", "goodput_per_s": "within the limits, queries/s",
     "tokens_per_s": "system, tokens/s", "user_tokens_per_s": "one user, tokens/s",
@@ -80,8 +80,8 @@ def sweep(table: pd.DataFrame, limits_ms: dict[str, float], share: float | None)
     ]  # fmt: skip
     if rated:
         kept = _curves(points, "offered", "goodput_per_s",
-                       ("offered, queries/s", "within the limits, queries/s"), rated)  # fmt: skip
-        panels.append(alt.layer(*kept).properties(title="Goodput by offered rate"))
+                       ("target, queries/s", "within the limits, queries/s"), rated)  # fmt: skip
+        panels.append(alt.layer(*kept).properties(title="Goodput by target rate"))
     chart = alt.concat(*panels, columns=2).resolve_scale(color="independent")
     return Figure(chart, {"sweep": points})
 
@@ -156,7 +156,7 @@ def against_limits(table: pd.DataFrame) -> Figure:
     """Decode tokens/s of each test of a sweep, and the limit at its batch.
 
     Args:
-        table: of ``sweep_limits.limits_table``.
+        table: of ``sections.sweep.limits_table``.
     """
     points = table.reset_index().round(
         {"served_at_once": 2, "decode_tokens_per_s": 1, "limit_tokens_per_s": 1, "limit_share": 3}
@@ -246,25 +246,19 @@ def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
 
 
 def _best(table: pd.DataFrame, column: str) -> dict[str, object]:
-    """The test with the most of a column, and what was offered in it; nothing of no tests."""
+    """The test with the most of a column, and its target; nothing of no tests."""
     if table.empty:
         return {}
     point = table.loc[table[column].idxmax()]
-    return {**point.to_dict(), "offer": _offer(point)}
+    return {**point.to_dict(), "target": _target(point)}
 
 
-def _offer(point: pd.Series) -> str:
-    """What was offered, and in which test if that was none of the sweep's."""
-    said = say_offer(point["kind"], point["offered"])
+def _target(point: pd.Series) -> str:
+    """A test's target: "1 query/s", "1 query/s (main test)", "8 queries at once"."""
     if point["kind"] == "concurrency":
-        return said
+        return f"{count(int(point['offered']), 'query')} at once"
     part = "" if point["part"] == "sweep" else f" ({point['part']})"
-    return f"{said} offered{part}"
-
-
-def say_offer(kind: object, offered: float) -> str:
-    """What was offered: "1 query/s", "8 queries at once"."""
-    return per_s(offered, 4) if kind == "rate" else f"{count(int(offered), 'query')} at once"
+    return per_s(point["offered"], 4) + part
 
 
 def distributions_caption(runs: dict[str, Digest]) -> str:

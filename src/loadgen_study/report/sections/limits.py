@@ -58,6 +58,7 @@ def text(run: Run) -> str:
         "report/sections/limits",
         found=found,
         dtype=run.model.dtype,
+        steps_at_once=run.steps_at_once,
         step_gb=found.decode_limit_ms * found.bandwidth_gb_s / 1e3,
         works=works(shares, found),
     )

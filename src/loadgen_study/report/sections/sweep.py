@@ -1,8 +1,12 @@
-"""Throughput against latency: what a sweep's chart holds."""
+"""A sweep: throughput against latency, and each point against the machine's limits."""
+
+import math
 
 import pandas as pd
 
 from loadgen_study.prose import render
+from loadgen_study.report.figures.runs import against_limits
+from loadgen_study.results.run import Run, median_run
 from loadgen_study.words import count, per_s
 
 
@@ -33,10 +37,45 @@ def tables(sweep: pd.DataFrame) -> list[pd.DataFrame]:
         .dropna(axis=1, how="all")
         .drop(columns="kind")
         .rename(columns={"offered": title})
-        for kind, title in (("rate", "offered, queries/s"), ("concurrency", "queries at once"))
+        for kind, title in (("rate", "target, queries/s"), ("concurrency", "queries at once"))
     }
     at_once = kinds["concurrency"]
     says_nothing = [name for name in at_once if name.startswith(("ttft", "latency"))]
     lacking = ["verdict", "goodput_per_s", *says_nothing]
     kinds["concurrency"] = at_once.drop(columns=lacking, errors="ignore")
     return [table for table in kinds.values() if len(table)]
+
+
+def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
+    """Figure, sentence and table of a sweep against the machine's limits; empty without limits."""
+    table = limits_table(run, sweep)
+    if table.empty:
+        return []
+    text = render("report/sections/sweep_limits", share=table["limit_share"])
+    return [against_limits(table), text, table]
+
+
+def limits_table(run: Run, sweep: pd.DataFrame) -> pd.DataFrame:
+    """Each test of a sweep at its batch: what decode reaches of the limit there.
+
+    Returns:
+        index test; served_at_once (queries in a decode step, mean), decode_tokens_per_s,
+        limit_tokens_per_s (of the nearer of bandwidth and matrix rate), limit_share of it, 0 to 1,
+        and bound_by, the nearer of the two; of several runs the median. Tests without a TPOT are
+        left out; empty where no limit was measured.
+    """
+    rows = {}
+    for name in sweep.index:
+        test = median_run(list(run.repeats(f"sweep/{name}").values()))
+        found, shares = run.roofline_of(test), run.shares_of(test)
+        if found is None or shares is None or math.isnan(shares.decode.share):
+            continue
+        at_once, decode = run.steps_at_once * found.batch, shares.decode
+        rows[name] = {
+            "served_at_once": at_once,
+            "decode_tokens_per_s": at_once / decode.took_ms * 1e3,
+            "limit_tokens_per_s": at_once / decode.least_ms * 1e3,
+            "limit_share": decode.share,
+            "bound_by": "matrix rate" if decode.computing else "memory bandwidth",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
