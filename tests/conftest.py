@@ -68,6 +68,12 @@ def one_tokenizer() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def vllm_forks() -> Forks:
+    """Starts processes that have imported vLLM."""
+    return VLLM_FORKS
+
+
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint for tests of vLLM's processes, not of what a model says."""

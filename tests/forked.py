@@ -4,6 +4,7 @@ Each is a process and a session of its own, with its own log, environment, folde
 as from ``EngineProcess.start``.
 """
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from vllm_loadgen.files import report_os_errors
 from vllm_loadgen.harness import engine_process
 
+WORKER = "vllm_loadgen.harness.worker"
 MOST_BYTES = 1 << 20  # of a request, which holds the environment
 VLLM = sys.argv[2:] == ["vllm"]  # as the main module
 NUMBER = struct.Struct("i")  # process id, and later exit status
@@ -53,12 +55,14 @@ class Forks:
         self._peer: socket.socket | None = None
         self._engine = engine
 
-    def start(self, log: Path) -> engine_process.EngineProcess:
-        """In place of ``EngineProcess.start``."""
+    def start(self, log: Path, program: str = WORKER) -> engine_process.EngineProcess:
+        """In place of ``EngineProcess.start``; ``program`` is a module with a ``main``."""
         self._peer = self._peer or _server(self._engine)
         pipe, theirs = Pipe()
         source, sink = os.pipe()
-        request = json.dumps({"cwd": os.getcwd(), "environment": engine_process._environment()})
+        request = json.dumps(
+            {"cwd": os.getcwd(), "environment": engine_process._environment(), "program": program}
+        )
         with report_os_errors(log), log.open("ab") as output:
             descriptors = [theirs.fileno(), output.fileno(), sink]
             socket.send_fds(self._peer, [request.encode()], descriptors)
@@ -108,7 +112,7 @@ def watch(request: dict, pipe: int, log: int, sink: int) -> None:
 
 
 def work(request: dict, pipe: int, log: int) -> None:
-    """Be the worker."""
+    """Be the worker, or another program."""
     os.setsid()
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -121,7 +125,7 @@ def work(request: dict, pipe: int, log: int) -> None:
         resource_tracker.ensure_running()
     sys.argv = ["-c", str(pipe)]
     try:
-        worker.main()
+        importlib.import_module(request["program"]).main()
     finally:
         os._exit(1)
 
@@ -149,7 +153,7 @@ if __name__ == "__main__":
     import pandas as pd  # noqa: F401, which pyarrow would import at a worker's first table
 
     from vllm_loadgen.engines import echo  # noqa: F401
-    from vllm_loadgen.harness import worker
+    from vllm_loadgen.harness import worker  # noqa: F401
     from vllm_loadgen.http import openai  # noqa: F401
 
     serve(socket.socket(fileno=int(sys.argv[1])))
