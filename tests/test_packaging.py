@@ -124,7 +124,7 @@ def test_who_runs_no_tests_gets_no_ray():
     assert "ray" not in imported_modules()
     makefile = (ROOT / "Makefile").read_text()
     needs = re.findall(r"^([a-z-]+):.*\bray\b.*##", makefile, re.MULTILINE)
-    assert [name for name in needs if name != "ray"] == ["test"]
+    assert [name for name in needs if name != "ray"] == ["test", "coverage"]
 
 
 def test_the_cpu_lock_leaves_out_what_does_not_go_with_it():
