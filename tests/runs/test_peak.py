@@ -95,6 +95,7 @@ def test_a_probe_knows_why_it_failed(slow, queries, why):
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("coarse")
 def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
     params = params.changed(target_qps="auto")
     lines = []
@@ -137,6 +138,7 @@ def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("coarse")
 def test_a_search_goes_on_where_it_was_interrupted(params):
     params = params.changed(target_qps="auto")
 

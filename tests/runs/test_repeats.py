@@ -118,6 +118,7 @@ def test_an_interrupt_leaves_a_report_of_what_is_there(params):
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("coarse")
 def test_a_search_repeats_what_confirms_alone(params):
     params = params.changed(target_qps="auto", repeats=2)
     with LiveRun.start(params) as run:
