@@ -39,7 +39,7 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
 
 .PHONY: help setup install-torch install-others ray report test test-fast test-fast-report \
-	test-fast-others bench bench-gpu bench-load bench-client bench-official submission lab lint lock compat compat-install licences clean
+	test-fast-others coverage bench bench-gpu bench-load bench-client bench-official submission lab lint lock compat compat-install licences clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -97,6 +97,12 @@ test-fast-report:
 
 test-fast-others:
 	@$(FAST) tests --ignore=tests/report --ignore-glob='tests/test_*.py'
+
+# With the tests' processes; what pytest ends with is not asked, since all of it is slower.
+coverage: setup ray  ## Measure what of src the tests reach without vLLM, notebooks and a browser
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q -m "not (engine or notebook or browser)"; \
+		$(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 bench: setup  ## Measure the harness beside the engine itself (BENCH="--only harness")
 	@$(BIN)/python tests/benchmarks/bench.py --params $(PARAMS) $(BENCH)
@@ -183,4 +189,4 @@ licences: setup  ## List the licences of packages, model and data: .requirements
 	@echo "The licences: .requirements/licences.md"
 
 clean:  ## Remove the environment and caches; outputs stay
-	@rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info
+	@rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache .coverage* src/*.egg-info

@@ -2,10 +2,15 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
 
 from loadgen_study.facts.inputs import Model
 from loadgen_study.inputs import models
+from loadgen_study.params import RunParams
 
 BYTES = {"F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "I64": 8, "I32": 4, "I8": 1, "U8": 1}
 Tensors = dict[str, tuple[str, list[int]]]  # type and shape, by name
@@ -49,6 +54,24 @@ def write_header(file: Path, tensors: Tensors) -> Path:
         content.write(len(text).to_bytes(8, "little") + text)
         content.truncate(8 + len(text) + end)
     return file
+
+
+def runnable(folder: Path) -> Path:
+    """A checkpoint for vLLM: the embedded one's tokenizer, and two small layers of random weights.
+
+    A token takes a hundredth of the embedded model's time; what it says has no meaning.
+    """
+    whole = models.resolve(RunParams().model)
+    shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = json.loads((whole / "config.json").read_text())
+    write_config(folder, {**config, **LLAMA, "vocab_size": config["vocab_size"], "head_dim": 32,
+                          "num_attention_heads": 2, "num_key_value_heads": 1})  # fmt: skip
+    random, tensors = np.random.default_rng(0), {}
+    for name, (_, shape) in llama().items():
+        rows = {1000: config["vocab_size"]}.get(shape[0], shape[0])
+        tensors[name] = random.normal(0.0, 0.02, (rows, *shape[1:])).astype("float32")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def write_config(folder: Path, config: dict[str, object]) -> Path:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import checkpoints
 import pytest
 from forked import Forks
 from helpers import echo_params
@@ -17,7 +18,7 @@ from vllm_loadgen.harness.engine_process import EngineProcess
 from vllm_loadgen.harness.session import Session
 
 TRACED = Path(__file__).parent / "traced"
-FORKS = Forks()
+FORKS, VLLM_FORKS = Forks(), Forks("vllm")
 # A shell that starts tests in the background lets them ignore interrupts, which some wait for.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -31,16 +32,18 @@ settings.load_profile("same")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Workers are forked (forked.py), but for tests of vLLM or of the start itself."""
+    """Workers are forked (forked.py), but for tests of the start itself."""
+    marks = {mark.name for mark in item.iter_markers()}
     with pytest.MonkeyPatch.context() as patch:
-        if not {"engine", "own_worker"} & {mark.name for mark in item.iter_markers()}:
-            patch.setattr(EngineProcess, "start", FORKS.start)
+        if "own_worker" not in marks:
+            forks = VLLM_FORKS if "engine" in marks else FORKS
+            patch.setattr(EngineProcess, "start", forks.start)
         return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def leftovers_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each Python process that a test starts logs the shared memory it creates."""
+    """Each Python process that a test starts logs the shared memory it creates (traced/)."""
     log = tmp_path_factory.mktemp("leftovers") / "log"
     log.touch()
     path = os.pathsep.join(filter(None, [str(TRACED), os.environ.get("PYTHONPATH")]))
@@ -63,6 +66,18 @@ def one_tokenizer() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "load_tokenizer", loaded)
         yield
+
+
+@pytest.fixture
+def vllm_forks() -> Forks:
+    """Starts processes that have imported vLLM."""
+    return VLLM_FORKS
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint for tests of vLLM's processes, not of what a model says."""
+    return checkpoints.runnable(tmp_path_factory.mktemp("models") / "small")
 
 
 @pytest.fixture(scope="module", autouse=True)

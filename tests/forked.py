@@ -1,23 +1,27 @@
 """Workers forked from a process that has imported all they need: no start-up time.
 
 Each is a process and a session of its own, with its own log, environment, folder and exit status,
-as from ``EngineProcess.start``. Not for vLLM, whose processes import the main module again.
+as from ``EngineProcess.start``.
 """
 
+import importlib
 import json
+import multiprocessing
 import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
-from multiprocessing import Pipe
+from multiprocessing import Pipe, resource_tracker
 from pathlib import Path
 
 from vllm_loadgen.files import report_os_errors
 from vllm_loadgen.harness import engine_process
 
+WORKER = "vllm_loadgen.harness.worker"
 MOST_BYTES = 1 << 20  # of a request, which holds the environment
+VLLM = sys.argv[2:] == ["vllm"]  # as the main module
 NUMBER = struct.Struct("i")  # process id, and later exit status
 
 
@@ -41,17 +45,24 @@ class Forked:
 
 
 class Forks:
-    """The process that forks workers; it starts with the first one and ends with its owner."""
+    """The process that forks workers; it starts with the first one and ends with its owner.
 
-    def __init__(self) -> None:
+    Args:
+        engine: "vllm" for workers whose vLLM is imported, and which fork vLLM's processes in turn.
+    """
+
+    def __init__(self, engine: str = "") -> None:
         self._peer: socket.socket | None = None
+        self._engine = engine
 
-    def start(self, log: Path) -> engine_process.EngineProcess:
-        """In place of ``EngineProcess.start``."""
-        self._peer = self._peer or _server()
+    def start(self, log: Path, program: str = WORKER) -> engine_process.EngineProcess:
+        """In place of ``EngineProcess.start``; ``program`` is a module with a ``main``."""
+        self._peer = self._peer or _server(self._engine)
         pipe, theirs = Pipe()
         source, sink = os.pipe()
-        request = json.dumps({"cwd": os.getcwd(), "environment": engine_process._environment()})
+        request = json.dumps(
+            {"cwd": os.getcwd(), "environment": engine_process._environment(), "program": program}
+        )
         with report_os_errors(log), log.open("ab") as output:
             descriptors = [theirs.fileno(), output.fileno(), sink]
             socket.send_fds(self._peer, [request.encode()], descriptors)
@@ -63,9 +74,9 @@ class Forks:
         return made
 
 
-def _server() -> socket.socket:
+def _server(engine: str) -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, __file__, str(theirs.fileno())]
+    command = [sys.executable, __file__, str(theirs.fileno()), *filter(None, [engine])]
     subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
     theirs.close()
     return ours
@@ -101,7 +112,7 @@ def watch(request: dict, pipe: int, log: int, sink: int) -> None:
 
 
 def work(request: dict, pipe: int, log: int) -> None:
-    """Be the worker."""
+    """Be the worker, or another program."""
     os.setsid()
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -109,18 +120,40 @@ def work(request: dict, pipe: int, log: int) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    if VLLM:
+        # The first process that is started anew starts it, too: it is this one's child.
+        resource_tracker.ensure_running()
     sys.argv = ["-c", str(pipe)]
     try:
-        worker.main()
+        importlib.import_module(request["program"]).main()
     finally:
         os._exit(1)
 
 
+def import_vllm() -> None:
+    """All that vLLM's three processes import, ten seconds each; they are forked as well.
+
+    vLLM can be forked and does so on GPUs. On CPUs it starts each process anew, so that OpenMP
+    reads on which cores its threads are to run: forked, they run where they like.
+    """
+    import setproctitle
+    from vllm.utils import system_utils
+
+    setproctitle.getproctitle()  # finds the place of the title, which a new environment hides
+    system_utils.get_mp_context = lambda: multiprocessing.get_context("fork")
+    from vllm.model_executor.models import llama  # noqa: F401
+    from vllm.v1.engine import async_llm, core  # noqa: F401
+    from vllm.v1.executor import multiproc_executor  # noqa: F401
+    from vllm.v1.worker import cpu_worker  # noqa: F401
+
+
 if __name__ == "__main__":
+    if VLLM:
+        import_vllm()
     import pandas as pd  # noqa: F401, which pyarrow would import at a worker's first table
 
     from vllm_loadgen.engines import echo  # noqa: F401
-    from vllm_loadgen.harness import worker
+    from vllm_loadgen.harness import worker  # noqa: F401
     from vllm_loadgen.http import openai  # noqa: F401
 
     serve(socket.socket(fileno=int(sys.argv[1])))

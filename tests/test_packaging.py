@@ -79,6 +79,11 @@ def test_every_dependency_has_a_least_version_and_is_locked_within_its_range(dev
 
 
 @pytest.mark.parametrize("device", LOCKS)
+def test_a_lock_leaves_out_what_each_process_would_read_for_a_second(device):
+    assert "rfc3987-syntax" not in specifiers(lock_lines(device))
+
+
+@pytest.mark.parametrize("device", LOCKS)
 def test_a_lock_is_pins_and_nothing_else(device):
     pin = re.compile(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+!]+( ; [a-z_]+ (<|>=|!=|==) '[^']+'.*)?")
     assert not [line for line in lock_lines(device) if not pin.fullmatch(line)]
@@ -125,7 +130,7 @@ def test_who_runs_no_tests_gets_no_ray():
     assert "ray" not in imported_modules()
     makefile = (ROOT / "Makefile").read_text()
     needs = re.findall(r"^([a-z-]+):.*\bray\b.*##", makefile, re.MULTILINE)
-    assert [name for name in needs if name != "ray"] == ["test"]
+    assert [name for name in needs if name != "ray"] == ["test", "coverage"]
 
 
 def test_who_asks_servers_alone_gets_no_engine():

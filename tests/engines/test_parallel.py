@@ -1,4 +1,4 @@
-"""Two replicas of the small model on one CPU, a core each."""
+"""Two replicas of a small model on one CPU, a core each."""
 
 import pytest
 from helpers import Leftovers
@@ -9,8 +9,9 @@ from loadgen_study.report.sections import machine
 pytestmark = pytest.mark.engine
 
 
-def test_two_replicas_share_the_queries(tmp_path):
+def test_two_replicas_share_the_queries(tmp_path, small_model):
     params = RunParams(
+        model=str(small_model),
         num_samples=4, max_new_tokens=12, min_new_tokens=12, scenario="Offline", target_qps=1.0,
         min_duration_ms=1, min_query_count=12, warmup_queries=2, warmup_max_s=0.0,
         cpu_kv_cache_gib=1, data_parallel_size=2, outputs=str(tmp_path), run_name="two",

@@ -17,7 +17,7 @@ from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.records.result import Result
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.own_worker]
 PARAMS = RunParams(
     num_samples=4, max_new_tokens=12, min_duration_ms=1000, min_query_count=4, target_qps=2.0,
     target_latency_ms=1500.0, warmup_queries=2,

@@ -12,7 +12,6 @@ import pytest
 from helpers import ROOT, Leftovers, interrupt, when_answered
 
 from loadgen_study.facts.tables import read_records
-from loadgen_study.inputs import models
 from loadgen_study.params import RunParams
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.harness.session import Session
@@ -24,13 +23,13 @@ PROMPTS = [list(range(100 + i, 116 + i)) for i in range(8)]
 PARAMS = RunParams(
     scenario="SingleStream", dtype="float32", max_new_tokens=8, min_duration_ms=60_000,
     min_query_count=8, warmup_queries=2, warmup_max_s=0, max_model_len=256, cpu_kv_cache_gib=1,
-    stall_timeout_s=20,
+    stall_timeout_s=10, target_latency_ms=1.0,
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def path():
-    return models.resolve(PARAMS.model)
+@pytest.fixture
+def path(small_model):
+    return small_model
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_a_query_that_is_refused_and_then_an_engine_core_that_is_killed(path, tm
 
 def test_an_engine_core_that_is_stopped(path, tmp_path, leftovers):
     with Session(PARAMS, path, tmp_path / "engine.log") as session:
-        words = "the engine gave no answer for 20 s"
+        words = "the engine gave no answer for 10 s"
         ends_a_test(session, tmp_path / "stopped", leftovers, signal.SIGSTOP, words)
 
 
@@ -76,6 +75,7 @@ def ends_a_test(session, folder, leftovers, number, words):
     assert read_records(folder / "records.parquet")["done_ns"].count() >= 2
 
 
+@pytest.mark.own_worker
 def test_an_interrupt_while_the_engine_loads(path, tmp_path, leftovers):
     threading.Timer(6.0, interrupt, (threading.get_ident(),)).start()
     begin = time.monotonic()

@@ -4,6 +4,7 @@ import pytest
 from helpers import echo_params, write_articles
 
 from loadgen_study import RunParams
+from loadgen_study.runs import search
 
 
 @pytest.fixture
@@ -16,3 +17,9 @@ def params(tmp_path) -> RunParams:
         max_new_tokens=4, min_duration_ms=400, min_query_count=48, target_latency_percentile=0.9,
         ttft_limit_ms=200, warmup_queries=0,
     )  # fmt: skip
+
+
+@pytest.fixture
+def coarse(monkeypatch):
+    """A search that knows its peak within 30 % in place of 5: all kinds of tests, fewer of each."""
+    monkeypatch.setattr(search, "PRECISION", 1.3)

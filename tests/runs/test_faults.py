@@ -118,12 +118,13 @@ def stuck_in_writing(folder: Path) -> None:
     os.mkfifo(folder / "telemetry.parquet.part")
 
 
-def test_an_interrupt_of_the_writing_leaves_nothing(params, leftovers):
+def test_an_interrupt_of_the_writing_leaves_nothing(params, leftovers, monkeypatch):
+    monkeypatch.setattr("vllm_loadgen.harness.session.ABORT_S", 1.0)
     with LiveRun.start(params.changed(min_duration_ms=4000)) as run:
         pid = run.session().pid
         folder, kernel = run.folder / "performance", threading.get_ident()
         when_answered(folder, 20, stuck_in_writing, folder)
-        when_answered(folder, 60, threading.Timer(3.0, interrupt, (kernel,)).start)
+        when_answered(folder, 60, threading.Timer(2.0, interrupt, (kernel,)).start)
         with pytest.raises(KeyboardInterrupt):
             run.perform("performance")
         leftovers.check(pid)

@@ -5,7 +5,7 @@ from loadgen_study import LiveRun, RunParams
 from loadgen_study.facts.scores import Peak, Probe
 from loadgen_study.report.sections import peak as peak_section
 from loadgen_study.report.sections import throughput
-from loadgen_study.runs import peak
+from loadgen_study.runs import peak, search
 from vllm_loadgen import BenchmarkError, ParameterError
 from vllm_loadgen.harness.loadgen import expected_queries
 
@@ -95,6 +95,7 @@ def test_a_probe_knows_why_it_failed(slow, queries, why):
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("coarse")
 def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
     params = params.changed(target_qps="auto")
     lines = []
@@ -137,6 +138,7 @@ def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("coarse")
 def test_a_search_goes_on_where_it_was_interrupted(params):
     params = params.changed(target_qps="auto")
 
@@ -163,8 +165,10 @@ def test_accuracy_needs_no_rate(params):
 
 
 @pytest.mark.process
-def test_a_rate_that_the_harness_did_not_offer_is_no_peak(params):
+def test_a_rate_that_the_harness_did_not_offer_is_no_peak(params, monkeypatch):
     """An engine that answers at once: without limits that bind, the harness ends the search."""
+    monkeypatch.setattr(search, "GROWTH", 4.0)  # some tests of 10^4 queries, in place of twenty
+    monkeypatch.setattr(search, "PRECISION", 2.5)
     params = params.changed(
         target_qps="auto", engine_options={"ttft_ms": 0.0, "tpot_ms": 0.0}, num_samples=4,
         min_duration_ms=200, min_query_count=16, ttft_limit_ms=None,

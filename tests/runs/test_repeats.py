@@ -101,8 +101,8 @@ def test_what_is_missing_is_made_and_what_differs_is_refused(params, capsys):
 @pytest.mark.process
 def test_an_interrupt_leaves_a_report_of_what_is_there(params):
     params = params.changed(
-        scenario="Offline", min_query_count=16, repeats=2,
-        engine_options={"ttft_ms": 240.0, "slots": 1},
+        scenario="Offline", min_query_count=16, min_duration_ms=1, repeats=2,
+        engine_options={"ttft_ms": 300.0, "slots": 1},
     )  # fmt: skip
     with LiveRun.start(params) as run:
         run.once("performance")
@@ -118,6 +118,7 @@ def test_an_interrupt_leaves_a_report_of_what_is_there(params):
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("coarse")
 def test_a_search_repeats_what_confirms_alone(params):
     params = params.changed(target_qps="auto", repeats=2)
     with LiveRun.start(params) as run:

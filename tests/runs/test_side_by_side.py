@@ -1,6 +1,5 @@
 """Experiments side by side, on the echo engine over two Ray workers of this machine."""
 
-import os
 import threading
 import time
 from contextlib import suppress
@@ -21,8 +20,6 @@ from vllm_loadgen.harness.engine_process import MAIN
 
 pytestmark = pytest.mark.process
 DEADLINE_S = 120
-# Ray's processes each import jsonschema, which with this package reads a grammar for seconds.
-LEFT_OUT = "rfc3987_syntax"
 
 
 def ray_processes() -> list[psutil.Process]:
@@ -36,20 +33,13 @@ def ray_processes() -> list[psutil.Process]:
 
 
 @pytest.fixture(scope="module")
-def two_workers(tmp_path_factory):
+def two_workers():
     """Ray on this machine for two echo engines at once; nothing of it is left in the end."""
     pytest.importorskip("ray")
-    stub = tmp_path_factory.mktemp("stub")
-    (stub / f"{LEFT_OUT}.py").write_text("raise ImportError")
-    before = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = f"{stub}{os.pathsep}{before}"
-    try:
-        with workers.connected(echo_params(workers=2)) as found:
-            assert found.at_once == 2
-            assert ray_processes()
-            yield
-    finally:
-        os.environ["PYTHONPATH"] = before
+    with workers.connected(echo_params(workers=2)) as found:
+        assert found.at_once == 2
+        assert ray_processes()
+        yield
     assert not ray_processes()
 
 
