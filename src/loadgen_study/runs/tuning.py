@@ -23,8 +23,8 @@ from loadgen_study.runs.combined import (
     variants,
 )
 from loadgen_study.runs.costs import COSTS, costs
-from loadgen_study.runs.far_side import Step
 from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.remote_worker import Step
 from loadgen_study.runs.repeats import mixed_order, verdicts
 from loadgen_study.runs.side_by_side import Job, one_by_one, side_by_side
 from vllm_loadgen.errors import BenchmarkError
