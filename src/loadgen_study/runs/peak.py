@@ -181,16 +181,6 @@ def lowest_that_fails(run: Run) -> str:
     return f"{rate:.4g} fails" + (f": {why}" if why else "")
 
 
-def peak_test(run: Run) -> Test | None:
-    """The test at the highest VALID rate of a search: the main one, else the last probe."""
-    if (peak := run.peak) is None:
-        return None
-    full = [run.performance] if run.performance else []
-    tests = [*run.finished_tests(PROBES).values(), *full]
-    held = [test for test in tests if test.params.target_qps == peak.highest_valid_qps]
-    return next((test for test in reversed(held) if probe_of(test).valid), None)
-
-
 def harness_limit(probes: Sequence[Probe]) -> str:
     """That the harness ended the search and not the system, in a sentence; empty if not so."""
     high = bounds(probes)[1]
