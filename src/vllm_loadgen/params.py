@@ -339,10 +339,11 @@ class TestParams(BaseModel):
         Raises:
             ParameterError: for the first parameter that is unknown or cannot be used.
         """
+        if holds_secret([*values.values()]):  # one scan of the environment for all
+            name = next((name for name, value in values.items() if holds_secret(value)), "")
+            cure = "leave secrets in the environment, where they are used from"
+            raise ParameterError(name, "[secret]", "would be recorded with the run", cure)
         for name, value in values.items():
-            if holds_secret(value):
-                cure = "leave secrets in the environment, where they are used from"
-                raise ParameterError(name, "[secret]", "would be recorded with the run", cure)
             if name not in cls.model_fields:
                 close = difflib.get_close_matches(name, cls.model_fields, n=1) or [
                     known for known in cls.model_fields if name in known.split("_")

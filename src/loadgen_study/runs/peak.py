@@ -171,10 +171,9 @@ def _verdict(probe: Probe) -> str:
 
 def lowest_that_fails(run: Run) -> str:
     """The lowest rate that fails, and why: "6.51 fails: too slow"; empty if none failed."""
-    rate = run.peak.lowest_invalid_qps if run.peak else None
-    if rate is None:
+    if run.peak is None or (rate := run.peak.lowest_invalid_qps) is None:
         return ""
-    probes = [probe for probe in _explained(run) if probe.qps == rate and not probe.valid]
+    probes = [probe for probe in run.peak.probes if probe.qps == rate and not probe.valid]
     reasons = {probe.why for probe in probes if probe.why}
     # A probe of too few queries does not show that the rate is too high; one that is too slow may.
     why = "too slow" if "too slow" in reasons else next(iter(reasons), "")
@@ -255,24 +254,12 @@ def note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool
     ).write(run.folder / "peak.json")
 
 
-def _explained(run: Run) -> list[Probe]:
-    """The probes of peak.json; earlier ones lack why they failed, which their tests tell."""
-    known = {probe.qps: probe.why for probe in finished_probes(run) if probe.why}
-    probes = run.peak.probes if run.peak else ()
-    return [
-        probe
-        if probe.valid
-        else probe.model_copy(update={"why": probe.why or known.get(probe.qps, "")})
-        for probe in probes
-    ]
-
-
 def peak_table(run: Run) -> pd.DataFrame:
     """The probes of a search in their order; empty if there was none."""
     if run.peak is None:
         return pd.DataFrame()
     rows = [
         {"queries/s": probe.qps, "verdict": _verdict(probe), "duration, s": probe.duration_s}
-        for probe in _explained(run)
+        for probe in run.peak.probes
     ]
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="Probe"))
