@@ -145,7 +145,7 @@ def test_a_search_goes_on_where_it_was_interrupted(params):
 
     with LiveRun.start(params) as run, pytest.raises(KeyboardInterrupt):
         peak.find_peak(run, stop)
-    (first,) = peak.finished_probes(run.read())
+    (first,) = map(peak.probe_of, run.read().finished_tests(peak.PROBES).values())
     with LiveRun.start(params) as run:
         peak.find_peak(run, lambda _: None)
     rates = [row["queries/s"] for _, row in peak.peak_table(run.read()).iterrows()]

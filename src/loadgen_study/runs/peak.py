@@ -133,16 +133,13 @@ def _cost(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
 
 def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> str:
     queries, seconds = _cost(run, changes)
-    rate = queries / seconds
-    drawn = changes.get("performance_samples")
-    few = ""
+    drawn, few = changes.get("performance_samples"), ""
     if isinstance(drawn, int):
         lengths = run.samples.prompts.lengths
         mean = lengths[:drawn].mean() / lengths.mean()
         few = f" of the first {drawn:,} samples (length of prompts {mean - 1:+.1%})"
-    kind = "the full test" if full else "a probe"
-    took = say_duration(seconds)
-    return f"{rate:.4g} queries/s: {kind} of {count(queries, 'query')}{few}, about {took}"
+    what = f"{'the full test' if full else 'a probe'} of {count(queries, 'query')}{few}"
+    return f"{changes['target_qps']:.4g} queries/s: {what}, about {say_duration(seconds)}"
 
 
 def _outcome(run: LiveRun, probes: Sequence[Probe], full: bool) -> str:
@@ -194,16 +191,20 @@ def harness_limit(probes: Sequence[Probe]) -> str:
 
 # The course ---------------------------------------------------------------------------------
 def resumed(run: LiveRun) -> list[Probe]:
-    """What an earlier search under this run_name found, if it was asked as this one is."""
-    found = run.read()
-    for name, test in found.finished_tests(PROBES).items():
-        rate, made = test.params.rate, test.params
-        full = {"target_qps": rate}
-        short = probe_changes(run.params, len(run.samples), rate)
+    """The probes of an earlier search under this run_name.
+
+    Raises:
+        ParameterError: if one was made in another way.
+    """
+    probes = []
+    for name, test in run.read().finished_tests(PROBES).items():
+        rate = test.params.rate
+        changes = probe_changes(run.params, len(run.samples), rate)
         # A full test that did not confirm lies among the probes.
-        is_short = all(getattr(made, key) == value for key, value in short.items())
-        run.check_same(name, test, run.params.changed(**(short if is_short else full)))
-    probes = finished_probes(found)
+        if any(getattr(test.params, key) != value for key, value in changes.items()):
+            changes = {"target_qps": rate}
+        run.check_same(name, test, run.params.changed(**changes))
+        probes.append(probe_of(test))
     if probes:
         print(f"{count(len(probes), 'probe')} of an earlier search reused")
     return probes
@@ -215,11 +216,6 @@ def next_name(run: LiveRun) -> str:
     while (run.folder / f"peak/{number:02d}").exists():
         number += 1
     return f"peak/{number:02d}"
-
-
-def finished_probes(run: Run) -> list[Probe]:
-    """The probes of a search that came to their end, in their order."""
-    return [probe_of(test) for test in run.finished_tests(PROBES).values()]
 
 
 def probe_of(test: Test) -> Probe:
