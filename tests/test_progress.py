@@ -19,8 +19,9 @@ class Handle:
     def __init__(self):
         self.texts = []
 
-    def update(self, text):
-        self.texts.append(repr(text))
+    def update(self, content, raw):
+        assert raw
+        self.texts.append(content["text/plain"])
 
 
 @pytest.fixture

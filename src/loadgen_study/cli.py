@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loadgen_study import share
-from loadgen_study.doctor import able, examine
+from loadgen_study.doctor import examine
 from loadgen_study.params import RunParams, as_markdown, read_yaml, value_of
 from loadgen_study.results.bundles import SUFFIX, find_within
 from loadgen_study.results.folders import find_file, note_outside
 from loadgen_study.results.run import Run
-from loadgen_study.runs.bundle import bundle
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.submission.preflight import preflight
 from loadgen_study.submission.tree import build_submission
@@ -23,12 +22,10 @@ from vllm_loadgen.redact import scrub
 
 DEFAULT = "params/cpu.yaml"
 INTERRUPTED = 130
-Command = Callable[..., int | None]
-Adds = Callable[..., argparse.Action]
+Add = Callable[..., argparse.Action]
 
 
 def _given(params: str, p: list[list[str]]) -> dict[str, object]:
-    """The parameters of a command line, as given."""
     return read_yaml(find_within(params)) | {name: value_of(name, text) for name, text in p}
 
 
@@ -36,10 +33,9 @@ def _report(params: str, p: list[list[str]]) -> None:
     # papermill takes seconds to import
     from loadgen_study.report.make import make_report, summary_lines
 
-    changes = [part for change in p for part in ("-p", *change)]
-    # The notebooks' kernels note it as what was called.
-    called = ["vllm-loadgen", "report", "--params", params, *changes]
-    os.environ["VLLM_LOADGEN_COMMAND"] = shlex.join(called)
+    command = ["vllm-loadgen", "report", "--params", params]
+    command += [part for change in p for part in ("-p", *change)]
+    os.environ["VLLM_LOADGEN_COMMAND"] = shlex.join(command)  # recorded by the notebooks' kernels
     given = _given(params, p)
     report = make_report(RunParams.from_dict(given), given)
     print(*summary_lines(report.parent), f"Report: {report}", sep="\n")
@@ -55,7 +51,7 @@ def _render(run: str) -> None:
 
 
 def _bundle(run: str, out: Path | None, as_it_is: bool) -> None:
-    file, taken_out = bundle(Run.open(run), out, as_it_is)
+    file, taken_out = share.bundle(Run.open(run), out, as_it_is)
     for leak in taken_out:
         print(f"Taken out of {leak.file.name}: {leak.kind}: {leak.excerpt}")
     print(f"The run in one file, {file.stat().st_size / 2**20:.1f} MiB: {file}")
@@ -75,26 +71,24 @@ def _baseline(params: str, p: list[list[str]]) -> None:
 def _doctor(params: str, p: list[list[str]]) -> int:
     findings = examine(RunParams.from_dict(_given(params, p)))
     print(*findings, sep="\n")
-    return 0 if able(findings) else 1
+    return int(any(finding.status == "no" for finding in findings))
 
 
 def _check(path: Path, clean: bool) -> int:
-    """Says what is found, cleans it if asked to; 1 if something is left."""
+    """Print what is found, with ``clean`` take it out; 1 if something is left."""
     path = Path(find_file(str(path)))
     found = left = share.check(path)
-    lines = list(map(str, found))
+    print(*found, sep="\n", end="\n" if found else "")
     if clean and found:
         left = share.clean(path)
-        lines += [f"Cleaned: of {len(found)} findings {len(left)} are left.", *map(str, left)]
+        print(f"Cleaned: of {len(found)} findings {len(left)} are left.", *left, sep="\n")
     if any(leak.evidence for leak in found):
-        logs = f"{share.EVIDENCE}* are LoadGen's own logs"
-        lines.append(f"{logs}, MLPerf's evidence: they are not changed.")
+        print(f"{share.EVIDENCE}* are LoadGen's own logs, MLPerf's evidence: they are not changed.")
     if not found:
-        lines.append("No secret, no absolute path, no name of user or host was found.")
+        print("No secret, no absolute path, no name of user or host was found.")
     elif not clean:
-        lines.append("With --clean they are taken out, in place.")
-    print(*lines, sep="\n")
-    return 1 if left else 0
+        print("With --clean they are taken out, in place.")
+    return int(bool(left))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,22 +96,24 @@ def _parser() -> argparse.ArgumentParser:
         prog="vllm-loadgen", description="MLPerf Inference for LLMs: vLLM under LoadGen."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    given, run = argparse.ArgumentParser(add_help=False), argparse.ArgumentParser(add_help=False)
-    given.add_argument("--params", default=DEFAULT, help=f"a file of parameters ({DEFAULT})")
-    pair = ("NAME", "VALUE")
-    given.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=pair, help="one parameter"
-    )
-    run.add_argument("run", help="the run's folder")
 
-    def add(name: str, text: str, command: Command, *parents: argparse.ArgumentParser) -> Adds:
-        added = commands.add_parser(name, help=text, parents=parents)
+    def add(name: str, text: str, command: Callable[..., int | None]) -> Add:
+        added = commands.add_parser(name, help=text)
         added.set_defaults(command=command)
         return added.add_argument
 
-    add("report", "run the notebooks and render their report", _report, given)
-    add("render", "render the report of an existing run again", _render, run)
-    argument = add("bundle", "make one zip file of a run, to be sent", _bundle, run)
+    for argument in (
+        add("report", "run the notebooks and render their report", _report),
+        add("baseline", "score a model and data in full precision", _baseline),
+        add("doctor", "say whether this machine can do a job", _doctor),
+    ):
+        argument("--params", default=DEFAULT, help=f"a file of parameters ({DEFAULT})")
+        pair = ("NAME", "VALUE")
+        argument("-p", nargs=2, action="append", default=[], metavar=pair, help="one parameter")
+    argument = add("render", "render the report of an existing run again", _render)
+    argument("run", help="the run's folder")
+    argument = add("bundle", "make one zip file of a run, to be sent", _bundle)
+    argument("run", help="the run's folder")
     argument("--out", type=Path, help="the file (default: next to the folder)")
     argument("--as-it-is", action="store_true", help="with what vllm-loadgen check would find")
     argument = add("submission", "build MLCommons' tree from runs", _submission)
@@ -126,8 +122,6 @@ def _parser() -> argparse.ArgumentParser:
     argument("--submitter", required=True)
     argument("--system", required=True, help="name of the system")
     argument("--out", type=Path, default=Path("submission"), help="a new folder")
-    add("baseline", "score a model and data in full precision", _baseline, given)
-    add("doctor", "say whether this machine can do a job", _doctor, given)
     argument = add("check", "say what a run or a file of it gives away", _check)
     argument("path", type=Path, help="a run's folder, a notebook, a report or another file")
     argument("--clean", action="store_true", help="take it out, in place")

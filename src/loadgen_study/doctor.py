@@ -28,6 +28,7 @@ GIB = 2**30
 OTHER_GIB = 3.0
 # The least compute capability (CUDA C++ Programming Guide, "Compute Capabilities").
 CAPABILITY = {"bfloat16": (8, 0), "fp8": (8, 9)}
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 LEAST_FREE_GIB = 2.0  # of a run's own files
 HUB_TIMEOUT_S = 5.0
 # A machine that others use cannot be measured.
@@ -90,7 +91,11 @@ def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
     """The model, if it is on this machine, and what there is to say of it."""
     name = find_file(params.model)
     weights = params.engine_traits.started_here
-    if name.count("/") == 1 and not Path(name).exists() and not _cached(name, params):
+    if (
+        name.count("/") == 1
+        and not Path(name).exists()
+        and not _cached(name, params.model_revision)
+    ):
         return None, [_on_hub(name, params.model_revision, weights)]
     path = models.resolve(name, params.model_revision, weights)
     dtype = models.resolve_dtype(params.dtype, path)
@@ -102,15 +107,13 @@ def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
     return model, [Finding("model", "ok", found)]
 
 
-def _cached(name: str, params: RunParams) -> bool:
+def _cached(name: str, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(
-        try_to_load_from_cache(name, "config.json", revision=params.model_revision), str
-    )
+    return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
 
 
-def _on_hub(name: str, revision: str | None, weights: bool = True) -> Finding:
+def _on_hub(name: str, revision: str | None, weights: bool) -> Finding:
     """A model that is not here yet; without ``weights`` a server has them."""
     from huggingface_hub import HfApi
 
@@ -129,7 +132,7 @@ def _on_hub(name: str, revision: str | None, weights: bool = True) -> Finding:
     return Finding("model", "look", found, "Run setup.ipynb first")
 
 
-def _devices(params: RunParams, here: Environment, model: Model | None = None) -> Iterator[Finding]:
+def _devices(params: RunParams, here: Environment, model: Model | None) -> Iterator[Finding]:
     if here.gpus:
         names = ", ".join(f"{gpu.name} ({gpu.memory_gib} GiB)" for gpu in here.gpus)
         yield Finding("device", "ok", f"{names}, driver {here.gpu_driver}")
@@ -188,7 +191,6 @@ def refusals(params: RunParams, here: Environment, model: Model | None) -> Itera
 
 
 def _type(params: RunParams, model: Model, here: Environment) -> Finding:
-    """Whether the device computes in the requested types."""
     types = {model.multiplied_in or str(model.dtype)}
     if params.quantization and params.quantization.startswith("fp8"):
         types.add("fp8")
@@ -264,8 +266,10 @@ def _quiet(here: Environment) -> Iterator[Finding]:
     status: Status = "look" if busy > BUSY_SHARE else "ok"
     cure = "End other programs: they would be measured too" if status == "look" else ""
     yield Finding("quiet", status, f"other programs use {busy:.0%} of the cores", cure)
-    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
-    if governor and governor != "performance":
+    governor = ""
+    with suppress(OSError):
+        governor = GOVERNOR.read_text(encoding="utf-8").strip()
+    if governor not in ("", "performance"):
         cure = "Set it to performance (cpupower frequency-set -g performance)"
         yield Finding("clocks", "look", f"the CPU's governor is {governor}", cure)
     nodes = len(list(Path("/sys/devices/system/node").glob("node[0-9]*")))
@@ -290,14 +294,3 @@ def _gpu(number: int, handle: Any) -> Iterator[Finding]:
         if limit < default:
             found = f"GPU {number} is held to {limit / 1e3:.0f} of {default / 1e3:.0f} W"
             yield Finding("GPU", "look", found, "Report the limit with the figures")
-
-
-def _read(path: str) -> str:
-    with suppress(OSError):
-        return Path(path).read_text(encoding="utf-8").strip()
-    return ""
-
-
-def able(findings: list[Finding]) -> bool:
-    """Whether nothing stands in the way."""
-    return all(finding.status != "no" for finding in findings)

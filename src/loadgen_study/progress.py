@@ -46,23 +46,13 @@ class _Display(_Lines):
         from IPython.display import display
 
         super().__init__()
-        self._handle = display(_Text(""), display_id=True)
+        self._handle = display({"text/plain": ""}, raw=True, display_id=True)
 
     def _print(self, line: str) -> None:
-        self._handle.update(_Text(line))
+        self._handle.update({"text/plain": line}, raw=True)
         if place := os.environ.get(LINE):
             with suppress(OSError):  # the job may be at its end
                 Path(place).write_text(line, encoding="utf-8")
-
-
-class _Text:
-    """Plain text as a notebook output."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return self._text
 
 
 class Bar(tqdm):

@@ -1,9 +1,12 @@
-"""Whether a run may be given away: secrets, paths and names in its files, found and taken out."""
+"""Runs to be shared: secrets, paths and names found in their files and taken out; zip files."""
 
 import getpass
 import json
 import re
+import shutil
 import socket
+import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,9 +18,11 @@ import pandas as pd
 import yaml
 
 from loadgen_study.facts.tables import read_frame, write_frame
+from loadgen_study.results.bundles import SUFFIX
 from loadgen_study.results.folders import without_paths
+from loadgen_study.results.run import Run
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.files import write_json, write_text
+from vllm_loadgen.files import atomic_write, write_json, write_text
 from vllm_loadgen.redact import OF_ENVIRONMENT, scrub, secrets_in
 
 Kind = Literal["secret", "absolute path", "host name", "user name", "not checked"]
@@ -98,6 +103,46 @@ def portable_notebook(text: str, known: Iterable[Path] = ()) -> str:
     return _notebook(_Search(known, names=False).without(json.loads(text)))
 
 
+def bundle(run: Run, out: Path | None = None, as_it_is: bool = False) -> tuple[Path, list[Leak]]:
+    """Write a run into one zip file, which is read like its folder.
+
+    Args:
+        out: the file; next to the run's folder without it.
+        as_it_is: with all that ``check`` finds; without, it is taken out of the copy. The
+            folder itself stays as it is.
+
+    Returns:
+        the file, and what was taken out of it.
+
+    Raises:
+        ParameterError: if something cannot be taken out.
+    """
+    target = out or run.folder.with_name(f"{run.folder.name}{SUFFIX}")
+    if target.suffix != SUFFIX:
+        raise ParameterError("out", str(target), "is not the name of a zip file", "give NAME.zip")
+    if as_it_is:
+        _zip(run.folder, target)
+        return target, []
+    with tempfile.TemporaryDirectory(prefix="vllm-loadgen-") as folder:
+        copy = Path(folder) / run.folder.name
+        shutil.copytree(run.folder, copy)
+        found = check(copy, [run.folder.absolute()])
+        if left := (clean(copy, [run.folder.absolute()]) if found else []):
+            first = f"{left[0].file.relative_to(folder)}: {left[0].kind}: {left[0].excerpt}"
+            problem = f"gives away what cannot be taken out of it ({first})"
+            cure = "see vllm-loadgen check, or bundle it --as-it-is"
+            raise ParameterError("run", run.folder.name, problem, cure)
+        _zip(copy, target)
+    return target, found
+
+
+def _zip(folder: Path, target: Path) -> None:
+    with atomic_write(target) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix not in (".part", SUFFIX):
+                file.write(path, path.relative_to(folder.parent))
+
+
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
@@ -150,7 +195,6 @@ def _write(file: Path, content: Any) -> None:
 
 
 def _notebook(content: Any) -> str:
-    """A notebook as nbformat writes it."""
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -227,16 +271,12 @@ class _Search:
 
 def _names() -> Iterator[Name]:
     """What this machine and its user are called, the longest first, and addresses of any."""
-    host = socket.gethostname()
-    hosts, users = {host, host.split(".")[0]}, set()
-    with suppress(OSError, KeyError):  # a user without an entry
-        users.add(getpass.getuser())
     yield "host name", "[host]", _ADDRESS
-    found: list[tuple[Kind, str, set[str]]] = [
-        ("host name", "[host]", hosts),
-        ("user name", "[user]", users),
-    ]
-    for kind, mark, names in found:
-        for name in sorted(names, key=len, reverse=True):
-            if len(name) >= SHORTEST_NAME and name.lower() not in COMMON:
-                yield kind, mark, re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")
+    host = socket.gethostname()
+    names: dict[str, tuple[Kind, str]] = {}
+    with suppress(OSError, KeyError):  # a user without an entry
+        names[getpass.getuser()] = ("user name", "[user]")
+    names |= dict.fromkeys((host, host.split(".")[0]), ("host name", "[host]"))
+    for name in sorted(names, key=len, reverse=True):
+        if len(name) >= SHORTEST_NAME and name.lower() not in COMMON:
+            yield *names[name], re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])")

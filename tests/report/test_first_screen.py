@@ -516,7 +516,7 @@ def test_every_command_is_one_that_the_program_takes(made, peak):
 
 def test_the_report_of_a_zip_names_the_zip_and_its_commands_work(made, tmp_path, monkeypatch):
     from loadgen_study.results.folders import project_root
-    from loadgen_study.runs.bundle import bundle
+    from loadgen_study.share import bundle
 
     monkeypatch.chdir(tmp_path)  # which is the project then
     assert project_root() == tmp_path

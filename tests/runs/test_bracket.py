@@ -70,8 +70,20 @@ def test_offline_is_sized_by_the_batch_rate(params, monkeypatch):
 
 @pytest.mark.process
 def test_the_batch_rate_is_that_of_the_accuracy_test(params):
-    with LiveRun.start(params) as run:
+    # Slow enough that its samples, due within 12 ms, are due at once.
+    with LiveRun.start(params.changed(engine_options={"ttft_ms": 300.0})) as run:
         test = run.perform("accuracy")
         rate = bracket.measured_rate(run)
+    assert not run.read().has("peak/offline")
     assert rate == pytest.approx(len(test.latencies) / test.latencies["done_s"].max())
     assert math.isfinite(rate)
+
+
+@pytest.mark.process
+def test_an_accuracy_test_whose_samples_came_one_by_one_gives_no_batch_rate(params):
+    options = {"ttft_ms": 0.0, "tpot_ms": 0.0}
+    with LiveRun.start(params.changed(engine_options=options)) as run:
+        run.perform("accuracy")
+        bracket.measured_rate(run)
+    assert run.read().batch is None
+    assert run.read().has("peak/offline")

@@ -8,8 +8,8 @@ from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write
 
 from loadgen_study import Run, RunParams, cli, share
 from loadgen_study.results import bundles
-from loadgen_study.runs.bundle import bundle
 from loadgen_study.runs.compare import digest, read_digest
+from loadgen_study.share import bundle
 from vllm_loadgen import ParameterError
 from vllm_loadgen.errors import BenchmarkError
 

@@ -7,7 +7,7 @@ from helpers import write_facts
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.scores import Variant
 from loadgen_study.report.sections import tuning
-from loadgen_study.runs.combined import combination, helped, outcome
+from loadgen_study.runs.combined import best_of_each, combination, helped, outcome
 
 NAN = math.nan
 COLUMNS = ["tokens_per_s", "ci_low", "ci_high", "verdict", "rules"]
@@ -61,11 +61,11 @@ def test_what_is_no_help(row):
 
 
 def test_the_best_value_of_each_parameter_is_combined(run):
-    whole = combination(run, table())
+    whole = combination(best_of_each(run, table()))
     assert whole.title == "combined: max_num_seqs=128, dtype=float16"
     assert whole.changes == {"max_num_seqs": 128, "dtype": "float16"}
     alone = table(**{"dtype=float16": (90.0, NAN, NAN, "VALID", "kept")})
-    assert combination(run, alone) is None
+    assert combination(best_of_each(run, alone)) is None
     assert outcome(run, alone).best == "max_num_seqs=128"
 
 
@@ -74,18 +74,18 @@ def test_the_best_value_of_each_parameter_is_combined(run):
     [(143.0, "Together +40.2 %."), (120.0, "less than max_num_seqs=128 alone")],
 )
 def test_the_combination_is_held_against_the_best_value_alone(run, rate, words):
-    title = combination(run, table()).title
+    title = combination(best_of_each(run, table())).title
     whole = table(**{title: (rate, NAN, NAN, "VALID", "kept")})
     found = outcome(run, whole)
     assert found.best == (title if rate > 130 else "max_num_seqs=128")
     assert words in tuning.outcome_text(run, whole)
-    assert combination(run, whole).title == title
+    assert combination(best_of_each(run, whole)).title == title
 
 
 def test_nothing_helped(run):
     slow = (101.0, NAN, NAN, "VALID", "kept")
     none = table(**dict.fromkeys(["max_num_seqs=64", "max_num_seqs=128", "dtype=float16"], slow))
-    assert combination(run, none) is None
+    assert combination(best_of_each(run, none)) is None
     assert outcome(run, none).best is None
     assert "Nothing helped" in tuning.outcome_text(run, none)
     assert tuning.outcome_text(run, none.iloc[:0]) == ""

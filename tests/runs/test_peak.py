@@ -105,7 +105,6 @@ def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
     assert test.result.verdict == "VALID"
     table = peak.peak_table(run.read())
     assert {verdict.split(":")[0] for verdict in table["verdict"]} == {"VALID", "INVALID"}
-    assert peak.peak_test(run.read()).folder == test.folder
     assert test.params.target_qps == table["queries/s"].iloc[-1]
     # Each is announced with its cost and told with what is left, the last as the full test.
     assert lines[0] == "first guess: 48 samples at once (Offline)"
@@ -148,7 +147,7 @@ def test_a_search_goes_on_where_it_was_interrupted(params):
 
     with LiveRun.start(params) as run, pytest.raises(KeyboardInterrupt):
         peak.find_peak(run, stop)
-    (first,) = peak.finished_probes(run.read())
+    (first,) = map(peak.probe_of, run.read().finished_tests(peak.PROBES).values())
     with LiveRun.start(params) as run:
         peak.find_peak(run, lambda _: None)
     rates = [row["queries/s"] for _, row in peak.peak_table(run.read()).iterrows()]

@@ -11,7 +11,7 @@ from helpers import Leftovers, echo_params, interrupt
 
 from loadgen_study import LiveRun
 from loadgen_study.runs import side_by_side, workers
-from loadgen_study.runs.far_side import Bench, Setup, Step
+from loadgen_study.runs.remote_worker import RemoteRunner, Setup, Step
 from loadgen_study.runs.repeats import measure
 from loadgen_study.runs.sweep import sweep
 from loadgen_study.runs.tuning import tune
@@ -37,7 +37,7 @@ def two_workers():
     """Ray on this machine for two echo engines at once; nothing of it is left in the end."""
     pytest.importorskip("ray")
     with workers.connected(echo_params(workers=2)) as found:
-        assert found.at_once == 2
+        assert found == 2
         assert ray_processes()
         yield
     assert not ray_processes()
@@ -78,13 +78,13 @@ def makes(engine: psutil.Process, test: str) -> bool:
 
 def note_hired(monkeypatch) -> list[str]:
     """The jobs that a worker is started for, from now on."""
-    hired, hire = [], side_by_side._Floor._hire
+    hired, hire = [], side_by_side._Pool._new_runner
 
-    def noted(floor, one):
+    def noted(pool, one):
         hired.append(one.job.title)
-        hire(floor, one)
+        return hire(pool, one)
 
-    monkeypatch.setattr(side_by_side._Floor, "_hire", noted)
+    monkeypatch.setattr(side_by_side._Pool, "_new_runner", noted)
     return hired
 
 
@@ -179,17 +179,17 @@ def test_a_worker_on_another_machine_makes_nothing(params, monkeypatch):
     run = LiveRun.start(params)
     cpu = run.environment.cpu.model_copy(update={"model": "another CPU"})
     run.environment = run.environment.model_copy(update={"cpu": cpu})
-    bench = Bench(Setup.of(run), run.samples)
-    made = bench.make(Step("performance"))
-    bench.stop()
-    assert "no place for the run: CPU = 'another CPU', not " in made.problem
+    runner = RemoteRunner(Setup.of(run), run.samples)
+    archive = runner.run_test(Step("performance"))
+    runner.stop()
+    assert "does not match the run: CPU = 'another CPU', not " in archive.problem
 
 
 def test_what_was_made_in_another_way_is_refused_before_a_worker_starts(params, monkeypatch):
     params = params.changed(sweep_qps=[60.0])
     with LiveRun.start(params) as run:
         sweep(run)
-    monkeypatch.setattr(side_by_side, "connected", None)
+    monkeypatch.setattr(workers, "connected", None)
     params = params.changed(sweep_qps=[50.0, 60.0], ttft_limit_ms=300, workers=2)
     with (
         LiveRun.start(params) as run,

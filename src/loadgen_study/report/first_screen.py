@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from loadgen_study.analysis.anatomy import Anatomy
 from loadgen_study.analysis.early_stopping import judged
-from loadgen_study.analysis.metrics import metrics
 from loadgen_study.analysis.percentiles import PERCENTILES, lacking, percentile, tail, upper_bound
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.results import Metrics
@@ -31,8 +30,6 @@ from loadgen_study.rules.verdict import effective_verdict
 from loadgen_study.runs.peak import lowest_that_fails
 from loadgen_study.words import count, per_s, percent, say_ms, significant
 
-# Queries that all arrive within so small a part of a test were there together.
-AT_ONCE_SHARE = 0.1
 MOST_NAMED = 3  # of the rules that are not met
 NOT_IN_SHORT = ("Efficiency", "Confidence", "MLPerf rules")
 # MLCommons' messaging guidelines ask for it where no rule is broken.
@@ -130,7 +127,9 @@ def caption(test: Test) -> str:
 
 def facts(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> list[Fact]:
     """Latencies, load, throughput, quality, efficiency, confidence and rules, as far as known."""
-    test, quality, batch = run.performance, _answers(run), _batch(run)
+    test, quality, batch = run.performance, _answers(run), run.batch
+    if run.params.scenario_traits.at_once:
+        batch = None  # the test is the batch itself
     if test and not test.latencies.empty:
         speed = [*_latencies(test), _load(run, test, batch), _tokens(test, batch)]
         trust = _confidence(run, test, findings)
@@ -348,19 +347,6 @@ def _tokens(test: Test, batch: Metrics | None) -> Fact:
     rate, most = test.metrics.tokens_per_s, batch.tokens_per_s if batch else 0.0
     note = f"batch {significant(most)}" if most else ""
     return _fact("Output", f"{significant(rate)} tokens/s", note, bar=_bar(rate, most))
-
-
-def _batch(run: Run) -> Metrics | None:
-    """Of an accuracy test that asked for every sample at its start; None without one."""
-    if not run.finished("accuracy") or run.params.scenario_traits.at_once:
-        return None
-    test = run.test("accuracy")
-    frame = test.latencies
-    if test.result.resumed_samples or frame.empty:
-        return None
-    if frame["scheduled_s"].max() > AT_ONCE_SHARE * frame["done_s"].max():
-        return None
-    return metrics(frame, "Offline")
 
 
 # Quality, efficiency, confidence, rules ----------------------------------------------------------

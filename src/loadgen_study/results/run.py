@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, Placed, Shares, anatomy, shares
+from loadgen_study.analysis.metrics import metrics
 from loadgen_study.analysis.repeats import median_place
 from loadgen_study.analysis.roofline import Roofline, as_loaded, impossible, roofline
 from loadgen_study.benchmarks import Task
 from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
-from loadgen_study.facts.results import Summary
+from loadgen_study.facts.results import Metrics, Summary
 from loadgen_study.facts.scores import Accuracy, Compliance, Peak
 from loadgen_study.params import RunParams
 from loadgen_study.results.bundles import SUFFIX, unpacked
@@ -23,6 +24,8 @@ from loadgen_study.results.test import Test, facts_if_any, facts_of
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.records.engine import EngineFacts
 
+# Queries that are all due within this share of a test are due at once.
+AT_ONCE_SHARE = 0.1
 # A test that was made again has its number behind the name.
 _NUMBER = re.compile(r"-([2-9]|[1-9]\d+)$")
 
@@ -198,6 +201,18 @@ class Run:
         return self.accuracy.score.get(self.task.scorer.main.name)
 
     # What is computed from both -----------------------------------------------------------------
+    @cached_property
+    def batch(self) -> Metrics | None:
+        """Metrics of the accuracy test as a batch; None unless all its samples were due at once."""
+        if not self.finished("accuracy"):
+            return None
+        test, frame = self.test("accuracy"), self.test("accuracy").latencies
+        if test.result.resumed_samples or frame.empty:
+            return None
+        if frame["scheduled_s"].max() > AT_ONCE_SHARE * frame["done_s"].max():
+            return None
+        return metrics(frame, "Offline")
+
     @property
     def devices(self) -> int:
         """Accelerators that were used, whatever the machine has; 1 on a CPU."""

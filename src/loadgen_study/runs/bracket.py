@@ -12,7 +12,6 @@ from collections.abc import Callable
 import numpy as np
 
 from loadgen_study.analysis.batching import simulated, step_costs
-from loadgen_study.analysis.metrics import metrics
 from loadgen_study.params import RunParams
 from loadgen_study.results.test import Test
 from loadgen_study.runs import peak
@@ -32,9 +31,8 @@ BUDGET_S = 100.0
 
 def measured_rate(run: LiveRun, say: Callable[[str], object] = print) -> float:
     """The machine's batch rate, queries/s: of the accuracy test, or of a short Offline test."""
-    found = run.read()
-    if found.finished("accuracy") and not found.test("accuracy").result.resumed_samples:
-        return metrics(found.test("accuracy").latencies, "Offline").samples_per_s
+    if batch := run.read().batch:
+        return batch.samples_per_s
     say("batch rate: all samples at once (Offline)")
     changes = peak.guess_changes(run.params, len(run.samples))
     return run.once("peak/offline", "performance", **changes).metrics.samples_per_s
@@ -94,11 +92,10 @@ def expected_rate(run: LiveRun, batch_per_s: float) -> float:
     Without its steps, or where no rate is expected to keep them, the first or the last of them.
     """
     found, rates = run.read(), batch_per_s * SHARES
-    costs = None
-    if found.finished("accuracy"):
-        test = found.test("accuracy")
-        costs = step_costs(test.replica_steps)
-    if costs is None:
+    if not found.finished("accuracy"):
+        return float(rates[0])
+    test = found.test("accuracy")
+    if (costs := step_costs(test.replica_steps)) is None:
         return float(rates[0])
     limits_s = {f"{name}_s": ms / 1000 for name, ms in test.limits_ms.items() if ms}
     tokens = test.latencies["output_tokens"].to_numpy()

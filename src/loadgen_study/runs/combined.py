@@ -66,12 +66,8 @@ def helped(table: pd.DataFrame) -> list[str]:
     return list(rates[good].sort_values(ascending=False).index)
 
 
-def combination(run: Run, table: pd.DataFrame) -> Variant | None:
-    """All that helped as one more variant; None if that is one value or none."""
-    return _together(_best_of_each(run, table))
-
-
-def _together(chosen: Sequence[Variant]) -> Variant | None:
+def combination(chosen: Sequence[Variant]) -> Variant | None:
+    """The variants (of ``best_of_each``) as one more; None for fewer than two."""
     if len(chosen) < 2:
         return None
     changes = {name: value for one in chosen for name, value in one.changes.items()}
@@ -80,9 +76,9 @@ def _together(chosen: Sequence[Variant]) -> Variant | None:
 
 def outcome(run: Run, table: pd.DataFrame) -> Outcome:
     """What a tuning found, by its table."""
-    chosen = _best_of_each(run, table)
+    chosen = best_of_each(run, table)
     rates = table.get("tokens_per_s", pd.Series(dtype=float)).dropna()
-    whole = _together(chosen)
+    whole = combination(chosen)
     measured = [whole] if whole and whole.title in rates else []
     best = max([*chosen, *measured], key=lambda one: float(rates[one.title]), default=None)
     return Outcome(
@@ -103,7 +99,7 @@ def keep_best(run: LiveRun, found: Outcome) -> None:
     write_text(path, recorded(tuned).to_yaml())
 
 
-def _best_of_each(run: Run, table: pd.DataFrame) -> list[Variant]:
+def best_of_each(run: Run, table: pd.DataFrame) -> list[Variant]:
     """Of each parameter the fastest value that helped, fastest first."""
     if table.empty:
         return []

@@ -126,7 +126,6 @@ def _portable(value: JsonValue) -> JsonValue:
 
 
 def _within(test: Test) -> dict[str, Figure]:
-    """The figures of one run, with the intervals of its own queries."""
     rate, tokens = test.metrics.samples_per_s, test.metrics.tokens_per_s
     low, high = test.tokens_per_s_interval
     # Of samples the same relative interval: answers are about as long in one window as the next.
@@ -144,7 +143,6 @@ def _within(test: Test) -> dict[str, Figure]:
 
 
 def _between(runs: Sequence[Test]) -> dict[str, Figure]:
-    """The means of several runs, with the intervals between them."""
     figures = {}
     for name in FIGURES:
         found = [getattr(run.metrics, name) for run in runs]
@@ -154,7 +152,6 @@ def _between(runs: Sequence[Test]) -> dict[str, Figure]:
 
 
 def _quantiles(values: pd.Series) -> tuple[float, ...]:
-    """A distribution in at most ``MOST_QUANTILES`` values, to five digits."""
     known = np.sort(values.dropna().to_numpy(float))
     if len(known) > MOST_QUANTILES:
         places = (np.arange(MOST_QUANTILES) + 0.5) / MOST_QUANTILES
@@ -191,23 +188,18 @@ def read_digest(name: str) -> Digest:
         raise ParameterError("runs", name, problem, cure) from None
     for output in outputs:
         if isinstance(output, dict) and MIME in output:
-            found = _received(output[MIME], name)
-            # A folder that the sender names is none of ours.
+            sent = output[MIME]
+            try:
+                is_text = isinstance(sent, str)  # some front ends keep JSON as text
+                found = (Digest.model_validate_json if is_text else Digest.model_validate)(sent)
+            except ValidationError:
+                problem = "holds no figures that this version reads"
+                cure = "execute its notebook again and give that"
+                raise ParameterError("runs", name, problem, cure) from None
+            # The sender's folder is not on this machine.
             return found.model_copy(update={"name": found.name or path.stem, "folder": None})
     cure = "execute perf.ipynb or analysis.ipynb and give that"
     raise ParameterError("runs", name, "holds no figures of a run", cure)
-
-
-def _received(found: object, name: str) -> Digest:
-    """The figures in a notebook; some front ends keep JSON as text."""
-    try:
-        if isinstance(found, str):
-            return Digest.model_validate_json(found)
-        return Digest.model_validate(found)
-    except ValidationError:
-        problem = "holds no figures that this version reads"
-        cure = "execute its notebook again and give that"
-        raise ParameterError("runs", name, problem, cure) from None
 
 
 def check_distinct(runs: Sequence[Digest]) -> None:
@@ -216,18 +208,14 @@ def check_distinct(runs: Sequence[Digest]) -> None:
     Raises:
         ParameterError: naming the run.
     """
-    for place, run in enumerate(runs):
-        values = _values(run)
-        if any(known is not None and known == values for known in map(_values, runs[:place])):
+    seen: list[list[float]] = []
+    for run in runs:
+        found = [run.figures[name][0] for name in FIGURES]
+        values = [float(f"{value:.9g}") for value in found if value is not None]
+        if values and values in seen:  # no two runs share all their figures
             problem = "is compared with itself: a run has no difference from itself"
             raise ParameterError("runs", run.name, problem, "give two runs or more")
-
-
-def _values(run: Digest) -> list[float] | None:
-    """The figures alone, which no two runs share; None where there are none."""
-    found = [run.figures[name][0] for name in FIGURES]
-    values = [float(f"{value:.9g}") for value in found if value is not None]
-    return values or None
+        seen.append(values)
 
 
 def obstacle(first: Digest, other: Digest) -> str:
@@ -267,15 +255,13 @@ def _not_compared(first: Digest, other: Digest, figure: str) -> str:
 
 
 def reservations(runs: Sequence[Digest]) -> list[str]:
-    """What a comparison may not be read for, a sentence each; text from files is in it as it is."""
-    first, found = runs[0], []
-    for place, run in enumerate(runs):
+    """The limits of a comparison, a sentence each; text from files is not escaped."""
+    first, found = heading(runs, 0), []
+    for place, run in enumerate(runs[1:], 1):
         name = heading(runs, place)
-        if place and (why := obstacle(first, run)):
-            found.append(
-                f"{name} is of {why} than {heading(runs, 0)}: their figures are not compared."
-            )
-        elif place and _differ(first, run, ["scenario"]):
+        if why := obstacle(runs[0], run):
+            found.append(f"{name} is of {why} than {first}: their figures are not compared.")
+        elif _differ(runs[0], run, ["scenario"]):
             found.append(f"{name} is of another scenario: TTFT and latency are not compared.")
     return found
 

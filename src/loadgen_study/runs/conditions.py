@@ -95,7 +95,6 @@ class Conditions(Part):
 
 
 def _names(groups: Iterable[Iterable[str]]) -> list[str]:
-    """The names in any of the groups, each once."""
     return list(dict.fromkeys(name for group in groups for name in group))
 
 

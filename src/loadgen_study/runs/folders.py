@@ -103,22 +103,16 @@ def writing(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def check_free(folder: Path) -> None:
-    """Refuse a test's folder that holds a finished one.
+def make_room(folder: Path) -> None:
+    """Make an empty folder for a test; an interrupted test's is renamed, not overwritten.
 
     Raises:
-        ParameterError: if it does.
+        ParameterError: if it holds a finished test.
     """
-    if (folder / "result.json").is_file():
-        if not Result.read(folder / "result.json").complete:
-            return
+    result = folder / "result.json"
+    if result.is_file() and Result.read(result).complete:
         problem = f"this run holds the test {folder.name} already, and nothing is overwritten"
         raise ParameterError("run_name", folder.parent.name, problem, "give another run_name")
-
-
-def make_room(folder: Path) -> None:
-    """An empty folder for a test; what an interrupted one left is set aside, not overwritten."""
-    check_free(folder)
     if folder.exists():
         number = 1
         while (aside := folder.with_name(f"{folder.name}-unfinished-{number}")).exists():

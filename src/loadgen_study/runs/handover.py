@@ -40,6 +40,10 @@ class ParkedEngine:
     start: Start | None = None
     engine: EngineFacts | None = None
 
+    def receive(self, peer: Connection) -> EngineProcess:
+        """The process, with the pipe that the peer hands over by ``send_handle``."""
+        return EngineProcess(self.pid, Connection(recv_handle(peer)))
+
 
 class Handover:
     """Holds one worker at most, and ends one that no notebook has claimed.
@@ -92,12 +96,11 @@ class Handover:
         self._ender.submit(self._end_held)
 
     def _end_held(self) -> None:
-        if (held := self._held) is not None:
-            self._held = None
+        held, self._held = self._held, None
+        if held is not None:
             end(*held)
 
     def _serve(self) -> None:
-        """Answer one notebook after another."""
         asked: object = None
         with self._listener:  # whatever ends the thread, nobody waits for it
             while asked != "end":
@@ -106,18 +109,15 @@ class Handover:
                     asked = notebook.recv()
                     if isinstance(asked, ParkedEngine):
                         self._end_held()
-                        self._held = asked, _received(asked, notebook)
+                        self._held = asked, asked.receive(notebook)
                         notebook.send(True)
                     elif asked == "claim":
                         self._give(notebook)
                     elif asked == "wait":
-                        self._wait_until_prepared()
+                        # A loaded engine is idle; a worker without one sends when it is.
+                        if self._held is not None and self._held[0].engine is None:
+                            wait([self._held[1].pipe], PREPARE_S)
                         notebook.send(True)
-
-    def _wait_until_prepared(self) -> None:
-        """An engine that is loaded rests; a worker without one has answered, or has ended."""
-        if self._held is not None and self._held[0].engine is None:
-            wait([self._held[1].pipe], PREPARE_S)
 
     def _give(self, notebook: Connection) -> None:
         held, self._held = self._held, None
@@ -167,7 +167,7 @@ def claim() -> tuple[ParkedEngine, EngineProcess] | None:
         job.send("claim")
         parked: ParkedEngine | None = job.recv()
         if parked is not None:
-            return parked, _received(parked, job)
+            return parked, parked.receive(job)
     return None
 
 
@@ -176,11 +176,6 @@ def wait_until_idle() -> None:
     with suppress(EOFError, OSError), _job() as job:
         job.send("wait")
         job.recv()
-
-
-def _received(parked: ParkedEngine, peer: Connection) -> EngineProcess:
-    """The process whose pipe the other end's ``send_handle`` hands over."""
-    return EngineProcess(parked.pid, Connection(recv_handle(peer)))
 
 
 def drop() -> None:

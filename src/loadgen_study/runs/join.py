@@ -1,8 +1,8 @@
 """Run All without a run_name: notebooks opened one after another fill one run's folder.
 
-A notebook joins the newest run that was begun without a name on this machine in the last day, of
-the same parameters but for its rate and its extra tests, in which no notebook of its kind has made
-its test. What a notebook makes it claims first, so that two kernels never make the same test.
+A notebook joins the newest unnamed run of the last day with the same parameters, apart from the
+rate and the extra tests, unless a notebook of its kind has joined before. It claims its test first,
+so that two kernels never make the same one.
 """
 
 import re
@@ -13,7 +13,7 @@ from loadgen_study.params import COSTS, EXTRA, RunParams
 from loadgen_study.results.folders import outputs_folder
 from vllm_loadgen.errors import BenchmarkError
 
-STAMP, STAMPED = "%Y%m%d-%H%M%S", re.compile(r"(\d{8}-\d{6})-")
+STAMP, STAMPED, STAMP_LENGTH = "%Y%m%d-%H%M%S", re.compile(r"\d{8}-\d{6}-"), 15
 JOINED_FOR = timedelta(hours=24)
 CLAIMS = ".claims"  # a folder of the run's, with an empty file a notebook
 
@@ -25,13 +25,12 @@ def newest_unnamed(params: RunParams, kind: str) -> Path | None:
         params: as they are recorded. kind: "setup", "accuracy" or "perf".
     """
     outputs = outputs_folder(params.outputs)
-    stamped = {path: STAMPED.match(path.name) for path in outputs.glob("*") if path.is_dir()}
-    newest = max((path for path, match in stamped.items() if match), default=None)
+    stamped = [path for path in outputs.glob("*") if STAMPED.match(path.name) and path.is_dir()]
+    newest = max(stamped, default=None)
     if newest is None or not (newest / CLAIMS).is_dir():
         return None
-    match = stamped[newest]
-    assert match is not None  # of those that are none, max took no one
-    if datetime.now() - datetime.strptime(match[1], STAMP) > JOINED_FOR:
+    started = datetime.strptime(newest.name[:STAMP_LENGTH], STAMP)
+    if datetime.now() - started > JOINED_FOR:
         return None
     return newest if _same(newest, params) and claim(newest, kind) else None
 
@@ -52,7 +51,6 @@ def _same(folder: Path, params: RunParams) -> bool:
         known = RunParams.recorded(folder / "params.yaml")
     except BenchmarkError:
         return False
-    others = (EXTRA, COSTS)
-    of_perf = {name for name in params.names() if params.group(name) in others}
+    of_perf = {name for name in params.names() if params.group(name) in (EXTRA, COSTS)}
     of_perf |= {*params.names("performance")}
     return known.model_dump(exclude=of_perf) == params.model_dump(exclude=of_perf)

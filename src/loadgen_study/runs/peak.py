@@ -133,16 +133,13 @@ def _cost(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
 
 def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> str:
     queries, seconds = _cost(run, changes)
-    rate = queries / seconds
-    drawn = changes.get("performance_samples")
-    few = ""
+    drawn, few = changes.get("performance_samples"), ""
     if isinstance(drawn, int):
         lengths = run.samples.prompts.lengths
         mean = lengths[:drawn].mean() / lengths.mean()
         few = f" of the first {drawn:,} samples (length of prompts {mean - 1:+.1%})"
-    kind = "the full test" if full else "a probe"
-    took = say_duration(seconds)
-    return f"{rate:.4g} queries/s: {kind} of {count(queries, 'query')}{few}, about {took}"
+    what = f"{'the full test' if full else 'a probe'} of {count(queries, 'query')}{few}"
+    return f"{changes['target_qps']:.4g} queries/s: {what}, about {say_duration(seconds)}"
 
 
 def _outcome(run: LiveRun, probes: Sequence[Probe], full: bool) -> str:
@@ -171,24 +168,13 @@ def _verdict(probe: Probe) -> str:
 
 def lowest_that_fails(run: Run) -> str:
     """The lowest rate that fails, and why: "6.51 fails: too slow"; empty if none failed."""
-    rate = run.peak.lowest_invalid_qps if run.peak else None
-    if rate is None:
+    if run.peak is None or (rate := run.peak.lowest_invalid_qps) is None:
         return ""
-    probes = [probe for probe in _explained(run) if probe.qps == rate and not probe.valid]
+    probes = [probe for probe in run.peak.probes if probe.qps == rate and not probe.valid]
     reasons = {probe.why for probe in probes if probe.why}
     # A probe of too few queries does not show that the rate is too high; one that is too slow may.
     why = "too slow" if "too slow" in reasons else next(iter(reasons), "")
     return f"{rate:.4g} fails" + (f": {why}" if why else "")
-
-
-def peak_test(run: Run) -> Test | None:
-    """The test at the highest VALID rate of a search: the main one, else the last probe."""
-    if (peak := run.peak) is None:
-        return None
-    full = [run.performance] if run.performance else []
-    tests = [*run.finished_tests(PROBES).values(), *full]
-    held = [test for test in tests if test.params.target_qps == peak.highest_valid_qps]
-    return next((test for test in reversed(held) if probe_of(test).valid), None)
 
 
 def harness_limit(probes: Sequence[Probe]) -> str:
@@ -205,16 +191,20 @@ def harness_limit(probes: Sequence[Probe]) -> str:
 
 # The course ---------------------------------------------------------------------------------
 def resumed(run: LiveRun) -> list[Probe]:
-    """What an earlier search under this run_name found, if it was asked as this one is."""
-    found = run.read()
-    for name, test in found.finished_tests(PROBES).items():
-        rate, made = test.params.rate, test.params
-        full = {"target_qps": rate}
-        short = probe_changes(run.params, len(run.samples), rate)
+    """The probes of an earlier search under this run_name.
+
+    Raises:
+        ParameterError: if one was made in another way.
+    """
+    probes = []
+    for name, test in run.read().finished_tests(PROBES).items():
+        rate = test.params.rate
+        changes = probe_changes(run.params, len(run.samples), rate)
         # A full test that did not confirm lies among the probes.
-        is_short = all(getattr(made, key) == value for key, value in short.items())
-        run.check_same(name, test, run.params.changed(**(short if is_short else full)))
-    probes = finished_probes(found)
+        if any(getattr(test.params, key) != value for key, value in changes.items()):
+            changes = {"target_qps": rate}
+        run.check_same(name, test, run.params.changed(**changes))
+        probes.append(probe_of(test))
     if probes:
         print(f"{count(len(probes), 'probe')} of an earlier search reused")
     return probes
@@ -226,11 +216,6 @@ def next_name(run: LiveRun) -> str:
     while (run.folder / f"peak/{number:02d}").exists():
         number += 1
     return f"peak/{number:02d}"
-
-
-def finished_probes(run: Run) -> list[Probe]:
-    """The probes of a search that came to their end, in their order."""
-    return [probe_of(test) for test in run.finished_tests(PROBES).values()]
 
 
 def probe_of(test: Test) -> Probe:
@@ -265,24 +250,12 @@ def note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool
     ).write(run.folder / "peak.json")
 
 
-def _explained(run: Run) -> list[Probe]:
-    """The probes of peak.json; earlier ones lack why they failed, which their tests tell."""
-    known = {probe.qps: probe.why for probe in finished_probes(run) if probe.why}
-    probes = run.peak.probes if run.peak else ()
-    return [
-        probe
-        if probe.valid
-        else probe.model_copy(update={"why": probe.why or known.get(probe.qps, "")})
-        for probe in probes
-    ]
-
-
 def peak_table(run: Run) -> pd.DataFrame:
     """The probes of a search in their order; empty if there was none."""
     if run.peak is None:
         return pd.DataFrame()
     rows = [
         {"queries/s": probe.qps, "verdict": _verdict(probe), "duration, s": probe.duration_s}
-        for probe in _explained(run)
+        for probe in run.peak.probes
     ]
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="Probe"))

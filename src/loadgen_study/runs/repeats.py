@@ -41,14 +41,11 @@ def measure(run: LiveRun) -> Test:
     Raises:
         BenchmarkError: as ``LiveRun.once`` and ``find_peak``; what was measured is kept.
     """
-    first = 1
-    if run.params.target_qps == "auto":
-        find_peak(run)
-        first = 2
-    elif run.params.target_qps == "measured":
-        find_rate(run)
-        first = 2
-    numbers = range(first, run.params.repeats + 1)
+    searches = {"auto": find_peak, "measured": find_rate}
+    search = searches.get(str(run.params.target_qps))
+    if search is not None:
+        search(run)
+    numbers = range(2 if search else 1, run.params.repeats + 1)
     make_tests(run, {repeat_name("performance", number): {} for number in numbers})
     test = run.read().performance
     assert test is not None  # it was just made

@@ -55,6 +55,5 @@ def join_logs(test: Test, answered: dict[int, list[int]]) -> None:
 
 
 def _entry(sample: int, ids: Sequence[int]) -> dict[str, object]:
-    """An answer as LoadGen logs it."""
     data = np.array(ids, f"<i{TOKEN_BYTES}").tobytes().hex().upper()
     return {"seq_id": 0, "qsl_idx": sample, "data": data, "token_count": len(ids)}

@@ -1,30 +1,29 @@
 """Independent tests at once, each on devices of its own, into one run's folder.
 
-A worker is a Ray actor: a process with its engine. It makes one test after another and gives each
-back as bytes, since on another machine the run's folder need not be there. What holds for tests one
-after another holds here: finished ones are not made again, each is kept as soon as it is whole.
+A worker is a Ray actor that hosts one engine. It returns each test as bytes, since it may run on
+another machine. As with tests one after another, finished tests are reused and each new one is
+kept as soon as it is complete.
 """
 
+import importlib
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-
-from tqdm import tqdm
 
 from loadgen_study import progress
 from loadgen_study.results.folders import portable
-from loadgen_study.runs.far_side import Bench, Made, Setup, Step
+from loadgen_study.runs import workers
 from loadgen_study.runs.live import LiveRun
-from loadgen_study.runs.workers import Workers, connected, devices
+from loadgen_study.runs.remote_worker import RemoteRunner, Setup, Step, TestArchive
 from vllm_loadgen.errors import BenchmarkError, EngineError
 from vllm_loadgen.redact import scrub
 
-LOOK_S = 0.5
+POLL_S = 0.5
 STOP_S = 2.0
-# A test, how far it is, and its end.
+# run_test, share and stop.
 CALLS_AT_ONCE = 3
 TRIES = 2
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total} tests [{elapsed}{postfix}]"
@@ -35,44 +34,23 @@ class Job:
     """Tests of one engine, one after another.
 
     Attributes:
-        begin: gives the run that they belong to, when there is room for it.
-        end: takes the run, and why it was given up (a line; empty if it was not); gives back the
-            same, or what became of it afterwards.
-        engine: jobs of the same name may share a loaded one; empty: each loads its own.
-        unwanted: whether it is no longer worth while.
+        begin: gives the run that the tests belong to, when the job starts.
+        end: takes the run and its problem (one line; empty if none); returns the final problem.
+        unwanted: whether the job is skipped.
     """
 
     title: str
     steps: Sequence[Step]
     begin: Callable[[], LiveRun]
     end: Callable[[LiveRun, str], str]
-    engine: str = ""
     unwanted: Callable[[], bool] = lambda: False
-
-
-@dataclass
-class _Running:
-    """A job with its worker.
-
-    Attributes:
-        left: its tests that are not made. call: of the first of them. asked: how far that is.
-    """
-
-    job: Job
-    run: LiveRun
-    left: deque[Step]
-    bench: Any = None
-    call: Any = None
-    asked: Any = None
-    share: float = 0.0
-    tries: int = 1
 
 
 def make_tests(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
     """Performance tests of a run, by name with what they change: by its workers, if it has any.
 
     Raises:
-        ParameterError: if one was made before in another way; none is made.
+        ParameterError: if a finished one was made in another way; none is made then.
         EngineError: of the first that failed; the others are made.
     """
     if not run.params.side_by_side or len(tests) < 2:
@@ -90,16 +68,16 @@ def make_tests(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
         return problem
 
     jobs = [
-        Job(name, [Step(name, "performance", changes)], lambda: run, end, engine="the run's")
+        Job(name, [Step(name, "performance", changes)], lambda: run, end)
         for name, changes in tests.items()
     ]
-    side_by_side(run, jobs)
+    side_by_side(run, jobs, keep_engines=True)
     if problems:
         raise EngineError(problems[0])
 
 
 def one_by_one(run: LiveRun, jobs: Sequence[Job], say: Callable[[str], object]) -> None:
-    """Make the jobs here, one after another, each with an engine of its own.
+    """Run the jobs here, one after another, each with an engine of its own.
 
     Args:
         say: takes a line after each job.
@@ -121,178 +99,173 @@ def one_by_one(run: LiveRun, jobs: Sequence[Job], say: Callable[[str], object]) 
 
 
 def side_by_side(
-    run: LiveRun, jobs: Sequence[Job], say: Callable[[str], object] = lambda _: None
+    run: LiveRun,
+    jobs: Sequence[Job],
+    say: Callable[[str], object] = lambda _: None,
+    keep_engines: bool = False,
 ) -> None:
-    """Make the jobs, in their order, as many at once as ``workers`` has room for.
+    """Run the jobs in their order, as many at once as ``workers`` has room for.
 
-    A worker that is lost is tried once more.
+    A lost worker's test is tried once more.
+
+    Args:
+        keep_engines: a worker's loaded engine takes its next job too; else each job loads its own.
 
     Raises:
-        KeyboardInterrupt: after an interrupt; workers are ended, what was finished is kept.
+        KeyboardInterrupt: after an interrupt; workers are ended, finished tests are kept.
     """
     run.close()  # its devices are wanted
     with ExitStack() as stack:
-        tests = sum(len(job.steps) for job in jobs)
-        shown = stack.enter_context(
-            progress.bar(tests, "Side by side", unit="test", bar_format=BAR)
-        )
-        floor = _Floor(run, stack, shown, say)
-        waiting = deque(jobs)
-        while waiting or floor.running:
-            while waiting and floor.has_room:
-                floor.take(waiting)
-            floor.look(waiting)
+        total = sum(len(job.steps) for job in jobs)
+        bar = stack.enter_context(progress.bar(total, "Side by side", unit="test", bar_format=BAR))
+        _Pool(run, deque(jobs), stack, bar, say, keep_engines).run_all()
 
 
-class _Floor:
-    """Where the workers are.
+@dataclass
+class _Active:
+    """A job on a worker; ``steps`` are its missing tests, ``archive`` is of the first of them."""
 
-    Args:
-        stack: ends them, and what was started for them.
+    job: Job
+    run: LiveRun
+    steps: deque[Step]
+    runner: Any = None
+    archive: Any = None
+    share: float = 0.0
+    tries: int = 1
+
+
+@dataclass
+class _Pool:
+    """The workers of one call; Ray starts with the first missing test.
+
+    Attributes:
+        stack: ends the workers and Ray. room: the most active jobs. done: number of ended tests.
+        idle: workers whose engine can be used again.
     """
 
-    def __init__(
-        self,
-        run: LiveRun,
-        stack: ExitStack,
-        shown: "tqdm[Any]",
-        say: Callable[[str], object],
-    ) -> None:
-        self._run, self._stack, self._shown, self._say = run, stack, shown, say
-        self._workers: Workers | None = None
-        self._samples: Any = None
-        self._made = 0
-        self.running: list[_Running] = []
+    run: LiveRun
+    waiting: deque[Job]
+    stack: ExitStack
+    bar: Any
+    say: Callable[[str], object]
+    keep_engines: bool
+    ray: Any = None
+    samples: Any = None
+    room: int = 1
+    done: int = 0
+    active: list[_Active] = field(default_factory=list)
+    idle: list[Any] = field(default_factory=list)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more may start; before the first it is not known, and there is."""
-        return self._workers is None or len(self.running) < self._workers.at_once
+    def run_all(self) -> None:
+        """Run all jobs to their end."""
+        while self.waiting or self.active:
+            while self.waiting and len(self.active) < self.room:
+                self._begin(self.waiting.popleft())
+            if self.active:
+                calls = [one.archive for one in self.active]
+                ready, _ = self.ray.wait(calls, timeout=POLL_S)
+                for one in [one for one in self.active if one.archive in ready]:
+                    self._take(one, self._result(one))
+            self._show()
 
-    def take(self, waiting: "deque[Job]") -> None:
-        """Begin the next job, unless nothing of it is missing."""
-        if one := self._begun(waiting.popleft()):
-            if self._workers is None:
-                self._connect()
-            self._hire(one)
-            self.running.append(one)
-
-    def look(self, waiting: "deque[Job]") -> None:
-        """Wait a moment for the workers, if there are any, and take in what has come."""
-        if self.running:
-            self._take_in(waiting)
-        done = self._made + sum(one.share for one in self.running)
-        titles = ", ".join(one.job.title for one in self.running)
-        self._shown.set_postfix_str(titles, refresh=False)
-        self._shown.update(done - self._shown.n)
-
-    def _take_in(self, waiting: "deque[Job]") -> None:
-        ray = self._ray
-        ready, _ = ray.wait([one.call for one in self.running], timeout=LOOK_S)
-        for one in [one for one in self.running if one.call in ready]:
-            self._after(one, waiting)
-        for one in self.running:
-            with suppress(ray.exceptions.RayError):
-                if ray.wait([one.asked], timeout=0)[0]:
-                    one.share = ray.get(one.asked)
-                    one.asked = one.bench.share.remote()
-
-    def _begun(self, job: Job) -> _Running | None:
-        """A job with those of its tests that are missing; None if there are none."""
+    def _begin(self, job: Job) -> None:
+        """Start a job's missing tests on a worker; a job without any ends here."""
         if job.unwanted():
-            self._made += len(job.steps)
-            return None
+            self.done += len(job.steps)
+            return
         run, problem = job.begin(), ""
-        left: deque[Step] = deque()
+        steps: deque[Step] = deque()
         try:
             for step in job.steps:
                 if run.made_before(step.name, step.mode, dict(step.changes)) is None:
+                    # A worker has only its own tests: it cannot look for a searched rate.
                     rate = run.asked(step.mode, dict(step.changes)).target_qps
                     changes = {**step.changes, "target_qps": rate}
-                    left.append(Step(step.name, step.mode, changes))
+                    steps.append(Step(step.name, step.mode, changes))
         except BenchmarkError as error:
             problem = str(error).splitlines()[0]
-        self._made += len(job.steps) - len(left)
-        if left and not problem:
-            return _Running(job, run, left)
-        self._end(job, run, problem)
-        return None
+        self.done += len(job.steps) - len(steps)
+        if problem or not steps:
+            self._end(job, run, problem)
+            return
+        one = _Active(job, run, steps)
+        one.runner = self.idle.pop() if self.idle else self._new_runner(one)
+        self.active.append(one)
+        self._run_next(one)
 
-    def _end(self, job: Job, run: LiveRun, problem: str) -> None:
-        self._say(f"{job.title}: {job.end(run, problem) or 'measured'}")
-
-    def _connect(self) -> None:
-        self._shown.set_postfix_str("starting Ray")
-        self._workers = self._stack.enter_context(connected(self._run.params))
-        self._stack.callback(self._dismiss_all)
-        self._samples = self._ray.put(self._run.samples)
-
-    @property
-    def _ray(self) -> Any:
-        assert self._workers is not None  # there is a worker
-        return self._workers.ray
-
-    def _hire(self, one: _Running) -> None:
-        """A worker for this job, and its first test."""
-        bench = self._ray.remote(Bench).options(
-            num_cpus=1, num_gpus=devices(one.run.params), max_concurrency=CALLS_AT_ONCE
+    def _new_runner(self, one: _Active) -> Any:
+        if self.ray is None:
+            self.bar.set_postfix_str("starting Ray")
+            self.room = self.stack.enter_context(workers.connected(self.run.params))
+            self.ray = importlib.import_module("ray")
+            self.stack.callback(self._stop_all)
+            self.samples = self.ray.put(self.run.samples)
+        gpus = workers.devices(one.run.params)
+        actor = self.ray.remote(RemoteRunner).options(
+            num_cpus=1, num_gpus=gpus, max_concurrency=CALLS_AT_ONCE
         )
-        one.bench = bench.remote(Setup.of(one.run), self._samples)
-        self._ask(one)
+        return actor.remote(Setup.of(one.run), self.samples)
 
-    def _ask(self, one: _Running) -> None:
-        one.call = one.bench.make.remote(one.left[0])
-        one.asked, one.share = one.bench.share.remote(), 0.0
+    def _run_next(self, one: _Active) -> None:
+        one.archive, one.share = one.runner.run_test.remote(one.steps[0]), 0.0
 
-    def _after(self, one: _Running, waiting: "deque[Job]") -> None:
-        """After a test, however it ended: it is kept; then the job's next, or another job."""
-        made = self._result(one)
-        if made is None:  # lost
-            one.tries += 1
-            self._hire(one)
-            return
-        if made.packed:
-            one.run.adopt(one.left[0].name, made.packed, made.log)
-        self._made += len(one.left) if made.problem else 1
-        one.left.popleft()
-        if one.left and not made.problem:
-            self._ask(one)
-            return
-        self.running.remove(one)
-        self._end(one.job, one.run, made.problem)
-        while not made.problem and waiting and one.job.engine == waiting[0].engine != "":
-            if following := self._begun(waiting.popleft()):
-                following.bench = one.bench
-                self._ask(following)
-                self.running.append(following)
-                return
-        self._dismiss([one])
-
-    def _result(self, one: _Running) -> Made | None:
-        """What a worker gave back; None if it was lost and may be tried again."""
-        errors = self._ray.exceptions
+    def _result(self, one: _Active) -> TestArchive | None:
+        """The ended test; None if the worker was lost and may be replaced."""
+        errors = self.ray.exceptions
         try:
-            made: Made = self._ray.get(one.call)
-            return made
+            archive: TestArchive = self.ray.get(one.archive)
+            return archive
         except errors.RayTaskError as error:  # raised by the worker's own code
-            cause = error.cause
-            return Made(problem=portable(scrub(f"{type(cause).__name__}: {cause}".splitlines()[0])))
+            problem = f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
+            return TestArchive(problem=portable(scrub(problem)))
         except errors.RayError as error:
             # Its text names machines.
             lost = f"its worker was lost {TRIES} times ({type(error).__name__})"
-            return Made(problem=lost) if one.tries >= TRIES else None
+            return TestArchive(problem=lost) if one.tries >= TRIES else None
 
-    def _dismiss(self, leaving: Sequence[_Running]) -> None:
+    def _take(self, one: _Active, archive: TestArchive | None) -> None:
+        """Keep an ended test, then go on with the job's next one or end the job."""
+        if archive is None:
+            one.tries += 1
+            one.runner = self._new_runner(one)
+            self._run_next(one)
+            return
+        if archive.packed:
+            one.run.adopt(one.steps[0].name, archive.packed, archive.log)
+        self.done += len(one.steps) if archive.problem else 1
+        one.steps.popleft()
+        if one.steps and not archive.problem:
+            self._run_next(one)
+            return
+        self.active.remove(one)
+        self._end(one.job, one.run, archive.problem)
+        if self.keep_engines and not archive.problem:
+            self.idle.append(one.runner)
+        else:
+            self._stop([one.runner])
+
+    def _end(self, job: Job, run: LiveRun, problem: str) -> None:
+        self.say(f"{job.title}: {job.end(run, problem) or 'measured'}")
+
+    def _show(self) -> None:
+        """Redraw the bar with the workers' completed fractions."""
+        calls = {one.runner.share.remote(): one for one in self.active}
+        if calls:
+            for call in self.ray.wait(list(calls), num_returns=len(calls), timeout=POLL_S)[0]:
+                with suppress(self.ray.exceptions.RayError):
+                    calls[call].share = self.ray.get(call)
+        titles = ", ".join(one.job.title for one in self.active)
+        self.bar.set_postfix_str(titles, refresh=False)
+        self.bar.update(self.done + sum(one.share for one in self.active) - self.bar.n)
+
+    def _stop(self, runners: Sequence[Any]) -> None:
         """End workers with their engines."""
-        ray = self._ray
-        with suppress(ray.exceptions.RayError):
-            stops = [one.bench.stop.remote() for one in leaving]
-            if stops:
-                ray.wait(stops, num_returns=len(stops), timeout=STOP_S)
-        for one in leaving:
-            with suppress(ray.exceptions.RayError):
-                ray.kill(one.bench)
+        with suppress(self.ray.exceptions.RayError):
+            if stops := [runner.stop.remote() for runner in runners]:
+                self.ray.wait(stops, num_returns=len(stops), timeout=STOP_S)
+        for runner in runners:
+            with suppress(self.ray.exceptions.RayError):
+                self.ray.kill(runner)
 
-    def _dismiss_all(self) -> None:
-        leaving, self.running = self.running, []
-        self._dismiss(leaving)
+    def _stop_all(self) -> None:
+        self._stop([*self.idle, *(one.runner for one in self.active)])

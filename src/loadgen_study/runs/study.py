@@ -183,10 +183,8 @@ class Study:
         at_once = searched or not self.params.engine_traits.over_http
         if mode == "accuracy" and self.params.scenario_traits.scheduled and at_once:
             return {"target_qps": ACCURACY_QPS}
-        return self._without_a_rate() if searched else {}
-
-    def _without_a_rate(self) -> dict[str, object]:
-        """The rate that a search has found."""
+        if not searched:
+            return {}
         found = self.read()
         if found.finished("performance"):
             return {"target_qps": found.test("performance").params.rate}
@@ -212,7 +210,6 @@ class Study:
 
 
 def _folder(params: RunParams, requested: RunParams, kind: str) -> Path:
-    """A new folder, one that is there by its name, or one that a notebook joins."""
     if params.run_name or not kind:
         return make_folder(params)
     if found := join.newest_unnamed(requested.changed(outputs=params.outputs), kind):

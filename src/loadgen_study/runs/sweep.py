@@ -79,23 +79,18 @@ def _rows(run: Run, part: str) -> dict[str, dict[str, object]]:
     return {
         name.removeprefix("sweep/"): _row(runs)
         for name, runs in tests.items()
-        if runs and (part == "sweep" or _at_a_rate(runs[0]))
+        if runs and (part == "sweep" or runs[0].result.scenario_traits.scheduled)
     }
 
 
-def _at_a_rate(test: Test) -> bool:
-    return test.result.scenario_traits.scheduled and not isinstance(test.params.target_qps, str)
-
-
 def _frame(rows: Mapping[str, dict[str, object]]) -> pd.DataFrame:
-    """Rows as a table, without the columns that no test has."""
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
     if frame.empty:
         return frame
-    lacking = [name for name in frame if name.startswith(("ttft_p", "tpot_p")) and
-               frame[name].isna().all()]  # fmt: skip
-    once = (frame["runs"] == 1).all()
-    lacking += SPREAD if once else []
+    percentiles = [name for name in frame if name.startswith(("ttft_p", "tpot_p"))]
+    lacking = [name for name in percentiles if frame[name].isna().all()]
+    if (frame["runs"] == 1).all():
+        lacking += SPREAD
     return frame.drop(columns=lacking).sort_values(["kind", "offered"])
 
 

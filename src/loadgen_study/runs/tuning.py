@@ -17,14 +17,15 @@ from loadgen_study.runs.combined import (
     BASELINES,
     KEPT,
     VARIANT,
+    best_of_each,
     combination,
     keep_best,
     outcome,
     variants,
 )
 from loadgen_study.runs.costs import COSTS, costs
-from loadgen_study.runs.far_side import Step
 from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.remote_worker import Step
 from loadgen_study.runs.repeats import mixed_order, verdicts
 from loadgen_study.runs.side_by_side import Job, one_by_one, side_by_side
 from vllm_loadgen.errors import BenchmarkError
@@ -49,7 +50,7 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     for name, values in run.params.tune.items():
         asked += [Variant(title=_title(name, value), changes={name: value}) for value in values]
     _measure_all(run, [*asked, last], say)
-    if whole := combination(run.read(), tune_table(run.read())):
+    if whole := combination(best_of_each(run.read(), tune_table(run.read()))):
         _measure_all(run, [whole], say)
     found = run.read()
     table = tune_table(found)

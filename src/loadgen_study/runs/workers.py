@@ -1,14 +1,10 @@
-"""Who runs experiments side by side: workers on this machine's GPUs, or on a Ray cluster's.
-
-Ray is an optional package, and nothing else imports it.
-"""
+"""Ray's workers, on this machine's GPUs or a cluster's. Ray is optional."""
 
 import importlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from importlib import util
 from types import ModuleType
 from typing import NoReturn
@@ -19,9 +15,8 @@ from vllm_loadgen.gpus import gpu_count
 from vllm_loadgen.redact import environment_without_secrets
 from vllm_loadgen.sockets import short_folder
 
-# How Ray is started here: it reports to nobody, and listens on the loopback alone (it does so where
-# it takes the machine for one that is in no cluster). Who asks for no GPU sees all of them, as
-# without Ray.
+# Ray started here reports no usage and listens on the loopback interface alone (as it does where it
+# believes that there is no cluster). An actor without a GPU request sees all of them.
 OWN_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
@@ -29,30 +24,17 @@ OWN_RAY = {
 }
 # Results are some MiB each.
 STORE_BYTES = 200 * 2**20
-# Of a socket's path: what Ray adds (60), and the name of its own folder here.
+# What Ray adds to a socket's path (60), and the name of its folder here.
 RAY_NAME_BYTES = 67
 
 
-@dataclass(frozen=True)
-class Workers:
-    """Workers that can be started.
-
-    Attributes:
-        ray: the module, connected.
-        at_once: how many of them have room.
-    """
-
-    ray: ModuleType
-    at_once: int
-
-
 def devices(params: RunParams) -> int:
-    """GPUs of one engine of a run; 0 of one that needs none."""
+    """GPUs of one engine of a run; 0 if it needs none."""
     return params.devices if params.engine_traits.runs_model else 0
 
 
 def check(params: RunParams) -> None:
-    """Refuse workers that cannot be had, before anything is made.
+    """Refuse ``workers`` that the machine or cluster cannot provide.
 
     Raises:
         ParameterError: naming ``workers``.
@@ -68,67 +50,64 @@ def check(params: RunParams) -> None:
 
 
 @contextmanager
-def connected(params: RunParams) -> Iterator[Workers]:
-    """Ray, started here or found at the address of ``workers``; what was started ends afterwards.
+def connected(params: RunParams) -> Iterator[int]:
+    """Ray, started here or found at the address of ``workers``; ends what it started.
+
+    Yields:
+        how many workers there are (see ``at_once``).
 
     Raises:
-        ParameterError: if no cluster answers, or it has not the GPUs.
+        ParameterError: if no cluster answers, or its GPUs do not suffice.
         BenchmarkError: if Ray does not start here.
     """
     if not _is_cluster(params):
         os.environ.update(OWN_RAY)  # some of it is read at the import
     ray = importlib.import_module("ray")
-    if ray.is_initialized():  # the caller's own, which stays
-        yield _workers(ray, params)
-        return
-    with _join(ray, params) if _is_cluster(params) else _start(ray, params):
-        yield _workers(ray, params)
+    with ExitStack() as stack:
+        if not ray.is_initialized():  # else the caller's own, which stays
+            start = _join if _is_cluster(params) else _start
+            start(ray, params, stack)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        gpus = [int(node.get("GPU", 0)) for node in nodes]
+        cpus = int(sum(node.get("CPU", 0) for node in nodes))
+        yield at_once(params, gpus, cpus)
 
 
-@contextmanager
-def _join(ray: ModuleType, params: RunParams) -> Iterator[None]:
+def _join(ray: ModuleType, params: RunParams, stack: ExitStack) -> None:
+    stack.callback(ray.shutdown)
     try:
         ray.init(params.workers, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # of many types
         problem = f"no Ray cluster of this version answers there ({_first_line(error)})"
         _refuse(params, problem, "give the address of one that runs")
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
-@contextmanager
-def _start(ray: ModuleType, params: RunParams) -> Iterator[None]:
-    """Ray on this machine; its logs and its workers' files go with it."""
+def _start(ray: ModuleType, params: RunParams, stack: ExitStack) -> None:
+    """Ray on this machine; the stack ends it, then deletes its logs and its workers' files."""
     place = short_folder(RAY_NAME_BYTES)
     folder = tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True)
-    with folder as scratch:
-        try:
-            with _environment({"TMPDIR": scratch}):
-                ray.init(
-                    address="local",
-                    num_cpus=_wanted(params) or gpu_count(),
-                    num_gpus=gpu_count(),
-                    include_dashboard=False,
-                    object_store_memory=STORE_BYTES,
-                    log_to_driver=False,
-                    logging_level="ERROR",
-                    _temp_dir=scratch,
-                    _node_ip_address="127.0.0.1",
-                )
-        except Exception as error:
-            ray.shutdown()
-            raise BenchmarkError(f"Ray did not start: {_first_line(error)}") from None
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    scratch = stack.enter_context(folder)
+    stack.callback(ray.shutdown)
+    try:
+        with _environment({"TMPDIR": scratch}):
+            ray.init(
+                address="local",
+                num_cpus=_wanted(params) or gpu_count(),
+                num_gpus=gpu_count(),
+                include_dashboard=False,
+                object_store_memory=STORE_BYTES,
+                log_to_driver=False,
+                logging_level="ERROR",
+                _temp_dir=scratch,
+                _node_ip_address="127.0.0.1",
+            )
+    except Exception as error:
+        raise BenchmarkError(f"Ray did not start: {_first_line(error)}") from None
 
 
 @contextmanager
 def _environment(more: dict[str, str]) -> Iterator[None]:
-    """This process's environment, as Ray's processes get it: with no secret in it."""
+    """Give Ray's processes this process's environment without its secrets."""
     before = dict(os.environ)
     try:
         plain = environment_without_secrets()
@@ -140,23 +119,20 @@ def _environment(more: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _workers(ray: ModuleType, params: RunParams) -> Workers:
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = [int(node.get("GPU", 0)) for node in nodes]
-    cpus = int(sum(node.get("CPU", 0) for node in nodes))
-    return Workers(ray, at_once(params, gpus, cpus))
-
-
 def at_once(params: RunParams, gpus: Sequence[int], cpus: int | None) -> int:
-    """How many workers there are.
+    """How many workers fit.
 
     Args:
         gpus: of each machine. cpus: of a cluster, where known.
 
     Raises:
-        ParameterError: if they have no room.
+        ParameterError: if fewer than ``workers`` fit.
     """
-    wanted, most = _wanted(params), max(devices(one) for one in _variants(params))
+    plain, wanted = params.changed(tune={}), _wanted(params)
+    tuned = [
+        plain.changed(**{name: value}) for name, values in params.tune.items() for value in values
+    ]
+    most = max(devices(one) for one in [plain, *tuned])
     if most == 0:
         if wanted is None and not _is_cluster(params):
             _refuse(params, "has no GPUs to go by with the echo engine", "give a number")
@@ -172,15 +148,6 @@ def at_once(params: RunParams, gpus: Sequence[int], cpus: int | None) -> int:
         problem = f"there is room for {room} on {sum(gpus)} GPUs, {devices(params)} each"
         _refuse(params, problem, f"give up to {room}, or auto")
     return wanted or room
-
-
-def _variants(params: RunParams) -> Iterator[RunParams]:
-    """The run's own parameters, and with each value that is to be tried."""
-    plain = params.changed(tune={})
-    yield plain
-    for name, values in params.tune.items():
-        for value in values:
-            yield plain.changed(**{name: value})
 
 
 def _wanted(params: RunParams) -> int | None:
