@@ -91,7 +91,7 @@ GPU = MACHINE.assign(
 SWEEP = pd.DataFrame(
     {
         "part": "sweep",
-        "kind": ["rate", "rate", "concurrency"],
+        "kind": ["rate", "rate", "rate"],
         "verdict": ["VALID", "INVALID", "VALID"],
         "offered": [0.3, 0.6, 4],
         "samples_per_s": [0.3, 0.5, 0.6],

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -63,8 +63,11 @@ class RunParams(TestParams):
     """run compliance test TEST06 as well"""
     sweep_qps: list[Rate] = of_extra([], "ignored")
     """a Server test at each of these rates, queries/s"""
-    sweep_concurrency: list[Annotated[int, Field(gt=0)]] = of_extra([], "ignored")
-    """an Offline test for each of these numbers of queries at once"""
+    sweep_concurrency: list[Annotated[int, Field(gt=0)]] | Literal["auto"] = of_extra([], "ignored")
+    """a test at each of these numbers of queries at once; auto: 1, 2, 4, ... until twice as many
+    gain less than 5 % tokens/s"""
+    sweep_budget_s: float | None = of_extra(900, "ignored", gt=0)
+    """time budget of sweep_concurrency, s; None: no limit"""
     tune: dict[str, list[Any]] = of_extra({}, "ignored")
     """parameters to vary one at a time, each with a list of values"""
     tune_accuracy: bool = of_extra(False, "ignored")

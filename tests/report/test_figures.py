@@ -143,13 +143,11 @@ def test_all_panels_share_the_axis_that_is_dragged(tables):
         assert domain == {"param": "time"}
 
 
-@pytest.mark.parametrize("kind", ["rate", "concurrency", "both"])
-def test_a_point_of_a_sweep_tells_its_test(kind):
+def test_a_point_of_a_sweep_tells_its_test():
     points = SWEEP.assign(tpot_mean_ms=9.0).rename_axis("test")
-    points = points if kind == "both" else points[points["kind"] == kind]
     chart = carried(runs.sweep(points, LIMITS, 0.9))
     shown = chart["concat"][0]["layer"][-1]["encoding"]["tooltip"]
-    assert {"test", "series", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
+    assert {"test", "part", "offered", "verdict", "ttft"} <= {tip["field"] for tip in shown}
     assert len(table(chart, "sweep")) == len(points)
 
 

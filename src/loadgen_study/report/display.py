@@ -17,6 +17,8 @@ from loadgen_study.words import significant, visible
 # What a reader calls the columns of the tables that Python computes with.
 NAMES = {
     "user_tokens_per_s": "one user's tokens/s",
+    "user_p90_tokens_per_s": "one user's tokens/s (TPOT p90)", "passes": "passes over the data",
+    "steady_tokens_per_s": "tokens/s, steady", "flat": "flat TPOT",
     "samples_per_s": "completed, queries/s", "goodput_per_s": "goodput, queries/s",
     "tpot_mean_ms": "mean TPOT, ms", "ttft_mean_ms": "mean TTFT, ms",
     "latency_mean_ms": "mean latency, ms", "ttft_max_ms": "longest TTFT, ms",
@@ -33,7 +35,7 @@ NAMES = {
 }  # fmt: skip
 SHARES = ("cv", "tokens_per_s_cv", "limit_share")  # shown as percent
 # ttft_p90_ms, tpot_p99_upper_ms
-_PERCENTILE = re.compile(r"(ttft|tpot)_(p\d+)(_upper)?_ms")
+_PERCENTILE = re.compile(r"(sent_)?(ttft|tpot)_(p\d+)(_upper)?_ms")
 NOT_AVAILABLE = "n/a"
 # 1,310  -0.3  +5.1 %  >= 36.4  551 (916)  99.7 % [98.7, 99.9]
 _NUMBER = re.compile(
@@ -132,8 +134,9 @@ def called(name: object) -> object:
     """A column as a reader calls it, with its unit; any other name stays as it is."""
     text = str(name)
     if found := _PERCENTILE.fullmatch(text):
-        latency, label, upper = found.groups()
-        return f"{latency.upper()} {label}{' bound' if upper else ''}, ms"
+        sent, latency, label, upper = found.groups()
+        from_send = " from send" if sent else ""
+        return f"{latency.upper()}{from_send} {label}{' bound' if upper else ''}, ms"
     scores = {
         metric.name: metric.title
         for benchmark in BENCHMARKS.values()

@@ -24,6 +24,7 @@ from loadgen_study.report.sections import (
     anatomy,
     answers,
     comparison,
+    concurrency,
     configuration,
     latency,
     limits,
@@ -222,12 +223,16 @@ class Report:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
         share = judged(self._test.result, "ttft")[1] if self._test else None
-        points = points_table(self.run)
+        points, loops = points_table(self.run), concurrency.parts(self.run, table)
+        rates = table[table["kind"] == "rate"]
+        if rates.empty:
+            return [*loops, *sweep.limits_parts(self.run, table)]
         return [
             sweep.text(points),
             runs_figures.sweep(points, limits_ms, share),
             runs_figures.sweep_caption(points, limits_ms),
-            *sweep.tables(table),
+            sweep.table(rates),
+            *loops,
             *sweep.limits_parts(self.run, table),
         ]
 

@@ -4,17 +4,20 @@ With ``repeats`` each of them several times, in mixed order. A sweep resumes: wh
 under the same ``run_name`` is not made again.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from loadgen_study.analysis.closed_loop import closed_loop
 from loadgen_study.analysis.percentiles import PERCENTILES
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.results import Distribution
 from loadgen_study.results.run import Run, median_run, repeat_name, repeated_name
 from loadgen_study.results.test import Test
+from loadgen_study.runs.concurrency import measure_concurrency
 from loadgen_study.runs.live import LiveRun
-from loadgen_study.runs.peak import OFFLINE, PROBES
+from loadgen_study.runs.peak import PROBES
 from loadgen_study.runs.repeats import mixed_order, verdicts
 from loadgen_study.runs.side_by_side import make_tests
 
@@ -24,7 +27,7 @@ PARTS = {"main test": "performance", "sweep": "sweep/*", "search": PROBES}
 
 
 def sweep(run: LiveRun) -> pd.DataFrame:
-    """A Server test at each of ``sweep_qps``, an Offline test at each of ``sweep_concurrency``.
+    """A Server test at each of ``sweep_qps``, then the tests at each of ``sweep_concurrency``.
 
     Returns:
         see ``sweep_table``.
@@ -33,10 +36,10 @@ def sweep(run: LiveRun) -> pd.DataFrame:
         f"sweep/{rate:.12g}-qps": {"scenario": "Server", "target_qps": rate}
         for rate in run.params.sweep_qps
     }
-    for at_once in run.params.sweep_concurrency:
-        points[f"sweep/{at_once}-at-once"] = {**OFFLINE, "concurrency": at_once}
     order = mixed_order(list(points), run.params.repeats)
     make_tests(run, {repeat_name(name, number): points[name] for name, number in order})
+    if run.params.sweep_concurrency:
+        measure_concurrency(run)
     return sweep_table(run.read())
 
 
@@ -57,7 +60,7 @@ def sweep_table(run: Run) -> pd.DataFrame:
 
 
 def points_table(run: Run) -> pd.DataFrame:
-    """A run's sweep, with the run's other tests at a rate; empty without a sweep.
+    """The rates of a run's sweep, with the run's other tests at a rate; empty without a sweep.
 
     Returns:
         as ``sweep_table``, the search's tests by names such as "peak/01" and the main test's by
@@ -69,7 +72,8 @@ def points_table(run: Run) -> pd.DataFrame:
     found = {
         name: {"part": part, **row} for part, tests in rows.items() for name, row in tests.items()
     }
-    return _frame(found)
+    table = _frame(found)
+    return table[table["kind"] == "rate"]
 
 
 def _rows(run: Run, part: str) -> dict[str, dict[str, object]]:
@@ -87,7 +91,7 @@ def _frame(rows: Mapping[str, dict[str, object]]) -> pd.DataFrame:
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("test")
     if frame.empty:
         return frame
-    percentiles = [name for name in frame if name.startswith(("ttft_p", "tpot_p"))]
+    percentiles = [name for name in frame if name.startswith(("ttft_p", "tpot_p", "sent_ttft_p"))]
     lacking = [name for name in percentiles if frame[name].isna().all()]
     if (frame["runs"] == 1).all():
         lacking += SPREAD
@@ -117,6 +121,23 @@ def _row(runs: Sequence[Test]) -> dict[str, object]:
         "ttft_max_ms": m.ttft_ms.max,
         **_percentiles("ttft", m.ttft_ms),
         **_percentiles("tpot", m.tpot_ms),
+        **(_closed(test, at_once) if at_once else {}),
+    }
+
+
+def _closed(test: Test, at_once: int) -> dict[str, object]:
+    """Of the steady part of a test at a fixed number of queries at once."""
+    if (found := closed_loop(test.latencies, at_once)) is None:
+        return {}
+    user_ms = found.tpot_ms.p90
+    return {
+        "reached": found.reached,
+        "passes": found.passes,
+        "steady_tokens_per_s": found.tokens_per_s,
+        "user_p90_tokens_per_s": 1e3 / user_ms if user_ms else math.nan,
+        "flat": found.flat,
+        **_percentiles("tpot", found.tpot_ms),
+        **_percentiles("sent_ttft", found.ttft_ms),
     }
 
 

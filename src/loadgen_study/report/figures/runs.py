@@ -30,21 +30,18 @@ from loadgen_study.report.figures.base import (
 )
 from loadgen_study.report.figures.queries import FAR_LIMIT, short
 from loadgen_study.runs.compare import LATENCIES, Digest, heading, obstacle
-from loadgen_study.words import count, per_s, visible
+from loadgen_study.words import per_s, visible
 
 # What the legend names: colour, dashes of its line, mark and size. Only a sweep is a curve.
-AT_ONCE = "sweep, queries at once"
 STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z"
-SERIES = {"sweep": (BLUE, [1, 0], "circle", 84), AT_ONCE: (ORANGE, [6, 3], "square", 84),
+SERIES = {"sweep": (BLUE, [1, 0], "circle", 84),
           "search": (PINK, None, "diamond", 84), "main test": (RED, None, STAR, 182)}  # fmt: skip
 TITLES = {"ttft_ms": "Time to first token", "tpot_ms": "Time per output token",
           "latency_ms": "Latency"}  # fmt: skip
 # Medians further apart than this are drawn over a logarithm.
 WIDE_APART = 10
-UNITS = {"rate": "queries/s", "concurrency": "queries at once"}
 SHOWN = {
-    "test": "test", "series": "part of", "offered": "target", "unit": "unit",
-    "verdict": "verdict",
+    "test": "test", "part": "part of", "offered": "target, queries/s", "verdict": "verdict",
     "samples_per_s": "completed, queries/s", "goodput_per_s": "within the limits, queries/s",
     "tokens_per_s": "system, tokens/s", "user_tokens_per_s": "one user, tokens/s",
     "ttft": "TTFT, ms", "tpot_mean_ms": "mean TPOT, ms", "queries": "queries",
@@ -62,14 +59,11 @@ def sweep(table: pd.DataFrame, limits_ms: dict[str, float], share: float | None)
     label = tail_of(table, share)
     points = _points(table, f"ttft_{label}_ms")
     named = f"{'maximum' if label == 'max' else label} TTFT, ms"
-    drawn = [name for name in SERIES if name in set(points["series"])]
-    rated = [name for name in drawn if name != AT_ONCE]
-    # Of queries that are all there at the start the TTFT is the length of the test.
-    latency = _curves(points, "samples_per_s", "ttft", ("completed, queries/s", named),
-                      rated or drawn)  # fmt: skip
+    drawn = [name for name in SERIES if name in set(points["part"])]
+    latency = _curves(points, "samples_per_s", "ttft", ("completed, queries/s", named), drawn)
     speed = _curves(points, "user_tokens_per_s", "tokens_per_s",
                     ("one user, tokens/s", "system, tokens/s"), drawn)  # fmt: skip
-    held, says_ttft = _held("y", limits_ms["ttft"] if rated else 0.0, points["ttft"], "ms")
+    held, says_ttft = _held("y", limits_ms["ttft"], points["ttft"], "ms")
     least = 1e3 / limits_ms["tpot"] if limits_ms["tpot"] else 0.0
     fast, says_tpot = _held("x", least, points["user_tokens_per_s"], "tokens/s")
     panels = [
@@ -78,10 +72,9 @@ def sweep(table: pd.DataFrame, limits_ms: dict[str, float], share: float | None)
         alt.layer(*fast, *speed).properties(
             title=alt.Title("System's speed by a user's", subtitle=says_tpot)),
     ]  # fmt: skip
-    if rated:
-        kept = _curves(points, "offered", "goodput_per_s",
-                       ("target, queries/s", "within the limits, queries/s"), rated)  # fmt: skip
-        panels.append(alt.layer(*kept).properties(title="Goodput by target rate"))
+    kept = _curves(points, "offered", "goodput_per_s",
+                   ("target, queries/s", "within the limits, queries/s"), drawn)  # fmt: skip
+    panels.append(alt.layer(*kept).properties(title="Goodput by target rate"))
     chart = alt.concat(*panels, columns=2).resolve_scale(color="independent")
     return Figure(chart, {"sweep": points})
 
@@ -104,11 +97,6 @@ def _held(
     return [area.encode(**begin, **end), *lines], f"Shaded: within the {line['says']}."
 
 
-def series_of(table: pd.DataFrame) -> "pd.Series[str]":
-    """Which of ``SERIES`` each test of a ``points_table`` belongs to."""
-    return table["part"].where(table["kind"] == "rate", AT_ONCE)
-
-
 def tail_of(table: pd.DataFrame, share: float | None) -> str:
     """The percentile of TTFT to draw: the judged one where a test has it, else the highest that
     every test has; "max" without one."""
@@ -122,8 +110,7 @@ def tail_of(table: pd.DataFrame, share: float | None) -> str:
 
 def _points(table: pd.DataFrame, ttft: str) -> pd.DataFrame:
     """The columns of ``SHOWN`` that are known."""
-    plain = table.assign(series=series_of(table), unit=table["kind"].map(UNITS))
-    plain = plain.reset_index().rename(columns={ttft: "ttft", "index": "test"})
+    plain = table.reset_index().rename(columns={ttft: "ttft", "index": "test"})
     return plain[[name for name in SHOWN if name in plain]].round(
         {"ttft": 1, "tpot_mean_ms": 2, "tokens_per_s": 2, "user_tokens_per_s": 2,
          "samples_per_s": 4, "goodput_per_s": 4, "offered": 4}
@@ -138,7 +125,7 @@ def _curves(
     layers = []
     for name in drawn:
         base = alt.Chart(source("sweep", points), width=NARROW, height=220).transform_filter(
-            alt.datum.series == name
+            alt.datum.part == name
         )
         base = called(base, name, colors).encode(
             x=alt.X(f"{across}:Q", title=axes[0], scale=INSET),
@@ -234,13 +221,12 @@ def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
     A rate may break the limits and complete more within them than a lower one that keeps them; and
     of short tests a higher rate may complete less.
     """
-    rates = table[table["kind"] == "rate"]
-    held = rates[(rates["verdict"] == "VALID") | (rates["goodput_per_s"] >= rates["samples_per_s"])]
+    held = table[(table["verdict"] == "VALID") | (table["goodput_per_s"] >= table["samples_per_s"])]
     kept = held if any(limits_ms.values()) else held[:0]
     return render(
         "report/figures/sweep",
         fastest=_best(table, "tokens_per_s"),
-        best=_best(rates, "goodput_per_s"),
+        best=_best(table, "goodput_per_s"),
         held=_best(kept, "offered"),
     )
 
@@ -254,9 +240,7 @@ def _best(table: pd.DataFrame, column: str) -> dict[str, object]:
 
 
 def _target(point: pd.Series) -> str:
-    """A test's target: "1 query/s", "1 query/s (main test)", "8 queries at once"."""
-    if point["kind"] == "concurrency":
-        return f"{count(int(point['offered']), 'query')} at once"
+    """A test's target: "1 query/s", "1 query/s (main test)"."""
     part = "" if point["part"] == "sweep" else f" ({point['part']})"
     return per_s(point["offered"], 4) + part
 
