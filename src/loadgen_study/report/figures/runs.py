@@ -28,7 +28,7 @@ from loadgen_study.report.figures.base import (
     source,
     tooltip,
 )
-from loadgen_study.report.figures.queries import FAR_LIMIT, short
+from loadgen_study.report.figures.queries import FAR_LIMIT, NAMES, short
 from loadgen_study.runs.compare import LATENCIES, Digest, heading, obstacle
 from loadgen_study.words import count, per_s, visible
 
@@ -37,8 +37,6 @@ AT_ONCE = "sweep, queries at once"
 STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z"
 SERIES = {"sweep": (BLUE, [1, 0], "circle", 84), AT_ONCE: (ORANGE, [6, 3], "square", 84),
           "search": (PINK, None, "diamond", 84), "main test": (RED, None, STAR, 182)}  # fmt: skip
-TITLES = {"ttft_ms": "Time to first token", "tpot_ms": "Time per output token",
-          "latency_ms": "Latency"}  # fmt: skip
 # Medians further apart than this are drawn over a logarithm.
 WIDE_APART = 10
 UNITS = {"rate": "queries/s", "concurrency": "queries at once"}
@@ -104,11 +102,6 @@ def _held(
     return [area.encode(**begin, **end), *lines], f"Shaded: within the {line['says']}."
 
 
-def series_of(table: pd.DataFrame) -> "pd.Series[str]":
-    """Which of ``SERIES`` each test of a ``points_table`` belongs to."""
-    return table["part"].where(table["kind"] == "rate", AT_ONCE)
-
-
 def tail_of(table: pd.DataFrame, share: float | None) -> str:
     """The percentile of TTFT to draw: the judged one where a test has it, else the highest that
     every test has; "max" without one."""
@@ -122,7 +115,8 @@ def tail_of(table: pd.DataFrame, share: float | None) -> str:
 
 def _points(table: pd.DataFrame, ttft: str) -> pd.DataFrame:
     """The columns of ``SHOWN`` that are known."""
-    plain = table.assign(series=series_of(table), unit=table["kind"].map(UNITS))
+    series = table["part"].where(table["kind"] == "rate", AT_ONCE)
+    plain = table.assign(series=series, unit=table["kind"].map(UNITS))
     plain = plain.reset_index().rename(columns={ttft: "ttft", "index": "test"})
     return plain[[name for name in SHOWN if name in plain]].round(
         {"ttft": 1, "tpot_mean_ms": 2, "tokens_per_s": 2, "user_tokens_per_s": 2,
@@ -200,15 +194,15 @@ def distributions(runs: dict[str, Digest]) -> Figure:
     table = pd.concat(rows, ignore_index=True)
     panels = []
     for latency in LATENCIES:
-        middle = medians(runs, latency)
+        name, middle = latency.removesuffix("_ms"), medians(runs, latency)
         far = 0 < WIDE_APART * min(middle) < max(middle)
         scale = alt.Scale(type="log" if far else "linear", zero=not far, nice=False)
         panels.append(
-            alt.Chart(source("runs", table), width=SLIM, height=220, title=TITLES[latency])
+            alt.Chart(source("runs", table), width=SLIM, height=220, title=NAMES[name])
             .transform_filter(alt.datum.of == latency)
             .mark_line(interpolate="step-after", point=alt.OverlayMarkDef(opacity=0, size=60))
             .encode(
-                x=alt.X("ms:Q", title=f"{short(latency.removesuffix('_ms'))}, ms", scale=scale),
+                x=alt.X("ms:Q", title=f"{short(name)}, ms", scale=scale),
                 y=alt.Y("share_percent:Q", title="queries within, %"),
                 color=alt.Color("run:N", sort=list(map(visible, runs))),
                 strokeDash=alt.StrokeDash("run:N", sort=list(map(visible, runs))),
