@@ -143,7 +143,7 @@ def test_without_decoding_there_is_no_share_of_it():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda steps: steps.iloc[:0], "tells nothing of its steps"),
+        (lambda steps: steps.iloc[:0], "reports no steps"),
         (lambda steps: steps.drop(columns="first_tokens"), "before the tokens of each step"),
         (lambda steps: steps.iloc[1:], "its steps made 1 first tokens, and 3 queries have one"),
         (lambda steps: steps.assign(replica=steps.index % 2), "several engines"),

@@ -51,9 +51,7 @@ def lengths(count):
 
 def test_an_engine_that_tells_no_steps():
     _, frame = served([5] * 8, 4)
-    assert steady_state(NO_STEPS, frame, "Offline") == NotSteady(
-        "the engine tells nothing of its steps"
-    )
+    assert steady_state(NO_STEPS, frame, "Offline") == NotSteady("the engine reports no steps")
     steps, _ = served([5] * 8, 4)
     assert isinstance(steady_state(steps, frame.head(0), "Offline"), NotSteady)
 

@@ -38,7 +38,7 @@ def test_too_few_queries_says_how_many_more():
     rows = [(i, i, i, i + 0.2, i + 1, 50, 20) for i in range(100)]
     (found,) = [f for f in query_findings(imitated(make_records(rows)))
                 if f.title == "Too few queries for early stopping"]  # fmt: skip
-    assert "asks for 459" in found.evidence
+    assert "requires 459" in found.evidence
     assert "359 more" in found.action
 
 
@@ -104,9 +104,9 @@ def test_what_would_make_valid():
     steps = list(what_would_make_valid(imitated(seed_records(), short)).values())
     # LoadGen judges a Server test by when its last query was due: the 20th, at 19 / 0.5 s.
     assert "must last 120 s and lasted 38.0 s, 82.0 s too short" in steps[0]
-    assert steps[1] == "Issue 80 more queries: 100 are asked for."
+    assert steps[1] == "Issue 80 more queries: 100 are required."
     assert "Lower target_qps below the 0.34 queries/s that were served" in steps[2]
-    assert "asks for 459 even with none over" in steps[3]
+    assert "requires 459 even with none over" in steps[3]
     assert what_would_make_valid(imitated(seed_records(), {**RESULT, "verdict": "VALID"})) == {}
 
 
@@ -190,7 +190,7 @@ def test_a_few_violations_ask_for_more_queries():
     needed = early_stopping_queries(5, 0.99)
     (found,) = [f for f in query_findings(imitated(make_records(rows)))
                 if f.title == "Too few queries for early stopping"]  # fmt: skip
-    assert f"asks for {needed:,} with 5 over" in found.evidence
+    assert f"requires {needed:,} with 5 over" in found.evidence
     assert f"({needed - 500:,} more)" in found.action
 
 
@@ -200,7 +200,7 @@ def test_single_stream_needs_64_queries_at_its_percentile():
     result = {**RESULT, "scenario": "SingleStream", "effective_settings": settings}
     (found,) = [f for f in query_findings(imitated(make_records(rows), result))
                 if f.title == "Too few queries for early stopping"]  # fmt: skip
-    assert "asks for 64" in found.evidence
+    assert "requires 64" in found.evidence
 
 
 def test_a_tail_is_named_with_its_cause():

@@ -65,4 +65,4 @@ def test_a_report_of_a_run_without_tokens_of_its_steps_says_why(tmp_path):
     steps = run / "performance" / "engine_steps.parquet"
     write_frame(steps, read_frame(steps).drop(columns=["prefill_tokens", "decode_tokens"]))
     shown = Report(Run.open(run)).limits().parts[-1]
-    assert "before the tokens of each step were noted" in shown
+    assert "before the tokens of each step were recorded" in shown

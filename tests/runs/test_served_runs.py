@@ -75,7 +75,7 @@ def test_a_run_against_two_replicas(tmp_path, monkeypatch):
         assert rules[name].status == "not checked", name
         assert rules[name].note
     told = configuration.table(read)["effective"]
-    assert told["asked by"] == "vLLM's tokens in, tokens out"
+    assert told["route"] == "vLLM's tokens in, tokens out"
     assert told["served_model"] == "small"
 
 

@@ -17,7 +17,7 @@ from loadgen_study.analysis.roofline import Roofline, flops, kv_bytes
 from loadgen_study.facts.inputs import Model
 from loadgen_study.facts.results import Metrics
 
-TOLD = {"prefill_tokens", "decode_tokens", "first_tokens", "duration_ms"}
+STEP_COLUMNS = {"prefill_tokens", "decode_tokens", "first_tokens", "duration_ms"}
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,11 @@ def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
     the steps. From there each step makes one token of a query.
     """
     if steps.empty:
-        return NoAnatomy("the engine tells nothing of its steps")
-    if TOLD - set(steps.columns):
-        return NoAnatomy("it was made before the tokens of each step were noted")
+        return NoAnatomy("the engine reports no steps")
+    if STEP_COLUMNS - set(steps.columns):
+        return NoAnatomy("it was made before the tokens of each step were recorded")
     if several(steps):
-        return NoAnatomy("the steps of several engines ran beside each other")
+        return NoAnatomy("the steps of several engines overlap")
     worked = working(steps).reset_index(drop=True)
     begun = frame[frame["first_token_s"].notna()].sort_values("first_token_s", kind="stable")
     if frame["done_s"].isna().all():

@@ -1,4 +1,4 @@
-"""What a rate costs: money by the hour's price, energy by what the machine measured of itself."""
+"""Cost of a rate: money by the price of an hour, energy by the machine's own counters."""
 
 import math
 from collections.abc import Mapping

@@ -19,9 +19,8 @@ def others(telemetry: pd.DataFrame, server_here: bool = False) -> pd.DataFrame:
         (samples,) begin_s and end_s from the test's start, share of all cores, 0 to 1.
     """
     columns = ["begin_s", "end_s", "share"]
-    if server_here and "server_cpu_share" not in telemetry:  # earlier runs did not look for it
-        return pd.DataFrame(columns=columns, dtype=float)
-    if telemetry.empty:
+    # Earlier runs did not measure the server.
+    if telemetry.empty or (server_here and "server_cpu_share" not in telemetry):
         return pd.DataFrame(columns=columns, dtype=float)
     other = (telemetry["cpu_share"] - telemetry["own_cpu_share"]).clip(lower=0)
     end_s = telemetry["time_s"]

@@ -1,4 +1,4 @@
-"""Intervals of rates and means that take account of queries that hang together, or none."""
+"""Confidence intervals of rates and means that allow for autocorrelation; NaN if too few data."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""What several runs of the same test say together: their spread, and where their mean lies."""
+"""Spread between runs of the same test, and the interval of their mean."""
 
 import math
 from collections.abc import Sequence

@@ -65,7 +65,7 @@ def steady_state(
     """
     done = frame.dropna(subset=["first_token_s", "done_s"])
     if steps.empty or done.empty or not (steps["running"] > 0).any():
-        return NotSteady("the engine tells nothing of its steps")
+        return NotSteady("the engine reports no steps")
     begin_s, end_s, level = _plateau(steps)
     inside = done[done["done_s"].between(begin_s, end_s)]
     if not end_s > begin_s or len(inside) < level:
@@ -77,6 +77,7 @@ def steady_state(
     ramp, between, drain = np.diff(tokens_by(done, marks))
     rate = float(between) / (end_s - begin_s)
     whole = inside[inside["first_token_s"] >= begin_s]
+    _, (first, _, last) = _rates(done, begin_s, end_s, 3)
     shift, windows = None, 0
     if not SCENARIOS[scenario].scheduled:
         shift, windows = _shift(done, begin_s, end_s)
@@ -89,7 +90,7 @@ def steady_state(
         tpot_ms=float(whole["tpot_ms"].mean()),
         ramp_cost_s=begin_s - float(ramp) / rate if rate else math.nan,
         drain_cost_s=float(marks[3]) - end_s - float(drain) / rate if rate else math.nan,
-        thirds=_thirds(done, begin_s, end_s),
+        thirds=(float(first), float(last)),
         shift=shift,
         windows=windows,
     )
@@ -115,11 +116,12 @@ def _plateau(steps: pd.DataFrame) -> tuple[float, float, float]:
     return float(time_s[full]), float(time_s[last]), level
 
 
-def _thirds(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[float, float]:
-    """Tokens/s of the first and of the last third of this time."""
-    edges = np.linspace(begin_s, end_s, 4)
-    rates = np.diff(tokens_by(done, edges)) / np.diff(edges)
-    return float(rates[0]), float(rates[2])
+def _rates(
+    done: pd.DataFrame, begin_s: float, end_s: float, windows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Edges, s, and tokens/s of equal windows of this time."""
+    edges = np.linspace(begin_s, end_s, windows + 1)
+    return edges, np.diff(tokens_by(done, edges)) / np.diff(edges)
 
 
 def _shift(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[Shift | None, int]:
@@ -134,8 +136,7 @@ def _shift(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[Shift | No
     windows = min(MOST_WINDOWS, int((end_s - begin_s) / max(served_s, 1e-9)))
     if windows < LEAST_WINDOWS:
         return None, 0
-    edges = np.linspace(begin_s, end_s, windows + 1)
-    rates = np.diff(tokens_by(done, edges)) / np.diff(edges)
+    edges, rates = _rates(done, begin_s, end_s, windows)
     at, gain = _best_split(rates[None])
     before, after = float(rates[: at[0]].mean()), float(rates[at[0] :].mean())
     shuffled = np.random.default_rng(0).permuted(np.tile(rates, (ORDERS, 1)), axis=1)

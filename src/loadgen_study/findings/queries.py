@@ -246,7 +246,7 @@ def early_stopping(test: Test) -> Found:
     too_slow = over > (1 - share) * len(frame)
     return (
         f"{count(len(frame), 'query')}, {over} of them over a limit; for p{share * 100:g} "
-        f"LoadGen asks for {needed:,} "
+        f"LoadGen requires {needed:,} "
         + ("even with none over" if too_slow or not over else f"with {over} over"),
         f"Raise min_query_count to {needed} ({needed - len(frame):,} more)"
         + (", after the rate is low enough for the limits." if too_slow else "."),

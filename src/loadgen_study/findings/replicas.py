@@ -1,4 +1,4 @@
-"""Which of several engines, or servers, held the others back."""
+"""Which of several engines, or servers, is a straggler."""
 
 from loadgen_study.analysis.replicas import slower_server, straggler
 from loadgen_study.findings.finding import Finding, finding

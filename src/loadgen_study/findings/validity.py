@@ -27,7 +27,7 @@ def what_would_make_valid(test: Test) -> dict[str, str]:
     least = result.effective_settings.min_query_count or 0
     if log.min_queries_met is False and queries < least:
         more = count(least - queries, "more query")
-        steps["min-queries"] = f"Issue {more}: {least:,} are asked for."
+        steps["min-queries"] = f"Issue {more}: {least:,} are required."
     faults = {
         "ttft-limit": limit(test, "ttft"),
         "tpot-limit": limit(test, "tpot"),

@@ -116,7 +116,7 @@ def _numeric(cells: list[str]) -> bool:
     return bool(known) and all(map(_NUMBER.fullmatch, known))
 
 
-def _cell(value: object, share: bool = False) -> str:
+def _cell(value: object, share: bool) -> str:
     """Ticks for truth values; whole numbers with separators, others to three digits."""
     if isinstance(value, bool | np.bool_):
         return "✓" if value else "✗"
@@ -126,7 +126,9 @@ def _cell(value: object, share: bool = False) -> str:
         known = float(value)
         if math.isnan(known):
             return ""
-        return f"{significant(100 * known)} %" if share else _number(known)
+        if share:
+            return f"{significant(100 * known)} %"
+        return f"{known:,.0f}" if known.is_integer() else significant(known)
     return "" if value is None or value is pd.NA else str(value)
 
 
@@ -143,7 +145,3 @@ def called(name: object) -> object:
         for metric in benchmark.task.scorer.by_sample
     }
     return (NAMES | scores).get(text, name)
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value.is_integer() else significant(value)

@@ -107,7 +107,7 @@ def _offers(folder: Path, notebook: Path) -> Iterator[tuple[str, str, str]]:
     """Name, description and content of each download."""
     if (folder / "params.yaml").is_file():
         params = scrub((folder / "params.yaml").read_text(encoding="utf-8"))
-        yield "params.yaml", "what was asked", _text("application/yaml", params)
+        yield "params.yaml", "the run's parameters", _text("application/yaml", params)
     if (folder / "performance" / "records.parquet").is_file():
         test = Run.open(folder).performance
         rows = test.records.to_csv(index=False) if test else ""

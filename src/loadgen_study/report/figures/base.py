@@ -87,7 +87,7 @@ def called(chart: alt.Chart, kind: str, colors: Mapping[str, str]) -> alt.Chart:
     )
 
 
-def thin(frame: pd.DataFrame, keep: "pd.Series[bool]", most: int = MOST_POINTS) -> pd.DataFrame:
+def thin(frame: pd.DataFrame, keep: "pd.Series[bool]", most: int) -> pd.DataFrame:
     """At most so many rows, in their order and always the same: those to keep, then evenly spread.
 
     Of more to keep than that, the same is done among them.

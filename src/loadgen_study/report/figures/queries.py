@@ -135,7 +135,7 @@ def stretch(queries: int) -> tuple[int, int]:
     return start, min(queries, start + TIMELINE_QUERIES) - 1
 
 
-def queries(test: Test, most: int = MOST_POINTS) -> pd.DataFrame:
+def queries(test: Test) -> pd.DataFrame:
     """The queries that are drawn, a row each: all of them, or of many those that matter.
 
     Kept of many: those over a limit, the slowest, the unanswered, and the timeline's unbroken
@@ -149,7 +149,7 @@ def queries(test: Test, most: int = MOST_POINTS) -> pd.DataFrame:
     over = _over(test, frame)
     slowest = frame[["ttft_ms", "tpot_ms", "latency_ms"]].rank(ascending=False).min(axis=1) <= 20
     middle = frame.index.to_series().between(*stretch(len(frame)))
-    drawn = thin(frame, (over != "no") | slowest | middle | ~answered(frame), most)
+    drawn = thin(frame, (over != "no") | slowest | middle | ~answered(frame), MOST_POINTS)
     return pd.DataFrame(
         {
             "query": drawn.index,
@@ -185,12 +185,9 @@ def _article(test: Test, samples: "pd.Series[int]") -> "dict[str, pd.Series[str]
     task = test.params.rules.task
     path = resources.files("loadgen_study") / "embedded" / task.embedded
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    openings = [_opening(row[task.data.text[0]]) for row in rows]
+    texts = [row[task.data.text[0]][:LONGEST_OPENING] for row in rows]
+    openings = [visible(text.rsplit(" ", 1)[0]) + " ..." for text in texts]
     return {"article": samples.map(lambda at: openings[at] if at < len(openings) else "")}
-
-
-def _opening(article: str) -> str:
-    return visible(article[:LONGEST_OPENING].rsplit(" ", 1)[0]) + " ..."
 
 
 # The figures ------------------------------------------------------------------------------------

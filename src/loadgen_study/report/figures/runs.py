@@ -28,7 +28,7 @@ from loadgen_study.report.figures.base import (
     source,
     tooltip,
 )
-from loadgen_study.report.figures.queries import FAR_LIMIT, short
+from loadgen_study.report.figures.queries import FAR_LIMIT, NAMES, short
 from loadgen_study.runs.compare import LATENCIES, Digest, heading, obstacle
 from loadgen_study.words import per_s, visible
 
@@ -36,8 +36,6 @@ from loadgen_study.words import per_s, visible
 STAR = "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z"
 SERIES = {"sweep": (BLUE, [1, 0], "circle", 84),
           "search": (PINK, None, "diamond", 84), "main test": (RED, None, STAR, 182)}  # fmt: skip
-TITLES = {"ttft_ms": "Time to first token", "tpot_ms": "Time per output token",
-          "latency_ms": "Latency"}  # fmt: skip
 # Medians further apart than this are drawn over a logarithm.
 WIDE_APART = 10
 SHOWN = {
@@ -187,15 +185,15 @@ def distributions(runs: dict[str, Digest]) -> Figure:
     table = pd.concat(rows, ignore_index=True)
     panels = []
     for latency in LATENCIES:
-        middle = medians(runs, latency)
+        name, middle = latency.removesuffix("_ms"), medians(runs, latency)
         far = 0 < WIDE_APART * min(middle) < max(middle)
         scale = alt.Scale(type="log" if far else "linear", zero=not far, nice=False)
         panels.append(
-            alt.Chart(source("runs", table), width=SLIM, height=220, title=TITLES[latency])
+            alt.Chart(source("runs", table), width=SLIM, height=220, title=NAMES[name])
             .transform_filter(alt.datum.of == latency)
             .mark_line(interpolate="step-after", point=alt.OverlayMarkDef(opacity=0, size=60))
             .encode(
-                x=alt.X("ms:Q", title=f"{short(latency.removesuffix('_ms'))}, ms", scale=scale),
+                x=alt.X("ms:Q", title=f"{short(name)}, ms", scale=scale),
                 y=alt.Y("share_percent:Q", title="queries within, %"),
                 color=alt.Color("run:N", sort=list(map(visible, runs))),
                 strokeDash=alt.StrokeDash("run:N", sort=list(map(visible, runs))),

@@ -1,4 +1,4 @@
-"""What if the limits were others: two sliders, in the page and in a notebook, without a kernel.
+"""Other limits tried by two sliders, in the page and in a notebook, without a kernel.
 
 Vega-Lite counts and compares; LoadGen's rule comes to one number, which Python computes: how many
 of these queries may be over a limit.

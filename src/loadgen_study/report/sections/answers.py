@@ -63,7 +63,7 @@ def _most_changed(found: Difference) -> str:
 def _changed(estimate: Estimate | None, digits: int, scale: float = 1) -> str:
     """A difference, with * where its interval leaves 0 out."""
     if estimate is None:
-        return "not asked"
+        return "not scored"
     if estimate.low is None or estimate.high is None:
         return shown(estimate, digits, scale, "+")
     sure = estimate.low > 0 or estimate.high < 0

@@ -7,7 +7,7 @@ from loadgen_study.prose import render
 from loadgen_study.results.run import Run
 
 # Shown of a server under test.
-SERVED = {"route": "asked by", "token_ids": "token ids given by"}
+SERVED = {"route": "route", "token_ids": "token ids from"}
 
 
 def text(run: Run) -> str:
@@ -28,24 +28,18 @@ def table(run: Run) -> pd.DataFrame:
     made = dict(run.engine.effective_options) if run.engine else {}
     if run.performance and not isinstance(run.performance.params.target_qps, str):
         made["target_qps"] = run.performance.params.target_qps
-    rows: dict[str, dict[str, object]] = {}
-    others = set() if run.params.scenario_traits.one_by_one else {"target_latency_ms"}
+    given, effective = dict[str, object](), dict[str, object]()
     for name in run.params.names("shown"):
-        if name in others:
+        if name == "target_latency_ms" and not run.params.scenario_traits.one_by_one:
             continue
         if name in run.params.unknown:
-            rows[name] = {"given": "", "effective": NOT_KNOWN}
+            given[name], effective[name] = "", NOT_KNOWN
             continue
-        given, effective = (
-            getattr(run.params, name),
-            made.get(name, getattr(run.engine, name, None)),
-        )
-        if given not in (None, {}, [], "") or effective is not None:
-            rows[name] = {"given": given, "effective": "" if effective is None else effective}
-    for name in ("route", "token_ids"):
-        if run.engine is not None and (told := getattr(run.engine, name)):
-            rows[SERVED[name]] = {"given": "", "effective": told}
-    columns = {
-        name: {row: values[name] for row, values in rows.items()} for name in ("given", "effective")
-    }
+        value, used = getattr(run.params, name), made.get(name, getattr(run.engine, name, None))
+        if value not in (None, {}, [], "") or used is not None:
+            given[name], effective[name] = value, "" if used is None else used
+    for name, title in SERVED.items():
+        if used := getattr(run.engine, name, None):
+            given[title], effective[title] = "", used
+    columns = {"given": given, "effective": effective}
     return pd.DataFrame(columns, dtype=object).rename_axis("Parameter")
