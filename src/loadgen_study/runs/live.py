@@ -41,7 +41,7 @@ class LiveRun(Study):
         Args:
             sut: LoadGen's system under test, which hosts the engine.
             kind: "setup", "accuracy" or "perf": without a run_name a notebook joins the run that
-                the others began (join.py).
+                the others began (folders.py).
 
         Raises:
             ParameterError: if model, dataset or folder cannot be used, or the folder's tests are of

@@ -9,8 +9,8 @@ from loadgen_study.facts.inputs import Dataset
 from loadgen_study.facts.scores import Forced
 from loadgen_study.facts.tables import read_frame
 from loadgen_study.results.run import Run
-from loadgen_study.runs.combined import variants
 from loadgen_study.runs.compare import Digest
+from loadgen_study.runs.tuning import variants
 
 OTHER_DATA = "not compared: other data"
 OTHER_PROMPTS = "not compared: other prompts"
