@@ -19,7 +19,7 @@ NOT_SCORED = "no scored answers"
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """A run's answers compared with the first run's; without a difference it says why."""
+    """A run's answers compared with the first run's; ``problem`` is why there is no difference."""
 
     title: str
     difference: Difference | None = None

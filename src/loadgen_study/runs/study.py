@@ -157,7 +157,7 @@ class Study:
             limits.write(self.folder / "machine.json")
         return limits
 
-    def asked(self, mode: Mode, changes: dict[str, object]) -> RunParams:
+    def test_params(self, mode: Mode, changes: dict[str, object]) -> RunParams:
         """The parameters of a test.
 
         Raises:
@@ -187,22 +187,22 @@ class Study:
         cure = "make the performance test first: repeats.measure(run) finds its rate"
         raise ParameterError("target_qps", self.params.target_qps, "is not a number", cure)
 
-    def check_same(self, name: str, test: Test, asked: RunParams) -> None:
-        """Refuse a finished test that was made in another way than is asked now.
+    def check_same(self, name: str, test: Test, params: RunParams) -> None:
+        """Refuse a finished test that was not made with these parameters.
 
         Raises:
             ParameterError: naming the first thing that differs.
         """
-        if differs := self.differs(test, asked):
+        if differs := self.differs(test, params):
             problem = f"its test {name} was made with {differs}"
             raise ParameterError("run_name", self.folder.name, problem, "give another run_name")
 
-    def differs(self, test: Test, asked: RunParams) -> str:
-        """The first thing in which a test differs from what is asked now; or nothing."""
+    def differs(self, test: Test, params: RunParams) -> str:
+        """The first difference between a test and one with these parameters; or nothing."""
         facts = self.model, self.samples.facts
         mode, where = test.result.mode, test.environment or self.environment
         made = identity(mode, test.params, *facts, where)
-        return difference(made, identity(mode, asked, *facts, self.environment))
+        return difference(made, identity(mode, params, *facts, self.environment))
 
 
 def named_model(params: RunParams) -> Path:

@@ -24,7 +24,7 @@ from loadgen_study.runs.study import recorded
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_text
 
-# The run as it is, measured first and last; and what the column "rules" says where none is broken.
+# The unchanged run, measured first and last; the column "rules" where none is broken.
 BASELINES, KEPT = ("baseline", "baseline again"), "kept"
 TUNED = "tuned.yaml"
 VARIANT = "variant.json"
@@ -44,10 +44,10 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
         see ``tune_table``.
     """
     first, last = (Variant(title=title) for title in BASELINES)
-    asked = [first]
+    singles = [first]
     for name, values in run.params.tune.items():
-        asked += [Variant(title=_title(name, value), changes={name: value}) for value in values]
-    _measure_all(run, [*asked, last], say)
+        singles += [Variant(title=_title(name, value), changes={name: value}) for value in values]
+    _measure_all(run, [*singles, last], say)
     if whole := combination(best_of_each(run.read(), tune_table(run.read()))):
         _measure_all(run, [whole], say)
     found = run.read()
@@ -56,9 +56,9 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     return table
 
 
-def _measure_all(run: LiveRun, asked: list[Variant], say: Callable[[str], object]) -> None:
-    """Each variant as often as ``repeats`` says; one that failed is not tried again here."""
-    order = list(mixed_order(asked, run.params.repeats))
+def _measure_all(run: LiveRun, planned: list[Variant], say: Callable[[str], object]) -> None:
+    """Each variant ``repeats`` times; one that failed is not tried again in this call."""
+    order = list(mixed_order(planned, run.params.repeats))
     failed: set[str] = set()
 
     def job(one: Variant, number: int) -> Job:
@@ -83,7 +83,7 @@ def _measure_all(run: LiveRun, asked: list[Variant], say: Callable[[str], object
 
 
 def _title(name: str, value: object) -> str:
-    """A variant's name; of ``engine_options`` what they are."""
+    """A variant's name; of ``engine_options`` each option with its value."""
     if isinstance(value, dict):
         return ", ".join(_title(*item) for item in value.items())
     # The text "1" is another value than the number.
@@ -91,15 +91,15 @@ def _title(name: str, value: object) -> str:
     return f"{name}={value if is_plain else repr(value)}"
 
 
-def _begin(run: LiveRun, asked: Variant) -> LiveRun:
-    """A variant's run; until it has ended it is one that did not."""
-    variant = run.variant(_place(run, asked), **asked.changes)
-    _write(variant, asked, "interrupted")
+def _begin(run: LiveRun, planned: Variant) -> LiveRun:
+    """A variant's run, recorded as interrupted until it ends."""
+    variant = run.variant(_place(run, planned), **planned.changes)
+    _write(variant, planned, "interrupted")
     return variant
 
 
-def _write(variant: LiveRun, asked: Variant, problem: str) -> None:
-    asked.model_copy(update={"problem": problem}).write(variant.folder / VARIANT)
+def _write(variant: LiveRun, planned: Variant, problem: str) -> None:
+    planned.model_copy(update={"problem": problem}).write(variant.folder / VARIANT)
 
 
 def _steps(run: LiveRun, number: int) -> list[Step]:
@@ -111,7 +111,7 @@ def _steps(run: LiveRun, number: int) -> list[Step]:
 
 
 def _scored(variant: LiveRun, number: int) -> str:
-    """Score a variant's answers, if there are any to score; why not, as one line."""
+    """Score a variant's answers, if any; returns the problem in one line."""
     try:
         if variant.params.tune_accuracy and number == 1:
             variant.score()
@@ -120,10 +120,10 @@ def _scored(variant: LiveRun, number: int) -> str:
     return ""
 
 
-def _place(run: LiveRun, asked: Variant) -> str:
+def _place(run: LiveRun, planned: Variant) -> str:
     """The folder of this variant, by what it changes; a new one if there is none."""
     for known, folder in variants(run.folder):
-        if (known.title, known.changes) == (asked.title, asked.changes):
+        if (known.title, known.changes) == (planned.title, planned.changes):
             return f"tune/{folder.name}"
     taken = [int(path.name) for path in run.folder.glob("tune/*") if path.name.isdigit()]
     return f"tune/{max(taken, default=-1) + 1:02d}"
@@ -137,8 +137,8 @@ def tune_table(run: Run) -> pd.DataFrame:
         within it, of several between them, NaN of two), ratio (to the mean of both baselines), runs
         and cv (coefficient of variation of tokens_per_s, a share; both only with repeats),
         ttft_mean_ms, tpot_mean_ms, the columns of ``COSTS`` that are known, verdict, the main
-        metric (None if not asked, or not scorable), rules ("kept", or those that this variant
-        breaks and the baseline does not), problem.
+        metric (None without tune_accuracy, or if not scorable), rules ("kept", or those that this
+        variant breaks and the baseline does not), problem.
     """
     found = variants(run.folder)
     titles = pd.Index([variant.title for variant, _ in found], name="variant")
