@@ -1,4 +1,4 @@
-"""Whether this machine can do the job of a parameters file, said before anything is loaded."""
+"""Whether this machine can run a parameters file, before anything is loaded."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ BUSY_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
         status: "ok", "look" (the job runs, and may be slow or wrong) or "no" (it cannot run).
@@ -55,7 +55,7 @@ class Finding:
 
 
 def examine(params: RunParams) -> list[Finding]:
-    """All that can be said of a job on this machine without loading its engine.
+    """All findings about a run on this machine; its engine is not loaded.
 
     Raises:
         ParameterError: if a parameter cannot be used.
@@ -88,7 +88,7 @@ def _software(params: RunParams, here: Environment) -> Iterator[Finding]:
 
 
 def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
-    """The model, if it is on this machine, and what there is to say of it."""
+    """The model, if it is on this machine, and its findings."""
     name = find_file(params.model)
     weights = params.engine_traits.started_here
     if (
@@ -162,7 +162,7 @@ def refusals(params: RunParams, here: Environment, model: Model | None) -> Itera
         return
     gpus, cores, memory_gib = len(here.gpus), here.cpu.cores, here.cpu.memory_gib
     largest = max(params.names("devices"), key=lambda size: int(getattr(params, size)))
-    asked = f"the engine asks for {params.devices} devices (tensor x pipeline x data parallel)"
+    devices = f"the engine asks for {params.devices} devices (tensor x pipeline x data parallel)"
     if params.executor == "ray":
         if not gpus:
             problem = "is vLLM's way to the GPUs of several machines, and there is no GPU here"
@@ -174,13 +174,13 @@ def refusals(params: RunParams, here: Environment, model: Model | None) -> Itera
         if params.devices > gpus:
             there = "1 GPU" if gpus == 1 else f"{gpus} GPUs"
             cure = "lower it, or look at CUDA_VISIBLE_DEVICES"
-            yield refusal(largest, f"{asked}, and {there} can be used here", cure)
+            yield refusal(largest, f"{devices}, and {there} can be used here", cure)
         return
     # On a CPU each engine's part has cores and a KV cache of its own. Where memory is overcommitted
     # a cache that no machine holds would load, and the machine would fail as it fills.
     if params.devices > cores:
         there = f"and this machine has {cores} cores and no GPU"
-        yield refusal(largest, f"{asked}, {there}", "lower it, or look at nvidia-smi")
+        yield refusal(largest, f"{devices}, {there}", "lower it, or look at nvidia-smi")
     if params.pipeline_parallel_size > 1 and params.enforce_eager:
         problem = "on a CPU vLLM runs a pipeline only compiled"
         yield refusal("enforce_eager", problem, "give False, or pipeline_parallel_size 1")

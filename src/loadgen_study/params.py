@@ -26,7 +26,7 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import ENGINE, LOADGEN, Rate, TestParams, Trait, noted, option
 
 NOT_KNOWN = "not known"
-# What a benchmark's task says, if nobody else does.
+# Defaults from the benchmark's task.
 OF_THE_TASK = ("instruction", "max_new_tokens", "min_new_tokens")
 # A Ray cluster: of a driver on its network, or (ray://) of a client.
 CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
@@ -197,7 +197,7 @@ class RunParams(TestParams):
 
     @property
     def tunable(self) -> list[str]:
-        """What ``tune`` may vary; of a server that runs already, how it is asked."""
+        """What ``tune`` may vary; of a running server, the client's side alone."""
         settled = [] if self.engine_traits.started_here else self.names("fixed", "server")
         return [name for name in self.names("tunable") if name not in settled]
 

@@ -7,7 +7,7 @@ from helpers import write_facts
 from loadgen_study import Run, RunParams
 from loadgen_study.facts.scores import Variant
 from loadgen_study.report.sections import tuning
-from loadgen_study.runs.combined import best_of_each, combination, helped, outcome
+from loadgen_study.runs.tuning import best_of_each, combination, helped, outcome
 
 NAN = math.nan
 COLUMNS = ["tokens_per_s", "ci_low", "ci_high", "verdict", "rules"]

@@ -6,7 +6,7 @@ import pytest
 from helpers import echo_params, write_articles
 
 from loadgen_study import LiveRun
-from loadgen_study.runs import join
+from loadgen_study.runs import folders
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def test_another_model_scenario_or_name_is_another_run(params):
 @pytest.mark.parametrize("aged", [timedelta(hours=23), timedelta(hours=25)])
 def test_a_run_of_yesterday_is_not_joined(params, aged):
     begun = folder(params, "setup")
-    stamp = (datetime.now() - aged).strftime(join.STAMP)
+    stamp = (datetime.now() - aged).strftime(folders.STAMP)
     begun = begun.rename(begun.with_name(f"{stamp}{begun.name[15:]}"))
     joined = folder(params, "accuracy") == begun
-    assert joined == (aged < join.JOINED_FOR)
+    assert joined == (aged < folders.JOINED_FOR)
 
 
 def test_a_run_with_a_name_is_never_joined(params):
@@ -52,5 +52,5 @@ def test_a_run_with_a_name_is_never_joined(params):
 
 def test_two_kernels_never_share(params):
     begun = folder(params, "setup")
-    assert join.claim(begun, "accuracy")
+    assert folders.claim(begun, "accuracy")
     assert folder(params, "accuracy") != begun

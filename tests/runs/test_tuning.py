@@ -5,8 +5,7 @@ import pytest
 from loadgen_study import LiveRun, RunParams
 from loadgen_study.facts.scores import Variant
 from loadgen_study.report.sections import tuning
-from loadgen_study.runs.combined import TUNED
-from loadgen_study.runs.tuning import tune
+from loadgen_study.runs.tuning import TUNED, tune
 from vllm_loadgen import ParameterError
 
 pytestmark = pytest.mark.process

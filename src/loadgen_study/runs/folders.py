@@ -3,21 +3,27 @@
 import fcntl
 import io
 import os
+import re
 import secrets as random_names
+import time
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from loadgen_study.accuracy.scores import check_same_dataset
 from loadgen_study.facts.inputs import Dataset, Environment, Model
-from loadgen_study.params import RunParams
+from loadgen_study.params import COSTS, EXTRA, RunParams
 from loadgen_study.results.folders import outputs_folder
 from loadgen_study.results.identity import difference, machine_identity
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.files import report_os_errors
 from vllm_loadgen.records.result import Result
+
+STAMP, STAMPED, STAMP_LENGTH = "%Y%m%d-%H%M%S", re.compile(r"\d{8}-\d{6}-"), 15
+JOINED_FOR = timedelta(hours=24)
+CLAIMS = ".claims"  # a folder of the run's, with an empty file a notebook
 
 
 def make_folder(params: RunParams) -> Path:
@@ -26,7 +32,7 @@ def make_folder(params: RunParams) -> Path:
     Raises:
         ParameterError: if it cannot be written.
     """
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now().strftime(STAMP)
     model = Path(params.model).name
     folder = outputs_folder(params.outputs) / (
         params.run_name or f"{stamp}-{model}-{params.scenario.lower()}"
@@ -41,6 +47,66 @@ def make_folder(params: RunParams) -> Path:
         cure = "give a folder that you may write to, on a disk with room"
         raise ParameterError("outputs", params.outputs, problem, cure) from None
     return folder
+
+
+def run_folder(params: RunParams, requested: RunParams, kind: str) -> Path:
+    """A new folder, the one of ``run_name``, or another notebook's.
+
+    A notebook without a run_name joins the newest unnamed run of the last day with the same
+    parameters, apart from the rate and the extra tests, unless a notebook of its kind has joined
+    before. It claims its test first, so that two kernels never make the same one.
+
+    Args:
+        requested: the parameters as they are recorded.
+        kind: "setup", "accuracy" or "perf", of a notebook.
+
+    Raises:
+        ParameterError: if the folder cannot be written.
+    """
+    if params.run_name or not kind:
+        return make_folder(params)
+    if found := _joined(requested.changed(outputs=params.outputs), kind):
+        print(f"Joins the run {found.name}")
+        return found
+    folder = make_folder(params)
+    while not claim(folder, kind):  # another kernel's, of the same second
+        time.sleep(1)
+        folder = make_folder(params)
+    return folder
+
+
+def _joined(params: RunParams, kind: str) -> Path | None:
+    """The folder that a notebook joins and claims."""
+    outputs = outputs_folder(params.outputs)
+    stamped = [path for path in outputs.glob("*") if STAMPED.match(path.name) and path.is_dir()]
+    newest = max(stamped, default=None)
+    if newest is None or not (newest / CLAIMS).is_dir():
+        return None
+    started = datetime.strptime(newest.name[:STAMP_LENGTH], STAMP)
+    if datetime.now() - started > JOINED_FOR:
+        return None
+    return newest if _same(newest, params) and claim(newest, kind) else None
+
+
+def claim(folder: Path, kind: str) -> bool:
+    """Whether this notebook is the first of its kind in a run."""
+    (folder / CLAIMS).mkdir(exist_ok=True)
+    try:
+        (folder / CLAIMS / kind).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _same(folder: Path, params: RunParams) -> bool:
+    """Whether a run's parameters are these, but for the rate and the extra tests of perf.ipynb."""
+    try:
+        known = RunParams.recorded(folder / "params.yaml")
+    except BenchmarkError:
+        return False
+    of_perf = {name for name in params.names() if params.group(name) in (EXTRA, COSTS)}
+    of_perf |= {*params.names("performance")}
+    return known.model_dump(exclude=of_perf) == params.model_dump(exclude=of_perf)
 
 
 def check_unmixed(

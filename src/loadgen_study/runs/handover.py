@@ -101,19 +101,19 @@ class Handover:
             end(*held)
 
     def _serve(self) -> None:
-        asked: object = None
+        message: object = None
         with self._listener:  # whatever ends the thread, nobody waits for it
-            while asked != "end":
+            while message != "end":
                 # A notebook killed in the middle of it also loses its engine.
                 with suppress(EOFError, OSError), self._listener.accept() as notebook:
-                    asked = notebook.recv()
-                    if isinstance(asked, ParkedEngine):
+                    message = notebook.recv()
+                    if isinstance(message, ParkedEngine):
                         self._end_held()
-                        self._held = asked, asked.receive(notebook)
+                        self._held = message, message.receive(notebook)
                         notebook.send(True)
-                    elif asked == "claim":
+                    elif message == "claim":
                         self._give(notebook)
-                    elif asked == "wait":
+                    elif message == "wait":
                         # A loaded engine is idle; a worker without one sends when it is.
                         if self._held is not None and self._held[0].engine is None:
                             wait([self._held[1].pipe], PREPARE_S)

@@ -41,7 +41,7 @@ class LiveRun(Study):
         Args:
             sut: LoadGen's system under test, which hosts the engine.
             kind: "setup", "accuracy" or "perf": without a run_name a notebook joins the run that
-                the others began (join.py).
+                the others began (folders.py).
 
         Raises:
             ParameterError: if model, dataset or folder cannot be used, or the folder's tests are of
@@ -73,7 +73,7 @@ class LiveRun(Study):
         """
         if mode not in get_args(Mode):
             raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
-        params = self.asked(mode, changes)
+        params = self.test_params(mode, changes)
         folder = self.folder / (name or mode)
         # A damaged baseline is refused before the test.
         reference = scoring.reference(self) if mode == "accuracy" else None
@@ -87,7 +87,12 @@ class LiveRun(Study):
             if (limits := self.read().machine) is not None:
                 limits.write(folder / "machine.json")
             audit = test06.write_audit_config(folder) if mode == "compliance" else None
-            prompts, left, done = self._left_over(mode, folder, params)
+            prompts, left, done = self.samples.prompts, None, 0
+            if mode == "accuracy" and (known := resume.answered_before(self, folder, params)):
+                left = resume.left_over(known, len(prompts))
+                done = len(prompts) - len(left)
+                print(f"{name or mode}: {done:,} of {len(prompts):,} samples were answered before")
+                prompts = Prompts.of(prompts[number] for number in left)
             session = self.session()
             with shown_test(params, len(prompts), mode) as show:
                 session.run(params, prompts, mode, folder, audit, left, done, on_progress=show)
@@ -95,22 +100,6 @@ class LiveRun(Study):
             self.note(name or mode, test.summary())
             scoring.force(self, self.session, folder, reference)
         return test
-
-    def _left_over(
-        self, mode: Mode, folder: Path, params: RunParams
-    ) -> tuple[Prompts, list[int] | None, int]:
-        """What an interrupted accuracy test of this name left to do; else all.
-
-        Returns:
-            prompts, their samples (None: all), and how many were answered before.
-        """
-        answered = resume.answered_before(self, folder, params) if mode == "accuracy" else {}
-        if not answered:
-            return self.samples.prompts, None, 0
-        left = resume.left_over(answered, len(self.samples))
-        done = len(self.samples) - len(left)
-        print(f"{folder.name}: {done:,} of {len(self.samples):,} samples were answered before")
-        return Prompts.of(self.samples.prompts[number] for number in left), left, done
 
     def once(self, name: str, mode: Mode = "performance", **changes: object) -> Test:
         """``perform``, unless the run has finished this test before; one that failed is made again.
@@ -138,7 +127,7 @@ class LiveRun(Study):
         if not found.finished(name):
             return None
         test = found.test(name)
-        self.check_same(name, test, self.asked(mode, changes))
+        self.check_same(name, test, self.test_params(mode, changes))
         print(f"{name}: finished before, reused ({test.result.queries:,} queries)")
         return test
 

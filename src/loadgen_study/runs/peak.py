@@ -1,8 +1,7 @@
 """The highest rate that LoadGen calls VALID: bracketed, bisected, doubted, confirmed.
 
 Which rate comes next is ``runs/search.py``. A rate that the harness did not offer does not hold,
-whatever LoadGen says of it. A search resumes: what was finished under the same ``run_name`` is not
-made again.
+whatever LoadGen's verdict is. A search resumes: finished tests of the same ``run_name`` are reused.
 
 LoadGen issues whole passes of the samples: 13,368 queries at least with the official data, hours
 at a low rate. So a probe draws from fewer samples, the first ones, and the full test that confirms
@@ -107,12 +106,12 @@ def probe_changes(params: RunParams, samples: int, rate: float) -> dict[str, obj
     changes: dict[str, object] = {"target_qps": rate, "min_duration_ms": duration_ms}
     official = official_settings(params)
     share = params.target_latency_percentile or official.server_target_latency_percentile
-    asked = max(
+    needed = max(
         math.ceil(rate * duration_ms / 1000),
         params.min_query_count or official.min_query_count,
         early_stopping_queries(ROOM, share),
     )
-    wanted = min(asked, expected_queries(full, samples, "performance"))
+    wanted = min(needed, expected_queries(full, samples, "performance"))
     # As many passes as all samples would take, of no more of them than that needs.
     whole = min(samples, params.performance_samples or params.rules.samples)
     drawn = max(math.ceil(wanted / math.ceil(wanted / whole)), min(FEWEST_SAMPLES, whole))
@@ -126,9 +125,9 @@ def probe_changes(params: RunParams, samples: int, rate: float) -> dict[str, obj
 # Messages -----------------------------------------------------------------------------------
 def _cost(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
     """Queries of a test, and about how long it takes to issue them, s."""
-    asked = run.params.changed(**changes)
-    queries = expected_queries(asked, len(run.samples), "performance")
-    return queries, queries / asked.rate
+    params = run.params.changed(**changes)
+    queries = expected_queries(params, len(run.samples), "performance")
+    return queries, queries / params.rate
 
 
 def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> str:
@@ -170,7 +169,7 @@ def lowest_that_fails(run: Run) -> str:
     """The lowest rate that fails, and why: "6.51 fails: too slow"; empty if none failed."""
     if run.peak is None or (rate := run.peak.lowest_invalid_qps) is None:
         return ""
-    probes = [probe for probe in run.peak.probes if probe.qps == rate and not probe.valid]
+    probes = [probe for probe in _explained(run) if probe.qps == rate and not probe.valid]
     reasons = {probe.why for probe in probes if probe.why}
     # A probe of too few queries does not show that the rate is too high; one that is too slow may.
     why = "too slow" if "too slow" in reasons else next(iter(reasons), "")
@@ -250,12 +249,25 @@ def note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool
     ).write(run.folder / "peak.json")
 
 
+def _explained(run: Run) -> list[Probe]:
+    """The probes of peak.json; an earlier version left out why one failed, its test has it."""
+    tests = map(probe_of, run.finished_tests(PROBES).values())
+    known = {probe.qps: probe.why for probe in tests if probe.why}
+    probes = run.peak.probes if run.peak else ()
+    return [
+        probe
+        if probe.valid or probe.why
+        else probe.model_copy(update={"why": known.get(probe.qps, "")})
+        for probe in probes
+    ]
+
+
 def peak_table(run: Run) -> pd.DataFrame:
     """The probes of a search in their order; empty if there was none."""
     if run.peak is None:
         return pd.DataFrame()
     rows = [
         {"queries/s": probe.qps, "verdict": _verdict(probe), "duration, s": probe.duration_s}
-        for probe in run.peak.probes
+        for probe in _explained(run)
     ]
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1, name="Probe"))

@@ -9,8 +9,8 @@ from loadgen_study.facts.inputs import Dataset
 from loadgen_study.facts.scores import Forced
 from loadgen_study.facts.tables import read_frame
 from loadgen_study.results.run import Run
-from loadgen_study.runs.combined import variants
 from loadgen_study.runs.compare import Digest
+from loadgen_study.runs.tuning import variants
 
 OTHER_DATA = "not compared: other data"
 OTHER_PROMPTS = "not compared: other prompts"
@@ -19,7 +19,7 @@ NOT_SCORED = "no scored answers"
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """A run's answers compared with the first run's; without a difference it says why."""
+    """A run's answers compared with the first run's; ``problem`` is why there is no difference."""
 
     title: str
     difference: Difference | None = None

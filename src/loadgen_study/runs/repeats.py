@@ -31,8 +31,9 @@ COLUMNS = {
 
 
 def measure(run: LiveRun) -> Test:
-    """The performance test as often as ``repeats`` asks; what was finished before is not made
-    again. With ``target_qps`` auto or measured the rate is found first, and only the test at it is
+    """The performance test ``repeats`` times; finished ones are reused.
+
+    With ``target_qps`` auto or measured the rate is found first, and only the test at it is
     repeated.
 
     Returns:

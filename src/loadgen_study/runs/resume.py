@@ -18,10 +18,10 @@ PART = "mlperf_log_accuracy_part.json"
 
 
 def answered_before(run: Study, folder: Path, params: RunParams) -> dict[int, list[int]]:
-    """The answers, by sample, that unfinished tests of this name left in their journals.
+    """The answers, by sample, in the journals of unfinished tests of this name.
 
     Args:
-        folder: of the test that goes on. params: its own; tests with others are left out.
+        folder: of the test that resumes. params: its own; tests with others are ignored.
     """
     found: dict[int, list[int]] = {}
     for earlier in sorted(folder.parent.glob(f"{folder.name}-unfinished-*")):
@@ -31,8 +31,8 @@ def answered_before(run: Study, folder: Path, params: RunParams) -> dict[int, li
 
 
 def left_over(answered: Iterable[int], samples: int) -> list[int]:
-    """The samples to ask for still, ascending; LoadGen needs at least one, so the last is asked
-    again where all were answered."""
+    """The samples without an answer, ascending; the last one if all have one, since LoadGen needs
+    one."""
     return sorted(set(range(samples)) - set(answered)) or [samples - 1]
 
 
@@ -47,8 +47,8 @@ def join_logs(test: Test, answered: dict[int, list[int]]) -> None:
     log, part = test.folder / ACCURACY_LOG, test.folder / PART
     if not part.exists():
         log.rename(part)
-    asked = np.unique(test.records["sample_index"])
-    own = [_entry(int(asked[answer.qsl_idx]), answer.tokens) for answer in read_accuracy_log(part)]
+    issued = np.unique(test.records["sample_index"])
+    own = [_entry(int(issued[answer.qsl_idx]), answer.tokens) for answer in read_accuracy_log(part)]
     known = {entry["qsl_idx"] for entry in own}
     earlier = [_entry(index, ids) for index, ids in answered.items() if index not in known]
     write_json(log, [entry | {"seq_id": at} for at, entry in enumerate([*earlier, *own])])

@@ -114,7 +114,7 @@ def force(
     except EngineError as error:
         problem = f"the engine died of it: {str(error).splitlines()[0]}"
     if problem:
-        asked = Forced(problem=portable(scrub(problem)))
+        result = Forced(problem=portable(scrub(problem)))
     else:
-        asked = fidelity.forced(scored.answers, answers, sha256, time.monotonic() - begin)
-    asked.write(folder / fidelity.FORCED)
+        result = fidelity.forced(scored.answers, answers, sha256, time.monotonic() - begin)
+    result.write(folder / fidelity.FORCED)

@@ -60,7 +60,7 @@ def make_tests(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
     found, problems = run.read(), []
     for name, changes in tests.items():
         if found.finished(name):
-            run.check_same(name, found.test(name), run.asked("performance", dict(changes)))
+            run.check_same(name, found.test(name), run.test_params("performance", dict(changes)))
 
     def end(_: LiveRun, problem: str) -> str:
         if problem:
@@ -179,7 +179,7 @@ class _Pool:
             for step in job.steps:
                 if run.made_before(step.name, step.mode, dict(step.changes)) is None:
                     # A worker has only its own tests: it cannot look for a searched rate.
-                    rate = run.asked(step.mode, dict(step.changes)).target_qps
+                    rate = run.test_params(step.mode, dict(step.changes)).target_qps
                     changes = {**step.changes, "target_qps": rate}
                     steps.append(Step(step.name, step.mode, changes))
         except BenchmarkError as error:

@@ -1,6 +1,5 @@
 """What a run is of: its parameters, model, data and machine, which all of its tests share."""
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +17,8 @@ from loadgen_study.results.folders import find_file, portable_path
 from loadgen_study.results.identity import difference, identity
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from loadgen_study.runs import handover, join, workers
-from loadgen_study.runs.folders import check_unmixed, make_folder, writing
+from loadgen_study.runs import handover, workers
+from loadgen_study.runs.folders import check_unmixed, run_folder, writing
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.files import write_text
 from vllm_loadgen.records.result import Mode
@@ -54,7 +53,7 @@ class Study:
         """Everything but the engine, written into a new folder or one that is there.
 
         Args:
-            kind: of the notebook that makes a test, which may join another's run (join.py).
+            kind: of the notebook that makes a test, which may join another's run (folders.py).
 
         Raises:
             ParameterError: if model, dataset or folder cannot be used, or the folder's tests are of
@@ -82,7 +81,7 @@ class Study:
         scorer = params.rules.task.scorer
         if text := scores.unscorable_text(scorer, facts.unscorable_references, facts.samples):
             print(text)
-        folder = _folder(params, recorded(params).changed(dtype=requested_dtype), kind)
+        folder = run_folder(params, recorded(params).changed(dtype=requested_dtype), kind)
         run = cls(folder, params, model, path, tokenizer, samples, here, requested_dtype)
         with writing(folder):
             check_unmixed(folder, params, model, facts, here)
@@ -161,7 +160,7 @@ class Study:
             limits.write(self.folder / "machine.json")
         return limits
 
-    def asked(self, mode: Mode, changes: dict[str, object]) -> RunParams:
+    def test_params(self, mode: Mode, changes: dict[str, object]) -> RunParams:
         """The parameters of a test.
 
         Raises:
@@ -191,35 +190,22 @@ class Study:
         cure = "make the performance test first: repeats.measure(run) finds its rate"
         raise ParameterError("target_qps", self.params.target_qps, "is not a number", cure)
 
-    def check_same(self, name: str, test: Test, asked: RunParams) -> None:
-        """Refuse a finished test that was made in another way than is asked now.
+    def check_same(self, name: str, test: Test, params: RunParams) -> None:
+        """Refuse a finished test that was not made with these parameters.
 
         Raises:
             ParameterError: naming the first thing that differs.
         """
-        if differs := self.differs(test, asked):
+        if differs := self.differs(test, params):
             problem = f"its test {name} was made with {differs}"
             raise ParameterError("run_name", self.folder.name, problem, "give another run_name")
 
-    def differs(self, test: Test, asked: RunParams) -> str:
-        """The first thing in which a test differs from what is asked now; or nothing."""
+    def differs(self, test: Test, params: RunParams) -> str:
+        """The first difference between a test and one with these parameters; or nothing."""
         facts = self.model, self.samples.facts
         mode, where = test.result.mode, test.environment or self.environment
         made = identity(mode, test.params, *facts, where)
-        return difference(made, identity(mode, asked, *facts, self.environment))
-
-
-def _folder(params: RunParams, requested: RunParams, kind: str) -> Path:
-    if params.run_name or not kind:
-        return make_folder(params)
-    if found := join.newest_unnamed(requested.changed(outputs=params.outputs), kind):
-        print(f"Joins the run {found.name}")
-        return found
-    folder = make_folder(params)
-    while not join.claim(folder, kind):  # another kernel's, of the same second
-        time.sleep(1)
-        folder = make_folder(params)
-    return folder
+        return difference(made, identity(mode, params, *facts, self.environment))
 
 
 def named_model(params: RunParams) -> Path:

@@ -1,7 +1,7 @@
 """Throughput against latency: a test at each rate, and at each number of queries at once.
 
-With ``repeats`` each of them several times, in mixed order. A sweep resumes: what was finished
-under the same ``run_name`` is not made again.
+With ``repeats`` each of them several times, in mixed order. A sweep resumes: finished tests
+of the same ``run_name`` are reused.
 """
 
 import math
@@ -101,7 +101,7 @@ def _frame(rows: Mapping[str, dict[str, object]]) -> pd.DataFrame:
 def _row(runs: Sequence[Test]) -> dict[str, object]:
     test, between = median_run(runs), spread([run.metrics.tokens_per_s for run in runs])
     m = test.metrics
-    # In Server a limit on the queries at once is a property of the harness, and the rate is asked.
+    # In Server the rate is the parameter; a limit on concurrent queries belongs to the harness.
     at_once = test.params.concurrency if test.result.scenario_traits.at_once else None
     return {
         "kind": "rate" if at_once is None else "concurrency",

@@ -4,7 +4,9 @@ With ``repeats`` each value several times, in mixed order and each time with a n
 resumes: what was finished under the same ``run_name`` is not made again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import yaml
@@ -13,23 +15,19 @@ from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.scores import Variant
 from loadgen_study.results.run import Run, repeat_name
 from loadgen_study.rules.conformance import engine_departures
-from loadgen_study.runs.combined import (
-    BASELINES,
-    KEPT,
-    VARIANT,
-    best_of_each,
-    combination,
-    keep_best,
-    outcome,
-    variants,
-)
 from loadgen_study.runs.costs import COSTS, costs
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.remote_worker import Step
 from loadgen_study.runs.repeats import mixed_order, verdicts
 from loadgen_study.runs.side_by_side import Job, one_by_one, side_by_side
+from loadgen_study.runs.study import recorded
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.files import write_text
 
+# The unchanged run, measured first and last; the column "rules" where none is broken.
+BASELINES, KEPT = ("baseline", "baseline again"), "kept"
+TUNED = "tuned.yaml"
+VARIANT = "variant.json"
 COLUMNS = (
     "tokens_per_s", "ci_low", "ci_high", "runs", "cv", "ttft_mean_ms", "tpot_mean_ms", *COSTS,
     "verdict", "score", "rules", "problem",
@@ -40,16 +38,16 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     """Vary each parameter of ``tune`` alone, each value with an engine of its own.
 
     The run's own parameters are measured first and, to show drift, last again. What helped beyond
-    noise (``combined.helped``) is then measured together, and the best is kept as ``tuned.yaml``.
+    noise (``helped``) is then measured together, and the best is kept as ``tuned.yaml``.
 
     Returns:
         see ``tune_table``.
     """
     first, last = (Variant(title=title) for title in BASELINES)
-    asked = [first]
+    singles = [first]
     for name, values in run.params.tune.items():
-        asked += [Variant(title=_title(name, value), changes={name: value}) for value in values]
-    _measure_all(run, [*asked, last], say)
+        singles += [Variant(title=_title(name, value), changes={name: value}) for value in values]
+    _measure_all(run, [*singles, last], say)
     if whole := combination(best_of_each(run.read(), tune_table(run.read()))):
         _measure_all(run, [whole], say)
     found = run.read()
@@ -58,9 +56,9 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     return table
 
 
-def _measure_all(run: LiveRun, asked: list[Variant], say: Callable[[str], object]) -> None:
-    """Each variant as often as ``repeats`` says; one that failed is not tried again here."""
-    order = list(mixed_order(asked, run.params.repeats))
+def _measure_all(run: LiveRun, planned: list[Variant], say: Callable[[str], object]) -> None:
+    """Each variant ``repeats`` times; one that failed is not tried again in this call."""
+    order = list(mixed_order(planned, run.params.repeats))
     failed: set[str] = set()
 
     def job(one: Variant, number: int) -> Job:
@@ -85,7 +83,7 @@ def _measure_all(run: LiveRun, asked: list[Variant], say: Callable[[str], object
 
 
 def _title(name: str, value: object) -> str:
-    """A variant's name; of ``engine_options`` what they are."""
+    """A variant's name; of ``engine_options`` each option with its value."""
     if isinstance(value, dict):
         return ", ".join(_title(*item) for item in value.items())
     # The text "1" is another value than the number.
@@ -93,15 +91,15 @@ def _title(name: str, value: object) -> str:
     return f"{name}={value if is_plain else repr(value)}"
 
 
-def _begin(run: LiveRun, asked: Variant) -> LiveRun:
-    """A variant's run; until it has ended it is one that did not."""
-    variant = run.variant(_place(run, asked), **asked.changes)
-    _write(variant, asked, "interrupted")
+def _begin(run: LiveRun, planned: Variant) -> LiveRun:
+    """A variant's run, recorded as interrupted until it ends."""
+    variant = run.variant(_place(run, planned), **planned.changes)
+    _write(variant, planned, "interrupted")
     return variant
 
 
-def _write(variant: LiveRun, asked: Variant, problem: str) -> None:
-    asked.model_copy(update={"problem": problem}).write(variant.folder / VARIANT)
+def _write(variant: LiveRun, planned: Variant, problem: str) -> None:
+    planned.model_copy(update={"problem": problem}).write(variant.folder / VARIANT)
 
 
 def _steps(run: LiveRun, number: int) -> list[Step]:
@@ -113,7 +111,7 @@ def _steps(run: LiveRun, number: int) -> list[Step]:
 
 
 def _scored(variant: LiveRun, number: int) -> str:
-    """Score a variant's answers, if there are any to score; why not, as one line."""
+    """Score a variant's answers, if any; returns the problem in one line."""
     try:
         if variant.params.tune_accuracy and number == 1:
             variant.score()
@@ -122,10 +120,10 @@ def _scored(variant: LiveRun, number: int) -> str:
     return ""
 
 
-def _place(run: LiveRun, asked: Variant) -> str:
+def _place(run: LiveRun, planned: Variant) -> str:
     """The folder of this variant, by what it changes; a new one if there is none."""
     for known, folder in variants(run.folder):
-        if (known.title, known.changes) == (asked.title, asked.changes):
+        if (known.title, known.changes) == (planned.title, planned.changes):
             return f"tune/{folder.name}"
     taken = [int(path.name) for path in run.folder.glob("tune/*") if path.name.isdigit()]
     return f"tune/{max(taken, default=-1) + 1:02d}"
@@ -139,8 +137,8 @@ def tune_table(run: Run) -> pd.DataFrame:
         within it, of several between them, NaN of two), ratio (to the mean of both baselines), runs
         and cv (coefficient of variation of tokens_per_s, a share; both only with repeats),
         ttft_mean_ms, tpot_mean_ms, the columns of ``COSTS`` that are known, verdict, the main
-        metric (None if not asked, or not scorable), rules ("kept", or those that this variant
-        breaks and the baseline does not), problem.
+        metric (None without tune_accuracy, or if not scorable), rules ("kept", or those that this
+        variant breaks and the baseline does not), problem.
     """
     found = variants(run.folder)
     titles = pd.Index([variant.title for variant, _ in found], name="variant")
@@ -175,3 +173,97 @@ def _row(variant: Run) -> dict[str, object]:
         **costs(test, variant.params.price_per_hour),
         "rules": [rule.title for rule in engine_departures(variant)],
     }  # fmt: skip
+
+
+# What helped, and the best ---------------------------------------------------------------------
+@dataclass(frozen=True)
+class Outcome:
+    """What a tuning found.
+
+    Attributes:
+        helped: titles of the values that helped beyond noise, the best of each parameter.
+        best: the title of the fastest of them and of their combination; None where none helped.
+        changes: of the run's parameters in ``best``.
+        combined: the title of the combination, if it was measured.
+    """
+
+    helped: tuple[str, ...]
+    best: str | None
+    changes: dict[str, object]
+    combined: str | None
+
+
+def variants(run_folder: Path) -> list[tuple[Variant, Path]]:
+    """The variants of a run's tuning in order, each with its folder."""
+    paths = sorted(run_folder.glob(f"tune/*/{VARIANT}"))
+    return [(Variant.read(path), path.parent) for path in paths]
+
+
+def helped(table: pd.DataFrame) -> list[str]:
+    """The values that gave more tokens/s beyond noise, fastest first.
+
+    Beyond noise: above the faster of both baselines by more than these two differ, and, where both
+    have an interval (95 %: between runs from three on, of one run within it), with intervals that
+    do not meet. A value that breaks a rule or a verdict which the baselines keep does not help. The
+    combination is judged as the others are.
+
+    Args:
+        table: of ``tuning.tune_table``.
+    """
+    is_base = table.index.isin(BASELINES)
+    base, rates = table[is_base], table["tokens_per_s"]
+    if base["tokens_per_s"].notna().sum() < 2:
+        return []
+    least = 2 * base["tokens_per_s"].max() - base["tokens_per_s"].min()
+    good = ~is_base & (rates > least)
+    good &= ~(table["ci_low"] <= base["ci_high"].max())
+    good &= table["rules"] == KEPT
+    if (base["verdict"] == "VALID").all():
+        good &= table["verdict"] == "VALID"
+    return list(rates[good].sort_values(ascending=False).index)
+
+
+def combination(chosen: Sequence[Variant]) -> Variant | None:
+    """The variants (of ``best_of_each``) as one more; None for fewer than two."""
+    if len(chosen) < 2:
+        return None
+    changes = {name: value for one in chosen for name, value in one.changes.items()}
+    return Variant(title="combined: " + ", ".join(one.title for one in chosen), changes=changes)
+
+
+def outcome(run: Run, table: pd.DataFrame) -> Outcome:
+    """What a tuning found, by its table."""
+    chosen = best_of_each(run, table)
+    rates = table.get("tokens_per_s", pd.Series(dtype=float)).dropna()
+    whole = combination(chosen)
+    measured = [whole] if whole and whole.title in rates else []
+    best = max([*chosen, *measured], key=lambda one: float(rates[one.title]), default=None)
+    return Outcome(
+        helped=tuple(one.title for one in chosen),
+        best=best.title if best else None,
+        changes=dict(best.changes) if best else {},
+        combined=measured[0].title if measured else None,
+    )
+
+
+def keep_best(run: LiveRun, found: Outcome) -> None:
+    """Write the run's parameters with what was best; no file where nothing helped."""
+    path = run.folder / TUNED
+    if found.best is None:
+        path.unlink(missing_ok=True)
+        return
+    tuned = run.params.changed(**{**found.changes, "tune": {}, "tune_accuracy": False})
+    write_text(path, recorded(tuned).to_yaml())
+
+
+def best_of_each(run: Run, table: pd.DataFrame) -> list[Variant]:
+    """Of each parameter the fastest value that helped, fastest first."""
+    if table.empty:
+        return []
+    # Not of the combination.
+    by_title = {one.title: one for one, _ in variants(run.folder) if len(one.changes) == 1}
+    chosen: dict[tuple[str, ...], Variant] = {}
+    for title in helped(table):
+        if title in by_title:
+            chosen.setdefault(tuple(by_title[title].changes), by_title[title])
+    return list(chosen.values())

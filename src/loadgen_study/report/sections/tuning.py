@@ -6,7 +6,7 @@ import pandas as pd
 
 from loadgen_study.prose import render
 from loadgen_study.results.run import Run
-from loadgen_study.runs.combined import BASELINES, TUNED, outcome
+from loadgen_study.runs.tuning import BASELINES, TUNED, outcome
 
 
 def text(tuning: pd.DataFrame) -> str:
