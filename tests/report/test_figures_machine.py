@@ -4,7 +4,7 @@ import pandas as pd
 from helpers import GPU, MACHINE, STEPS, draws, imitated, seed_records
 
 from loadgen_study.analysis.roofline import Roofline
-from loadgen_study.report.figures import machine
+from loadgen_study.report.figures import machine, queries
 
 
 def test_occupancy():
@@ -34,6 +34,17 @@ def test_a_server_whose_process_is_not_found():
     assert "own_" not in str(chart)
     caption = machine.machine_caption(unknown)
     assert caption.endswith("90 % busy on average, the server's share not known.")
+
+
+def test_times_in_which_other_programs_disturbed_a_test_are_shaded():
+    test = imitated(seed_records())
+    undisturbed = [machine.over_time(test).chart, queries.over_test(test).chart]
+    assert "other programs" not in str(undisturbed)
+    rows = {"begin_s": [1.0], "end_s": [3.5], "share": [0.4]}
+    vars(test)["disturbed"] = pd.DataFrame(rows)
+    for chart in (machine.over_time(test), queries.over_test(test)):
+        assert "{'begin_s': 1.0, 'end_s': 3.5, 'says': '40 % of all cores'}" in str(chart.chart)
+        assert draws(chart)
 
 
 def test_the_server_counts_as_the_benchmark():

@@ -186,6 +186,29 @@ def stretch_of_time(name: str, chosen: Sequence[float] | None) -> alt.Parameter:
     return alt.selection_interval(name=name, encodings=["x"], mark=mark, value=value)
 
 
+def disturbed(stretches: pd.DataFrame, across: str) -> list[alt.Chart]:
+    """Shaded times in which other programs used the machine; none of no stretches.
+
+    Args:
+        stretches: of ``Test.disturbed``. across: the title of the panel's x axis.
+    """
+    if stretches.empty:
+        return []
+    rows = (
+        stretches[["begin_s", "end_s"]]
+        .round(2)
+        .assign(says=[f"{percent(share)} of all cores" for share in stretches["share"]])
+    )
+    shade: alt.Chart = (
+        alt.Chart(alt.InlineData(rows.to_dict("records")))
+        .mark_rect(color=GREY, opacity=0.2, clip=True)
+        .encode(
+            x=alt.X("begin_s:Q", title=across), x2="end_s:Q", tooltip=tooltip(says="other programs")
+        )
+    )
+    return [shade]
+
+
 def ruler(base: alt.Chart, name: str, shown: list[alt.Tooltip]) -> alt.Chart:
     """A line that follows the pointer and says what is there."""
     nearest = alt.selection_point(name=name, nearest=True, on="pointermove", fields=["time_s"],

@@ -21,6 +21,7 @@ from loadgen_study.report.figures.base import (
     WIDE,
     Figure,
     called,
+    disturbed,
     extremes,
     ruler,
     source,
@@ -85,7 +86,8 @@ def over_time(test: Test) -> Figure:
                                       if name in tables[panel.table]})
         for panel in PANELS if len(tables.get(panel.table, ()))
     ]  # fmt: skip
-    shown = [_panel(*panel, brush, place) for place, panel in enumerate(panels) if panel[2]]
+    shaded = disturbed(test.disturbed, "time, s")
+    shown = [_panel(*panel, brush, shaded) for panel in panels if panel[2]]
     below = alt.vconcat(*shown, spacing=12).resolve_scale(x="shared", color="independent")
     return Figure(alt.vconcat(whole, below).resolve_scale(color="independent"), tables)
 
@@ -118,9 +120,9 @@ def _panel(
     table: pd.DataFrame,
     known: Mapping[str, tuple[str, str]],
     brush: alt.Parameter,
-    place: int,
+    shaded: list[alt.Chart],
 ) -> alt.LayerChart:
-    """One panel, of the curves that are known."""
+    """One panel: its known curves and the shaded times."""
     base = alt.Chart(source(panel.table, table), width=WIDE, height=HEIGHT)
     colors = dict(known.values())
     across = alt.X("time_s:Q", title="time, s", scale=alt.Scale(domain=brush, nice=False))
@@ -131,7 +133,8 @@ def _panel(
         line = base.mark_line(interpolate=shape, strokeDash=dash, clip=True, color=color)
         line = line.encode(x=across, y=alt.Y(f"{name}:Q", title=panel.unit))
         curves.append(called(line, said, colors) if len(colors) > 1 else line)
-    return alt.layer(*curves, ruler(base, f"at_{place}", shown)).properties(title=panel.title)
+    hover = ruler(base, f"at_{next(iter(known))}", shown)
+    return alt.layer(*curves, *shaded, hover).properties(title=panel.title)
 
 
 def roofline(found: Roofline, tpot_ms: float) -> Figure:

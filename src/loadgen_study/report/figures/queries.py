@@ -27,6 +27,7 @@ from loadgen_study.report.figures.base import (
     Figure,
     bins_of,
     called,
+    disturbed,
     histogram,
     lines_at,
     ruler,
@@ -213,7 +214,12 @@ def over_test(test: Test) -> Figure:
     inside = drawn[drawn["query"].between(begin, end)]
     brushed = [float(inside[across].min()), float(inside[across].max())] if len(inside) else None
     brush = stretch_of_time("stretch", brushed)
-    below = (_latency(drawn, across), _chooser(drawn, across, brush), _timeline(drawn, brush))
+    shaded = disturbed(test.disturbed, ACROSS[across]) if across == "due_s" else []
+    below = (
+        _latency(drawn, across, shaded),
+        _chooser(drawn, across, brush),
+        _timeline(drawn, brush),
+    )
     above, tables = [], {"queries": drawn}
     if others := not_judged(test):
         tables["latencies"] = counted = _counted(test, others)
@@ -251,8 +257,8 @@ def _hover(drawn: pd.DataFrame) -> list[alt.Tooltip]:
     return tooltip(**STAMPS, **article)
 
 
-def _latency(drawn: pd.DataFrame, across: str) -> alt.LayerChart:
-    """Latency and TTFT of each query where it was due."""
+def _latency(drawn: pd.DataFrame, across: str, shaded: list[alt.Chart]) -> alt.LayerChart:
+    """Latency and TTFT of each query where it was due, over the shaded times."""
     colors = {"latency": BLUE, "TTFT": ORANGE}
     base = (
         alt.Chart(source("queries", drawn), width=WIDE, height=200)
@@ -270,9 +276,11 @@ def _latency(drawn: pd.DataFrame, across: str) -> alt.LayerChart:
     up = alt.Y("latency_s:Q", title="latency, s")
     whole = base.mark_point(shape="circle", **marks).encode(y=up)
     first = base.mark_point(shape="triangle-up", **marks).encode(y="ttft_s:Q")
-    points = alt.layer(called(whole, "latency", colors), called(first, "TTFT", colors))
-    red = "A red edge: over a limit." if (drawn["over"] != "no").any() else alt.Undefined
-    return points.properties(title=alt.Title("Latency of each query", subtitle=red))
+    points = alt.layer(*shaded, called(whole, "latency", colors), called(first, "TTFT", colors))
+    notes = ["A red edge: over a limit."] if (drawn["over"] != "no").any() else []
+    notes += ["Grey: other programs used the machine."] if shaded else []
+    title = alt.Title("Latency of each query", subtitle=notes or alt.Undefined)
+    return points.properties(title=title)
 
 
 def _chooser(drawn: pd.DataFrame, across: str, brush: alt.Parameter) -> alt.Chart:
