@@ -65,7 +65,7 @@ def _doubling(most: int) -> Iterator[int]:
 
 def _queries(run: LiveRun, least: int) -> int:
     """Queries of a test that asks for so many: whole passes over the data."""
-    params = run.asked("performance", {**OFFLINE, "min_query_count": least})
+    params = run.test_params("performance", {**OFFLINE, "min_query_count": least})
     return expected_queries(params, len(run.samples), "performance")
 
 
