@@ -144,14 +144,14 @@ def write_articles(path: Path, count: int, **columns: str) -> Path:
     return path
 
 
-def seed_records(told=True, queries=20):
+def seed_records(started=True, queries=20):
     """The seed's run: one query at a time, 0.5 a second offered, 0.34 a second served."""
     rows, free_s = [], 0.0
     for i in range(queries):
         due = i / 0.5
         begin = max(due, free_s)
         free_s = begin + 1 / 0.34
-        rows.append((due, due, begin if told else None, begin + 0.13, free_s, 778, 129))
+        rows.append((due, due, begin if started else None, begin + 0.13, free_s, 778, 129))
     return make_records(rows)
 
 

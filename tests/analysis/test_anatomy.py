@@ -37,7 +37,7 @@ def test_where_the_time_of_three_queries_went():
     first_s = steps["time_s"].iloc[5]
     assert found.idle_s == pytest.approx(5.0 - first_s)
     assert found.gap_s == pytest.approx(8e-3)  # and one before the first, two after the sixth
-    assert found.gaps_told
+    assert found.gaps_known
     assert found.share == pytest.approx(found.least_s / found.whole_s)
 
 
@@ -80,7 +80,7 @@ def test_without_durations_the_time_between_steps_counts_to_the_second(asked):
         placed(steps.assign(duration_ms=np.nan), frame), frame, float(frame["done_s"].max()),
         SMALL, LIMITS,
     )  # fmt: skip
-    assert not found.gaps_told
+    assert not found.gaps_known
     assert found.gap_s == pytest.approx(0, abs=1e-6)
     parts = found.least_s + found.slow_s + found.gap_s + found.idle_s
     assert parts == pytest.approx(found.whole_s)

@@ -16,7 +16,7 @@ STEPS = pd.DataFrame(
     }
 )
 FOUND = Anatomy(
-    whole_s=4.0, least_s=1.0, slow_s=0.8, gap_s=0.2, idle_s=2.0, gaps_told=True, steps=STEPS
+    whole_s=4.0, least_s=1.0, slow_s=0.8, gap_s=0.2, idle_s=2.0, gaps_known=True, steps=STEPS
 )
 
 
@@ -26,7 +26,7 @@ def test_the_text_says_what_share_of_the_limit_is_reached():
     assert "3 steps that take at least 1.0 s, in a test of 4.0 s" in said
     assert "1 step took less" in said
     assert "prepared each" not in said
-    assert "prepared each" in anatomy.text(Anatomy(**vars(FOUND) | {"gaps_told": False}))
+    assert "prepared each" in anatomy.text(Anatomy(**vars(FOUND) | {"gaps_known": False}))
 
 
 def test_the_tables_have_the_time_and_each_kind_of_step_against_its_limit():

@@ -37,7 +37,7 @@ def table(chart, name):
 
 @pytest.mark.parametrize(
     ("scenario", "records"),
-    [("Server", seed_records()), ("Offline", seed_records(told=False)),
+    [("Server", seed_records()), ("Offline", seed_records(started=False)),
      ("SingleStream", UNFINISHED)],
     ids=["Server", "Offline", "SingleStream"],
 )  # fmt: skip

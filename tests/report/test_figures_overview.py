@@ -20,7 +20,7 @@ def drawn(records, title="title", **result):
     return figure.axes
 
 
-@pytest.mark.parametrize("records", [seed_records(told=False), MANY, ONE, UNFINISHED, ALIKE],
+@pytest.mark.parametrize("records", [seed_records(started=False), MANY, ONE, UNFINISHED, ALIKE],
                          ids=["seed", "many", "one", "unfinished", "alike"])  # fmt: skip
 @pytest.mark.parametrize("scenario", ["Server", "Offline"])
 def test_every_kind_of_run_is_drawn(records, scenario):

@@ -56,7 +56,7 @@ def test_single_stream_is_judged_by_the_latency_of_a_query():
 
 
 def test_waiting_is_not_drawn_as_prefill_when_the_engine_does_not_tell():
-    *_, timeline = queries.over_test(imitated(seed_records(told=False))).chart["vconcat"]
+    *_, timeline = queries.over_test(imitated(seed_records(started=False))).chart["vconcat"]
     parts = timeline["layer"][0]["encoding"]["color"]["scale"]["domain"]
     assert parts == ["queue + prefill", "decode"]
 
@@ -71,7 +71,7 @@ def test_captions_say_what_is_to_be_seen():
     assert queries.lengths_caption(test).startswith("Prompts: 778 tokens.")
     # 0.941 * 190 s of queue, 20 times 0.13 s and 2.811 s: 75 %, 1 % and 24 %.
     assert "75 % queue, 1 % prefill, 24 % decode" in queries.timeline_caption(test)
-    assert "does not report" in queries.timeline_caption(imitated(seed_records(told=False)))
+    assert "does not report" in queries.timeline_caption(imitated(seed_records(started=False)))
 
 
 def test_the_tail_is_marked_as_far_as_the_queries_carry_it():

@@ -31,7 +31,7 @@ class Placed:
     queries: pd.DataFrame
     # Whether the engine reports how long its steps took. Else a step's duration_ms is the time
     # since the one before in which a query was there.
-    told: bool
+    timed: bool
 
     @property
     def decode_batch(self) -> float:
@@ -49,7 +49,7 @@ class Anatomy:
     slow_s: float  # what they took beyond it, less what some took below it
     gap_s: float  # between steps, with a query there
     idle_s: float  # without a query there
-    gaps_told: bool  # False where what lies between two steps counts to the second
+    gaps_known: bool  # False where what lies between two steps counts to the second
     # A row a step: time_s (its end), prefill_tokens, decode_tokens, duration_ms, least_ms,
     # computing (whether the matrix rate sets its least time).
     steps: pd.DataFrame
@@ -152,12 +152,12 @@ def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
     first = np.repeat(worked.index.to_numpy(), worked["first_tokens"])
     last = first + np.maximum(begun["output_tokens"].to_numpy(int) - 1, 0)
     last = np.minimum(last, len(worked) - 1)
-    told = bool(worked["duration_ms"].notna().all())
-    if not told:
+    timed = bool(worked["duration_ms"].notna().all())
+    if not timed:
         busy = Busy(frame, float(frame["done_s"].max()))
         lasted_s = np.diff(busy.until(worked["time_s"].to_numpy(float)), prepend=0.0)
         worked = worked.assign(duration_ms=lasted_s * 1e3)
-    return Placed(worked, begun.assign(first_step=first, last_step=last), told)
+    return Placed(worked, begun.assign(first_step=first, last_step=last), timed)
 
 
 def anatomy(
@@ -184,7 +184,7 @@ def anatomy(
         slow_s=stepped_s - least_s,
         gap_s=busy.all_s - stepped_s,
         idle_s=whole_s - busy.all_s,
-        gaps_told=found.told,
+        gaps_known=found.timed,
         steps=columns.assign(least_ms=least_ms, computing=computing_ms > reading_ms),
     )
 

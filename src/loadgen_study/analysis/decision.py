@@ -78,5 +78,5 @@ def _more_runs(logs: Sequence[np.ndarray], difference: float, margin: float) -> 
     runs = np.arange(had + 1, MOST_RUNS + 1)
     halves = stats.t.ppf((1 + CONFIDENCE) / 2, 2 * (runs - 1)) * np.sqrt(variance / runs)
     ends = ((difference - half, difference + half) for half in halves)
-    told = [_outcome(low, high, margin) != "cannot tell" for low, high in ends]
-    return told.index(True) + 1 if True in told else None
+    decided = [_outcome(low, high, margin) != "cannot tell" for low, high in ends]
+    return decided.index(True) + 1 if True in decided else None

@@ -112,8 +112,8 @@ def _load_per_s(frame: pd.DataFrame) -> tuple[float | None, float | None]:
         span_s = float(times.iloc[-1] - times.iloc[0])
         return (len(times) - 1) / span_s if span_s > 0 else None
 
-    told = bool((frame["scheduled_s"] != frame["issued_s"]).any())
-    return rate(frame["scheduled_s"]) if told else None, rate(frame["issued_s"])
+    known = bool((frame["scheduled_s"] != frame["issued_s"]).any())
+    return rate(frame["scheduled_s"]) if known else None, rate(frame["issued_s"])
 
 
 def rates_table(metrics: Metrics) -> pd.DataFrame:

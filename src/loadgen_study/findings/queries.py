@@ -101,15 +101,15 @@ def _queueing(test: Test) -> str:
     """That the first tokens were late by queueing, if they were, and why it is nothing else."""
     metrics, frame = test.metrics, test.latencies
     ttft, queue = metrics.ttft_ms, metrics.queue_ms.mean
-    told = not math.isnan(queue)
-    waited = queue if told else ttft.mean - ttft.min
+    known = not math.isnan(queue)
+    waited = queue if known else ttft.mean - ttft.min
     if not waited > ttft.mean / 2:
         return ""
     how = (
         f"against {say_ms(metrics.prefill_ms.mean)} of prefill"
-        if told
+        if known
         else f"if each could be as fast as the fastest, {say_ms(ttft.min)} (the engine does not "
-        "tell when it began a query)"
+        "report when it began a query)"
     )
     third = len(frame) // 3
     early, late = frame["ttft_ms"].head(third).mean(), frame["ttft_ms"].tail(third).mean()

@@ -49,23 +49,23 @@ def _interference(test: Test, _: pd.DataFrame) -> Finding | None:
         return None
     worst = disturbed.assign(work=disturbed["share"] * (disturbed["end_s"] - disturbed["begin_s"]))
     longest = worst.nlargest(MOST_STRETCHES, "work").sort_values("begin_s")
-    told = [
+    parts = [
         f"{percent(one.share)} of the cores from {one.begin_s:.0f} to {one.end_s:.0f} s"
         for one in longest.itertuples()
     ]
     if more := len(disturbed) - len(longest):
-        told.append(f"and {count(more, 'time')} more")
-    told.append(f"{percent(mean)} on average over the test")
+        parts.append(f"and {count(more, 'time')} more")
+    parts.append(f"{percent(mean)} on average over the test")
     met, total = int(test.disturbed_queries.sum()), len(test.latencies)
     if met:
         slowest = ", the slowest among them" if disturbed["slowest"].any() else ""
-        told.append(f"{met} of {count(total, 'query')} ran meanwhile{slowest}")
+        parts.append(f"{met} of {count(total, 'query')} ran meanwhile{slowest}")
     server = test.params.here and not test.params.engine_traits.started_here
     unless = " that are no part of the server" if server else ""
     return Finding(
         "problem",
         "Interference from other programs" + _when(disturbed),
-        "; ".join(told),
+        "; ".join(parts),
         f"Stop other programs{unless} on this machine, and run again.",
         doubts=True,
     )
@@ -99,9 +99,9 @@ def _throttled(telemetry: pd.DataFrame) -> Found:
     if share < THROTTLED_SHARE:
         return None
     units = {"gpu_temperature_c": "{:.0f} degrees C", "gpu_power_w": "{:.0f} W"}
-    told = [unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry]
+    parts = [unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry]
     return (
-        f"{percent(share)} of the samples" + (f", at up to {' and '.join(told)}" if told else ""),
+        f"{percent(share)} of the samples" + (f", at up to {' and '.join(parts)}" if parts else ""),
         "Check its cooling and power limit, and run again.",
     )
 

@@ -301,9 +301,9 @@ def _chooser(drawn: pd.DataFrame, across: str, brush: alt.Parameter) -> alt.Char
 
 def _timeline(drawn: pd.DataFrame, brush: alt.Parameter) -> alt.LayerChart:
     """Queue, prefill and decode of the brushed queries; one bar where the engine does not tell."""
-    told = drawn.loc[drawn["first_s"].notna(), "begun_s"].notna().all()
+    known = drawn.loc[drawn["first_s"].notna(), "begun_s"].notna().all()
     parts = {"queue": ("due_s", "begin_s"), "prefill": ("begin_s", "first_s"),
-             "decode": ("first_s", "done_s")} if told else {
+             "decode": ("first_s", "done_s")} if known else {
              "queue + prefill": ("due_s", "first_s"), "decode": ("first_s", "done_s")}  # fmt: skip
     colors = {part: PARTS[part] for part in parts}
     base = (

@@ -1,4 +1,4 @@
-"""This run's figures beside those of other runs."""
+"""This run compared with other runs."""
 
 from collections.abc import Sequence
 
