@@ -3,7 +3,7 @@ from helpers import RESULT, THREE, imitated, imitated_run, make_records, write_f
 
 from loadgen_study import Run, RunParams
 from loadgen_study.findings.collect import find, given_by
-from loadgen_study.report.first_screen import facts
+from loadgen_study.report.first_facts import facts
 from loadgen_study.rules.conformance import rules_of
 from vllm_loadgen.http.metrics import RESTARTED
 from vllm_loadgen.records.engine import EngineFacts

@@ -33,7 +33,8 @@ from loadgen_study.facts.scores import (
 )
 from loadgen_study.findings.answers import said
 from loadgen_study.report import first_screen, next_steps
-from loadgen_study.report.first_screen import facts, headline
+from loadgen_study.report.first_facts import facts
+from loadgen_study.report.first_screen import headline
 from loadgen_study.report.report import Report
 from loadgen_study.rules.rule import IDENTITY, Rule
 from loadgen_study.runs.compare import digest

@@ -48,6 +48,6 @@ def _slower_server(test: Test) -> Finding | None:
         f"Server {slowest} is slower than the others",
         f"a token after the first took {say_ms(own_ms)} there on average and "
         f"{say_ms(others_ms)} at the next; it was given {servers['queries'][slowest]} of "
-        f"{servers['queries'].sum()} queries (servers are counted from 0, in the order of base_url)",
+        f"{servers['queries'].sum()} queries (servers count from 0, in the order of base_url)",
         "Check its machine and its options: all servers should be alike.",
     )

@@ -99,7 +99,9 @@ def _throttled(telemetry: pd.DataFrame) -> Found:
     if share < THROTTLED_SHARE:
         return None
     units = {"gpu_temperature_c": "{:.0f} degrees C", "gpu_power_w": "{:.0f} W"}
-    parts = [unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry]
+    parts = [
+        unit.format(telemetry[name].max()) for name, unit in units.items() if name in telemetry
+    ]
     return (
         f"{percent(share)} of the samples" + (f", at up to {' and '.join(parts)}" if parts else ""),
         "Check its cooling and power limit, and run again.",
