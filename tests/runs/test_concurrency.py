@@ -77,6 +77,14 @@ def test_a_second_command_reuses_all_points(params, capsys):
     assert capsys.readouterr().out.count("finished before, reused") == 4
 
 
+def test_one_more_number_makes_that_one_alone(params, capsys):
+    long = params.changed(min_duration_ms=1000)
+    for numbers in ([1, 4], [1, 2, 4]):
+        measured(long.changed(sweep_concurrency=numbers))
+    said = capsys.readouterr().out
+    assert said.count("finished before, reused") == 2
+
+
 @pytest.mark.parametrize("value", ["all", [0], [1.5], "3"])
 def test_what_is_no_number_at_once_is_refused(value):
     with pytest.raises(ParameterError, match="sweep_concurrency"):
