@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 import loadgen_study
 import vllm_loadgen
+from loadgen_study import cli
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -288,3 +289,12 @@ def test_the_system_under_test_needs_no_tables_plots_or_notebooks():
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "vllm_loadgen" in loaded
     assert not loaded & {"pandas", "matplotlib", "seaborn", "altair", "IPython", "tqdm"}
+
+
+def test_the_example_of_a_gate_calls_the_command_as_it_is():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/gate.yml").read_text(encoding="utf-8"))
+    script = workflow["jobs"]["gate"]["steps"][-1]["run"]
+    calls = re.findall(r"vllm-loadgen (gate .*)", script)
+    (options,) = [cli._parser().parse_args(call.split()) for call in calls]
+    assert (options.base, options.new) == ("base/outputs/gate", "new/outputs/gate")
+    assert options.worse == 0.03

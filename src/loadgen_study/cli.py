@@ -14,6 +14,7 @@ from loadgen_study.params import RunParams, as_markdown, read_yaml, value_of
 from loadgen_study.results.bundles import SUFFIX, find_within
 from loadgen_study.results.folders import find_file, note_outside
 from loadgen_study.results.run import Run
+from loadgen_study.runs.gate import METRICS, gate
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.submission.preflight import preflight
 from loadgen_study.submission.tree import build_submission
@@ -91,6 +92,21 @@ def _check(path: Path, clean: bool) -> int:
     return int(bool(left))
 
 
+def _gate(base: str, new: str, worse: float, metric: list[str]) -> int:
+    found = gate(Run.open(base), Run.open(new), worse, metric)
+    print(*found.lines(), sep="\n")
+    return found.status
+
+
+def _share(text: str) -> float:
+    """A share as "3%" or "0.03"."""
+    number = text.strip().removesuffix("%").rstrip()
+    share = float(number) / (100 if text.strip().endswith("%") else 1)
+    if not 0 < share < 1:
+        raise ValueError
+    return share
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vllm-loadgen", description="MLPerf Inference for LLMs: vLLM under LoadGen."
@@ -116,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     argument("run", help="the run's folder")
     argument("--out", type=Path, help="the file (default: next to the folder)")
     argument("--as-it-is", action="store_true", help="with what vllm-loadgen check would find")
+    argument = add(
+        "gate", "say whether a run is worse: exit status 0 no, 10 yes, 11 unknown", _gate
+    )
+    argument("base", help="the folder of the run to compare with")
+    argument("new", help="the run's folder")
+    argument("--worse", type=_share, default=0.03, metavar="3%", help="that it may be worse (3%%)")
+    argument("--metric", action="append", default=[], choices=METRICS, help="this one alone")
     argument = add("submission", "build MLCommons' tree from runs", _submission)
     argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")
     argument("--division", default="open", help="closed or open")

@@ -1,6 +1,7 @@
 """Better, the same within a margin, or worse: repeated runs of two settings compared."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -56,14 +57,21 @@ def decide(
         return Decision("cannot tell", change)
     low = high = difference
     if any(np.ptp(values) > TINY for values in logs):
-        found = stats.ttest_ind(logs[1], logs[0], equal_var=False)
+        with warnings.catch_warnings():  # figures that are nearly the same lose precision
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found = stats.ttest_ind(logs[1], logs[0], equal_var=False)
         low, high = map(float, found.confidence_interval(CONFIDENCE))
-    outcome = _outcome(low, high, math.log1p(-margin))
-    more = _more_runs(logs, difference, math.log1p(-margin)) if outcome == "cannot tell" else None
-    return Decision(outcome, change, math.expm1(low), math.expm1(high), more)
+    end = judge(low, high, math.log1p(-margin))
+    more = _more_runs(logs, difference, math.log1p(-margin)) if end == "cannot tell" else None
+    return Decision(end, change, math.expm1(low), math.expm1(high), more)
 
 
-def _outcome(low: float, high: float, margin: float) -> Outcome:
+def judge(low: float, high: float, margin: float) -> Outcome:
+    """The outcome of an interval of a change.
+
+    Args:
+        low, high: its ends; above 0 is better. margin: below 0; a change may be as bad as that.
+    """
     if high < margin:
         return "worse"
     if low > 0:
@@ -78,5 +86,5 @@ def _more_runs(logs: Sequence[np.ndarray], difference: float, margin: float) -> 
     runs = np.arange(had + 1, MOST_RUNS + 1)
     halves = stats.t.ppf((1 + CONFIDENCE) / 2, 2 * (runs - 1)) * np.sqrt(variance / runs)
     ends = ((difference - half, difference + half) for half in halves)
-    decided = [_outcome(low, high, margin) != "cannot tell" for low, high in ends]
+    decided = [judge(low, high, margin) != "cannot tell" for low, high in ends]
     return decided.index(True) + 1 if True in decided else None

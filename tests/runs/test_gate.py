@@ -1,0 +1,86 @@
+"""The gate between two runs: known decisions, exit statuses, refusals."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import RESULT, seed_records, write_facts, write_test
+
+from loadgen_study import ParameterError, Run, RunParams, cli
+from loadgen_study.facts.scores import Accuracy, AccuracyVerdict
+from loadgen_study.runs.gate import METRICS, gate
+
+NOISE = (1.0, 1.004, 0.997, 1.001)
+
+
+@pytest.fixture
+def made(tmp_path):
+    def make(name, speed=1.0, repeats=4, rouge=None, **facts):
+        folder = write_facts(tmp_path / name, RunParams(), **facts)
+        for number in range(repeats):
+            records = seed_records()
+            times = [column for column in records if column.endswith("_ns")]
+            faster = records[times] / (speed * NOISE[number])
+            records[times] = faster.astype(records[times].dtypes)
+            test = "performance" + (f"-{number + 1}" if number else "")
+            write_test(folder / test, RESULT, records)
+        if rouge is not None:
+            write_test(folder / "accuracy", RESULT | {"mode": "accuracy"}, seed_records())
+            verdict = AccuracyVerdict(status="PASS", against="", comparisons=())
+            scores = np.linspace(0.2, 0.4, 20) * rouge
+            Accuracy(score={"rouge1": 30 * rouge}, verdict=verdict).write(
+                folder / "accuracy" / "accuracy.json"
+            )
+            pd.DataFrame({
+                "sample_index": range(20), "rouge1": scores, "summary": [str(x) for x in scores],
+                "reference": "a", "scorable": True,
+            }).to_parquet(folder / "accuracy" / "scores.parquet")  # fmt: skip
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({}, 0, "The same within 3.0 %."),
+        ({"speed": 1.1}, 0, "Better: "),
+        ({"speed": 0.9}, 10, "Worse by more than 3.0 %: tokens_per_s, ttft_p90, tpot_p90"),
+        ({"speed": 0.97}, 11, "Cannot tell: "),
+        ({"repeats": 1}, 11, "Cannot tell: "),
+    ],
+)
+def test_a_known_change_has_its_exit_status(made, capsys, changes, status, words):
+    base, new = made("base"), made("new", **changes)
+    assert cli.main(["gate", str(base), str(new)]) == status
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith(words)
+
+
+def test_answers_and_speed_are_one_decision(made, capsys):
+    base, same, spoilt = made("base", rouge=1.0), made("same", rouge=1.0), made("bad", rouge=0.8)
+    found = gate(Run.open(base), Run.open(same), 0.03)
+    assert found.metrics["score"].outcome == "same"
+    assert found.status == 0
+    found = gate(Run.open(base), Run.open(spoilt), 0.03)
+    assert (found.outcome, found.metrics["tokens_per_s"].outcome) == ("worse", "same")
+    assert found.lines()[-1] == "Worse by more than 3.0 %: score."
+    assert cli.main(["gate", str(base), str(spoilt), "--metric", "tpot_p90"]) == 0
+
+
+def test_what_may_not_be_compared_is_refused(made, capsys):
+    base, other = (
+        made("base"),
+        made("other", dataset={"checksum": "sha256:0", "prompts_sha256": "0" * 64}),
+    )
+    assert cli.main(["gate", str(base), str(other)]) == 1
+    assert "has other data than BASE" in capsys.readouterr().err
+    with pytest.raises(ParameterError, match=r"score.* is not in both runs"):
+        gate(Run.open(base), Run.open(made("new")), 0.03, ["score"])
+
+
+@pytest.mark.parametrize("given", ["0", "100%", "much", "-3%"])
+def test_a_share_that_is_none_is_a_usage_error(capsys, given):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["gate", "a", "b", f"--worse={given}"])
+    assert end.value.code == 2
+    assert "score" in METRICS
