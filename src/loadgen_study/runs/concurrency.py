@@ -6,7 +6,7 @@ Its verdict says nothing of latency there. A test has whole passes over the data
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from loadgen_study.analysis.closed_loop import closed_loop
@@ -14,6 +14,7 @@ from loadgen_study.results.run import median_run, repeat_name
 from loadgen_study.results.test import Test
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.peak import OFFLINE
+from loadgen_study.runs.repeats import mixed_order
 from loadgen_study.runs.side_by_side import make_tests
 from loadgen_study.words import count, say_duration
 from vllm_loadgen.harness.loadgen import expected_queries
@@ -33,7 +34,8 @@ class Size:
 def measure_concurrency(run: LiveRun, say: Callable[[str], object] = print) -> None:
     """An Offline test at each of ``sweep_concurrency``, fewest queries at once first.
 
-    A sweep resumes: what was finished under the same ``run_name`` is not made again.
+    By workers all at once, unless "auto" asks for one after another. A sweep resumes: what was
+    finished under the same ``run_name`` is not made again.
 
     Args:
         say: takes a line before each test, with its expected time, and one where the sweep ends.
@@ -41,6 +43,10 @@ def measure_concurrency(run: LiveRun, say: Callable[[str], object] = print) -> N
     asked, budget_s = run.params.sweep_concurrency, run.params.sweep_budget_s or math.inf
     one_pass = _queries(run, 1)
     spent_s, before = 0.0, run.read().performance
+    if run.params.side_by_side and asked != "auto":
+        sizes = [_size(run, at_once, before, one_pass, budget_s) for at_once in asked]
+        _make(run, {at_once: size.queries for at_once, size in zip(asked, sizes, strict=True)})
+        return
     for at_once in _doubling(one_pass) if asked == "auto" else sorted(asked):
         size = _size(run, at_once, before, one_pass, budget_s - spent_s)
         took = "" if math.isnan(size.expected_s) else f", about {say_duration(size.expected_s)}"
@@ -48,8 +54,10 @@ def measure_concurrency(run: LiveRun, say: Callable[[str], object] = print) -> N
             say(f"{at_once} at once: left out{took} (sweep_budget_s = {budget_s:g})")
             return
         say(f"{at_once} at once: {count(size.queries, 'query')}{took}")
-        test, took_s = _measure(run, at_once, size)
-        spent_s += took_s
+        _make(run, {at_once: size.queries})
+        tests = list(run.read().repeats(f"sweep/{at_once}-at-once").values())
+        test = median_run(tests)
+        spent_s += sum(one.result.duration_s for one in tests)
         if asked == "auto" and (why := _enough(before, test, at_once)):
             say(f"{at_once} at once: the last, since {why}")
             return
@@ -100,17 +108,18 @@ def _rates(before: Test | None, at_once: int) -> tuple[float, float]:
     return at_once / float(took_s.quantile(0.1)), 1 / float(took_s.quantile(0.9))
 
 
-def _measure(run: LiveRun, at_once: int, size: Size) -> tuple[Test, float]:
-    """The median run of a point, and the time of all."""
-    name = f"sweep/{at_once}-at-once"
-    # One that was finished before keeps its length, whatever other points there were.
-    before = [test.params.min_query_count for test in run.read().repeats(name).values()]
-    queries = before[0] if before else size.queries
-    changes = {**OFFLINE, "concurrency": at_once, "min_query_count": queries}
-    numbers = range(1, run.params.repeats + 1)
-    make_tests(run, {repeat_name(name, number): changes for number in numbers})
-    tests = list(run.read().repeats(name).values())
-    return median_run(tests), sum(test.result.duration_s for test in tests)
+def _make(run: LiveRun, queries: Mapping[int, int]) -> None:
+    """The tests of these numbers at once, with so many queries each, as often as ``repeats``."""
+    changes = {}
+    for at_once, asked in queries.items():
+        # One that was finished before keeps its length, whatever other points there were.
+        made = run.read().repeats(f"sweep/{at_once}-at-once").values()
+        lengths = [test.params.min_query_count for test in made]
+        length = lengths[0] if lengths else asked
+        changes[at_once] = {**OFFLINE, "concurrency": at_once, "min_query_count": length}
+    order = mixed_order(list(queries), run.params.repeats)
+    tests = {repeat_name(f"sweep/{at_once}-at-once", n): changes[at_once] for at_once, n in order}
+    make_tests(run, tests)
 
 
 def _enough(before: Test | None, test: Test, at_once: int) -> str:

@@ -62,8 +62,8 @@ class EchoEngine(Engine):
             sink.failed(RuntimeError("the echo engine fails here, as requested"))
             return
         if self._served - 1 == self.refuse_at:
-            self._busy -= 1
             sink.refuse(row, ValueError("the echo engine refuses this, as requested"))
+            self._release()
             return
         started_ns = time.monotonic_ns()
         if self.ttft_ms:
@@ -80,11 +80,21 @@ class EchoEngine(Engine):
             self._done(row, answer[1:], sink)
 
     def _done(self, row: int, rest: Sequence[int], sink: Sink) -> None:
-        self._busy -= 1
         sink.done(row, rest)
+        self._release()
+
+    def _release(self) -> None:
+        """Free a slot, or hand it to the query that waits longest: none that comes now gets it."""
         if self._waiting:
             # A callback of its own: a long queue served at once must not nest calls.
-            self._loop.call_soon(self._serve, *self._waiting.popleft())
+            self._loop.call_soon(self._serve_next)
+        else:
+            self._busy -= 1
+
+    def _serve_next(self) -> None:
+        self._busy -= 1
+        if self._waiting:  # not stopped meanwhile
+            self._serve(*self._waiting.popleft())
 
     async def stop(self) -> None:
         self._waiting.clear()
