@@ -298,7 +298,7 @@ def test_the_load_stands_against_the_capacity_where_it_is_known(made):
     at_once = make_records([(0, 0, 0, 1, 2 + i, 9, 5) for i in range(4)])
     write_test(run.folder / "accuracy", {"scenario": "Server", "status": "complete"}, at_once)
     found = facts_of(Run.open(run.folder))
-    assert found["Offered load"].notes[0] == "62 % of batch throughput 0.8"
+    assert found["Offered load"].notes[0] == "62 % of batch throughput 0.8 (accuracy test)"
     assert found["Offered load"].bar == pytest.approx((0.625, 0.625, 1))
     assert found["Output"].notes == ["batch 4"]
     spread = make_records([(i, i, i, 1 + i, 2 + i, 9, 5) for i in range(4)])

@@ -116,7 +116,7 @@ def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
     assert lines[-1].endswith("VALID in the full test")
     said = peak_section.text(run.read())
     rate = f"{test.params.rate:.4g} queries/s"
-    assert said.startswith(f"Highest VALID rate: {rate}, confirmed")
+    assert said.startswith(f"Highest VALID target: {rate}, confirmed")
     # What follows at "auto" runs at the rate that was found.
     with run:
         assert run.perform("compliance").params.target_qps == test.params.target_qps

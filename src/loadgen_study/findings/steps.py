@@ -136,10 +136,9 @@ def _between_tokens(where: Placed) -> Found:
     if (share := lost_ms / float(decoded["duration_ms"].sum())) < CAUSE_SHARE:
         return None
     return (
-        f"of {count(len(decoded), 'step')} of the slowest {SLOWEST[label]} by time per output "
-        f"token {len(prefill):,} read {prefill['prefill_tokens'].mean():,.0f} tokens of prompts on "
-        f"average; what they took beyond the {say_ms(usual_ms)} of a step that decodes alone is "
-        f"{share:.0%} of the time of these answers",
-        "Lower target_qps: a smaller max_num_batched_tokens would spread the same work over more "
-        "steps.",
+        f"of {count(len(decoded), 'step')} (counted for each answer) of the slowest "
+        f"{SLOWEST[label]} by TPOT {len(prefill):,} read {prefill['prefill_tokens'].mean():,.0f} "
+        f"tokens of prompts on average; what they took beyond the {say_ms(usual_ms)} of a step "
+        f"that decodes alone is {share:.0%} of the time of these answers",
+        "Lower target_qps. A smaller max_num_batched_tokens shortens the longest pause, not TPOT.",
     )

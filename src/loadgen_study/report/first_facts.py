@@ -150,7 +150,11 @@ def _load(run: Run, test: Test, batch: Metrics | None) -> Fact:
         able, bar = f"capacity {significant(load.served_per_s)}", _bar(rate, load.served_per_s)
         return _fact(label, shown, able, joined(target, done), bar=bar, kind="bad")
     most = batch.samples_per_s if batch else 0.0
-    capacity = f"{percent(rate / most)} of batch throughput {significant(most)}" if most else ""
+    capacity = (
+        f"{percent(rate / most)} of batch throughput {significant(most)} (accuracy test)"
+        if most
+        else ""
+    )
     if broken := broken_limits(test):
         capacity = f"capacity at the {named(broken)} limit is lower"
     elif not most and not run.peak:

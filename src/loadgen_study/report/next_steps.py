@@ -97,6 +97,9 @@ def _rate(run: Run) -> list[Step]:
         if not server:
             question = "Which Server load meets the latency limits?"
         return [Step(question, _report(run, "peak", *scenario, "target_qps auto"))]
+    if run.peak.highest_valid_qps and run.peak.lowest_invalid_qps is None:
+        question = "How much more load is VALID?"
+        return [Step(question, _report(run, "peak", "target_qps auto"))]
     if run.finished_tests("sweep/*") or not run.peak.highest_valid_qps:
         return []
     rates = ", ".join(f"{run.peak.highest_valid_qps * share:.2g}" for share in (0.4, 0.7, 1))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from loadgen_study.analysis.closed_loop import closed_loop
+from loadgen_study.analysis.percentiles import queries_needed
 from loadgen_study.results.run import median_run, repeat_name
 from loadgen_study.results.test import Test
 from loadgen_study.runs.live import LiveRun
@@ -85,7 +86,9 @@ def _size(run: LiveRun, at_once: int, before: Test | None, one_pass: int, left_s
     """
     fastest, slowest = _rates(before, at_once)
     wanted = fastest * (run.params.min_duration_ms or 0) / 1e3
-    wanted = max(run.params.min_query_count or 1, 0 if math.isnan(wanted) else math.ceil(wanted))
+    # A p90 of the steady part, which the first and the last queries at once are not in.
+    least = max(run.params.min_query_count or 1, queries_needed(0.9) + 2 * at_once)
+    wanted = max(least, 0 if math.isnan(wanted) else math.ceil(wanted))
     queries, each_s = _queries(run, wanted), run.params.repeats / slowest
     if queries * each_s > left_s:
         queries = max(one_pass, int(left_s / each_s) // one_pass * one_pass)
