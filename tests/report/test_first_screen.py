@@ -219,6 +219,11 @@ def test_answers_that_no_model_made_are_no_models(made):
             forced(-0.003, -0.004, -0.001),
             {"Quality: loss measured": "open"},
         ),
+        (  # rounding of two engines in float32
+            verdict_of("PASS"),
+            forced(-6e-6, -7e-6, -5e-6),
+            {"Quality: no measurable loss": "good"},
+        ),
         (verdict_of("INCONCLUSIVE"), forced(0, -0.02, 0.02), {"Quality: undecided": "open"}),
         (verdict_of("INCONCLUSIVE"), forced(0, None, None), {"Quality: undecided": "open"}),
         (

@@ -7,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from loadgen_study.facts.scores import AccuracyVerdict, Comparison, Estimate, Fidelity
-from loadgen_study.findings.answers import said
+from loadgen_study.findings.answers import NOISE_NATS, said
 from loadgen_study.prose import render
 from loadgen_study.report.display import Section, table
 from loadgen_study.results.run import Run
@@ -89,10 +89,10 @@ def fidelity_text(run: Run) -> str:
 
 
 def _loss(found: Fidelity | None) -> bool | None:
-    """Whether the whole interval of the log-probability difference is below 0."""
+    """Whether the whole interval of the log-probability difference lies below rounding."""
     if found is None or found.logprob_difference is None or found.logprob_difference.high is None:
         return None
-    return found.logprob_difference.high < 0
+    return found.logprob_difference.high < -NOISE_NATS
 
 
 def fidelity_table(run: Run) -> pd.DataFrame:
