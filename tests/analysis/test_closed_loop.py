@@ -30,7 +30,7 @@ def frame_of(at_once, queries, prefill_s=0.5, decode_s=2.0, tokens=21, slower=No
 
 @pytest.mark.parametrize("at_once", [1, 2, 8])
 def test_a_steady_part_has_the_rate_of_its_users(at_once):
-    found = closed_loop(frame_of(at_once, 64), at_once)
+    found = closed_loop(frame_of(at_once, 64))
     assert (found.reached, found.passes, found.flat) == (at_once, 4, True)
     assert found.ttft_ms.max == pytest.approx(500)  # not the place in the line
     assert found.tpot_ms.p50 == pytest.approx(100)
@@ -40,13 +40,13 @@ def test_a_steady_part_has_the_rate_of_its_users(at_once):
 
 def test_a_pass_that_is_slower_is_not_flat():
     slower = frame_of(1, 64, slower=lambda number: 1.2 if number >= 48 else 1)
-    assert closed_loop(slower, 1).flat is False
-    assert closed_loop(frame_of(1, 48), 1).flat is None
+    assert closed_loop(slower).flat is False
+    assert closed_loop(frame_of(1, 48)).flat is None
 
 
 def test_more_at_once_than_there_are_queries_is_seen():
-    found = closed_loop(frame_of(8, 8), 16)
-    assert (found.concurrency, found.reached) == (16, 8)
+    found = closed_loop(frame_of(8, 8))
+    assert found.reached == 8
     assert math.isnan(found.tokens_per_s)
     assert found.ttft_ms.queries == 8
 
@@ -54,4 +54,4 @@ def test_more_at_once_than_there_are_queries_is_seen():
 def test_records_without_a_sending_have_no_figures():
     frame = frame_of(2, 8)
     frame["given_s"] = math.nan
-    assert closed_loop(frame, 2) is None
+    assert closed_loop(frame) is None

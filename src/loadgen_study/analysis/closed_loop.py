@@ -24,7 +24,7 @@ class ClosedLoop:
     """What users see of a system that always has so many queries.
 
     Attributes:
-        reached: most queries that were there at once; below ``concurrency`` there were too few.
+        reached: most queries that were there at once.
         passes: over the data, whole ones.
         begin_s, end_s: of the steady part, since the test's start: from the end of the first
             queries until the last one is sent; NaN without one.
@@ -34,7 +34,6 @@ class ClosedLoop:
             of fewer than ``FLAT_PASSES``.
     """
 
-    concurrency: int
     reached: int
     passes: int
     begin_s: float
@@ -45,7 +44,7 @@ class ClosedLoop:
     flat: bool | None
 
 
-def closed_loop(frame: pd.DataFrame, concurrency: int) -> ClosedLoop | None:
+def closed_loop(frame: pd.DataFrame) -> ClosedLoop | None:
     """The figures of a test at fixed concurrency; None of one that notes no sending and no start.
 
     Args:
@@ -72,7 +71,6 @@ def closed_loop(frame: pd.DataFrame, concurrency: int) -> ClosedLoop | None:
     samples = frame["sample_index"].nunique()  # LoadGen issues whole passes over the data
     passes = len(frame) // samples
     return ClosedLoop(
-        concurrency=concurrency,
         reached=reached,
         passes=passes,
         begin_s=begin_s,

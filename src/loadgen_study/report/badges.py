@@ -8,9 +8,15 @@ from loadgen_study.findings.overload import overloaded
 from loadgen_study.findings.queries import broken_limits, early_stopping
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from loadgen_study.rules.rule import Rule, departures, reservation, unchecked, undecided
+from loadgen_study.rules.rule import (
+    Rule,
+    departures,
+    reservation,
+    standing,
+    unchecked,
+    undecided,
+)
 from loadgen_study.rules.verdict import effective_verdict
-from loadgen_study.words import count
 
 Kind = Literal["good", "open", "bad", "plain"]
 
@@ -67,8 +73,8 @@ def as_a_result(rules: Sequence[Rule]) -> list[Badge]:
     """Whether the run may be named with MLPerf, by MLCommons' messaging guidelines."""
     if not rules:
         return []
-    if broken := departures(rules):
-        return [Badge(f"Not an MLPerf result: {count(len(broken), 'rule')} not met")]
+    if departures(rules):
+        return [Badge(standing(rules))]
     reasons = joined(open_rules(rules), reservation(rules))
     return [Badge(f"Unverified{f' ({reasons})' if reasons else ''}", "open")]
 

@@ -25,7 +25,7 @@ from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import Rule, departures
 from loadgen_study.runs.peak import lowest_that_fails
-from loadgen_study.words import count, per_s, percent, say_ms, significant
+from loadgen_study.words import count, listed, per_s, percent, say_ms, significant
 
 MOST_NAMED = 3  # of the rules that are not met
 
@@ -259,13 +259,12 @@ def _rules(rules: Sequence[Rule]) -> list[Fact]:
     if not rules:
         return []
     broken, met = departures(rules), sum(rule.met is True for rule in rules)
-    names = ", ".join(_within(rule.title) for rule in broken[:MOST_NAMED])
-    more = f" and {len(broken) - MOST_NAMED} more" if len(broken) > MOST_NAMED else ""
+    names = listed([_within(rule.title) for rule in broken], MOST_NAMED)
     return [
         _fact(
             "MLPerf rules met",
             f"{met} of {len(rules)}",
-            f"not met: {names}{more}" if broken else "",
+            f"not met: {names}" if broken else "",
             open_rules(rules),
             bar=_bar(met, len(rules)),
             kind="bad" if broken else "open" if met < len(rules) else "good",

@@ -18,13 +18,12 @@ from loadgen_study.report.page import embedded
 from loadgen_study.report.sections import subject
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from loadgen_study.rules.rule import Rule, departures
+from loadgen_study.rules.rule import NOT_VERIFIED, Rule, departures
 from loadgen_study.rules.verdict import effective_verdict
 from loadgen_study.words import count, per_s, say_ms
 
 NOT_IN_SHORT = ("Efficiency", "Confidence", "MLPerf rules")
-# MLCommons' messaging guidelines ask for it where no rule is broken.
-FOOTNOTE = "Result not verified by MLCommons Association."
+FOOTNOTE = f"{NOT_VERIFIED}."
 
 
 # The screen --------------------------------------------------------------------------------------
@@ -34,7 +33,7 @@ def headline(run: Run) -> str:
     built_in, begun = data.name == "embedded", test.result.started_at if test else ""
     samples = count(data.samples, run.task.subject if built_in else "sample")
     facts = [
-        f"{traits.title or run.params.engine} {(run.engine and run.engine.version) or ''}".strip(),
+        subject.engine(run),
         subject.devices(run),
         run.model.dtype if traits.runs_model else None,
         test and test.result.scenario,

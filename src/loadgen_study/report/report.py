@@ -225,16 +225,13 @@ class Report:
         share = judged(self._test.result, "ttft")[1] if self._test else None
         points, loops = points_table(self.run), concurrency.parts(self.run, table)
         rates = table[table["kind"] == "rate"]
-        if rates.empty:
-            return [*loops, *sweep.limits_parts(self.run, table)]
-        return [
+        at_rates = [] if rates.empty else [
             sweep.text(points),
             runs_figures.sweep(points, limits_ms, share),
             runs_figures.sweep_caption(points, limits_ms),
             sweep.table(rates),
-            *loops,
-            *sweep.limits_parts(self.run, table),
-        ]
+        ]  # fmt: skip
+        return [*at_rates, *loops, *sweep.limits_parts(self.run, table)]
 
     def comparison(self) -> Section:
         """This run compared with others; its figures travel in the notebook."""

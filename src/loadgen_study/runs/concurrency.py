@@ -127,7 +127,7 @@ def _make(run: LiveRun, queries: Mapping[int, int]) -> None:
 
 def _enough(before: Test | None, test: Test, at_once: int) -> str:
     """Why more queries at once would show nothing new; empty if they might."""
-    found = closed_loop(test.latencies, at_once)
+    found = closed_loop(test.latencies)
     if found and found.reached < at_once:
         return f"no more than {found.reached} queries were there at once"
     steps = test.steps

@@ -20,7 +20,7 @@ SCORE = "score"
 
 
 def _p90(name: str, test: Test) -> float:
-    return percentile(test.latencies[name].dropna(), 0.9)
+    return percentile(test.latencies[name], 0.9)
 
 
 # By name: the figure of a test, and whether more is better. Then there is the score of the answers.

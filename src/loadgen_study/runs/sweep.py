@@ -121,13 +121,13 @@ def _row(runs: Sequence[Test]) -> dict[str, object]:
         "ttft_max_ms": m.ttft_ms.max,
         **_percentiles("ttft", m.ttft_ms),
         **_percentiles("tpot", m.tpot_ms),
-        **(_closed(test, at_once) if at_once else {}),
+        **(_closed(test) if at_once else {}),
     }
 
 
-def _closed(test: Test, at_once: int) -> dict[str, object]:
+def _closed(test: Test) -> dict[str, object]:
     """Of the steady part of a test at a fixed number of queries at once."""
-    if (found := closed_loop(test.latencies, at_once)) is None:
+    if (found := closed_loop(test.latencies)) is None:
         return {}
     user_ms = found.tpot_ms.p90
     return {

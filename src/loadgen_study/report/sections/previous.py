@@ -66,7 +66,7 @@ def _tests(run: Run, mode: Mode) -> list[Test]:
         tests = list(run.repeats(mode).values())
     elif run.finished(mode) and not run.test(mode).result.resumed_samples:
         tests = [run.test(mode)]
-    return [test for test in tests if test.result.complete and not test.latencies.empty]
+    return [test for test in tests if test.result.complete]
 
 
 def _identity(run: Run, test: Test, mode: Mode) -> object:
@@ -103,7 +103,7 @@ def _figures(mode: Mode, test: Test) -> dict[str, Figure]:
 
 
 def _at(column: str, share: float, test: Test) -> float:
-    return percentile(test.latencies[column].dropna(), share)
+    return percentile(test.latencies[column], share)
 
 
 def _said(found: Decision) -> str:

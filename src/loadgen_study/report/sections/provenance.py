@@ -11,8 +11,7 @@ from loadgen_study.prose import render
 from loadgen_study.report.display import named
 from loadgen_study.report.sections import subject
 from loadgen_study.results.run import Run
-from loadgen_study.rules.rule import Rule, departures
-from loadgen_study.words import count
+from loadgen_study.rules.rule import Rule, standing
 
 RECORDS = "records.parquet"
 
@@ -33,19 +32,16 @@ def methods(run: Run, rules: Sequence[Rule]) -> str:
     """
     if (test := run.performance) is None or not (records := test.folder / RECORDS).is_file():
         return ""
-    packages, git, traits = run.environment.packages, run.environment.git, run.params.engine_traits
-    broken, version = departures(rules), (run.engine and run.engine.version) or ""
+    packages, git = run.environment.packages, run.environment.git
     return render(
         "report/sections/methods",
         measured=subject.measured(run),
-        engine=f"{traits.title or run.params.engine} {version}".strip(),
+        engine=subject.engine(run),
         devices=subject.devices(run),
         loadgen=packages.get("mlcommons-loadgen", NOT_KNOWN),
         queries=len(test.latencies),
         commit=(git.commit or NOT_KNOWN)[:12],
-        standing=f"Not an MLPerf result: {count(len(broken), 'rule')} not met"
-        if broken
-        else "Result not verified by MLCommons Association",
+        standing=standing(rules),
         title=f"{run.model.name}, {test.result.scenario}",
         version=packages.get("vllm-loadgen", NOT_KNOWN),
         date=test.result.started_at[:10],

@@ -20,6 +20,12 @@ def devices(run: Run) -> str:
     return asked if run.params.here else f"{asked} (the server's machine was not measured)"
 
 
+def engine(run: Run) -> str:
+    """What answered the queries, with its version if that is known: "vLLM 0.32.0"."""
+    title = run.params.engine_traits.title or run.params.engine
+    return f"{title} {(run.engine and run.engine.version) or ''}".strip()
+
+
 def measured(run: Run) -> str:
     """What was asked of which model, in a sentence."""
     model, data, test, task = run.model, run.dataset, run.performance, run.task
