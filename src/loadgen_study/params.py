@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from loadgen_study.benchmarks import BENCHMARKS, SUMMARIES, Benchmark
+from loadgen_study.benchmarks import BENCHMARKS
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
+from loadgen_study.benchmarks.record import Benchmark
 from loadgen_study.parameter_files import (
     KeyTwice,
     Types,
@@ -26,6 +28,7 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import ENGINE, LOADGEN, Rate, TestParams, Trait, noted, option
 
 NOT_KNOWN = "not known"
+EMBEDDED = "embedded"  # a dataset: the task's built-in data
 # Defaults from the benchmark's task.
 OF_THE_TASK = ("instruction", "max_new_tokens", "min_new_tokens")
 # A Ray cluster: of a driver on its network, or (ray://) of a client.
@@ -48,7 +51,7 @@ class RunParams(TestParams):
     """the embedded model's name, a folder, or a hub id"""
     model_revision: str | None = of_measured(None, "model", "ignored", "shown")
     """revision of a model from the hub"""
-    dataset: str = of_measured("embedded", "samples", "ignored", "shown")
+    dataset: str = of_measured(EMBEDDED, "samples", "ignored", "shown")
     """embedded, cnn_dailymail, or a file's path"""
     num_samples: int = of_measured(0, "samples", "ignored", "shown", ge=0)
     """use the first N samples; 0 is all of them"""
@@ -216,7 +219,8 @@ class RunParams(TestParams):
         keys, server = cls.by_key(), cls.names("server")
         own = {keys.get(name, name): value for name, value in values.items()}
         if found := BENCHMARKS.get(str(own.get("benchmark"))):
-            own = {name: getattr(found.task, name) for name in OF_THE_TASK} | own
+            built_in = found.task.built_in if own.get("dataset", EMBEDDED) == EMBEDDED else {}
+            own = {name: getattr(found.task, name) for name in OF_THE_TASK} | {**built_in, **own}
         # Null in the record of a run against a server.
         return super().from_dict(
             {name: v for name, v in own.items() if v is not None or name not in server}

@@ -8,7 +8,7 @@ from helpers import DATASET, MODEL
 
 from loadgen_study.accuracy import baseline, fidelity
 from loadgen_study.accuracy.baseline import Answers
-from loadgen_study.benchmarks import SUMMARIES
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, Forced, Score
 from vllm_loadgen.errors import BenchmarkError

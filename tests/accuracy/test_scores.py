@@ -11,7 +11,8 @@ from helpers import DATASET, MODEL
 
 from loadgen_study.accuracy import baseline, scores
 from loadgen_study.accuracy.log import read_accuracy_log
-from loadgen_study.benchmarks import BENCHMARKS, SUMMARIES
+from loadgen_study.benchmarks import BENCHMARKS
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import AccuracyVerdict, Baseline, Score
 from loadgen_study.scorers import rouge

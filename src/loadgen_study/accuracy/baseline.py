@@ -20,7 +20,7 @@ from pydantic_core import to_json
 
 from loadgen_study import progress
 from loadgen_study.accuracy.scores import Decode, score_tokens
-from loadgen_study.benchmarks import Task
+from loadgen_study.benchmarks.record import Task
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, BaselineKey
 from loadgen_study.facts.tables import read_frame, write_frame
@@ -203,7 +203,7 @@ def make_baseline(
         provenance={
             "engine": "transformers",
             "dtype": "float32",
-            "sampling": task.sampling,
+            "sampling": str(task.sampling),
             "batch_size": BATCH_SIZE,
             "made_at": begin.isoformat(timespec="seconds"),
             "generation_s": round(seconds, 1),

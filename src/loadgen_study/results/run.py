@@ -13,7 +13,7 @@ from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, Placed, Shares, a
 from loadgen_study.analysis.metrics import metrics
 from loadgen_study.analysis.repeats import median_place
 from loadgen_study.analysis.roofline import Roofline, as_loaded, impossible, roofline
-from loadgen_study.benchmarks import Task
+from loadgen_study.benchmarks.record import Task
 from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
 from loadgen_study.facts.results import Metrics, Summary
 from loadgen_study.facts.scores import Accuracy, Compliance, Peak

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from loadgen_study.benchmarks import Suite
+from loadgen_study.benchmarks.record import Suite
 from loadgen_study.results.run import Run
 from loadgen_study.rules.conformance import engine_departures, is_official, judge
 from loadgen_study.rules.rule import Case, Rule, reservation
