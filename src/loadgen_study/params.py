@@ -63,7 +63,7 @@ class RunParams(TestParams):
     """wrap the prompt as a chat turn"""
 
     compliance: bool = of_extra(False, "ignored")
-    """run compliance test TEST06 as well"""
+    """run the benchmark's compliance tests as well"""
     sweep_qps: list[Rate] = of_extra([], "ignored")
     """a Server test at each of these rates, queries/s"""
     sweep_concurrency: list[Annotated[int, Field(gt=0)]] | Literal["auto"] = of_extra([], "ignored")

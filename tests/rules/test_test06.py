@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from helpers import PROMPTS, echo_params
 
-from loadgen_study.rules import test06
+from loadgen_study.facts.scores import Compliance
+from loadgen_study.rules.audit import Audited
+from loadgen_study.rules.test06 import TEST06
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.harness.session import Session
 
@@ -33,6 +35,10 @@ def write(folder: Path, entries: list[dict[str, Any]], detail: str = "") -> Path
     return folder
 
 
+def verify(folder: Path, scenario: Any) -> Compliance:
+    return TEST06.verify(folder, Audited(scenario, LLAMA_ENDS, len(PROMPTS), dict))
+
+
 PASSED = """\
 First token check pass: True
 EOS check pass: True
@@ -52,7 +58,7 @@ TEST06 verification complete
     ],
 )
 def test_good_answers_pass_in_the_scripts_words(tmp_path: Path, good: dict[str, Any]) -> None:
-    found = test06.verify(write(tmp_path, [good]), "Server", LLAMA_ENDS)
+    found = verify(write(tmp_path, [good]), "Server")
     assert (found.status, found.failures) == ("PASS", ())
     assert (tmp_path / "verify_accuracy.txt").read_text() == PASSED
 
@@ -74,7 +80,7 @@ def test_a_bad_answer_fails_its_check_alone(
     tmp_path: Path, bad: dict[str, Any], line: str, failure: str
 ) -> None:
     good = entry([5, 6, 128009], [5])
-    found = test06.verify(write(tmp_path, [good, bad | {"seq_id": 1}]), "Server", LLAMA_ENDS)
+    found = verify(write(tmp_path, [good, bad | {"seq_id": 1}]), "Server")
     assert found.status == "FAIL"
     assert line in found.lines
     assert sum("False" in text for text in found.lines) == 1
@@ -85,7 +91,7 @@ def test_a_bad_answer_fails_its_check_alone(
 
 
 def test_offline_has_no_first_tokens_to_check(tmp_path: Path) -> None:
-    found = test06.verify(write(tmp_path, [entry([5, 6])]), "Offline", LLAMA_ENDS)
+    found = verify(write(tmp_path, [entry([5, 6])]), "Offline")
     assert found.lines[0] == "First token check pass: Skipped"
     assert found.status == "PASS"
 
@@ -93,21 +99,21 @@ def test_offline_has_no_first_tokens_to_check(tmp_path: Path) -> None:
 def test_logs_of_another_run_are_refused(tmp_path: Path) -> None:
     folder = write(tmp_path, [entry([5, 6], [5])], detail="Starting performance mode")
     with pytest.raises(BenchmarkError, match=r"without audit\.config"):
-        test06.verify(folder, "Server", LLAMA_ENDS)
+        verify(folder, "Server")
     with pytest.raises(BenchmarkError, match="cannot be read"):
-        test06.verify(tmp_path / "nowhere", "Server", LLAMA_ENDS)
+        verify(tmp_path / "nowhere", "Server")
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("scenario", ["Server", "Offline"])
 def test_loadgens_own_logs_pass(echo: Session, tmp_path: Path, scenario: str) -> None:
     params = echo_params(scenario=scenario, target_qps=500.0)
-    audit = test06.write_audit_config(tmp_path)
+    audit = TEST06.write_audit_config(tmp_path)
     echo.run(params, PROMPTS, "compliance", tmp_path, audit)
-    found = test06.verify(tmp_path, scenario, LLAMA_ENDS)
+    found = verify(tmp_path, scenario)
     assert (found.status, found.samples) == ("PASS", 100)
-    assert test06.recorded(tmp_path) == "PASS"
+    assert TEST06.recorded(tmp_path) == "PASS"
 
 
 def test_what_was_not_verified_has_no_verdict(tmp_path: Path) -> None:
-    assert test06.recorded(tmp_path) is None
+    assert TEST06.recorded(tmp_path) is None

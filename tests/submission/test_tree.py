@@ -15,7 +15,8 @@ from helpers import echo_params, write_facts
 from loadgen_study import RunParams
 from loadgen_study.facts.scores import Accuracy
 from loadgen_study.facts.tables import read_records
-from loadgen_study.rules import test06
+from loadgen_study.rules.audit import Audited
+from loadgen_study.rules.test06 import TEST06
 from loadgen_study.submission import tree
 from loadgen_study.submission.preflight import preflight
 from vllm_loadgen import BenchmarkError, ParameterError
@@ -42,9 +43,10 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
             write_facts(folder, params)
             for mode in ("performance", "accuracy", "compliance"):
                 (folder / mode).mkdir()
-                audit = test06.write_audit_config(folder / mode) if mode == "compliance" else None
+                audit = TEST06.write_audit_config(folder / mode) if mode == "compliance" else None
                 session.run(params, PROMPTS, mode, folder / mode, audit)
-            test06.verify(folder / "compliance", params.scenario, [128009])
+            audited = Audited(params.scenario, [128009], len(PROMPTS), dict)
+            TEST06.verify(folder / "compliance", audited)
             accuracy = {"score": SCORE, "verdict": {"status": "PASS", "against": "x"}}
             Accuracy.model_validate(accuracy).write(folder / "accuracy" / "accuracy.json")
             return folder

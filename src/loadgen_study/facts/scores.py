@@ -106,12 +106,12 @@ class Accuracy(Facts):
 
 
 class Compliance(Facts):
-    """compliance.json: TEST06."""
+    """compliance.json: the verdict of a compliance test."""
 
     status: ComplianceStatus
     samples: int = 0  # answers in the log
-    lines: tuple[str, ...] = ()  # of verify_accuracy.txt
-    failures: tuple[str, ...] = ()  # a line for each answer that breaks a rule
+    lines: tuple[str, ...] = ()  # of the file that the checker reads
+    failures: tuple[str, ...] = ()  # why it fails; in TEST06 a line for each answer at fault
 
 
 class BaselineKey(Part):

@@ -1,1 +1,1 @@
-"""MLPerf's rules: how far a run is from an official one, TEST06, published results."""
+"""MLPerf's rules: how far a run is from an official one, compliance tests, published results."""

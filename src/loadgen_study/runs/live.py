@@ -1,14 +1,16 @@
 """A run that measures: from parameters to a results folder, one test after another."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
 from loadgen_study.accuracy import fidelity
+from loadgen_study.facts.scores import Compliance
 from loadgen_study.params import RunParams
 from loadgen_study.results.test import Test
-from loadgen_study.rules import test06
+from loadgen_study.rules import compliance
 from loadgen_study.runs import handover, resume, scoring
 from loadgen_study.runs.curves import shown_test
 from loadgen_study.runs.folders import make_room, unpack, writing
@@ -63,8 +65,8 @@ class LiveRun(Study):
         """One LoadGen test.
 
         Args:
-            mode: "performance", "accuracy" or "compliance" (TEST06).
-            name: folder of the test, if not that of the mode.
+            mode: "performance", "accuracy" or "compliance".
+            name: folder of the test, if not that of the mode; it decides which compliance test.
             changes: LoadGen's parameters for this test alone, such as target_qps.
 
         Raises:
@@ -75,6 +77,7 @@ class LiveRun(Study):
             raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
         params = self.test_params(mode, changes)
         folder = self.folder / (name or mode)
+        audited = compliance.of_folder(name or mode) if mode == "compliance" else None
         # A damaged baseline is refused before the test.
         reference = scoring.reference(self) if mode == "accuracy" else None
         if self.folder.resolve() not in folder.resolve().parents:
@@ -86,7 +89,7 @@ class LiveRun(Study):
             self.environment.write(folder / "environment.json")
             if (limits := self.read().machine) is not None:
                 limits.write(folder / "machine.json")
-            audit = test06.write_audit_config(folder) if mode == "compliance" else None
+            audit = audited.write_audit_config(folder) if audited else None
             prompts, left, done = self.samples.prompts, None, 0
             if mode == "accuracy" and (known := resume.answered_before(self, folder, params)):
                 left = resume.left_over(known, len(prompts))
@@ -163,6 +166,12 @@ class LiveRun(Study):
             )
         (self.folder / name).rename(self.folder / new_name)
         self.read().summary.renamed(name, new_name).write(self.folder / "summary.json")
+
+    def comply(self) -> Iterator[Compliance]:
+        """Make and judge each compliance test that the benchmark requires."""
+        for test in compliance.required(self.params.rules):
+            self.once(test.folder, "compliance")
+            yield self.verify(test.folder)
 
     verify = scoring.verify
     score = scoring.score

@@ -1,18 +1,19 @@
-"""Tests judged: answers scored, TEST06, and the reference engine's answers."""
+"""Tests judged: answers scored, compliance tests, and the reference engine's answers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from loadgen_study.accuracy import baseline, fidelity, scores
-from loadgen_study.accuracy.log import ACCURACY_LOG
+from loadgen_study.accuracy.log import ACCURACY_LOG, Answer, check_answers
 from loadgen_study.facts.results import TestSummary
 from loadgen_study.facts.scores import Accuracy, BaselineKey, Compliance, Forced, Score
 from loadgen_study.facts.tables import write_frame
 from loadgen_study.results.folders import portable
-from loadgen_study.rules import test06
+from loadgen_study.rules import compliance
+from loadgen_study.rules.audit import Audited
 from loadgen_study.rules.conformance import is_official
 from loadgen_study.runs.curves import shown
 from loadgen_study.runs.resume import answered_before, join_logs
@@ -31,12 +32,26 @@ def baseline_key(run: Study) -> BaselineKey:
     return baseline.baseline_key(run.model, run.samples.facts, *limits)
 
 
-def verify(run: Study) -> Compliance:
-    """Judge the compliance test; writes compliance.json."""
-    folder = run.folder / "compliance"
-    verdict = test06.verify(folder, run.params.scenario, run.model.eos_token_ids)
+def verify(run: Study, name: str = "compliance") -> Compliance:
+    """Judge a compliance test; writes compliance.json.
+
+    Args:
+        name: folder of the test.
+
+    Raises:
+        BenchmarkError: if its logs are damaged, or not of this test.
+    """
+    folder, scorer = run.folder / name, run.params.rules.task.scorer
+
+    def score_all(answers: Sequence[Answer]) -> Score:
+        check_answers(answers, len(run.tokenizer), folder / ACCURACY_LOG)
+        tokens = [answer.tokens for answer in answers]
+        return scorer.totals(scores.score_tokens(tokens, run.samples.targets, run.decode, scorer))
+
+    audited = Audited(run.params.scenario, run.model.eos_token_ids, len(run.samples), score_all)
+    verdict = compliance.of_folder(name).verify(folder, audited)
     verdict.write(folder / "compliance.json")
-    run.note("compliance", TestSummary(verdict=verdict.status))
+    run.note(name, TestSummary(verdict=verdict.status))
     return verdict
 
 

@@ -14,7 +14,7 @@ from vllm_loadgen.params import OFFICIAL_DURATION_MS, TestParams
 MODES = {
     "performance": lg.TestMode.PerformanceOnly,
     "accuracy": lg.TestMode.AccuracyOnly,
-    # TEST06 is a performance run that logs some answers, by its audit.config.
+    # Compliance tests are performance runs that log answers, by their audit.config.
     "compliance": lg.TestMode.PerformanceOnly,
 }
 # user.conf key -> (attribute of TestSettings, factor from the file's number to it)

@@ -1,0 +1,62 @@
+"""Compliance test TEST07: are the answers of a performance run as good as an accuracy run's?
+
+A performance run of each row of a data set of its own, all of them logged and scored. Source of
+the rule: mlcommons/inference, compliance/TEST07 (gpt-oss-120b/audit.config, run_verification.py).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from loadgen_study.accuracy.log import Answer, one_per_sample
+from loadgen_study.facts.scores import Compliance
+from loadgen_study.rules.audit import Audited, ComplianceTest, headed
+from vllm_loadgen.errors import BenchmarkError
+
+
+def compliance_test(samples: int, metric: str, least: float) -> ComplianceTest:
+    """TEST07 of a benchmark.
+
+    Args:
+        samples: rows of its data set. metric: of the benchmark's scorer. least: of that metric.
+    """
+    return ComplianceTest(
+        name="TEST07",
+        settings={
+            "accuracy_log_sampling_target": samples,
+            "min_query_count": samples,
+            "performance_issue_unique": 1,
+        },
+        verdict_file="verify_accuracy.txt",
+        passed="TEST PASS",
+        judge=partial(_judge, metric=metric, least=least),
+        folder="TEST07",
+    )
+
+
+def _judge(
+    answers: Sequence[Answer], log: Path, audited: Audited, metric: str, least: float
+) -> Compliance:
+    ordered = one_per_sample(answers, audited.samples, log)
+    score = audited.score(ordered).get(metric)
+    if score is None:
+        cure = "Run it on the benchmark's own data"
+        raise BenchmarkError(f"TEST07 requires {metric}, which no answer in {log} has. {cure}.")
+    passed = score >= least
+    lines = [
+        *headed("TEST07 Verification Summary"),
+        f"Accuracy score: {score}",
+        f"Accuracy threshold: {least}",
+        f"Accuracy check pass: {passed}",
+        "TEST PASS" if passed else "TEST FAIL",
+    ]
+    return Compliance(
+        status="PASS" if passed else "FAIL",
+        samples=len(ordered),
+        lines=tuple(lines),
+        failures=() if passed else (f"{metric} is {score}, below {least}",),
+    )
+
+
+# gpt-oss-120b's, on acc_eval_compliance_gpqa.
+TEST07 = compliance_test(samples=990, metric="exact_match", least=60.698)

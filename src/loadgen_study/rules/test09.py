@@ -1,0 +1,71 @@
+"""Compliance test TEST09: are the answers of a performance run as long as the reference's?
+
+A performance run of each row of the performance data, all of them logged. Source of the rule:
+mlcommons/inference, compliance/TEST09 (gpt-oss-120b/audit.config, run_verification.py).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from loadgen_study.accuracy.log import Answer, one_per_sample
+from loadgen_study.facts.scores import Compliance
+from loadgen_study.rules.audit import Audited, ComplianceTest, headed
+
+
+def compliance_test(samples: int, least_tokens: float, most_tokens: float) -> ComplianceTest:
+    """TEST09 of a benchmark.
+
+    Args:
+        samples: rows of its performance data. least_tokens, most_tokens: of the mean answer.
+    """
+    return ComplianceTest(
+        name="TEST09",
+        settings={
+            "accuracy_log_sampling_target": max(10_000, samples),
+            "min_query_count": samples,
+            "performance_issue_unique": 1,
+        },
+        verdict_file="verify_output_len.txt",
+        passed="TEST PASS",
+        judge=partial(_judge, least_tokens=least_tokens, most_tokens=most_tokens),
+        folder="TEST09",
+    )
+
+
+def _judge(
+    answers: Sequence[Answer], log: Path, audited: Audited, least_tokens: float, most_tokens: float
+) -> Compliance:
+    one_per_sample(answers, audited.samples, log)
+    tokens = np.array([len(answer.tokens) for answer in answers])
+    mean = float(tokens.mean())
+    above, below = mean >= least_tokens, mean <= most_tokens
+    passed = above and below
+    lines = [
+        *headed("TEST09: Verify Output Token Length in Performance Mode"),
+        f"Total samples: {len(tokens)}",
+        f"Mean output tokens: {mean:.2f}",
+        f"Min output tokens: {tokens.min()}",
+        f"Max output tokens: {tokens.max()}",
+        f"Std deviation: {tokens.std():.2f}",
+        *headed("Verification Results"),
+        f"Mean output tokens: {mean:.2f}",
+        f"Min threshold: {least_tokens}",
+        f"Max threshold: {most_tokens}",
+        f"Min check pass: {above}",
+        f"Max check pass: {below}",
+        "TEST PASS" if passed else "TEST FAIL",
+    ]
+    problem = f"answers have {mean:.2f} tokens on average, outside {least_tokens} to {most_tokens}"
+    return Compliance(
+        status="PASS" if passed else "FAIL",
+        samples=len(tokens),
+        lines=tuple(lines),
+        failures=() if passed else (problem,),
+    )
+
+
+# gpt-oss-120b's: the reference's mean of 1278.20 tokens, 10 % less and more.
+TEST09 = compliance_test(samples=6396, least_tokens=1150.38, most_tokens=1406.02)
