@@ -1,6 +1,6 @@
 """The compliance tests of MLCommons' LLM benchmarks, and which of them a run makes."""
 
-from loadgen_study.benchmarks import Benchmark
+from loadgen_study.benchmarks.record import Benchmark
 from loadgen_study.rules import test06, test07, test09
 from loadgen_study.rules.audit import ComplianceTest
 from vllm_loadgen.errors import ParameterError
@@ -10,8 +10,7 @@ TESTS = {test.name: test for test in (test06.TEST06, test07.TEST07, test09.TEST0
 
 def required(benchmark: Benchmark) -> tuple[ComplianceTest, ...]:
     """The tests that a benchmark requires; TEST06 where it requires none."""
-    names = ("TEST06",) if benchmark.test06 else ()
-    return tuple(TESTS[name] for name in names) or (test06.TEST06,)
+    return tuple(TESTS[name] for name in benchmark.compliance) or (test06.TEST06,)
 
 
 def of_folder(folder: str) -> ComplianceTest:

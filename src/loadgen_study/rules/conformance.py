@@ -7,7 +7,7 @@ from loadgen_study.accuracy.scores import official_verdict
 from loadgen_study.analysis.percentiles import lacking
 from loadgen_study.benchmarks.record import CURRENT_ROUND
 from loadgen_study.results.run import Run
-from loadgen_study.rules import test06
+from loadgen_study.rules.compliance import TESTS
 from loadgen_study.rules.options import departing_options
 from loadgen_study.rules.rule import (
     IDENTITY,
@@ -342,16 +342,16 @@ def _accuracy(case: Case) -> Iterator[Rule]:
 
 
 @judges("outcome")
-def _test06(case: Case) -> Iterator[Rule]:
-    if "TEST06" not in case.params.rules.compliance:
-        return
-    title, status = "Compliance TEST06", test06.recorded(case.run.folder / "compliance")
-    if status is None:
-        missing = Complaint("dir_exists_check", "Missing TEST06 in compliance dir", True)
-        yield Rule("test06", title, "PASS", "not run", None, "", (missing,))
-    else:
-        failed = Complaint("accuracy_check", "TEST06 accuracy check failed", True)
-        yield equal("test06", title, status, "PASS", failed)
+def _compliance(case: Case) -> Iterator[Rule]:
+    for name in case.params.rules.compliance:
+        title, test = f"Compliance {name}", TESTS[name]
+        status = test.recorded(case.run.folder / test.folder)
+        if status is None:
+            missing = Complaint("dir_exists_check", f"Missing {name} in compliance dir", True)
+            yield Rule(name.lower(), title, "PASS", "not run", None, "", (missing,))
+        else:
+            failed = Complaint("accuracy_check", f"{name} accuracy check failed", True)
+            yield equal(name.lower(), title, status, "PASS", failed)
 
 
 @judges("outcome")

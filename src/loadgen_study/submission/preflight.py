@@ -11,6 +11,7 @@ from pathlib import Path
 
 from loadgen_study.benchmarks.record import Suite
 from loadgen_study.results.run import Run
+from loadgen_study.rules.compliance import TESTS
 from loadgen_study.rules.conformance import engine_departures, is_official, judge
 from loadgen_study.rules.rule import Case, Rule, reservation
 from vllm_loadgen.errors import BenchmarkError
@@ -18,7 +19,7 @@ from vllm_loadgen.harness.log import DETAIL, SUMMARY, read_log
 from vllm_loadgen.records.result import Result
 
 LOGS = (SUMMARY, DETAIL)
-TESTS = ("performance", "accuracy", "compliance")
+MADE = ("performance", "accuracy", *(test.folder for test in TESTS.values()))
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def read_run(folder: Path) -> Run:
     run = Run.open(folder)
     if not ((folder / "model.json").is_file() and (folder / "dataset.json").is_file()):
         raise BenchmarkError(f"{folder} has no model.json or dataset.json. Run again.")
-    for test in TESTS:
+    for test in MADE:
         if not run.has(test):
             continue
         for key in ("benchmark", "scenario"):
@@ -70,7 +71,7 @@ def preflight(folders: Sequence[Path], division: str) -> list[Refusal]:
 
     Args:
         folders: of runs, one a scenario.
-        division: "closed" or "open"; open is excused from accuracy limits and TEST06.
+        division: "closed" or "open"; open is excused from accuracy limits and compliance tests.
 
     Raises:
         BenchmarkError: if a folder is not of one whole run.

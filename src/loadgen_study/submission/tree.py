@@ -11,8 +11,8 @@ from loadgen_study.accuracy.log import ACCURACY_LOG, one_per_sample, read_accura
 from loadgen_study.facts.scores import Score
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
+from loadgen_study.rules.compliance import TESTS
 from loadgen_study.rules.conformance import is_official
-from loadgen_study.rules.test06 import VERDICT_FILE
 from loadgen_study.scorers.scorer import Scorer
 from loadgen_study.submission.preflight import LOGS, place, read_run, scenario
 from vllm_loadgen.errors import BenchmarkError, ParameterError
@@ -166,12 +166,13 @@ def _write_scenario(run: Run, folder: Path) -> None:
         text = accuracy_text(run.task.scorer, run.accuracy.score, hashlib.sha256(log).hexdigest())
         (accuracy / ACCURACY_LOG).write_bytes(truncated(log))
         (accuracy / "accuracy.txt").write_text(text, encoding="utf-8")
-    compliance = run.folder / "compliance"
-    if (compliance / VERDICT_FILE).is_file():
-        target = folder / "TEST06" / "accuracy"
-        target.mkdir(parents=True)
-        shutil.copy(compliance / VERDICT_FILE, target.parent)
-        shutil.copy(compliance / ACCURACY_LOG, target)
+    for test in TESTS.values():
+        made, target = run.folder / test.folder, folder / test.name / "accuracy"
+        if (made / test.verdict_file).is_file():
+            target.mkdir(parents=True)
+            shutil.copy(made / test.verdict_file, target.parent)
+            log = (made / ACCURACY_LOG).read_bytes()
+            (target / ACCURACY_LOG).write_bytes(truncated(log))
 
 
 def accuracy_text(scorer: Scorer, score: Score, sha256: str) -> str:
