@@ -214,6 +214,18 @@ def test_parameters_are_the_tasks_where_none_are_given(params):
 
 
 @pytest.mark.process
+def test_compliance_tests_judge_answers_and_their_lengths(params):
+    with LiveRun.start(params) as live:
+        for name in ("TEST07", "TEST09"):
+            live.perform("compliance", name)
+    assert (verdict := live.verify("TEST07")).status == "PASS"
+    assert "Accuracy score: 87.3016" in verdict.lines
+    assert live.verify("TEST09").status == "FAIL"  # a mean of 1150 tokens is gpt-oss-120b's
+    tests = live.read().summary.tests
+    assert [tests[name].verdict for name in ("TEST07", "TEST09")] == ["PASS", "FAIL"]
+
+
+@pytest.mark.process
 def test_it_is_scored_judged_reported_and_compared(params, monkeypatch):
     with LiveRun.start(params) as live:
         live.perform("accuracy")
