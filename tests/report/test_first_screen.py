@@ -192,6 +192,12 @@ def test_the_title_says_how_the_test_ended(made, parts, title, badge):
     assert next(iter(badges_of(run))) == badge
 
 
+def test_a_test_without_its_end_has_a_limit_that_is_not_known(made):
+    run = made(records=KEEPS_UP[:2], result={"scenario": "Server", "status": "interrupted"})
+    found = [fact for label, fact in facts_of(run).items() if label[:4] in ("TTFT", "TPOT")]
+    assert [fact.notes[0] for fact in found] == ["limit not known"] * len(found) != []
+
+
 def test_answers_that_no_model_made_are_no_models(made):
     run = made(params=RunParams(engine="echo"))
     assert headline(run).startswith("## echo engine (no model) on 2 CPU cores meets ")

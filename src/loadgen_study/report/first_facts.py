@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from loadgen_study.analysis.anatomy import Anatomy
-from loadgen_study.analysis.early_stopping import judged
+from loadgen_study.analysis.early_stopping import judged, no_limit
 from loadgen_study.analysis.percentiles import PERCENTILES, lacking, percentile, tail, upper_bound
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.results import Metrics
@@ -107,7 +107,7 @@ def _latency(test: Test, name: str) -> Fact:
     return _fact(
         f"{name.upper() if len(name) == 4 else name.capitalize()} {label}",
         say_ms(at_ms),
-        f"limit {say_ms(limit_ms)}" if limit_ms else "no limit",
+        f"limit {say_ms(limit_ms)}" if limit_ms else no_limit(test.result),
         "" if math.isnan(bound_ms) else f"99 % upper bound {say_ms(bound_ms)}",
         lacks.partition(",")[0],
         f"{significant(1e3 / at_ms, 2)} tokens/s per user" if name == "tpot" and at_ms else "",
