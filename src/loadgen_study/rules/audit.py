@@ -52,6 +52,11 @@ class ComplianceTest:
     judge: Callable[[Sequence[Answer], Path, Audited], Compliance]
     folder: str
 
+    @property
+    def logs_all(self) -> bool:
+        """Whether every answer is logged; MLCommons truncates such a log."""
+        return "performance_issue_unique" in self.settings
+
     def write_audit_config(self, folder: Path) -> Path:
         """Write the audit.config into the test's folder; its path is for ``run_test``.
 

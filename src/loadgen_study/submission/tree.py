@@ -172,7 +172,11 @@ def _write_scenario(run: Run, folder: Path) -> None:
             target.mkdir(parents=True)
             shutil.copy(made / test.verdict_file, target.parent)
             log = (made / ACCURACY_LOG).read_bytes()
-            (target / ACCURACY_LOG).write_bytes(truncated(log))
+            if test.logs_all:
+                text = f"hash={hashlib.sha256(log).hexdigest()}\n"
+                (target / "accuracy.txt").write_text(text, encoding="utf-8")
+                log = truncated(log)
+            (target / ACCURACY_LOG).write_bytes(log)
 
 
 def accuracy_text(scorer: Scorer, score: Score, sha256: str) -> str:
