@@ -25,7 +25,7 @@ def _answers(run: Run, accuracy: Accuracy) -> Finding:
     if verdict.status == "FAIL":
         known = dtype not in (None, "float32")  # None: a server's
         cause = f"See whether {dtype} is to blame (dtype: float32). " if known else ""
-        action = f"{cause}Read the worst summaries in accuracy.ipynb."
+        action = f"{cause}Read the worst answers in accuracy.ipynb."
         return Finding("problem", "Answer quality: below the reference", evidence, action)
     if verdict.status == "INCONCLUSIVE" and verdict.undecided:
         other = "judge the answers token by token"

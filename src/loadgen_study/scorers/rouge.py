@@ -6,6 +6,7 @@ Source: mlcommons/inference, language/llama3.1-8b/evaluation.py.
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ class Rouge(Scorer):
 
     Args:
         names: rouge_score's names of the variants. counts: further metrics, of all answers.
+        level: share of the reference's figure that each variant must reach.
     """
 
     title = "ROUGE"
@@ -48,9 +50,10 @@ class Rouge(Scorer):
         self,
         names: Sequence[str] = ROUGE_NAMES,
         counts: Sequence[Metric] = (LENGTH, ANSWERS, TOKENS),
+        level: float = 0.99,
     ) -> None:
         self.names = tuple(names)
-        self.metrics = (*map(rouge_metric, names), *counts)
+        self.metrics = (*(replace(rouge_metric(name), lower=level) for name in names), *counts)
 
     def score(self, samples: pd.DataFrame) -> pd.DataFrame:
         texts = {name: samples[name].map(sentences) for name in ("summary", "reference")}
