@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.redact import holds_secret
+from vllm_loadgen.sampling import Sampling
 from vllm_loadgen.traits import SCENARIOS, EngineTraits, Scenario, ScenarioTraits, engines
 
 # vLLM's names of options that a parameter gives under another name.
@@ -122,6 +123,15 @@ class TestParams(BaseModel):
     """longest answer, tokens"""
     min_new_tokens: int = of_loadgen(1, "fixed", "answers", ge=1)
     """shortest answer, tokens"""
+    temperature: float = of_loadgen(0.0, "fixed", "answers", ge=0, le=2)
+    """0: greedy, the likeliest token always; above: tokens are sampled"""
+    top_p: float = of_loadgen(1.0, "fixed", "answers", gt=0, le=1)
+    """sample from the likeliest tokens of this total probability"""
+    top_k: int = of_loadgen(0, "fixed", "answers", ge=0)
+    """sample from the K likeliest tokens; 0: from all"""
+    sampling_seed: int | None = of_loadgen(42, "fixed", ge=0)
+    """seed from which each query's own is derived; None: no query is seeded (vLLM then draws for
+    a whole batch at once), and no run can be repeated"""
     concurrency: int | None = of_loadgen(None, "tunable", gt=0)
     """most queries that the harness gives to the engine at once"""
     longest_first: bool = of_loadgen(False, "tunable")
@@ -242,6 +252,10 @@ class TestParams(BaseModel):
         if self.min_new_tokens > self.max_new_tokens:
             problem = f"is above max_new_tokens = {self.max_new_tokens}"
             self._refuse("min_new_tokens", problem, "give a number up to max_new_tokens")
+        for name, unset in (("top_p", 1), ("top_k", 0)):
+            if self.temperature == 0 and getattr(self, name) != unset:
+                cure = "give a temperature above 0, or leave it out"
+                self._refuse(name, "has no effect with temperature 0, which is greedy", cure)
         if self.scenario_traits.one_by_one:
             self._check_rate("target_latency_ms", 1000 / self.target_latency_ms)
         elif not isinstance(self.target_qps, str):
@@ -292,6 +306,11 @@ class TestParams(BaseModel):
     def meaning(cls, name: str) -> str:
         """What a parameter means, as one line."""
         return " ".join((cls.model_fields[name].description or "").split())
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the next token is chosen."""
+        return Sampling(self.temperature, self.top_p, self.top_k, self.sampling_seed)
 
     @property
     def engine_traits(self) -> EngineTraits:

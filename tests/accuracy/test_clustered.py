@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from loadgen_study.accuracy.clustered import mean, share
+from loadgen_study.accuracy.clustered import mean, repeats, share
 from loadgen_study.analysis.intervals import student_t
 
 
@@ -57,3 +57,22 @@ def test_a_nominal_95_percent_covers_the_truth(spread):
             hits[name] += found.low <= 0.95 <= found.high
     assert min(hits.values()) >= 925, hits
     assert max(hits.values()) <= 985, hits
+
+
+def test_samples_of_one_prompt_are_one_cluster():
+    assert repeats([[1, 2], [3], [1, 2], [1], [3]]) == [0, 1, 0, 3, 1]
+    assert repeats([[1, 2], [3], [1]]) is None
+
+
+@pytest.mark.parametrize("interval", [mean, share])
+@pytest.mark.parametrize("hits", [[3, 5, 4, 6, 5, 7, 2, 5], [10] * 8])
+def test_copies_of_an_answer_do_not_narrow_the_interval(interval, hits):
+    counts, copies = [10] * 8, 8
+    clusters = list(range(8)) * copies
+    found = interval(hits * copies, counts * copies, clusters)
+    alone = interval(hits, counts)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (alone.value, alone.low, alone.high)
+    )
+    unaware = interval(hits * copies, counts * copies)
+    assert hits == [10] * 8 or unaware.high - unaware.low < (alone.high - alone.low) / 2

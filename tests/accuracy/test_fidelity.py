@@ -6,7 +6,7 @@ import math
 import pytest
 from helpers import DATASET, MODEL
 
-from loadgen_study.accuracy import baseline, fidelity
+from loadgen_study.accuracy import baseline, clustered, fidelity
 from loadgen_study.accuracy.baseline import Answers
 from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.facts.inputs import Dataset, Model
@@ -148,6 +148,18 @@ def test_free_answers_part_at_the_first_other_token():
     assert found.problem == fidelity.NOT_ASKED
     assert found.agreement is None
     assert fidelity.fidelity(reference.tokens, reference, None).same_tokens_median is None
+
+
+def test_sampled_answers_are_not_compared_and_forced_ones_are():
+    asked = Forced(answers_sha256="ab", tokens=[10] * 8, agreed=[9, 8] * 4,
+                   logprob_difference=[-1.0, 1.0] * 4)  # fmt: skip
+    reference = Answers([[1, 2]] * 8, [[0.0]] * 8)
+    found = fidelity.fidelity([[1]] * 8, reference, asked, [0, 1, 2, 3] * 2, sampled=True)
+    assert (found.answers, found.identical, found.same_tokens_median) == (8, None, None)
+    # Two answers to each prompt, which agree as often.
+    alone = clustered.share([9, 8, 9, 8], [10] * 4)
+    assert (found.agreement.low, found.agreement.high) == pytest.approx((alone.low, alone.high))
+    assert found.forced_tokens == 80
 
 
 def test_agreement_has_its_interval():

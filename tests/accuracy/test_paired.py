@@ -67,3 +67,17 @@ def test_samples_that_rouge_cannot_score_are_left_out():
         side.samples["scorable"] = False
     found = difference(one, other)
     assert (found.score, found.most_changed) == (None, None)
+
+
+def test_copies_of_a_prompt_do_not_narrow_the_interval():
+    first, other = [0.1, 0.5, 0.9, 0.3, 0.4], [0.2, 0.4, 0.9, 0.5, 0.4]
+    alone = difference(answered(first, forced([10, 9, 8, 9, 7])),
+                       answered(other, forced([9, 9, 9, 8, 8])))  # fmt: skip
+    one = answered(first * 8, forced([10, 9, 8, 9, 7] * 8))
+    two = answered(other * 8, forced([9, 9, 9, 8, 8] * 8))
+    for each in (one, two):
+        each.samples["cluster"] = list(range(5)) * 8
+    found = difference(one, two)
+    for name in ("score", "agreement", "logprob"):
+        wide, known = getattr(found, name), getattr(alone, name)
+        assert (wide.low, wide.high) == pytest.approx((known.low, known.high))

@@ -18,6 +18,7 @@ from loadgen_study.facts.scores import AccuracyVerdict, Baseline, Score
 from loadgen_study.scorers import rouge
 from loadgen_study.scorers.rouge import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.sampling import Sampling
 
 # Ids 1 and 2 stand for whole summaries, so that the text of a log is known.
 TEXTS = {1: " the cat sat ", 2: "Cat sleeps. Dogs barking."}
@@ -341,6 +342,29 @@ def test_reference_engine_answers_as_one_step_at_a_time(tmp_path: Path) -> None:
     assert math.isnan(ended.logprobs[1][0])
 
 
+@pytest.mark.process
+def test_reference_engine_samples_by_its_seed(tmp_path: Path) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2)
+    heads = dict(num_attention_heads=2, num_key_value_heads=1)
+    LlamaForCausalLM(LlamaConfig(vocab_size=300, **shape, **heads)).save_pretrained(tmp_path)
+
+    def tokens(seed: int) -> list[list[int]]:
+        sampling = Sampling(temperature=1.0, seed=seed)
+        prompts = [[3, 1, 4], [3, 1, 4]]
+        return baseline.generate(
+            tmp_path, prompts, 6, 1, [], batch_size=1, sampling=sampling
+        ).tokens
+
+    one = tokens(1)
+    assert one == tokens(1)
+    assert one[0] != one[1]
+    assert one != tokens(2)
+
+
 def judged(values: list[float], **changed: object) -> AccuracyVerdict:
     """The verdict on 64 samples with these scores (0 to 1) of each kind."""
     reference = [0.2, 0.4, 0.6, 0.8] * 16
@@ -365,6 +389,24 @@ def test_chance_is_told_from_loss() -> None:
         "samples, all below 99 %)."
     )
     assert scores.chance(SCORER, AccuracyVerdict(status="NO BASELINE", against="nothing")) == ""
+
+
+def test_copies_of_a_question_do_not_narrow_the_interval() -> None:
+    copies, reference = 8, [0.2, 0.4, 0.6, 0.8] * 4
+    values = [0.3, 0.3, 0.6, 0.7] * 2 + [0.2, 0.5, 0.5, 0.8] * 2
+
+    def interval(copies: int, cluster: bool = False) -> tuple[float, float] | None:
+        stored = stored_baseline(samples=dict.fromkeys(ROUGE_NAMES, reference * copies))
+        frame = pd.DataFrame(dict.fromkeys(ROUGE_NAMES, values * copies))
+        if cluster:
+            frame["cluster"] = list(range(len(values))) * copies
+        score = Score(**BASELINE_SCORE)
+        return scores.baseline_verdict(SCORER, score, stored, frame).comparisons[0].interval
+
+    alone = interval(1)
+    assert interval(copies, cluster=True) == pytest.approx(alone)
+    narrow = interval(copies)
+    assert narrow[1] - narrow[0] < (alone[1] - alone[0]) / 2
 
 
 @pytest.mark.parametrize("shift", [0.0, -0.04])

@@ -1,4 +1,4 @@
-"""Answers and scores of a reference engine: transformers, float32, greedy.
+"""Answers and scores of a reference engine: transformers in float32.
 
 One JSON file holds the scores of all baselines; a parquet file next to it, named by its SHA-256,
 the answers of each.
@@ -28,6 +28,7 @@ from loadgen_study.scorers.scorer import TOKENS, Scorer
 from vllm_loadgen import files
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.records.base import describe
+from vllm_loadgen.sampling import GREEDY, Sampling
 
 EMBEDDED = Path(str(resources.files("loadgen_study") / "embedded" / "baseline.json"))
 CURE = "Restore it, or make the baseline again (vllm-loadgen baseline)."
@@ -50,9 +51,16 @@ class Answers:
 
 
 def baseline_key(
-    model: Model, dataset: Dataset, max_new_tokens: int, min_new_tokens: int
+    model: Model,
+    dataset: Dataset,
+    max_new_tokens: int,
+    min_new_tokens: int,
+    sampling: Sampling = GREEDY,
 ) -> BaselineKey:
-    """What a baseline must have been made with to be compared with a run."""
+    """What a baseline must have been made with to be compared with a run.
+
+    Not the seed: of sampled answers each is one of many.
+    """
     return BaselineKey(
         weights_sha256=model.weights_sha256,
         dataset_checksum=dataset.checksum,
@@ -62,6 +70,9 @@ def baseline_key(
         chat_template=dataset.chat_template,
         max_new_tokens=max_new_tokens,
         min_new_tokens=min_new_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
     )
 
 
@@ -177,14 +188,15 @@ def make_baseline(
     key: BaselineKey,
     eos_token_ids: Sequence[int],
     trust_remote_code: bool = False,
+    sampling: Sampling = GREEDY,
 ) -> tuple[Baseline, Answers]:
-    """Answer every prompt with transformers in float32, greedily, and score the answers.
+    """Answer every prompt with transformers in float32, and score the answers.
 
     A CPU needs about 5 minutes for the embedded job.
 
     Args:
         prompts: token ids by sample. targets: see ``score_tokens``.
-        key: of ``baseline_key``; its limits on the answers apply.
+        key: of ``baseline_key``; its limits on the answers apply. sampling: of the key, seeded.
         trust_remote_code: run the model's own code, if it brings any.
 
     Raises:
@@ -192,7 +204,9 @@ def make_baseline(
     """
     begin = datetime.now(UTC)
     limits = key.max_new_tokens, key.min_new_tokens
-    answers = generate(model_path, prompts, *limits, eos_token_ids, BATCH_SIZE, trust_remote_code)
+    answers = generate(
+        model_path, prompts, *limits, eos_token_ids, BATCH_SIZE, trust_remote_code, sampling
+    )
     seconds = (datetime.now(UTC) - begin).total_seconds()
     scorer = task.scorer
     scored = score_tokens(answers.tokens, targets, decode, scorer)
@@ -203,7 +217,8 @@ def make_baseline(
         provenance={
             "engine": "transformers",
             "dtype": "float32",
-            "sampling": str(task.sampling),
+            "sampling": str(sampling),
+            **({} if sampling.greedy else {"sampling_seed": sampling.seed}),
             "batch_size": BATCH_SIZE,
             "made_at": begin.isoformat(timespec="seconds"),
             "generation_s": round(seconds, 1),
@@ -221,6 +236,7 @@ def generate(
     eos_token_ids: Sequence[int],
     batch_size: int,
     trust_remote_code: bool = False,
+    sampling: Sampling = GREEDY,
 ) -> Answers:
     """Answers by prompt, each up to and with its end-of-text id if it has one.
 
@@ -239,7 +255,7 @@ def generate(
         model = model.cuda()
     # In place of the checkpoint's own, which may sample.
     model.generation_config = GenerationConfig(
-        do_sample=False,
+        **_choice(sampling),
         max_new_tokens=max_new_tokens,
         min_new_tokens=min_new_tokens,
         eos_token_id=list(eos_token_ids) or None,
@@ -273,6 +289,18 @@ def generate(
                 answers.logprobs[index] = scored[:length]
             shown.update(len(chosen))
     return answers
+
+
+def _choice(sampling: Sampling) -> dict[str, Any]:
+    """Of a ``GenerationConfig`` how tokens are chosen; seeds PyTorch where they are sampled."""
+    import torch
+
+    if sampling.greedy:
+        return {"do_sample": False}
+    if sampling.seed is not None:
+        torch.manual_seed(sampling.seed)
+    own = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": sampling.top_k}
+    return {"do_sample": True, **own}
 
 
 def _load(path: Path, trust_remote_code: bool) -> Any:

@@ -1,4 +1,6 @@
-"""Means and shares of clustered data: tokens of one answer are correlated, answers are not."""
+"""Means and shares of clustered data: tokens of one answer are correlated, and so are answers to
+the same prompt; others are not.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,35 +14,67 @@ from loadgen_study.facts.scores import Estimate
 FEWEST = 4
 
 
-def mean(sums: Sequence[float], counts: Sequence[float]) -> Estimate:
+def repeats(prompts: Sequence[Sequence[int]]) -> list[int] | None:
+    """The cluster of each sample: the first one of the same prompt.
+
+    None where no prompt repeats, and each sample is a cluster.
+    """
+    first: dict[bytes, int] = {}
+    ids = (np.asarray(prompt, np.int32).tobytes() for prompt in prompts)
+    found = [first.setdefault(prompt, place) for place, prompt in enumerate(ids)]
+    return found if len(first) < len(found) else None
+
+
+def summed(values: Sequence[float], clusters: Sequence[int] | None) -> np.ndarray:
+    """Sums by cluster, in the order of the clusters' numbers.
+
+    Args:
+        clusters: of each value; None: each is a cluster.
+    """
+    given = np.asarray(values, float)
+    if clusters is None:
+        return given
+    _, places = np.unique(np.asarray(clusters), return_inverse=True)
+    return np.bincount(places, weights=given)
+
+
+def mean(
+    sums: Sequence[float], counts: Sequence[float], clusters: Sequence[int] | None = None
+) -> Estimate:
     """Sum over count, with its interval between clusters; no interval below FEWEST of them.
 
     Args:
-        sums: by cluster. counts: by cluster, of what the sums are of.
+        sums: by answer. counts: by answer, of what the sums are of.
+        clusters: of ``repeats``, by answer.
 
     The ratio estimator: its variance is that of sum - ratio * count between clusters (Cochran,
     Sampling Techniques, 3rd edition, 2.11), Student's t with clusters - 1 degrees of freedom.
     """
-    value, error = _ratio(sums, counts)
+    above, below = summed(sums, clusters), summed(counts, clusters)
+    value, error = _ratio(above, below)
     if math.isnan(error):
         return Estimate(value=value)
-    half = student_t(TWO_SIDED_95, len(counts) - 1) * error
+    half = student_t(TWO_SIDED_95, len(below) - 1) * error
     return Estimate(value=value, low=value - half, high=value + half)
 
 
-def share(hits: Sequence[float], counts: Sequence[float]) -> Estimate:
+def share(
+    hits: Sequence[float], counts: Sequence[float], clusters: Sequence[int] | None = None
+) -> Estimate:
     """``mean`` of a share, 0 to 1, whose interval stays within: Wilson's, of so many independent
     draws as have the variance between clusters (Korn and Graubard 1998).
 
-    At 0 and 1 the variance between clusters is unknown, and each count is a draw.
+    At 0 and 1 the variance between clusters is unknown, and each count of one answer a cluster is
+    a draw.
     """
-    value, error = _ratio(hits, counts)
+    above, below = summed(hits, clusters), summed(counts, clusters)
+    value, error = _ratio(above, below)
     if math.isnan(error):
         return Estimate(value=value)
-    draws = float(np.sum(counts))
+    draws = float(np.sum(below)) * len(below) / len(counts)
     if error:
         draws = min(draws, value * (1 - value) / error**2)
-    z = student_t(TWO_SIDED_95, len(counts) - 1)
+    z = student_t(TWO_SIDED_95, len(below) - 1)
     middle, spread = (
         value + z**2 / (2 * draws),
         z * math.sqrt(value * (1 - value) / draws + z**2 / (4 * draws**2)),
@@ -51,9 +85,8 @@ def share(hits: Sequence[float], counts: Sequence[float]) -> Estimate:
     return Estimate(value=value, low=min(value, max(0.0, low)), high=max(value, min(1.0, high)))
 
 
-def _ratio(sums: Sequence[float], counts: Sequence[float]) -> tuple[float, float]:
-    """Sum over count and its standard error; NaN where it is not known."""
-    above, below = np.asarray(sums, float), np.asarray(counts, float)
+def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
+    """Sum over count of clusters, and its standard error; NaN where it is not known."""
     if not below.sum():
         return math.nan, math.nan
     value = float(above.sum() / below.sum())

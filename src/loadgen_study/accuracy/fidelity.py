@@ -3,6 +3,9 @@
 Teacher-forced: the engine is given the reference's answers, and tells how likely it holds each
 token of them. So each token is a question of its own, where free answers part for good at the
 first that differs, and a few answers hold thousands.
+
+Where answers are sampled, two engines' own need not be alike, and are not compared. Of the
+reference's tokens those count that were its likeliest ones.
 """
 
 import math
@@ -54,13 +57,17 @@ def forced(scored: Sequence[TokenScores], reference: Answers, sha256: str, took_
 
 
 def against_baseline(
-    folder: Path, answers: Sequence[Sequence[int]], known: Baseline | None
+    folder: Path,
+    answers: Sequence[Sequence[int]],
+    known: Baseline | None,
+    clusters: Sequence[int] | None = None,
 ) -> tuple[Fidelity | None, str]:
     """The fidelity of an accuracy test, or why there is none.
 
     Args:
         folder: of the test. answers: token ids by sample.
         known: the baseline of its model and data, None if there is none.
+        clusters: of ``clustered.repeats``.
     """
     if known is None:
         return None, NO_BASELINE
@@ -69,35 +76,46 @@ def against_baseline(
     asked = Forced.read_if_there(folder / FORCED)
     if asked and not asked.problem and asked.answers_sha256 != known.answers_sha256:
         asked = Forced(problem=OTHER_ANSWERS)
-    return fidelity(answers, reference, asked), ""
+    return fidelity(answers, reference, asked, clusters, known.key.temperature > 0), ""
 
 
 def fidelity(
-    answers: Sequence[Sequence[int]], reference: Answers, asked: Forced | None
+    answers: Sequence[Sequence[int]],
+    reference: Answers,
+    asked: Forced | None,
+    clusters: Sequence[int] | None = None,
+    sampled: bool = False,
 ) -> Fidelity:
     """The engine's own answers and its scores of the reference's, compared with the reference's.
 
     Args:
         answers: token ids by sample. asked: None if the engine was not asked.
+        clusters: see ``against_baseline``. sampled: whether the answers are.
     """
-    same = [_same(*pair) for pair in zip(answers, reference.tokens, strict=True)]
-    parted = [tokens for tokens in same if tokens is not None]
-    free = Fidelity(
-        answers=len(same),
-        identical=len(same) - len(parted),
-        same_tokens_median=float(median(parted)) if parted else None,
-        problem=NOT_ASKED if asked is None else asked.problem,
-    )
+    free = Fidelity(answers=len(answers)) if sampled else _free(answers, reference)
     if asked is None or asked.problem:
-        return free
+        problem = NOT_ASKED if asked is None else asked.problem
+        return free.model_copy(update={"problem": problem})
+    of_asked = None if clusters is None else clusters[: len(asked.tokens)]
     known = {
         "forced_answers": len(asked.tokens),
         "forced_tokens": sum(asked.tokens),
-        "agreement": clustered.share(asked.agreed, asked.tokens),
-        "logprob_difference": clustered.mean(asked.logprob_difference, asked.tokens),
+        "agreement": clustered.share(asked.agreed, asked.tokens, of_asked),
+        "logprob_difference": clustered.mean(asked.logprob_difference, asked.tokens, of_asked),
         "duration_s": asked.duration_s,
     }
     return free.model_copy(update=known)
+
+
+def _free(answers: Sequence[Sequence[int]], reference: Answers) -> Fidelity:
+    """The engine's own answers compared with the reference's."""
+    same = [_same(*pair) for pair in zip(answers, reference.tokens, strict=True)]
+    parted = [tokens for tokens in same if tokens is not None]
+    return Fidelity(
+        answers=len(same),
+        identical=len(same) - len(parted),
+        same_tokens_median=float(median(parted)) if parted else None,
+    )
 
 
 def _same(answer: Sequence[int], reference: Sequence[int]) -> int | None:

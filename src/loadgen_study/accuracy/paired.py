@@ -16,7 +16,8 @@ class Answered:
     """What a test answered.
 
     Attributes:
-        samples: scores.parquet, by sample. forced: forced.json; None if the engine was not asked.
+        samples: scores.parquet, by sample; samples of one "cluster", where there is such a column,
+            are answers to the same prompt. forced: forced.json; None if the engine was not asked.
     """
 
     samples: pd.DataFrame
@@ -60,17 +61,21 @@ def difference(first: Answered, other: Answered, metric: Metric) -> Difference:
     both = one.index.intersection(two.index)
     one, two = one.loc[both], two.loc[both]
     points = (two[metric.name].to_numpy() - one[metric.name].to_numpy()) * metric.scale
-    agreement, logprob = _forced(first.forced, other.forced)
+    agreement, logprob = _forced(first.forced, other.forced, first.samples.get("cluster"))
     return Difference(
         metric=metric,
-        score=clustered.mean(list(points), [1.0] * len(points)) if len(points) else None,
+        score=clustered.mean(list(points), [1.0] * len(points), one.get("cluster"))
+        if len(points)
+        else None,
         agreement=agreement,
         logprob=logprob,
         most_changed=_most_changed(one, two, metric),
     )
 
 
-def _forced(one: Forced | None, other: Forced | None) -> tuple[Estimate | None, Estimate | None]:
+def _forced(
+    one: Forced | None, other: Forced | None, clusters: pd.Series | None
+) -> tuple[Estimate | None, Estimate | None]:
     if one is None or other is None or one.problem or other.problem:
         return None, None
     both = min(len(one.tokens), len(other.tokens))  # one may have had time for more
@@ -78,8 +83,9 @@ def _forced(one: Forced | None, other: Forced | None) -> tuple[Estimate | None, 
     if (one.answers_sha256, tokens) != (other.answers_sha256, other.tokens[:both]):
         return None, None
     pairs = ((one.agreed, other.agreed), (one.logprob_difference, other.logprob_difference))
+    of_both = None if clusters is None else clusters[:both]
     agreed, logprobs = (
-        clustered.mean(list(np.subtract(after[:both], before[:both])), tokens)
+        clustered.mean(list(np.subtract(after[:both], before[:both])), tokens, of_both)
         for before, after in pairs
     )
     return agreed, logprobs

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from loadgen_study.accuracy.clustered import summed
 from loadgen_study.accuracy.log import check_answers, one_per_sample, read_accuracy_log
 from loadgen_study.benchmarks.record import Benchmark, Task
 from loadgen_study.facts.inputs import Dataset
@@ -148,7 +149,8 @@ def baseline_verdict(
         if nearest:
             against += f" (that of this model has another {nearest})"
         return AccuracyVerdict(status="NO BASELINE", against=against)
-    against = "the baseline (transformers, float32, greedy)"
+    decoding = "sampled" if baseline.key.temperature else "greedy"
+    against = f"the baseline (transformers, float32, {decoding})"
     verdict = _verdict(scorer, score, baseline.score, against)
     if samples is None or not baseline.samples:
         return verdict
@@ -225,11 +227,14 @@ def _with_interval(
     """A comparison with how far chance may move its ratio over so few samples.
 
     The interval of the ratio of the means, by the bootstrap over samples, run and baseline paired
-    by sample (Koehn, EMNLP 2004); none where a mean of the baseline may be 0.
+    by sample (Koehn, EMNLP 2004); none where a mean of the baseline may be 0. Samples of one
+    cluster are drawn together.
     """
     pairs = np.array([samples[row.metric], baseline.samples[row.metric]], float)
     pairs *= np.asarray(samples.get("weight", 1.0))
-    pairs = pairs[:, ~np.isnan(pairs).any(axis=0)]
+    known = ~np.isnan(pairs).any(axis=0)
+    clusters = samples["cluster"][known] if "cluster" in samples else None
+    pairs = np.array([summed(scores[known], clusters) for scores in pairs])
     count = pairs.shape[1]
     drawn = np.random.default_rng(0).integers(count, size=(BOOTSTRAPS, count))
     actual, reference = (scores[drawn].mean(axis=1) for scores in pairs)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadgen_study.scorers.scorer import Scorer
+from vllm_loadgen.sampling import GREEDY, Sampling
 
 # Of mlcommons/inference, whose LoadGen and checker the project follows.
 CURRENT_ROUND = "v6.1"
@@ -55,26 +56,6 @@ class DataColumns:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen; the defaults are greedy.
-
-    Attributes:
-        top_k: of so many tokens; 0: of all. seed: None: the rules set none.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    seed: int | None = None
-
-    def __str__(self) -> str:
-        if self.temperature == 0:
-            return "greedy"
-        top_k = f", top_k {self.top_k}" if self.top_k else ""
-        return f"temperature {self.temperature:g}, top_p {self.top_p:g}{top_k}"
-
-
-@dataclass(frozen=True)
 class Task:
     """What a benchmark asks, and how its answers are judged.
 
@@ -94,7 +75,7 @@ class Task:
     verb: str
     scorer: Scorer
     instruction: str = "{input}"
-    sampling: Sampling = Sampling()
+    sampling: Sampling = GREEDY
     min_new_tokens: int = 1
     max_new_tokens: int = 128
     built_in: Mapping[str, Any] = field(default_factory=dict)

@@ -86,8 +86,9 @@ class Fidelity(Part):
     """How near the engine's answers are to the reference engine's, token by token."""
 
     answers: int  # compared
-    identical: int  # to the last token
-    same_tokens_median: float | None = None  # before the first that differs, of the other answers
+    identical: int | None = None  # to the last token; None where answers are sampled
+    # Before the first that differs, of the other answers; None where answers are sampled.
+    same_tokens_median: float | None = None
     forced_answers: int = 0  # of the reference's, given to the engine
     forced_tokens: int = 0  # of these; 0 if the engine was not asked
     agreement: Estimate | None = None  # share of them that the engine would choose too, 0 to 1
@@ -125,6 +126,9 @@ class BaselineKey(Part):
     chat_template: bool
     max_new_tokens: int
     min_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
 
 
 class Baseline(Facts):

@@ -77,7 +77,7 @@ def _not_judged(run: Run) -> str:
 def _covered(run: Run) -> int | None:
     """Samples of the baseline that lacks nothing but the run's number of them."""
     limits = run.params.max_new_tokens, run.params.min_new_tokens
-    return samples_covered(baseline_key(run.model, run.dataset, *limits))
+    return samples_covered(baseline_key(run.model, run.dataset, *limits, run.params.sampling))
 
 
 def _compared(scorer: Scorer, verdict: AccuracyVerdict) -> str:

@@ -213,12 +213,11 @@ def _engine(case: Case) -> Iterator[Rule]:
     params, options = case.params, case.params.engine_options
     unknown = departing_options(options)
     yield _prefix_caching(case)
-    # engines/vllm.py sets temperature 0, and no parameter reaches it.
     none = f"none ({params.engine} engine)"
-    actual = "greedy" if params.engine_traits.runs_model else none
+    actual = str(params.sampling) if params.engine_traits.runs_model else none
     required = str(params.rules.task.sampling)
     rule = Rule("decoding", "Decoding", required, actual, actual == required)
-    note = "asked for with temperature 0; what the server does with it is not seen"
+    note = f"asked for with temperature {params.temperature:g}; what the server does is not seen"
     yield case.seen(rule, note, "asked for")
     yield from _lengths(case)
     required = "none but those that leave answers and rules alone"

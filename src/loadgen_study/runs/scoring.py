@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from loadgen_study.accuracy import baseline, fidelity, scores
+from loadgen_study.accuracy.clustered import repeats
 from loadgen_study.accuracy.log import ACCURACY_LOG, Answer, check_answers
 from loadgen_study.facts.results import TestSummary
 from loadgen_study.facts.scores import Accuracy, BaselineKey, Compliance, Forced, Score
@@ -29,7 +30,7 @@ Reference = tuple[baseline.Answers, str]
 def baseline_key(run: Study) -> BaselineKey:
     """What a baseline of this run must have been made with."""
     limits = run.params.max_new_tokens, run.params.min_new_tokens
-    return baseline.baseline_key(run.model, run.samples.facts, *limits)
+    return baseline.baseline_key(run.model, run.samples.facts, *limits, run.params.sampling)
 
 
 def verify(run: Study, name: str = "compliance") -> Compliance:
@@ -65,6 +66,8 @@ def score(run: Study) -> pd.DataFrame:
     answers = scores.answer_tokens(log, len(run.samples), len(run.tokenizer))
     scorer = run.params.rules.task.scorer
     samples = scores.score_tokens(answers, run.samples.targets, run.decode, scorer)
+    if (clusters := repeats(run.samples.prompts)) is not None:
+        samples = samples.assign(cluster=clusters)
     total = scorer.totals(samples)
     key = baseline_key(run)
     known = baseline.load_baseline(key, scorer)
@@ -72,7 +75,7 @@ def score(run: Study) -> pd.DataFrame:
         verdict = scores.official_verdict(total, run.params.rules)
     else:
         verdict = scores.baseline_verdict(scorer, total, known, samples, baseline.nearest(key))
-    held, why_not = fidelity.against_baseline(folder, answers, known)
+    held, why_not = fidelity.against_baseline(folder, answers, known, clusters)
     accuracy = Accuracy(score=total, verdict=verdict, fidelity=held, no_fidelity=why_not)
     accuracy.write(folder / "accuracy.json")
     write_frame(folder / "scores.parquet", samples.drop(columns="reference"))
@@ -91,6 +94,7 @@ def make_baseline(run: Study) -> Score:
         baseline_key(run),
         run.model.eos_token_ids,
         trust_remote_code=run.params.trust_remote_code,
+        sampling=run.params.sampling,
     )
     baseline.save_baseline(made, answers, baseline.EMBEDDED)
     return made.score

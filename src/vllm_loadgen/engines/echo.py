@@ -1,6 +1,10 @@
-"""An engine without a model: it answers with the prompt's own tokens after a set time."""
+"""An engine without a model: it answers with the prompt's own tokens after a set time.
+
+Where tokens are to be sampled, it drops some of them at random.
+"""
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -9,11 +13,14 @@ from dataclasses import dataclass, field
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.params import TestParams
 from vllm_loadgen.records.engine import EngineFacts
+from vllm_loadgen.sampling import GREEDY, Sampling
+
+DROPPED_SHARE = 0.1
 
 
 def make(params: TestParams, model_path: str, key: str) -> "EchoEngine":
     """See ``EngineTraits.make``."""
-    return EchoEngine(params.max_new_tokens, **params.engine_options)
+    return EchoEngine(params.max_new_tokens, **params.engine_options, sampling=params.sampling)
 
 
 @dataclass(eq=False)
@@ -28,6 +35,7 @@ class EchoEngine(Engine):
         output_tokens: tokens of an answer, in place of ``max_new_tokens``; 0 leaves it.
         fail_at: at the query with this number the engine dies; -1 for none.
         refuse_at: the query with this number is refused; -1 for none.
+        sampling: by its temperature tokens are dropped, at 1.0 a tenth.
     """
 
     max_new_tokens: int
@@ -37,6 +45,7 @@ class EchoEngine(Engine):
     output_tokens: int = 0
     fail_at: int = -1
     refuse_at: int = -1
+    sampling: Sampling = GREEDY
     _busy: int = field(default=0, init=False)
     _served: int = field(default=0, init=False)
     _waiting: deque[tuple[int, Sequence[int], Sink]] = field(default_factory=deque, init=False)
@@ -49,11 +58,18 @@ class EchoEngine(Engine):
         self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
     ) -> None:
         length = self.output_tokens or self.max_new_tokens
-        answer = prompt[: min(length, most_tokens or length)]
+        said = prompt if self.sampling.greedy else self._sampled(row, prompt)
+        answer = said[: min(length, most_tokens or length)]
         if self.slots and self._busy >= self.slots:
             self._waiting.append((row, answer, sink))
         else:
             self._serve(row, answer, sink)
+
+    def _sampled(self, row: int, prompt: Sequence[int]) -> Sequence[int]:
+        """The first token, and of the others those that are not dropped."""
+        draw = random.Random(self.sampling.seed_of(row)).random
+        dropped = self.sampling.temperature * DROPPED_SHARE
+        return [token for at, token in enumerate(prompt) if at == 0 or draw() >= dropped]
 
     def _serve(self, row: int, answer: Sequence[int], sink: Sink) -> None:
         self._busy += 1

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def set_environment(params: TestParams) -> tuple[str, ...]:
 
 
 class VllmEngine(Engine):
-    """AsyncLLM; greedy, two outputs a query, no detokenization."""
+    """AsyncLLM; two outputs a query, no detokenization."""
 
     def __init__(self, params: TestParams, model_path: str, key: str = "") -> None:
         self._params = params
@@ -174,13 +175,18 @@ class VllmEngine(Engine):
             usage_context=UsageContext.LLM_CLASS if offline else UsageContext.OPENAI_API_SERVER,
             stat_loggers=[lambda *_: self._steps],
         )
-        self._sampling = SamplingParams(
-            temperature=0.0,
+        sampling = self._params.sampling
+        self._sampling_params = partial(
+            SamplingParams,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
             max_tokens=self._params.max_new_tokens,
             min_tokens=self._params.min_new_tokens,
             detokenize=False,
             output_kind=RequestOutputKind.DELTA,
         )
+        self._usual = self._sampling_params()
         return self._facts(vllm.__version__, args)
 
     def _facts(self, version: str, args: dict[str, JsonValue]) -> EngineFacts:
@@ -208,11 +214,13 @@ class VllmEngine(Engine):
     def submit(
         self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
     ) -> None:
-        sampling = self._sampling
-        if most_tokens is not None and most_tokens < sampling.max_tokens:
-            sampling = sampling.clone()
-            sampling.max_tokens = most_tokens
-            sampling.min_tokens = min(sampling.min_tokens, most_tokens)
+        own: dict[str, int] = {}
+        if most_tokens is not None and most_tokens < self._params.max_new_tokens:
+            own["max_tokens"] = most_tokens
+            own["min_tokens"] = min(self._params.min_new_tokens, most_tokens)
+        if (seed := self._params.sampling.seed_of(row)) is not None:
+            own["seed"] = seed
+        sampling = self._sampling_params(**own) if own else self._usual
         task = asyncio.get_running_loop().create_task(self._serve(row, prompt, sink, sampling))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

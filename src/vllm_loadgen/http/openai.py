@@ -79,7 +79,7 @@ class Server:
 
 
 class OpenAIEngine(Engine):
-    """One pooled client for one server or several; greedy, streamed, least outstanding first.
+    """One pooled client for one server or several; streamed, least outstanding first.
 
     No request follows a redirect, goes through a proxy or keeps a cookie: it leaves for the URLs
     that are named, or not at all. The stall of a server is the watch's to see (``harness.watch``).
@@ -147,7 +147,9 @@ class OpenAIEngine(Engine):
         return EngineFacts(
             engine="openai",
             version=await self._version(),
-            options=self._route.options(self._params.max_new_tokens, self._params.min_new_tokens),
+            options=self._route.options(
+                self._params.max_new_tokens, self._params.min_new_tokens, self._params.sampling
+            ),
             route=self._route.name,
             served_model=self._model,
             token_ids="the server" if self._route.ids_out else "the tokenizer here",
@@ -274,7 +276,8 @@ class OpenAIEngine(Engine):
             EngineError: if the server does not take it, or not in this way.
         """
         prompt = PROBE_IDS if route.ids_in else PROBE_TEXT
-        asked = route.body(self._model, prompt, route.options(PROBE_TOKENS, 1))
+        options = route.options(PROBE_TOKENS, 1, self._params.sampling, 0)
+        asked = route.body(self._model, prompt, options)
         has_ids = False
         try:
             async with asyncio.timeout(PROBE_S), aclosing(self._pieces(server, route, asked)) as it:
@@ -338,7 +341,7 @@ class OpenAIEngine(Engine):
         answer = Answer(row, sink, most, self._vocab_size, self._encode)
         try:
             least = min(self._params.min_new_tokens, most)
-            options = self._route.options(most, least)
+            options = self._route.options(most, least, self._params.sampling, row)
             asked = self._route.body(self._model, self._prompt(prompt), options)
             async with aclosing(self._pieces(server, self._route, asked)) as pieces:
                 async for piece in pieces:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pydantic import JsonValue
 
 from vllm_loadgen.errors import EngineError
+from vllm_loadgen.sampling import GREEDY, Sampling
 
 LONGEST_EXCERPT = 200
+ALL_TOKENS = -1  # as top_k: vLLM and SGLang take it for no limit
 # An answer takes one line at most; twice that is an error.
 LONGEST_LINE = 2**20
 BOM = b"\xef\xbb\xbf"
@@ -48,10 +50,21 @@ class Route:
             query = {"messages": [{"role": "user", "content": prompt}], **options}
         return {"model": model, "stream": True, **query}
 
-    def options(self, most: int, least: int) -> dict[str, JsonValue]:
-        """Greedy sampling of an answer of ``least`` to ``most`` tokens."""
-        greedy: dict[str, JsonValue] = {"max_tokens": most, "temperature": 0.0}
-        return {**greedy, "min_tokens": least, **self.extra} if self.extra else greedy
+    def options(
+        self, most: int, least: int, sampling: Sampling = GREEDY, row: int | None = None
+    ) -> dict[str, JsonValue]:
+        """An answer of ``least`` to ``most`` tokens; ``row`` is the query's, whose seed is sent.
+
+        A sampled query says all of it: a server has defaults from generation_config.json.
+        """
+        asked: dict[str, JsonValue] = {"max_tokens": most, "temperature": sampling.temperature}
+        if not sampling.greedy:
+            asked["top_p"] = sampling.top_p
+        if not sampling.greedy and (sampling.top_k or self.extra):
+            asked["top_k"] = sampling.top_k or ALL_TOKENS
+        if row is not None and (seed := sampling.seed_of(row)) is not None:
+            asked["seed"] = seed
+        return {**asked, "min_tokens": least, **self.extra} if self.extra else asked
 
 
 GENERATE, COMPLETIONS = "/inference/v1/generate", "/v1/completions"

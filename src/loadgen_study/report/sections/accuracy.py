@@ -100,7 +100,9 @@ def fidelity_table(run: Run) -> pd.DataFrame:
     found = run.accuracy.fidelity if run.accuracy else None
     if found is None:
         return pd.DataFrame()
-    rows = {"identical answers": f"{found.identical} of {found.answers}"}
+    rows = {}
+    if found.identical is not None:
+        rows["identical answers"] = f"{found.identical} of {found.answers}"
     if found.same_tokens_median is not None:
         rows["first divergence, tokens (median)"] = f"{found.same_tokens_median:g}"
     if found.agreement and found.logprob_difference:
