@@ -459,12 +459,13 @@ def test_the_nearest_baseline_is_that_of_more_samples_alone(tmp_path):
     from loadgen_study.facts.inputs import Dataset, Model
 
     model, data = Model(**MODEL), Dataset(**DATASET)
-    key = baseline.baseline_key(model, data, 128, 1)
+    key = baseline.baseline_key(model, data, RunParams())
     file = tmp_path / "baseline.json"
     stored = baseline.Baseline(key=key, score=SCORE, provenance={})
     file.write_text(f"[{stored.model_dump_json()}]")
-    fewer = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), 128, 1)
-    other = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), 64, 1)
+    fewer = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), RunParams())
+    shorter = RunParams(max_new_tokens=64)
+    other = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), shorter)
     assert baseline.samples_covered(fewer, file) == 100
     assert baseline.samples_covered(other, file) is None
 

@@ -64,7 +64,8 @@ class Task:
         subject, verb: what a model does with what, for a reader.
         instruction: the prompt, with {input}.
         sampling: how the next token is chosen.
-        min_new_tokens, max_new_tokens: the limits on an answer.
+        min_new_tokens, max_new_tokens: the limits on an answer; accuracy_max_new_tokens: that of an
+            accuracy test, where it is another.
         scorer: what judges the answers.
         built_in: parameters for the built-in data, where the official ones need another machine.
     """
@@ -78,6 +79,7 @@ class Task:
     sampling: Sampling = GREEDY
     min_new_tokens: int = 1
     max_new_tokens: int = 128
+    accuracy_max_new_tokens: int | None = None
     built_in: Mapping[str, Any] = field(default_factory=dict)
 
 

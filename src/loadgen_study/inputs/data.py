@@ -151,7 +151,7 @@ def tokenize(
 
 
 def _check_lengths(prompts: Prompts, params: RunParams) -> None:
-    lengths, answer = prompts.lengths, params.max_new_tokens
+    lengths, answer = prompts.lengths, params.loaded.max_new_tokens
     longest = int(lengths.argmax())
     if (needed := int(lengths[longest]) + answer) > params.max_model_len:
         parts = f"{lengths[longest]} of prompt and max_new_tokens = {answer}"

@@ -201,7 +201,7 @@ def _gate(run: Run, verdict: AccuracyVerdict) -> tuple[str, str]:
     known = sorted(row.ratio for row in rows)
     end: str = verdict.status
     if end == "INCONCLUSIVE":
-        end = f"not decidable with {count(run.dataset.samples, 'sample')}"
+        end = f"not decidable with {count(run.scored_data.samples, 'sample')}"
     if needed := verdict.samples_needed:
         end += f"; needs about {float(f'{needed:.2g}'):,.0f}"
     shares = list(dict.fromkeys(f"{ratio * 100:.1f}" for ratio in known[:1] + known[-1:]))

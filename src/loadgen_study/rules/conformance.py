@@ -242,7 +242,13 @@ def _prefix_caching(case: Case) -> Rule:
 def _lengths(case: Case) -> Iterator[Rule]:
     params, task, engine = case.params, case.params.rules.task, case.run.engine
     cap, most = params.max_new_tokens, task.max_new_tokens
-    yield Rule("longest-answer", "Longest answer", f"{most} tokens", f"{cap} tokens", cap == most)
+    required, actual = f"{most} tokens", f"{cap} tokens"
+    met, longest = cap == most, task.accuracy_max_new_tokens
+    if longest:
+        scored = params.scored.max_new_tokens
+        required, actual = f"{required} (accuracy: {longest})", f"{actual} (accuracy: {scored})"
+        met = met and scored == longest
+    yield Rule("longest-answer", "Longest answer", required, actual, met)
     floor, fewest = params.min_new_tokens, task.min_new_tokens
     required, actual = f"{fewest} token", f"{floor} token"
     rule = Rule("shortest-answer", "Shortest answer", required, actual, floor == fewest)

@@ -57,7 +57,9 @@ class LiveRun(Study):
         """The loaded engine; loaded at the first call, and again if it has ended."""
         if self._session is None or not self._session.alive:
             log = self.folder / "engine.log"
-            self._session = handover.open_session(self.params, self.model_path, log, self.sut)
+            self._session = handover.open_session(
+                self.params.loaded, self.model_path, log, self.sut
+            )
             self._session.engine.write(self.folder / "engine.json")
         return self._session
 
@@ -90,7 +92,10 @@ class LiveRun(Study):
             if (limits := self.read().machine) is not None:
                 limits.write(folder / "machine.json")
             audit = audited.write_audit_config(folder) if audited else None
-            prompts, left, done = self.samples.prompts, None, 0
+            samples, left, done = self.samples_of(name or mode), None, 0
+            prompts = samples.prompts
+            if samples is not self.samples:
+                samples.facts.write(folder / "dataset.json")
             if mode == "accuracy" and (known := resume.answered_before(self, folder, params)):
                 left = resume.left_over(known, len(prompts))
                 done = len(prompts) - len(left)

@@ -143,7 +143,7 @@ def _check_tests(run: Run) -> None:
     if run.accuracy is None:
         raise BenchmarkError(f"{run.folder} has no accuracy.json. Score its accuracy test first.")
     log = run.folder / "accuracy" / ACCURACY_LOG
-    one_per_sample(read_accuracy_log(log), run.dataset.samples, log)
+    one_per_sample(read_accuracy_log(log), run.scored_data.samples, log)
     summary = run.folder / run.performance_name / SUMMARY
     verdict = run.test(run.performance_name).result.verdict
     if f"Result is : {verdict}" not in summary.read_text(encoding="utf-8", errors="replace"):
