@@ -26,15 +26,16 @@ from loadgen_study.scorers.scorer import (
 # 1 right, 0 wrong, NaN if text alone does not decide; of an answer and its reference.
 Judge = Callable[[str, str], float]
 
+# Possessive (*+), so that thousands of blanks in an answer take no time.
 _LAST_ANSWER = {
     last: re.compile(
-        rf"\b(?:ANSWER|FINAL\s*ANSWER)\b\s*[:=]?\s*(?:\(?\s*([A-{last}])\s*\)?)(?:\s*$|[^A-Za-z])",
+        rf"\b(?:ANSWER|FINAL\s*ANSWER)\b\s*+[:=]?\s*+\(?\s*+([A-{last}])(?![A-Za-z])",
         re.IGNORECASE,
     )
     for last in "DJ"
 }
 _FIRST_LETTER = re.compile(r"[^a-zA-Z]*([A-D])(?:[^a-zA-Z]|$)", re.IGNORECASE)
-_FIRST_ANSWER = re.compile(r"\bAnswer\s*[:.]?\s*([A-D])\b", re.IGNORECASE)
+_FIRST_ANSWER = re.compile(r"\bAnswer\s*+[:.]?\s*+([A-D])\b", re.IGNORECASE)
 _LETTER = re.compile(r"\b([A-J])\b", re.IGNORECASE)
 VERIFIED = Metric("math_verify", "formulas equal by math-verify (unofficial), %", lower=None)
 # eval_mlperf_accuracy.py: samples of one question, by the whole name of the subset.
