@@ -57,7 +57,7 @@ RECORDS = tuple(
         score=SCORE,
         model=MODEL,
         dataset=OPEN_ORCA,
-        compliance=("TEST06",),
+        compliance={"TEST06": {}},
     )
     for name, scenarios in (
         ("llama2-70b", {"Offline": "Offline", "Server": "Server"}),

@@ -153,7 +153,8 @@ class Benchmark:
         samples: of the dataset, and LoadGen's performance sample count.
         score: what the full-precision reference scores on all samples, by metric; the checker's
             accuracy-target before its factor.
-        compliance: the tests that are required (submission_checker, models_TESTxx).
+        compliance: the tests that are required (submission_checker, models_TESTxx), each with its
+            limits (compliance/TESTxx of mlcommons/inference).
         accuracy_samples: of the accuracy test, where it has data of its own; None: ``samples``.
         published: column of the published results by LoadGen's scenario; empty where none is known.
     """
@@ -166,7 +167,7 @@ class Benchmark:
     score: Mapping[str, int | float]
     model: ReferenceModel
     dataset: ReferenceDataset
-    compliance: tuple[str, ...] = ()
+    compliance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     accuracy_samples: int | None = None
     published: Mapping[str, str] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ from loadgen_study.accuracy.scores import official_verdict
 from loadgen_study.analysis.percentiles import lacking
 from loadgen_study.benchmarks.record import CURRENT_ROUND
 from loadgen_study.results.run import Run
-from loadgen_study.rules.compliance import TESTS
+from loadgen_study.rules.compliance import required as compliance_tests
 from loadgen_study.rules.options import departing_options
 from loadgen_study.rules.rule import (
     IDENTITY,
@@ -348,8 +348,10 @@ def _accuracy(case: Case) -> Iterator[Rule]:
 
 @judges("outcome")
 def _compliance(case: Case) -> Iterator[Rule]:
-    for name in case.params.rules.compliance:
-        title, test = f"Compliance {name}", TESTS[name]
+    if not case.params.rules.compliance:
+        return
+    for test in compliance_tests(case.params.rules):
+        name, title = test.name, f"Compliance {test.name}"
         status = test.recorded(case.run.folder / test.folder)
         if status is None:
             missing = Complaint("dir_exists_check", f"Missing {name} in compliance dir", True)

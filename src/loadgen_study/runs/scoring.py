@@ -51,7 +51,7 @@ def verify(run: Study, name: str = "compliance") -> Compliance:
         return scorer.totals(scores.score_tokens(tokens, data.targets, run.decode, scorer))
 
     audited = Audited(run.params.scenario, run.model.eos_token_ids, len(data), score_all)
-    verdict = compliance.of_folder(name).verify(folder, audited)
+    verdict = compliance.of_folder(run.params.rules, name).verify(folder, audited)
     verdict.write(folder / "compliance.json")
     run.note(name, TestSummary(verdict=verdict.status))
     return verdict

@@ -11,7 +11,7 @@ from loadgen_study.accuracy.log import ACCURACY_LOG, one_per_sample, read_accura
 from loadgen_study.facts.scores import Score
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
-from loadgen_study.rules.compliance import TESTS
+from loadgen_study.rules import compliance
 from loadgen_study.rules.conformance import is_official
 from loadgen_study.scorers.scorer import Scorer
 from loadgen_study.submission.preflight import LOGS, place, read_run, scenario
@@ -166,7 +166,7 @@ def _write_scenario(run: Run, folder: Path) -> None:
         text = accuracy_text(run.task.scorer, run.accuracy.score, hashlib.sha256(log).hexdigest())
         (accuracy / ACCURACY_LOG).write_bytes(truncated(log))
         (accuracy / "accuracy.txt").write_text(text, encoding="utf-8")
-    for test in TESTS.values():
+    for test in compliance.required(run.params.rules):
         made, target = run.folder / test.folder, folder / test.name / "accuracy"
         if (made / test.verdict_file).is_file():
             target.mkdir(parents=True)
