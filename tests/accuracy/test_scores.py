@@ -99,7 +99,8 @@ def test_sentences_know_abbreviations_and_numbers() -> None:
 def test_log_keeps_first_tokens(tmp_path: Path) -> None:
     path = write(tmp_path, [entry(0, 4, "0500000007000000", token_data="05000000")])
     answer = read_accuracy_log(path)[0]
-    assert (answer.qsl_idx, answer.tokens, answer.first_tokens) == (4, [5, 7], [5])
+    ids = answer.tokens.tolist(), answer.first_tokens.tolist()
+    assert (answer.qsl_idx, *ids) == (4, [5, 7], [5])
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from loadgen_study.accuracy import clustered
 from loadgen_study.accuracy.baseline import Answers, load_answers
+from loadgen_study.accuracy.scores import Ids
 from loadgen_study.facts.scores import Baseline, Fidelity, Forced
 from vllm_loadgen.records.engine import TokenScores
 
@@ -58,7 +61,7 @@ def forced(scored: Sequence[TokenScores], reference: Answers, sha256: str, took_
 
 def against_baseline(
     folder: Path,
-    answers: Sequence[Sequence[int]],
+    answers: Sequence[Ids],
     known: Baseline | None,
     clusters: Sequence[int] | None = None,
 ) -> tuple[Fidelity | None, str]:
@@ -80,7 +83,7 @@ def against_baseline(
 
 
 def fidelity(
-    answers: Sequence[Sequence[int]],
+    answers: Sequence[Ids],
     reference: Answers,
     asked: Forced | None,
     clusters: Sequence[int] | None = None,
@@ -107,7 +110,7 @@ def fidelity(
     return free.model_copy(update=known)
 
 
-def _free(answers: Sequence[Sequence[int]], reference: Answers) -> Fidelity:
+def _free(answers: Sequence[Ids], reference: Answers) -> Fidelity:
     """The engine's own answers compared with the reference's."""
     same = [_same(*pair) for pair in zip(answers, reference.tokens, strict=True)]
     parted = [tokens for tokens in same if tokens is not None]
@@ -118,10 +121,10 @@ def _free(answers: Sequence[Sequence[int]], reference: Answers) -> Fidelity:
     )
 
 
-def _same(answer: Sequence[int], reference: Sequence[int]) -> int | None:
+def _same(answer: Ids, reference: Sequence[int]) -> int | None:
     """How many tokens two answers begin with alike; None if they are the same to the end."""
-    if list(answer) == list(reference):
+    if np.array_equal(answer, reference):
         return None
-    pairs = zip(answer, reference, strict=False)
-    differ = (place for place, (one, other) in enumerate(pairs) if one != other)
-    return next(differ, min(len(answer), len(reference)))
+    both = min(len(answer), len(reference))
+    differ = np.flatnonzero(np.not_equal(answer[:both], reference[:both]))
+    return int(differ[0]) if len(differ) else both

@@ -23,23 +23,23 @@ TOKEN_BYTES = 4  # the SUT hands LoadGen little-endian int32 ids
 RERUN = "Run the test again"
 
 
-def _token_ids(data: Any) -> list[int]:
-    """Hex text of int32 values to a list of them."""
+def _token_ids(data: Any) -> np.ndarray:
+    """Hex text of int32 values to an array of them: 4 bytes each, where a list takes up to 36."""
     if not isinstance(data, str):
         raise PydanticCustomError("hex", "data is not hex text")
     raw = bytes.fromhex(data)
     if len(raw) % TOKEN_BYTES:
         raise ValueError(f"holds {len(raw)} bytes, not whole int32 ids")
-    return list(map(int, np.frombuffer(raw, "<i4")))
+    return np.frombuffer(raw, "<i4")
 
 
-TokenIds = Annotated[list[int], BeforeValidator(_token_ids)]
+TokenIds = Annotated[np.ndarray, BeforeValidator(_token_ids)]
 
 
 class Answer(BaseModel):
-    """One entry of mlperf_log_accuracy.json."""
+    """One entry of mlperf_log_accuracy.json; token ids are int32."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(frozen=True, strict=True, arbitrary_types_allowed=True)
 
     seq_id: NonNegativeInt
     qsl_idx: NonNegativeInt
@@ -80,8 +80,8 @@ def check_answers(answers: Sequence[Answer], vocab_size: int, path: Path) -> Non
     """
     for answer in answers:
         where = f"{path}: the answer to sample {answer.qsl_idx}"
-        bad = [token for token in answer.tokens if not 0 <= token < vocab_size]
-        if bad:
+        bad = answer.tokens[(answer.tokens < 0) | (answer.tokens >= vocab_size)]
+        if len(bad):
             raise BenchmarkError(
                 f"{where} holds the token id {bad[0]}, outside the vocabulary of {vocab_size}. "
                 f"The log was edited or is another model's. {RERUN}."
@@ -102,7 +102,7 @@ def one_per_sample(answers: Sequence[Answer], expected_samples: int, path: Path)
     found: dict[int, Answer] = {}
     for answer in answers:
         first = found.setdefault(answer.qsl_idx, answer)
-        if first.tokens != answer.tokens:
+        if not np.array_equal(first.tokens, answer.tokens):
             raise BenchmarkError(
                 f"{path} holds two different answers to sample {answer.qsl_idx}: it was edited or "
                 f"mixes runs. {RERUN} into a new folder."

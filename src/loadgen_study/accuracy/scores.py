@@ -16,7 +16,8 @@ from loadgen_study.prose import markdown, render
 from loadgen_study.scorers.scorer import STRICT, Metric, Scorer
 from vllm_loadgen.errors import BenchmarkError
 
-Decode = Callable[[list[list[int]]], list[str]]
+Ids = Sequence[int] | np.ndarray
+Decode = Callable[[Sequence[Ids]], list[str]]
 
 BOOTSTRAPS = 2000
 
@@ -34,8 +35,8 @@ def unscorable_text(scorer: Scorer, count: int, samples: int) -> str:
     return f"{scorer.title} cannot score {them}: {scorer.unscorable}."
 
 
-def answer_tokens(log_path: Path, expected_samples: int, vocab_size: int) -> list[list[int]]:
-    """The ids of every sample's answer, by sample.
+def answer_tokens(log_path: Path, expected_samples: int, vocab_size: int) -> list[Ids]:
+    """The ids of every sample's answer, by sample, as arrays of int32.
 
     Raises:
         BenchmarkError: if the log cannot be trusted (see accuracy_log) or is of other data.
@@ -46,7 +47,7 @@ def answer_tokens(log_path: Path, expected_samples: int, vocab_size: int) -> lis
 
 
 def score_tokens(
-    answers: list[list[int]],
+    answers: Sequence[Ids],
     targets: Mapping[str, Sequence[str]],
     decode: Decode,
     scorer: Scorer,

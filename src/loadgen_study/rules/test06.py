@@ -7,6 +7,8 @@ rule: mlcommons/inference, compliance/TEST06/run_verification.py.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from loadgen_study.accuracy.log import Answer
 from loadgen_study.facts.scores import Compliance
 from loadgen_study.rules.audit import Audited, ComplianceTest
@@ -61,21 +63,19 @@ def _all(answers: Sequence[Answer], fault: Callable[[Answer], str]) -> list[str]
 
 def _first_token_fault(answer: Answer) -> str:
     """The official script passes an answer without a first token; here it fails."""
-    first = answer.first_tokens or []
-    if not first:
+    first, tokens = answer.first_tokens, answer.tokens
+    if first is None or not len(first):
         return "no first token was reported"
-    if first != answer.tokens[: len(first)]:
-        return f"the first token was reported as {first}, the answer begins {answer.tokens[:1]}"
+    if not np.array_equal(first, tokens[: len(first)]):
+        begins = tokens[:1].tolist()
+        return f"the first token was reported as {first.tolist()}, the answer begins {begins}"
     return ""
 
 
 def _end_fault(answer: Answer, ends: set[int]) -> str:
     """At most one end of text at the end; the first token does not count (an empty answer)."""
-    count = 0
-    for token in reversed(answer.tokens[1:]):
-        if token not in ends:
-            break
-        count += 1
+    others = np.flatnonzero(~np.isin(answer.tokens[1:], list(ends)))
+    count = len(answer.tokens) - 1 - (others[-1] + 1 if len(others) else 0)
     return f"the answer ends in {count} end-of-text tokens" if count >= 2 else ""
 
 

@@ -1,11 +1,12 @@
 """An accuracy test that goes on where an earlier one was cut off, and its answers in one log."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from loadgen_study.accuracy.log import ACCURACY_LOG, TOKEN_BYTES, read_accuracy_log
+from loadgen_study.accuracy.scores import Ids
 from loadgen_study.facts.tables import read_journal
 from loadgen_study.params import RunParams
 from loadgen_study.results.test import Test
@@ -54,6 +55,6 @@ def join_logs(test: Test, answered: dict[int, list[int]]) -> None:
     write_json(log, [entry | {"seq_id": at} for at, entry in enumerate([*earlier, *own])])
 
 
-def _entry(sample: int, ids: Sequence[int]) -> dict[str, object]:
+def _entry(sample: int, ids: Ids) -> dict[str, object]:
     data = np.array(ids, f"<i{TOKEN_BYTES}").tobytes().hex().upper()
     return {"seq_id": 0, "qsl_idx": sample, "data": data, "token_count": len(ids)}

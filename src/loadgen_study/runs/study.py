@@ -1,6 +1,6 @@
 """What a run is of: its parameters, model, data and machine, which all of its tests share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -142,7 +142,7 @@ class Study:
     def _repr_html_(self) -> str:
         return self.read()._repr_html_()
 
-    def decode(self, ids: list[list[int]]) -> list[str]:
+    def decode(self, ids: Sequence[scores.Ids]) -> list[str]:
         """Texts of token ids."""
         texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
         return texts
