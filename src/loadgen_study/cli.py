@@ -15,6 +15,7 @@ from loadgen_study.results.bundles import SUFFIX, find_within
 from loadgen_study.results.folders import find_file, note_outside
 from loadgen_study.results.run import Run
 from loadgen_study.runs.gate import METRICS, gate
+from loadgen_study.runs.gate_run import measure_and_gate
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.submission.preflight import preflight
 from loadgen_study.submission.tree import build_submission
@@ -92,8 +93,12 @@ def _check(path: Path, clean: bool) -> int:
     return int(bool(left))
 
 
-def _gate(base: str, new: str, worse: float, metric: list[str]) -> int:
-    found = gate(Run.open(base), Run.open(new), worse, metric)
+def _gate(base: str, new: str, worse: float, metric: list[str], run: bool, budget_s: float) -> int:
+    if run:
+        params = [RunParams.from_yaml(find_within(path)) for path in (base, new)]
+        found = measure_and_gate(params, worse, metric, budget_s)
+    else:
+        found = gate(Run.open(base), Run.open(new), worse, metric)
     print(*found.lines(), sep="\n")
     return found.status
 
@@ -139,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     argument("new", help="the run's folder")
     argument("--worse", type=_share, default=0.03, metavar="3%", help="that it may be worse (3%%)")
     argument("--metric", action="append", default=[], choices=METRICS, help="this one alone")
+    argument("--run", action="store_true", help="both are files of parameters: measure in turn")
+    argument("--budget-s", type=float, default=3600, help="time for that, s (3600)")
     argument = add("submission", "build MLCommons' tree from runs", _submission)
     argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")
     argument("--division", default="open", help="closed or open")
