@@ -109,6 +109,7 @@ class OpenAIEngine(Engine):
         self._rows, self._numbers = array("q"), array("i")
         self._ends: Counter[str] = Counter()
         self._has_metrics = True
+        self._events = 0  # of all streams
         self._http: aiohttp.ClientSession | None = None
 
     # Before the test ------------------------------------------------------------------------
@@ -321,6 +322,9 @@ class OpenAIEngine(Engine):
         self._rows, self._numbers = array("q"), array("i")
         return taken
 
+    def progress(self) -> int:
+        return self._events
+
     def ends(self) -> Mapping[str, int]:
         taken, self._ends = self._ends, Counter()
         return taken
@@ -377,6 +381,7 @@ class OpenAIEngine(Engine):
                         first = first or line
                         if not ended and (piece := parse(line)) is not None:
                             ended = piece.ended
+                            self._events += 1
                             yield piece
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             server.aside_until = time.monotonic() + ASIDE_S
