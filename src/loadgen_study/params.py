@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from loadgen_study.benchmarks import BENCHMARKS, SUMMARIES, Benchmark
+from loadgen_study.benchmarks import BENCHMARKS
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
+from loadgen_study.benchmarks.record import Benchmark
 from loadgen_study.parameter_files import (
     KeyTwice,
     Types,
@@ -26,8 +28,10 @@ from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.params import ENGINE, LOADGEN, Rate, TestParams, Trait, noted, option
 
 NOT_KNOWN = "not known"
+EMBEDDED = "embedded"  # a dataset: the task's built-in data
 # Defaults from the benchmark's task.
-OF_THE_TASK = ("instruction", "max_new_tokens", "min_new_tokens")
+OF_THE_TASK = ("instruction", "max_new_tokens", "min_new_tokens", "accuracy_max_new_tokens")
+SAMPLING = ("temperature", "top_p", "top_k")
 # A Ray cluster: of a driver on its network, or (ray://) of a client.
 CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
 # What a run's name may be: it is a folder's name, and stands in reports.
@@ -48,10 +52,17 @@ class RunParams(TestParams):
     """the embedded model's name, a folder, or a hub id"""
     model_revision: str | None = of_measured(None, "model", "ignored", "shown")
     """revision of a model from the hub"""
-    dataset: str = of_measured("embedded", "samples", "ignored", "shown")
+    dataset: str = of_measured(EMBEDDED, "samples", "ignored", "shown")
     """embedded, cnn_dailymail, or a file's path"""
+    accuracy_dataset: str = of_measured("", "samples", "ignored")
+    """data of the accuracy test, where the benchmark has other than of the performance test; empty:
+    the same"""
+    compliance_dataset: str = of_measured("", "samples", "ignored")
+    """data of compliance test TEST07; empty: those of the accuracy test"""
     num_samples: int = of_measured(0, "samples", "ignored", "shown", ge=0)
     """use the first N samples; 0 is all of them"""
+    accuracy_max_new_tokens: int | None = of_measured(None, "fixed", "answers", ge=2)
+    """longest answer of an accuracy test, tokens; None: max_new_tokens"""
     dataset_sha256: str = of_measured("", "ignored", pattern=r"^([0-9a-f]{64})?$")
     """SHA-256 of MLCommons' file by your own download, in addition to the known ones"""
     instruction: str = of_measured(SUMMARIES.instruction, "prompts", "fixed", "ignored")
@@ -207,6 +218,24 @@ class RunParams(TestParams):
         return BENCHMARKS[self.benchmark]
 
     @property
+    def datasets(self) -> dict[str, str]:
+        """Data of tests, by their folder, that have others than ``dataset``."""
+        accuracy = self.accuracy_dataset
+        given = {"accuracy": accuracy, "TEST07": self.compliance_dataset or accuracy}
+        return {test: name for test, name in given.items() if name}
+
+    @property
+    def loaded(self) -> Self:
+        """The parameters of an engine for all tests of a run: with the longest answer of any."""
+        return self.changed(max_new_tokens=max(self.max_new_tokens, self.scored.max_new_tokens))
+
+    @property
+    def scored(self) -> Self:
+        """The parameters of an accuracy test, as far as they differ from the others'."""
+        longest = self.accuracy_max_new_tokens
+        return self.changed(max_new_tokens=longest) if longest else self
+
+    @property
     def side_by_side(self) -> bool:
         """Whether independent tests are made by workers, at once."""
         return self.workers not in (None, 1)
@@ -216,7 +245,10 @@ class RunParams(TestParams):
         keys, server = cls.by_key(), cls.names("server")
         own = {keys.get(name, name): value for name, value in values.items()}
         if found := BENCHMARKS.get(str(own.get("benchmark"))):
-            own = {name: getattr(found.task, name) for name in OF_THE_TASK} | own
+            built_in = found.task.built_in if own.get("dataset", EMBEDDED) == EMBEDDED else {}
+            task = {name: getattr(found.task, name) for name in OF_THE_TASK}
+            how = {name: getattr(found.task.sampling, name) for name in SAMPLING}
+            own = {**task, **how, **built_in, **own}
         # Null in the record of a run against a server.
         return super().from_dict(
             {name: v for name, v in own.items() if v is not None or name not in server}

@@ -8,10 +8,11 @@ from helpers import DATASET, MODEL
 
 from loadgen_study.accuracy import baseline, clustered, fidelity
 from loadgen_study.accuracy.baseline import Answers
-from loadgen_study.benchmarks import SUMMARIES
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, Forced, Score
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.params import TestParams
 from vllm_loadgen.records.engine import TokenScores
 
 ANSWERS = Answers([[5, 6, 7], [8, 9]], [[-0.1, math.nan, -0.30004], [-0.5, -1.5]])
@@ -20,7 +21,7 @@ ROUGE = {"rouge1": 40.0, "rouge2": 20.0, "rougeL": 30.0, "rougeLsum": 35.0}
 
 def key(**changes):
     found = Dataset(**DATASET | {"samples": 2} | changes)
-    return baseline.baseline_key(Model(**MODEL), found, 128, 1)
+    return baseline.baseline_key(Model(**MODEL), found, TestParams())
 
 
 def stored(**changes) -> Baseline:

@@ -5,7 +5,7 @@ import pytest
 
 from loadgen_study.accuracy import paired
 from loadgen_study.accuracy.paired import Answered
-from loadgen_study.benchmarks import SUMMARIES
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.facts.scores import Forced
 
 difference = partial(paired.difference, metric=SUMMARIES.scorer.main)

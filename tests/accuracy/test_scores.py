@@ -11,12 +11,14 @@ from helpers import DATASET, MODEL
 
 from loadgen_study.accuracy import baseline, scores
 from loadgen_study.accuracy.log import read_accuracy_log
-from loadgen_study.benchmarks import BENCHMARKS, SUMMARIES
+from loadgen_study.benchmarks import BENCHMARKS
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import AccuracyVerdict, Baseline, Score
 from loadgen_study.scorers import rouge
 from loadgen_study.scorers.rouge import ROUGE_NAMES
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.params import TestParams
 from vllm_loadgen.sampling import Sampling
 
 # Ids 1 and 2 stand for whole summaries, so that the text of a log is known.
@@ -229,7 +231,7 @@ NO_ANSWERS = baseline.Answers([], [])
 def stored_baseline(**changes: object) -> Baseline:
     """A baseline of the imitated model and data."""
     values = {
-        "key": baseline.baseline_key(Model(**MODEL), Dataset(**DATASET), 128, 1),
+        "key": baseline.baseline_key(Model(**MODEL), Dataset(**DATASET), TestParams()),
         "score": Score(**BASELINE_SCORE),
         "provenance": {},
     }
@@ -260,7 +262,9 @@ def test_without_a_baseline_nothing_passes() -> None:
 def key(model: dict | None = None, dataset: dict | None = None, limits: tuple = (128, 1)):
     """A baseline's key, with changes of the imitated model and data."""
     found = Model(**MODEL | (model or {})), Dataset(**DATASET | (dataset or {}))
-    return baseline.baseline_key(*found, *limits)
+    longest, shortest = limits
+    params = TestParams(max_new_tokens=longest, min_new_tokens=shortest)
+    return baseline.baseline_key(*found, params)
 
 
 def test_a_baseline_serves_only_the_same_weights_data_and_limits(tmp_path: Path) -> None:

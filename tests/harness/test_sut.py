@@ -19,7 +19,7 @@ class Held(Engine):
     async def start(self):
         return {}
 
-    def submit(self, row, prompt, sink):
+    def submit(self, row, prompt, sink, most_tokens=None):
         self.rows.append(row)
         self.sink = sink
 

@@ -34,7 +34,7 @@ class AnyOrder(Engine):
     async def start(self):
         return {}
 
-    def submit(self, row, prompt, sink):
+    def submit(self, row, prompt, sink, most_tokens=None):
         self.rows.append(row)
         self.most = max(self.most, len(self.rows) + len(self.begun))
 

@@ -44,6 +44,16 @@ def test_a_template_that_holds_the_prompt(tmp_path, template, text):
 
 
 @pytest.mark.process
+def test_a_system_prompt_is_a_turn_before(tmp_path):
+    turns = "{% for turn in messages %}[{{ turn['role'] }}] {{ turn['content'] }}{% endfor %}"
+    found = render_chat(Tokenizer(tmp_path, turns), "Ask.", FixedClock(), "Be kind.")
+    assert found == "[system] Be kind.[user] Ask."
+    deaf = Tokenizer(tmp_path, "{{ messages[-1]['content'] }}")
+    with pytest.raises(ParameterError, match="leaves out the prompt, or a part of it"):
+        render_chat(deaf, "Ask.", FixedClock(), "Be kind.")
+
+
+@pytest.mark.process
 def test_a_template_that_asks_for_the_date_gets_the_same_on_every_day(tmp_path):
     clock = FixedClock()
     dated = Tokenizer(tmp_path, "{{ strftime_now('%d %b %Y') }}: " + PARTS)

@@ -3,7 +3,7 @@ import json
 import pytest
 from helpers import write_articles
 
-from loadgen_study.benchmarks import SUMMARIES
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.inputs import data
 from loadgen_study.params import RunParams
 from vllm_loadgen.errors import ParameterError

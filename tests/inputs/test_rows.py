@@ -4,11 +4,12 @@ import gzip
 import hashlib
 import json
 import os
+import pickle
 
 import pandas as pd
 import pytest
 
-from loadgen_study.benchmarks import SUMMARIES
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.inputs.rows import read_rows
 from vllm_loadgen.errors import ParameterError
 
@@ -132,6 +133,17 @@ def test_what_is_no_data_file_is_named(tmp_path, ending):
     packed = tmp_path / f"d.{ending}.gz"
     packed.write_bytes(gzip.compress(b"x"))
     refused(packed, "compressed by gzip", "Unpack it")
+
+
+def test_a_pickle_is_never_read(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (tmp_path / "sprung").touch, ()
+
+    path = tmp_path / "open_orca.pkl"
+    path.write_bytes(pickle.dumps([Trap()]))
+    refused(path, "reading one runs the code in it", "docker run --rm --network none")
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_a_parquet_file_by_another_name(tmp_path):

@@ -12,7 +12,7 @@ from IPython.core.formatters import DisplayFormatter
 
 from loadgen_study import Run, RunParams
 from loadgen_study.accuracy.scores import sample_table
-from loadgen_study.benchmarks import SUMMARIES
+from loadgen_study.benchmarks.llama3_1_8b import SUMMARIES
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Fidelity, Score
 from loadgen_study.prose import plain
 from loadgen_study.report import display, make

@@ -192,6 +192,12 @@ def test_the_title_says_how_the_test_ended(made, parts, title, badge):
     assert next(iter(badges_of(run))) == badge
 
 
+def test_a_test_without_its_end_has_a_limit_that_is_not_known(made):
+    run = made(records=KEEPS_UP[:2], result={"scenario": "Server", "status": "interrupted"})
+    found = [fact for label, fact in facts_of(run).items() if label[:4] in ("TTFT", "TPOT")]
+    assert [fact.notes[0] for fact in found] == ["limit not known"] * len(found) != []
+
+
 def test_answers_that_no_model_made_are_no_models(made):
     run = made(params=RunParams(engine="echo"))
     assert headline(run).startswith("## echo engine (no model) on 2 CPU cores meets ")
@@ -453,12 +459,13 @@ def test_the_nearest_baseline_is_that_of_more_samples_alone(tmp_path):
     from loadgen_study.facts.inputs import Dataset, Model
 
     model, data = Model(**MODEL), Dataset(**DATASET)
-    key = baseline.baseline_key(model, data, 128, 1)
+    key = baseline.baseline_key(model, data, RunParams())
     file = tmp_path / "baseline.json"
     stored = baseline.Baseline(key=key, score=SCORE, provenance={})
     file.write_text(f"[{stored.model_dump_json()}]")
-    fewer = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), 128, 1)
-    other = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), 64, 1)
+    fewer = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), RunParams())
+    shorter = RunParams(max_new_tokens=64)
+    other = baseline.baseline_key(model, data.model_copy(update={"samples": 16}), shorter)
     assert baseline.samples_covered(fewer, file) == 100
     assert baseline.samples_covered(other, file) is None
 

@@ -12,7 +12,7 @@ import pytest
 from helpers import imitated, imitated_run, make_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams
-from loadgen_study.benchmarks import CNN_EVAL_5000_SHA256, CNN_EVAL_SHA256, LLAMA_3_1_8B
+from loadgen_study.benchmarks.llama3_1_8b import CNN_EVAL_5000_SHA256, CNN_EVAL_SHA256, LLAMA_3_1_8B
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Accuracy
 from loadgen_study.rules import conformance, verdict

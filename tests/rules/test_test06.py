@@ -108,7 +108,7 @@ def test_logs_of_another_run_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scenario", ["Server", "Offline"])
 def test_loadgens_own_logs_pass(echo: Session, tmp_path: Path, scenario: str) -> None:
     params = echo_params(scenario=scenario, target_qps=500.0)
-    audit = TEST06.write_audit_config(tmp_path)
+    audit = TEST06.write_audit_config(tmp_path, len(PROMPTS))
     echo.run(params, PROMPTS, "compliance", tmp_path, audit)
     found = verify(tmp_path, scenario)
     assert (found.status, found.samples) == ("PASS", 100)

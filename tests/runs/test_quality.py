@@ -103,10 +103,9 @@ def imitated_baseline(live, monkeypatch, tmp_path) -> None:
     path = tmp_path / "baseline.json"
     answers = [list(prompt[: live.params.max_new_tokens]) for prompt in live.samples.prompts]
     answers[1][3] += 1
-    limits = live.params.max_new_tokens, live.params.min_new_tokens
     tokens = sum(map(len, answers))
     score = SCORE | {"gen_tok_len": tokens}
-    key = baseline.baseline_key(live.model, live.samples.facts, *limits)
+    key = baseline.baseline_key(live.model, live.samples.facts, live.params)
     stored = Baseline(key=key, score=score, provenance={})
     logprobs = [list(np.full(len(answer), -0.5)) for answer in answers]
     baseline.save_baseline(stored, baseline.Answers(answers, logprobs), path)

@@ -43,7 +43,9 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
             write_facts(folder, params)
             for mode in ("performance", "accuracy", "compliance"):
                 (folder / mode).mkdir()
-                audit = TEST06.write_audit_config(folder / mode) if mode == "compliance" else None
+                audit = (
+                    TEST06.write_audit_config(folder / mode, 4) if mode == "compliance" else None
+                )
                 session.run(params, PROMPTS, mode, folder / mode, audit)
             audited = Audited(params.scenario, [128009], len(PROMPTS), dict)
             TEST06.verify(folder / "compliance", audited)

@@ -20,13 +20,14 @@ from pydantic_core import to_json
 
 from loadgen_study import progress
 from loadgen_study.accuracy.scores import Decode, score_tokens
-from loadgen_study.benchmarks import Task
+from loadgen_study.benchmarks.record import Task
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, BaselineKey
 from loadgen_study.facts.tables import read_frame, write_frame
 from loadgen_study.scorers.scorer import TOKENS, Scorer
 from vllm_loadgen import files
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.params import TestParams
 from vllm_loadgen.records.base import describe
 from vllm_loadgen.sampling import GREEDY, Sampling
 
@@ -50,16 +51,13 @@ class Answers:
     logprobs: list[list[float]]
 
 
-def baseline_key(
-    model: Model,
-    dataset: Dataset,
-    max_new_tokens: int,
-    min_new_tokens: int,
-    sampling: Sampling = GREEDY,
-) -> BaselineKey:
+def baseline_key(model: Model, dataset: Dataset, params: TestParams) -> BaselineKey:
     """What a baseline must have been made with to be compared with a run.
 
     Not the seed: of sampled answers each is one of many.
+
+    Args:
+        dataset, params: of the accuracy test.
     """
     return BaselineKey(
         weights_sha256=model.weights_sha256,
@@ -68,11 +66,11 @@ def baseline_key(
         prompts_sha256=dataset.prompts_sha256,
         instruction=dataset.instruction,
         chat_template=dataset.chat_template,
-        max_new_tokens=max_new_tokens,
-        min_new_tokens=min_new_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
+        max_new_tokens=params.max_new_tokens,
+        min_new_tokens=params.min_new_tokens,
+        temperature=params.temperature,
+        top_p=params.top_p,
+        top_k=params.top_k,
     )
 
 

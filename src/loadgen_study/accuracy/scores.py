@@ -9,7 +9,7 @@ import pandas as pd
 
 from loadgen_study.accuracy.clustered import summed
 from loadgen_study.accuracy.log import check_answers, one_per_sample, read_accuracy_log
-from loadgen_study.benchmarks import Benchmark, Task
+from loadgen_study.benchmarks.record import Benchmark, Task
 from loadgen_study.facts.inputs import Dataset
 from loadgen_study.facts.scores import AccuracyStatus, AccuracyVerdict, Baseline, Comparison, Score
 from loadgen_study.prose import markdown, render

@@ -55,6 +55,12 @@ def judged(result: Result, name: str) -> tuple[float, float]:
     return limit_ms, result.scenario_traits.percentile if share is None else share
 
 
+def no_limit(result: Result) -> str:
+    """What a report says where ``judged`` gives no limit: LoadGen logs settings at a test's end."""
+    known = result.effective_settings.use_token_latencies is not None
+    return "no limit" if known or not result.scenario_traits.limited else "limit not known"
+
+
 def limits_ms(result: Result) -> dict[str, float]:
     """The limits on "ttft" and "tpot" that LoadGen judges a test by; 0 where there is none."""
     return {name: judged(result, name)[0] for name in ("ttft", "tpot")}

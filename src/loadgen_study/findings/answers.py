@@ -25,7 +25,7 @@ def _answers(run: Run, accuracy: Accuracy) -> Finding:
     if verdict.status == "FAIL":
         known = dtype not in (None, "float32")  # None: a server's
         cause = f"See whether {dtype} is to blame (dtype: float32). " if known else ""
-        action = f"{cause}Read the worst summaries in accuracy.ipynb."
+        action = f"{cause}Read the worst answers in accuracy.ipynb."
         return Finding("problem", "Answer quality: below the reference", evidence, action)
     if verdict.status == "INCONCLUSIVE" and verdict.undecided:
         other = "judge the answers token by token"
@@ -33,7 +33,7 @@ def _answers(run: Run, accuracy: Accuracy) -> Finding:
         title = f"Answer quality: undecided by {scorer.title}"
         return Finding("note", title, evidence, action)
     if verdict.status == "INCONCLUSIVE":
-        used, there = run.dataset.samples, run.dataset.total_samples
+        used, there = run.scored_data.samples, run.scored_data.total_samples
         action = f"Raise num_samples: {used} of {there} samples were used." if used < there else ""
         return Finding("note", "Answer quality: too few samples to decide", evidence, action)
     cure = "Take all samples (num_samples: 0)." if _covered(run) else "Make a baseline."
@@ -61,7 +61,7 @@ def said(run: Run) -> str:
     """
     if run.accuracy is None:
         return ""
-    verdict, data, scorer = run.accuracy.verdict, run.dataset, run.task.scorer
+    verdict, data, scorer = run.accuracy.verdict, run.scored_data, run.task.scorer
     judged = [part(scorer, verdict) for part in (_compared, chance, undecided_text)]
     unscorable = unscorable_text(scorer, data.unscorable_references, data.samples)
     sentences = [*(judged if verdict.comparisons else [_not_judged(run)]), unscorable]
@@ -70,14 +70,13 @@ def said(run: Run) -> str:
 
 def _not_judged(run: Run) -> str:
     if covered := _covered(run):
-        return f"The baseline covers {covered} samples, this run uses {run.dataset.samples}."
+        return f"The baseline covers {covered} samples, this run uses {run.scored_data.samples}."
     return "No baseline of this model and data is stored."
 
 
 def _covered(run: Run) -> int | None:
     """Samples of the baseline that lacks nothing but the run's number of them."""
-    limits = run.params.max_new_tokens, run.params.min_new_tokens
-    return samples_covered(baseline_key(run.model, run.dataset, *limits, run.params.sampling))
+    return samples_covered(baseline_key(run.model, run.scored_data, run.params.scored))
 
 
 def _compared(scorer: Scorer, verdict: AccuracyVerdict) -> str:

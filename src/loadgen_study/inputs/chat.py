@@ -5,6 +5,7 @@ anything, and may leave out the prompt that it is given.
 """
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -53,11 +54,12 @@ def add_processor_template(tokenizer: Any, folder: Path) -> None:
             _refuse(f"{file.name} holds no template ({type(error).__name__})")
 
 
-def render_chat(tokenizer: Any, prompt: str, clock: FixedClock) -> str:
+def render_chat(tokenizer: Any, prompt: str, clock: FixedClock, system: str = "") -> str:
     """The prompt as a user's turn, followed by what opens the answer.
 
     Args:
         clock: notes whether the template uses the date.
+        system: the system's turn before it, if there is one.
 
     Raises:
         ParameterError: if the template is missing, fails, or leaves out words of the prompt.
@@ -67,8 +69,11 @@ def render_chat(tokenizer: Any, prompt: str, clock: FixedClock) -> str:
     problem = ""
     # Templates of models that read pictures too may take parts of a turn, and no plain text; the
     # others print such parts as Python writes them.
-    for content in (prompt, [{"type": "text", "text": prompt}]):
-        turns = [{"role": "user", "content": content}]
+    forms: tuple[Callable[[str], Any], ...] = (str, lambda text: [{"type": "text", "text": text}])
+    for form in forms:
+        turns = [{"role": "user", "content": form(prompt)}]
+        if system:
+            turns.insert(0, {"role": "system", "content": form(system)})
         try:
             text = tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, strftime_now=clock
@@ -77,7 +82,8 @@ def render_chat(tokenizer: Any, prompt: str, clock: FixedClock) -> str:
             message = " ".join(str(error).split())[:MOST_CHARS]
             problem = problem or f"fails: {message or type(error).__name__}"
             continue
-        if _holds(text, prompt) and "'type': 'text'" not in text.replace(prompt, ""):
+        whole = _holds(text, prompt) and _holds(text, system)
+        if whole and "'type': 'text'" not in text.replace(prompt, ""):
             return str(text)
         problem = problem or "leaves out the prompt, or a part of it"
     _refuse(f"{_template(tokenizer)} {problem}")

@@ -1,12 +1,14 @@
 """A dataset's name to tokenized samples with references: the content of the QSL."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from loadgen_study import progress
-from loadgen_study.benchmarks import HUB_DATASETS, ReferenceDataset, Task
+from loadgen_study.benchmarks import HUB_DATASETS
+from loadgen_study.benchmarks.record import ReferenceDataset, Task
 from loadgen_study.facts.inputs import TOKENIZED_BY_FILE, TOKENIZED_HERE, Dataset, TokenLengths
 from loadgen_study.inputs.chat import TEMPLATE_DATE, FixedClock, render_chat
 from loadgen_study.inputs.rows import (
@@ -17,12 +19,10 @@ from loadgen_study.inputs.rows import (
     is_text,
     read_rows,
 )
-from loadgen_study.params import RunParams
+from loadgen_study.params import EMBEDDED, RunParams
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.prompts import Prompts
-
-EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         raise ParameterError("num_samples", params.num_samples, problem, "give 0 for all")
     first = slice(params.num_samples or total)
     clock = FixedClock()
-    tokenized = data.tokenized[0] in columns
-    prompt, reference = data.tokenized if tokenized else data.text
+    prompt, reference = data.pair(columns)
+    tokenized = data.is_tokenized(prompt)
     targets = {"reference": columns[reference][first]}
     targets |= {name: columns[name][first] for name in data.extra}
     if tokenized:
         prompts = Prompts.of(columns[prompt][first])
-        shown = columns.get(data.shown, [""] * total)[first]
-        texts = [text if is_text(text) else "" for text in shown]
+        texts = _optional(columns, data.shown, total)[first]
     else:
         texts = columns[prompt][first]
-        prompts = tokenize(texts, params, tokenizer, clock)
+        systems = _optional(columns, data.system, total)[first]
+        prompts = tokenize(texts, params, tokenizer, clock, systems)
     _check_lengths(prompts, params)
     lengths = prompts.lengths
     facts = Dataset(
@@ -107,8 +107,23 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
     return Samples(prompts, targets, texts, facts)
 
 
-def tokenize(texts: list[str], params: RunParams, tokenizer: Any, clock: FixedClock) -> Prompts:
+def _optional(columns: Columns, name: str, total: int) -> list[str]:
+    """The texts of a column that a file may lack, and a row may leave empty."""
+    return [text if is_text(text) else "" for text in columns.get(name, [""] * total)]
+
+
+def tokenize(
+    texts: list[str],
+    params: RunParams,
+    tokenizer: Any,
+    clock: FixedClock,
+    systems: Sequence[str] = (),
+) -> Prompts:
     """Each text in the instruction, as the model's chat turn if requested, as token ids.
+
+    Args:
+        systems: a system prompt for each text, or "": a turn of its own in a chat, else a paragraph
+            before the text.
 
     Raises:
         ParameterError: if the model has no tokenizer, or no chat template that holds the prompt
@@ -121,20 +136,22 @@ def tokenize(texts: list[str], params: RunParams, tokenizer: Any, clock: FixedCl
     unit = params.rules.task.data.text[0]
     with progress.bar(len(texts), "Tokenizing", unit=unit, delay=2.0) as shown:
 
-        def ids(text: str) -> list[int]:
+        def ids(text: str, system: str) -> list[int]:
             prompt = params.instruction.replace("{input}", text)
             if params.chat_template:
-                prompt = render_chat(tokenizer, prompt, clock)
+                prompt = render_chat(tokenizer, prompt, clock, system)
+            elif system:
+                prompt = f"{system}\n\n{prompt}"
             # The template writes the special tokens itself; without it the tokenizer must.
             found: list[int] = tokenizer.encode(prompt, add_special_tokens=not params.chat_template)
             shown.update()
             return found
 
-        return Prompts.of(map(ids, texts))
+        return Prompts.of(map(ids, texts, systems or [""] * len(texts)))
 
 
 def _check_lengths(prompts: Prompts, params: RunParams) -> None:
-    lengths, answer = prompts.lengths, params.max_new_tokens
+    lengths, answer = prompts.lengths, params.loaded.max_new_tokens
     longest = int(lengths.argmax())
     if (needed := int(lengths[longest]) + answer) > params.max_model_len:
         parts = f"{lengths[longest]} of prompt and max_new_tokens = {answer}"
@@ -163,6 +180,7 @@ def _read_hub(dataset: ReferenceDataset, task: Task) -> tuple[Columns, str, str]
     import datasets
 
     datasets.disable_progress_bars()
+    assert dataset.hub is not None  # it is one of HUB_DATASETS
     name, configuration, split = dataset.hub
     try:
         rows = datasets.load_dataset(name, configuration, split=split)

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from loadgen_study.benchmarks import DataColumns
+from loadgen_study.benchmarks.record import DataColumns
 from loadgen_study.results.folders import NAME_ALONE, existing
 from loadgen_study.words import listed
 from vllm_loadgen.errors import ParameterError
@@ -23,6 +23,11 @@ Columns = dict[str, list[Any]]
 
 RECORDS_CURE = (
     "save a list of rows, each an object with the columns (pandas: to_json(path, orient='records'))"
+)
+UNPICKLE = (
+    "convert it in a container whose image has pandas and pyarrow: docker run --rm --network none "
+    "-v .:/data IMAGE python -c "
+    "\"import pandas; pandas.read_pickle('/data/IN.pkl').to_parquet('/data/OUT.parquet')\""
 )
 UNPACK = "unpack it (from a spreadsheet: save as csv)"
 PARQUET = b"PAR1"
@@ -53,8 +58,8 @@ def dataset_cure(wanted: DataColumns) -> str:
     """What to give as a dataset."""
     *others, last = wanted.text + wanted.extra
     return (
-        "give 'embedded', 'cnn_dailymail', MLCommons' cnn_eval.json, or a json, jsonl, csv or "
-        f"parquet file with the columns {', '.join(others)} and {last}"
+        f"give 'embedded', {wanted.official}, or a json, jsonl, csv or parquet file with the "
+        f"columns {', '.join(others)} and {last}"
     )
 
 
@@ -124,6 +129,8 @@ def _parsed(content: bytes, ending: str, wanted: DataColumns) -> Columns:
             return _csv(_text(content), wanted)
         case ".parquet":
             return _parquet(content, wanted)
+        case ".pkl" | ".pickle":
+            raise _Unusable("it is a pickle, and reading one runs the code in it", UNPICKLE)
     raise _Unusable(f"files of type {ending or 'none'} are not read")
 
 
@@ -171,7 +178,7 @@ def _list_of_rows(document: Any, wanted: DataColumns) -> list[Any]:
     if isinstance(document, list):
         return document
     if isinstance(document, dict) and document:
-        needed = [document[name] for name in wanted.used(document) if name != wanted.shown]
+        needed = [document[name] for name in wanted.needed(document)]
         if needed and all(isinstance(value, dict | list) for value in needed):
             raise _Unusable("it holds columns, not rows", RECORDS_CURE)
         values = [*document.values()]
@@ -254,8 +261,8 @@ def check_rows(name: str, columns: Columns, wanted: DataColumns) -> None:
     """
     if not any(columns.values()):
         raise ParameterError("dataset", name, "it has no rows", dataset_cure(wanted))
-    for column in [one for one in columns if one != wanted.shown]:
-        ids = column == wanted.tokenized[0]
+    for column in wanted.needed(columns):
+        ids = wanted.is_tokenized(column)
         kind, fits = ("token ids", _is_ids) if ids else ("text", is_text)
         for index, value in enumerate(columns[column]):
             if not fits(value):

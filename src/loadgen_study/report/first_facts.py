@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from loadgen_study.analysis.anatomy import Anatomy
-from loadgen_study.analysis.early_stopping import judged
+from loadgen_study.analysis.early_stopping import judged, no_limit
 from loadgen_study.analysis.percentiles import PERCENTILES, lacking, percentile, tail, upper_bound
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.results import Metrics
@@ -25,6 +25,7 @@ from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import Rule, departures
 from loadgen_study.runs.peak import lowest_that_fails
+from loadgen_study.runs.served import MEAN_TTFT, TOKENS, both_ways, difference, figures
 from loadgen_study.words import count, listed, per_s, percent, say_ms, significant
 
 MOST_NAMED = 3  # of the rules that are not met
@@ -62,7 +63,7 @@ def facts(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> list[
     if test and not test.latencies.empty:
         speed = [*_latencies(test), _load(run, test, batch), _tokens(test, batch)]
         trust = _confidence(run, test, findings)
-        return [*speed, *quality, _efficiency(run), trust, *_rules(rules)]
+        return [*speed, *quality, *_serving(run), _efficiency(run), trust, *_rules(rules)]
     if batch is None:
         return quality
     rate = per_s(batch.samples_per_s)
@@ -107,7 +108,7 @@ def _latency(test: Test, name: str) -> Fact:
     return _fact(
         f"{name.upper() if len(name) == 4 else name.capitalize()} {label}",
         say_ms(at_ms),
-        f"limit {say_ms(limit_ms)}" if limit_ms else "no limit",
+        f"limit {say_ms(limit_ms)}" if limit_ms else no_limit(test.result),
         "" if math.isnan(bound_ms) else f"99 % upper bound {say_ms(bound_ms)}",
         lacks.partition(",")[0],
         f"{significant(1e3 / at_ms, 2)} tokens/s per user" if name == "tpot" and at_ms else "",
@@ -200,12 +201,25 @@ def _gate(run: Run, verdict: AccuracyVerdict) -> tuple[str, str]:
     known = sorted(row.ratio for row in rows)
     end: str = verdict.status
     if end == "INCONCLUSIVE":
-        end = f"not decidable with {count(run.dataset.samples, 'sample')}"
+        end = f"not decidable with {count(run.scored_data.samples, 'sample')}"
     if needed := verdict.samples_needed:
         end += f"; needs about {float(f'{needed:.2g}'):,.0f}"
     shares = list(dict.fromkeys(f"{ratio * 100:.1f}" for ratio in known[:1] + known[-1:]))
     gate = f"gate {run.task.scorer.main.needed}: {end}"
     return f"{' to '.join(shares)} %" if shares else "not decidable", gate
+
+
+def _serving(run: Run) -> list[Fact]:
+    """What a server adds to the mean TTFT; nothing without the same test in process."""
+    if (both := both_ways(run)) is None:
+        return []
+    served, plain = (figures(test) for test in both)
+    added = difference(served[MEAN_TTFT], plain[MEAN_TTFT])
+    if not added:
+        return []
+    times = f"{say_ms(served[MEAN_TTFT])} served, {say_ms(plain[MEAN_TTFT])} in process"
+    rate = difference(served[TOKENS], plain[TOKENS])
+    return [_fact("Serving, mean TTFT", added, times, f"output tokens/s {rate}", "single runs")]
 
 
 def _efficiency(run: Run) -> Fact:

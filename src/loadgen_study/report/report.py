@@ -261,5 +261,9 @@ class Report:
         )
 
     def words(self) -> Section:
-        """The words of the report, explained."""
-        return Section(embedded("words.md"))
+        """The words of the report, explained; those of other scorers left out."""
+        titles = " ".join(metric.title for metric in self.run.task.scorer.metrics).lower()
+        other = [word for word in ("rouge", "exact match") if word not in titles]
+        rows = embedded("words.md").splitlines()
+        kept = [row for row in rows if not row.lower().startswith(tuple(f"| {w} |" for w in other))]
+        return Section("\n".join(kept))

@@ -13,7 +13,7 @@ from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, Placed, Shares, a
 from loadgen_study.analysis.metrics import metrics
 from loadgen_study.analysis.repeats import median_place
 from loadgen_study.analysis.roofline import Roofline, as_loaded, impossible, roofline
-from loadgen_study.benchmarks import Task
+from loadgen_study.benchmarks.record import Task
 from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
 from loadgen_study.facts.results import Metrics, Summary
 from loadgen_study.facts.scores import Accuracy, Compliance, Peak
@@ -188,6 +188,11 @@ class Run:
         """summary.json; empty before the first test."""
         return Summary.read_if_there(self.folder / "summary.json") or Summary()
 
+    @cached_property
+    def scored_data(self) -> Dataset:
+        """dataset.json of the accuracy test, which may have data of its own."""
+        return Dataset.read_if_there(self.folder / "accuracy" / "dataset.json") or self.dataset
+
     @property
     def task(self) -> Task:
         """What the run's benchmark asks, and how the answers are judged."""
@@ -196,7 +201,7 @@ class Run:
     @property
     def score(self) -> float | None:
         """The answers' figure in the main metric; None if they were not scored, or cannot be."""
-        if self.accuracy is None or not self.dataset.scorable:
+        if self.accuracy is None or not self.scored_data.scorable:
             return None
         return self.accuracy.score.get(self.task.scorer.main.name)
 

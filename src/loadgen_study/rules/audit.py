@@ -39,30 +39,35 @@ class ComplianceTest:
 
     Attributes:
         name: MLCommons', and its folder in a submission.
-        settings: of its audit.config, by LoadGen's keys.
+        settings: of its audit.config, by LoadGen's keys, from the number of samples.
         verdict_file: what the checker reads. passed: its line there that means a pass.
         judge: the verdict on the answers in a log. Its path is for messages.
         folder: of the test in a run.
+        logs_all: whether every answer is logged; MLCommons truncates such a log.
     """
 
     name: str
-    settings: Mapping[str, int]
+    settings: Callable[[int], Mapping[str, int]]
     verdict_file: str
     passed: str
     judge: Callable[[Sequence[Answer], Path, Audited], Compliance]
     folder: str
+    logs_all: bool = False
 
-    def write_audit_config(self, folder: Path) -> Path:
+    def write_audit_config(self, folder: Path, samples: int) -> Path:
         """Write the audit.config into the test's folder; its path is for ``run_test``.
 
         LoadGen also reads any audit.config of the working directory if it is given no other path,
         and then turns every test into this one: never let it lie there.
+
+        Args:
+            samples: of the test's data.
         """
         path = folder / "audit.config"
         settings = {
             "mode": PERFORMANCE_MODE,
             "accuracy_log_rng_seed": LOG_SEED,
-            **self.settings,
+            **self.settings(samples),
             "min_duration": 0,
             "sample_concatenate_permutation": 0,
         }
@@ -99,6 +104,15 @@ class ComplianceTest:
             raise BenchmarkError(f"{path} cannot be read ({error.strerror}). {cure}") from None
         if not found:
             raise BenchmarkError(f"{path} is of a run without audit.config. {cure}")
+
+
+def each_once(samples: int) -> dict[str, int]:
+    """Settings of a test that asks each sample once, and logs every answer."""
+    return {
+        "accuracy_log_sampling_target": samples,
+        "min_query_count": samples,
+        "performance_issue_unique": 1,
+    }
 
 
 def headed(title: str) -> list[str]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from loadgen_study.accuracy.scores import official_verdict
 from loadgen_study.analysis.percentiles import lacking
+from loadgen_study.benchmarks.record import CURRENT_ROUND
 from loadgen_study.results.run import Run
-from loadgen_study.rules import test06
+from loadgen_study.rules.compliance import required as compliance_tests
 from loadgen_study.rules.options import departing_options
 from loadgen_study.rules.rule import (
     IDENTITY,
@@ -77,8 +78,10 @@ def _model(case: Case) -> Iterator[Rule]:
     wanted, model = case.params.rules.model, case.run.model
     alike = (model.hidden_size, model.num_layers, model.vocab_size) == wanted.shape
     # A config.json with fewer layers runs fewer of the same weights.
-    met = alike and frozenset(model.weights_sha256.values()) == wanted.weights_sha256
+    met: bool | None = alike and frozenset(model.weights_sha256.values()) == wanted.weights_sha256
     note = "the shape is right, the weight files differ: converted or quantized"
+    if alike and not wanted.weights_sha256:
+        met, note = None, "the shape is right; the checksums of the files are not known here"
     required = f"{wanted.title}, the files of its hub page"
     rule = Rule("model", "Model", required, model.name, met, note if alike and not met else "")
     note = "the configuration here has the right shape; what the server runs is not seen"
@@ -107,9 +110,10 @@ def _dataset(case: Case) -> Iterator[Rule]:
     complaints: tuple[Complaint, ...] = ()
     if test := case.accuracy:
         count = test.effective_settings.accuracy_sample_count or test.total_sample_count
+        needed = case.params.rules.accuracy_samples or samples
         text = "accuracy run does not cover all dataset"
-        text = f"{text}, accuracy samples: {count}, dataset size: {samples}"
-        if count != samples and not met:
+        text = f"{text}, accuracy samples: {count}, dataset size: {needed}"
+        if count != needed and not (met and needed == samples):
             complaints = (Complaint("dataset_check", text),)
     yield Rule("dataset", "Dataset", required, actual, met, "", complaints)
 
@@ -129,7 +133,8 @@ def _identity(case: Case) -> Iterator[Rule]:
         note = "identity of the data by a checksum that the runner gave"
     elif checksum not in wanted.sha256:
         met, note = None, "identity of the data not checked"
-    required = "MLCommons' file by its checksum, or the hub's dataset tokenized here"
+    required = "MLCommons' file by its checksum"
+    required += ", or the hub's dataset tokenized here" if wanted.hub else ""
     yield Rule(IDENTITY, "Identity of the data", required, actual, met, note)
 
 
@@ -141,8 +146,11 @@ def _prompt(case: Case) -> Iterator[Rule]:
     actual = f"{'the reference' if reference else 'another'} instruction, {template}"
     if data.tokenized:
         actual = "the file's tok_input"
-    met = data.tokenized or (reference and not data.chat_template)
-    yield Rule("prompt", "Prompt", "the reference instruction, no chat template", actual, met)
+    required, met = "the token ids of MLCommons' file", data.tokenized
+    if case.params.rules.dataset.hub:
+        required = "the reference instruction, no chat template"
+        met = data.tokenized or (reference and not data.chat_template)
+    yield Rule("prompt", "Prompt", required, actual, met)
 
 
 # LoadGen -----------------------------------------------------------------------------------
@@ -205,12 +213,11 @@ def _engine(case: Case) -> Iterator[Rule]:
     params, options = case.params, case.params.engine_options
     unknown = departing_options(options)
     yield _prefix_caching(case)
-    # engines/vllm.py sets temperature 0, and no parameter reaches it.
     none = f"none ({params.engine} engine)"
-    actual = "greedy" if params.engine_traits.runs_model else none
-    required = params.rules.task.sampling
+    actual = str(params.sampling) if params.engine_traits.runs_model else none
+    required = str(params.rules.task.sampling)
     rule = Rule("decoding", "Decoding", required, actual, actual == required)
-    note = "asked for with temperature 0; what the server does with it is not seen"
+    note = f"asked for with temperature {params.temperature:g}; what the server does is not seen"
     yield case.seen(rule, note, "asked for")
     yield from _lengths(case)
     required = "none but those that leave answers and rules alone"
@@ -235,7 +242,13 @@ def _prefix_caching(case: Case) -> Rule:
 def _lengths(case: Case) -> Iterator[Rule]:
     params, task, engine = case.params, case.params.rules.task, case.run.engine
     cap, most = params.max_new_tokens, task.max_new_tokens
-    yield Rule("longest-answer", "Longest answer", f"{most} tokens", f"{cap} tokens", cap == most)
+    required, actual = f"{most} tokens", f"{cap} tokens"
+    met, longest = cap == most, task.accuracy_max_new_tokens
+    if longest:
+        scored = params.scored.max_new_tokens
+        required, actual = f"{required} (accuracy: {longest})", f"{actual} (accuracy: {scored})"
+        met = met and scored == longest
+    yield Rule("longest-answer", "Longest answer", required, actual, met)
     floor, fewest = params.min_new_tokens, task.min_new_tokens
     required, actual = f"{fewest} token", f"{floor} token"
     rule = Rule("shortest-answer", "Shortest answer", required, actual, floor == fewest)
@@ -307,7 +320,7 @@ def _tail(case: Case) -> Iterator[Rule]:
 
 @judges("outcome")
 def _accuracy(case: Case) -> Iterator[Rule]:
-    found, required = case.run.accuracy, "99 % of the reference"
+    found, required = case.run.accuracy, f"{case.run.task.scorer.main.needed} of the reference"
     if found is None:
         yield Rule("accuracy", "Accuracy", required, "not run", None)
         return
@@ -334,16 +347,29 @@ def _accuracy(case: Case) -> Iterator[Rule]:
 
 
 @judges("outcome")
-def _test06(case: Case) -> Iterator[Rule]:
-    if not case.params.rules.test06:
+def _compliance(case: Case) -> Iterator[Rule]:
+    if not case.params.rules.compliance:
         return
-    title, status = "Compliance TEST06", test06.recorded(case.run.folder / "compliance")
-    if status is None:
-        missing = Complaint("dir_exists_check", "Missing TEST06 in compliance dir", True)
-        yield Rule("test06", title, "PASS", "not run", None, "", (missing,))
-    else:
-        failed = Complaint("accuracy_check", "TEST06 accuracy check failed", True)
-        yield equal("test06", title, status, "PASS", failed)
+    for test in compliance_tests(case.params.rules):
+        name, title = test.name, f"Compliance {test.name}"
+        status = test.recorded(case.run.folder / test.folder)
+        if status is None:
+            missing = Complaint("dir_exists_check", f"Missing {name} in compliance dir", True)
+            yield Rule(name.lower(), title, "PASS", "not run", None, "", (missing,))
+        else:
+            failed = Complaint("accuracy_check", f"{name} accuracy check failed", True)
+            yield equal(name.lower(), title, status, "PASS", failed)
+
+
+@judges("outcome")
+def _round(case: Case) -> Iterator[Rule]:
+    """A rule only for a benchmark that no round takes any more."""
+    suite = case.params.rules.suite
+    if suite.retired:
+        text = f"{suite.folder} was last in {suite.last_round}, and LoadGen's seeds are newer"
+        complaint = Complaint("round", text)
+        required, last = f"taken in {CURRENT_ROUND}", f"last taken in {suite.last_round}"
+        yield Rule("round", "Round", required, last, False, "", (complaint,))
 
 
 @judges("outcome")

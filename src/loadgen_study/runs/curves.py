@@ -12,6 +12,7 @@ from typing import Any
 
 from loadgen_study import progress
 from loadgen_study.progress import in_notebook
+from loadgen_study.words import per_s
 from vllm_loadgen.harness.loadgen import expected_queries
 from vllm_loadgen.harness.messages import Progress
 from vllm_loadgen.params import TestParams
@@ -29,13 +30,22 @@ Show = Callable[[Progress], None]
 def shown_test(params: TestParams, samples: int, mode: Mode) -> Iterator[Show]:
     """What shows the progress of a test (``on_progress`` of ``Session.run``)."""
     expected = expected_queries(params, samples, mode)
-    with Curves() as curves, shown(f"{mode.capitalize()} run", expected, about=True) as show_bar:
+    with Curves() as curves, shown(_named(params, mode), expected, about=True) as show_bar:
 
         def show(seen: Progress) -> None:
             show_bar(seen)
             curves.add(seen)
 
         yield show
+
+
+def _named(params: TestParams, mode: Mode) -> str:
+    """A test's name, with the load where a run has several."""
+    name = f"{mode.capitalize()} run"
+    if params.concurrency:
+        return f"{name}, {params.concurrency} at once"
+    scheduled = mode == "performance" and params.scenario_traits.scheduled
+    return f"{name} at {per_s(params.rate)}" if scheduled else name
 
 
 @contextmanager

@@ -57,7 +57,9 @@ class LiveRun(Study):
         """The loaded engine; loaded at the first call, and again if it has ended."""
         if self._session is None or not self._session.alive:
             log = self.folder / "engine.log"
-            self._session = handover.open_session(self.params, self.model_path, log, self.sut)
+            self._session = handover.open_session(
+                self.params.loaded, self.model_path, log, self.sut
+            )
             self._session.engine.write(self.folder / "engine.json")
         return self._session
 
@@ -77,7 +79,9 @@ class LiveRun(Study):
             raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
         params = self.test_params(mode, changes)
         folder = self.folder / (name or mode)
-        audited = compliance.of_folder(name or mode) if mode == "compliance" else None
+        audited = None
+        if mode == "compliance":
+            audited = compliance.of_folder(params.rules, name or mode)
         # A damaged baseline is refused before the test.
         reference = scoring.reference(self) if mode == "accuracy" else None
         if self.folder.resolve() not in folder.resolve().parents:
@@ -89,8 +93,11 @@ class LiveRun(Study):
             self.environment.write(folder / "environment.json")
             if (limits := self.read().machine) is not None:
                 limits.write(folder / "machine.json")
-            audit = audited.write_audit_config(folder) if audited else None
-            prompts, left, done = self.samples.prompts, None, 0
+            samples, left, done = self.samples_of(name or mode), None, 0
+            prompts = samples.prompts
+            audit = audited.write_audit_config(folder, len(prompts)) if audited else None
+            if samples is not self.samples:
+                samples.facts.write(folder / "dataset.json")
             if mode == "accuracy" and (known := resume.answered_before(self, folder, params)):
                 left = resume.left_over(known, len(prompts))
                 done = len(prompts) - len(left)

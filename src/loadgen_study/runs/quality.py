@@ -44,12 +44,12 @@ def compare_answers(runs: Sequence[tuple[str, Run]]) -> list[AnswerComparison]:
     answered = [_answered(run) for _, run in runs]
     if sum(one is not None for one in answered) < 2 or answered[0] is None:
         return []
-    first, data, metric = answered[0], runs[0][1].dataset, runs[0][1].task.scorer.main
+    first, data, metric = answered[0], runs[0][1].scored_data, runs[0][1].task.scorer.main
     found = []
     for (title, run), other in list(zip(runs, answered, strict=True))[1:]:
         if other is None or metric.name not in other.samples:
             found.append(AnswerComparison(title, problem=NOT_SCORED))
-        elif problem := _obstacle(data, run.dataset):
+        elif problem := _obstacle(data, run.scored_data):
             found.append(AnswerComparison(title, problem=problem))
         else:
             found.append(AnswerComparison(title, difference(first, other, metric)))

@@ -29,8 +29,8 @@ Reference = tuple[baseline.Answers, str]
 
 def baseline_key(run: Study) -> BaselineKey:
     """What a baseline of this run must have been made with."""
-    limits = run.params.max_new_tokens, run.params.min_new_tokens
-    return baseline.baseline_key(run.model, run.samples.facts, *limits, run.params.sampling)
+    data = run.samples_of("accuracy").facts
+    return baseline.baseline_key(run.model, data, run.params.scored)
 
 
 def verify(run: Study, name: str = "compliance") -> Compliance:
@@ -43,14 +43,15 @@ def verify(run: Study, name: str = "compliance") -> Compliance:
         BenchmarkError: if its logs are damaged, or not of this test.
     """
     folder, scorer = run.folder / name, run.params.rules.task.scorer
+    data = run.samples_of(name)
 
     def score_all(answers: Sequence[Answer]) -> Score:
         check_answers(answers, len(run.tokenizer), folder / ACCURACY_LOG)
         tokens = [answer.tokens for answer in answers]
-        return scorer.totals(scores.score_tokens(tokens, run.samples.targets, run.decode, scorer))
+        return scorer.totals(scores.score_tokens(tokens, data.targets, run.decode, scorer))
 
-    audited = Audited(run.params.scenario, run.model.eos_token_ids, len(run.samples), score_all)
-    verdict = compliance.of_folder(name).verify(folder, audited)
+    audited = Audited(run.params.scenario, run.model.eos_token_ids, len(data), score_all)
+    verdict = compliance.of_folder(run.params.rules, name).verify(folder, audited)
     verdict.write(folder / "compliance.json")
     run.note(name, TestSummary(verdict=verdict.status))
     return verdict
@@ -63,10 +64,11 @@ def score(run: Study) -> pd.DataFrame:
     if test.result.resumed_samples:
         join_logs(test, answered_before(run, folder, test.params))
     log = folder / ACCURACY_LOG
-    answers = scores.answer_tokens(log, len(run.samples), len(run.tokenizer))
+    data = run.samples_of("accuracy")
+    answers = scores.answer_tokens(log, len(data), len(run.tokenizer))
     scorer = run.params.rules.task.scorer
-    samples = scores.score_tokens(answers, run.samples.targets, run.decode, scorer)
-    if (clusters := repeats(run.samples.prompts)) is not None:
+    samples = scores.score_tokens(answers, data.targets, run.decode, scorer)
+    if (clusters := repeats(data.prompts)) is not None:
         samples = samples.assign(cluster=clusters)
     total = scorer.totals(samples)
     key = baseline_key(run)
@@ -85,10 +87,11 @@ def score(run: Study) -> pd.DataFrame:
 
 def make_baseline(run: Study) -> Score:
     """Let the reference engine answer this run's samples; the result is stored for all runs."""
+    data = run.samples_of("accuracy")
     made, answers = baseline.make_baseline(
         run.model_path,
-        run.samples.prompts,
-        run.samples.targets,
+        data.prompts,
+        data.targets,
         run.decode,
         run.params.rules.task,
         baseline_key(run),
@@ -121,7 +124,7 @@ def force(
     if known is None:
         return
     (answers, sha256), begin = known, time.monotonic()
-    prompts = run.samples.prompts
+    prompts = run.samples_of("accuracy").prompts
     rooms = [max(0, run.params.max_model_len - len(prompt) - 1) for prompt in prompts]
     # vLLM takes no prompt that leaves no room for a token.
     cut = [answer[:room] for room, answer in zip(rooms, answers.tokens, strict=True)]

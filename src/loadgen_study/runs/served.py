@@ -9,7 +9,7 @@ from loadgen_study.results.test import Test
 from loadgen_study.runs.live import LiveRun
 
 IN_PROCESS = "in-process"
-P99_TTFT = "p99 of TTFT, ms"
+MEAN_TTFT, P99_TTFT, TOKENS = "Mean TTFT, ms", "p99 of TTFT, ms", "Output tokens per second"
 
 
 def compare_in_process(run: LiveRun) -> pd.DataFrame:
@@ -31,32 +31,38 @@ def served_table(run: Run) -> pd.DataFrame:
         index figure; served, in process, and the difference of the first from the second ("" where
         one is not known).
     """
-    inner = run.folder / IN_PROCESS
-    if not (run.params.serve and run.finished("performance") and (inner / "params.yaml").is_file()):
+    if (both := both_ways(run)) is None:
         return pd.DataFrame()
-    other = Run.open(inner)
-    if not other.finished("performance"):
-        return pd.DataFrame()
-    served, plain = figures(run.test("performance")), figures(other.test("performance"))
+    served, plain = map(figures, both)
     rows = {
         name: {
             "served": _shown(name, value),
             "in process": _shown(name, plain[name]),
-            "difference": _difference(value, plain[name]),
+            "difference": difference(value, plain[name]),
         }
         for name, value in served.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("figure")
 
 
+def both_ways(run: Run) -> tuple[Test, Test] | None:
+    """The performance test over HTTP and in process; None unless the run has both."""
+    inner = run.folder / IN_PROCESS
+    if not (run.params.serve and run.finished("performance") and (inner / "params.yaml").is_file()):
+        return None
+    other = Run.open(inner)
+    done = other.finished("performance")
+    return (run.test("performance"), other.test("performance")) if done else None
+
+
 def figures(test: Test) -> dict[str, float]:
     """What the two ways are compared by; NaN for what is not known."""
     metrics = test.metrics
     return {
-        "Mean TTFT, ms": metrics.ttft_ms.mean,
+        MEAN_TTFT: metrics.ttft_ms.mean,
         P99_TTFT: metrics.ttft_ms.p99,
         "Mean TPOT, ms": metrics.tpot_ms.mean,
-        "Output tokens per second": metrics.tokens_per_s,
+        TOKENS: metrics.tokens_per_s,
         "CPU of the front end, ms per query": front_cpu_ms(test),
         "Queries refused": float(test.result.refused),
     }
@@ -80,5 +86,6 @@ def _shown(name: str, value: float) -> str:
     return "too few queries" if name == P99_TTFT else "not measured"
 
 
-def _difference(value: float, other: float) -> str:
+def difference(value: float, other: float) -> str:
+    """A value against another: "+1.2%"; empty where that is not known."""
     return f"{value / other - 1:+.1%}" if other and not math.isnan(value / other) else ""

@@ -1,15 +1,16 @@
 """What a run is of: its parameters, model, data and machine, which all of its tests share."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from loadgen_study import progress
 from loadgen_study.accuracy import scores
+from loadgen_study.accuracy.scores import check_same_dataset
 from loadgen_study.analysis.roofline import as_loaded, multiplied_in
 from loadgen_study.doctor import refusals
-from loadgen_study.facts.inputs import Environment, MachineLimits, Model
+from loadgen_study.facts.inputs import Dataset, Environment, MachineLimits, Model
 from loadgen_study.facts.results import TestSummary
 from loadgen_study.inputs import data, machine, models
 from loadgen_study.inputs.environment import environment, package_version
@@ -37,6 +38,7 @@ class Study:
         folder: where the results go; ``read`` gives what is there.
         params: with the type that ``dtype: auto`` means for this model on this machine.
         model: model.json. samples: what LoadGen draws from. environment: environment.json.
+        others: the samples of tests, by their folder, that have data of their own.
         requested_dtype: ``dtype`` as it was given, which params.yaml keeps.
     """
 
@@ -48,6 +50,7 @@ class Study:
     samples: data.Samples
     environment: Environment
     requested_dtype: str = "auto"
+    others: Mapping[str, data.Samples] = field(default_factory=dict)
 
     @classmethod
     def load(cls, params: RunParams, kind: str = "") -> Self:
@@ -70,6 +73,10 @@ class Study:
         tokenizer = models.prompt_tokenizer(path, params.load_format, params.trust_remote_code)
         found = params.changed(dataset=find_file(params.dataset))
         samples = data.load_samples(found, tokenizer)
+        others = {
+            test: data.load_samples(params.changed(dataset=find_file(name)), tokenizer)
+            for test, name in params.datasets.items()
+        }
         model = models.describe(
             params.model, path, dtype, params.model_revision, params.trust_remote_code
         )
@@ -78,14 +85,20 @@ class Study:
         for refusal in refusals(params, here, model):
             raise refusal
         data.check_ids(samples, model.vocab_size, params.dataset)
-        facts = samples.facts
+        for test, other in others.items():
+            data.check_ids(other, model.vocab_size, params.datasets[test])
+        facts = others.get("accuracy", samples).facts
         scorer = params.rules.task.scorer
         if text := scores.unscorable_text(scorer, facts.unscorable_references, facts.samples):
             print(text)
         folder = run_folder(params, recorded(params).changed(dtype=requested_dtype), kind)
-        run = cls(folder, params, model, path, tokenizer, samples, here, requested_dtype)
+        run = cls(folder, params, model, path, tokenizer, samples, here, requested_dtype, others)
         with writing(folder):
-            check_unmixed(folder, params, model, facts, here)
+            check_unmixed(folder, params, model, samples.facts, here)
+            for test in ("accuracy", *others):
+                if (folder / test / "result.json").is_file():
+                    known = Dataset.read_if_there(folder / test / "dataset.json")
+                    check_same_dataset(known or samples.facts, run.samples_of(test).facts)
             run.write(None)
         return run
 
@@ -117,6 +130,10 @@ class Study:
         self.environment.write(self.folder / "environment.json")
         if limits is not None:
             limits.write(self.folder / "machine.json")
+
+    def samples_of(self, test: str) -> data.Samples:
+        """What LoadGen draws from in the test of this folder."""
+        return self.others.get(test, self.samples)
 
     def read(self) -> Run:
         """The run as it lies there now."""
@@ -174,7 +191,8 @@ class Study:
                 raise ParameterError(name, changes[name], problem, cure)
         if "target_qps" not in changes:
             changes = self._rate(mode) | changes
-        return self.params.changed(**changes)
+        params = self.params.scored if mode == "accuracy" else self.params
+        return params.changed(**changes)
 
     def _rate(self, mode: Mode) -> dict[str, object]:
         """The rate of a test, where it is not the parameters' own."""
@@ -203,7 +221,7 @@ class Study:
 
     def differs(self, test: Test, params: RunParams) -> str:
         """The first difference between a test and one with these parameters; or nothing."""
-        facts = self.model, self.samples.facts
+        facts = self.model, self.samples_of(test.folder.name).facts
         mode, where = test.result.mode, test.environment or self.environment
         made = identity(mode, test.params, *facts, where)
         return difference(made, identity(mode, params, *facts, self.environment))
@@ -220,7 +238,8 @@ def named_model(params: RunParams) -> Path:
         problem = f"is not installed (package {' or '.join(packages)})"
         cure = "run make setup DEVICE=cpu or DEVICE=cuda, or ask a server (engine openai)"
         raise ParameterError("engine", params.engine, problem, cure)
-    data.check_there(find_file(params.dataset), params.rules.task)
+    for name in (params.dataset, *params.datasets.values()):
+        data.check_there(find_file(name), params.rules.task)
     weights = params.engine_traits.started_here
     return models.resolve(find_file(params.model), params.model_revision, weights)
 
@@ -237,5 +256,9 @@ def recorded(params: RunParams) -> RunParams:
         run_name="",
         workers="auto" if isinstance(params.workers, str) else params.workers,
         model=portable_path(params.model),
-        dataset=portable_path(params.dataset),
+        **{
+            name: portable_path(getattr(params, name))
+            for name in params.names("samples")
+            if isinstance(getattr(params, name), str)
+        },
     )

@@ -6,6 +6,7 @@ Source: mlcommons/inference, language/llama3.1-8b/evaluation.py.
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,22 +34,30 @@ _TOKEN = re.compile("[a-z0-9]")
 
 
 class Rouge(Scorer):
-    """F1 of word sequences that an answer shares with its reference."""
+    """F1 of word sequences that an answer shares with its reference.
+
+    Args:
+        names: rouge_score's names of the variants. counts: further metrics, of all answers.
+        level: share of the reference's figure that each variant must reach.
+    """
 
     title = "ROUGE"
-    metrics = (
-        *(Metric(name, name.replace("rouge", "ROUGE-")) for name in ROUGE_NAMES),
-        LENGTH,
-        ANSWERS,
-        TOKENS,
-    )
     packages = ("evaluate", "rouge-score", "nltk")
     unscorable = "no letter a to z and no digit is in them, so every answer scores 0"
     cure = "Give references with words in the letters a to z"
 
+    def __init__(
+        self,
+        names: Sequence[str] = ROUGE_NAMES,
+        counts: Sequence[Metric] = (LENGTH, ANSWERS, TOKENS),
+        level: float = 0.99,
+    ) -> None:
+        self.names = tuple(names)
+        self.metrics = (*(replace(rouge_metric(name), lower=level) for name in names), *counts)
+
     def score(self, samples: pd.DataFrame) -> pd.DataFrame:
         texts = {name: samples[name].map(sentences) for name in ("summary", "reference")}
-        return samples.assign(**texts, **rouge(*(list(text) for text in texts.values())))
+        return with_rouge(samples.assign(**texts), self.names)
 
     def scorable(self, reference: str) -> bool:
         """Whether a token is in a reference; without one every answer to it scores 0."""
@@ -57,15 +66,39 @@ class Rouge(Scorer):
     def printed(self, score: dict[str, int | float]) -> dict[str, int | float | str]:
         """With the quotes in which the reference has means."""
         found = super().printed(score)
-        return found | {name: str(found[name]) for name in ROUGE_NAMES}
+        return found | {name: str(found[name]) for name in self.names if name in found}
 
 
-def rouge(predictions: list[str], references: list[str]) -> dict[str, list[float]]:
+def with_rouge(
+    samples: pd.DataFrame, names: Sequence[str], rows: pd.Series | None = None
+) -> pd.DataFrame:
+    """``samples`` with a column for each variant of ROUGE.
+
+    Args:
+        samples: with a newline between sentences in summary and reference.
+        rows: True where to compute it, NaN elsewhere; None: everywhere.
+    """
+    chosen = samples if rows is None else samples[rows]
+    scores = rouge(chosen["summary"].tolist(), chosen["reference"].tolist(), names)
+    return samples.join(pd.DataFrame(scores, chosen.index, dtype=float))
+
+
+def rouge_metric(name: str) -> Metric:
+    """The metric of one of rouge_score's variants."""
+    return Metric(name, name.replace("rouge", "ROUGE-"))
+
+
+def rouge(
+    predictions: list[str], references: list[str], names: Sequence[str] = ROUGE_NAMES
+) -> dict[str, list[float]]:
     """F1 (0 to 1) of each prediction, with the Porter stemmer and no aggregator.
 
     Args:
         predictions, references: with a newline between sentences.
+        names: rouge_score's names of the variants.
     """
+    if not predictions:
+        return {name: [] for name in names}
     import datasets  # seconds to import, as evaluate
     import evaluate
     from rouge_score.rouge_scorer import RougeScorer
@@ -85,8 +118,8 @@ def rouge(predictions: list[str], references: list[str]) -> dict[str, list[float
         def _compute(
             self, predictions: Sequence[str], references: Sequence[str]
         ) -> dict[str, list[float]]:
-            scorer = RougeScorer(list(ROUGE_NAMES), use_stemmer=True)
-            scores: dict[str, list[float]] = {name: [] for name in ROUGE_NAMES}
+            scorer = RougeScorer(list(names), use_stemmer=True)
+            scores: dict[str, list[float]] = {name: [] for name in names}
             with progress.bar(len(predictions), "ROUGE", unit="summary", delay=2.0) as shown:
                 for prediction, reference in zip(predictions, references, strict=True):
                     for name, score in scorer.score(reference, prediction).items():

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -81,6 +81,32 @@ TOKENS = Metric(
     lower=None,
     total=lambda samples: int(samples["output_tokens"].sum()),
 )
+# To one decimal, as MLCommons' references print it. The submission checker has both limits.
+TOKENS_PER_SAMPLE = Metric(
+    "tokens_per_sample",
+    "tokens an answer",
+    0.9,
+    1.1,
+    total=lambda samples: round(float(samples["output_tokens"].mean()), 1),
+)
+# Samples without a verdict, by a column of True and False of the same name.
+NOT_SCORED = Metric(
+    "not_scored",
+    "answers not scored",
+    lower=None,
+    total=lambda samples: int(samples["not_scored"].sum()),
+)
+UNDECIDED = Metric(
+    "undecided",
+    "answers that text alone does not decide",
+    lower=None,
+    total=lambda samples: int(samples["undecided"].sum()),
+)
+
+
+def unjudged(metric: Metric) -> Metric:
+    """The same figure without limits."""
+    return replace(metric, lower=None, upper=None, wanted="")
 
 
 class Scorer(ABC):

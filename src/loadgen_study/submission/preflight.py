@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from loadgen_study.benchmarks import Suite
+from loadgen_study.benchmarks.record import Suite
 from loadgen_study.results.run import Run
+from loadgen_study.rules import compliance
 from loadgen_study.rules.conformance import engine_departures, is_official, judge
 from loadgen_study.rules.rule import Case, Rule, reservation
 from vllm_loadgen.errors import BenchmarkError
@@ -18,7 +19,6 @@ from vllm_loadgen.harness.log import DETAIL, SUMMARY, read_log
 from vllm_loadgen.records.result import Result
 
 LOGS = (SUMMARY, DETAIL)
-TESTS = ("performance", "accuracy", "compliance")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def read_run(folder: Path) -> Run:
     run = Run.open(folder)
     if not ((folder / "model.json").is_file() and (folder / "dataset.json").is_file()):
         raise BenchmarkError(f"{folder} has no model.json or dataset.json. Run again.")
-    for test in TESTS:
+    audited = [test.folder for test in compliance.required(run.params.rules)]
+    for test in ("performance", "accuracy", *audited):
         if not run.has(test):
             continue
         for key in ("benchmark", "scenario"):
@@ -70,7 +71,7 @@ def preflight(folders: Sequence[Path], division: str) -> list[Refusal]:
 
     Args:
         folders: of runs, one a scenario.
-        division: "closed" or "open"; open is excused from accuracy limits and TEST06.
+        division: "closed" or "open"; open is excused from accuracy limits and compliance tests.
 
     Raises:
         BenchmarkError: if a folder is not of one whole run.

@@ -11,8 +11,8 @@ from loadgen_study.accuracy.log import ACCURACY_LOG, one_per_sample, read_accura
 from loadgen_study.facts.scores import Score
 from loadgen_study.params import NOT_KNOWN
 from loadgen_study.results.run import Run
+from loadgen_study.rules import compliance
 from loadgen_study.rules.conformance import is_official
-from loadgen_study.rules.test06 import VERDICT_FILE
 from loadgen_study.scorers.scorer import Scorer
 from loadgen_study.submission.preflight import LOGS, place, read_run, scenario
 from vllm_loadgen.errors import BenchmarkError, ParameterError
@@ -143,7 +143,7 @@ def _check_tests(run: Run) -> None:
     if run.accuracy is None:
         raise BenchmarkError(f"{run.folder} has no accuracy.json. Score its accuracy test first.")
     log = run.folder / "accuracy" / ACCURACY_LOG
-    one_per_sample(read_accuracy_log(log), run.dataset.samples, log)
+    one_per_sample(read_accuracy_log(log), run.scored_data.samples, log)
     summary = run.folder / run.performance_name / SUMMARY
     verdict = run.test(run.performance_name).result.verdict
     if f"Result is : {verdict}" not in summary.read_text(encoding="utf-8", errors="replace"):
@@ -166,12 +166,17 @@ def _write_scenario(run: Run, folder: Path) -> None:
         text = accuracy_text(run.task.scorer, run.accuracy.score, hashlib.sha256(log).hexdigest())
         (accuracy / ACCURACY_LOG).write_bytes(truncated(log))
         (accuracy / "accuracy.txt").write_text(text, encoding="utf-8")
-    compliance = run.folder / "compliance"
-    if (compliance / VERDICT_FILE).is_file():
-        target = folder / "TEST06" / "accuracy"
-        target.mkdir(parents=True)
-        shutil.copy(compliance / VERDICT_FILE, target.parent)
-        shutil.copy(compliance / ACCURACY_LOG, target)
+    for test in compliance.required(run.params.rules):
+        made, target = run.folder / test.folder, folder / test.name / "accuracy"
+        if (made / test.verdict_file).is_file():
+            target.mkdir(parents=True)
+            shutil.copy(made / test.verdict_file, target.parent)
+            log = (made / ACCURACY_LOG).read_bytes()
+            if test.logs_all:
+                text = f"hash={hashlib.sha256(log).hexdigest()}\n"
+                (target / "accuracy.txt").write_text(text, encoding="utf-8")
+                log = truncated(log)
+            (target / ACCURACY_LOG).write_bytes(log)
 
 
 def accuracy_text(scorer: Scorer, score: Score, sha256: str) -> str:

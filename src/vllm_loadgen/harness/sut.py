@@ -44,6 +44,7 @@ class Sut:
         concurrency: int | None = None,
         longest_first: bool = False,
         keep_answers: bool = False,
+        most_tokens: int | None = None,
     ) -> None:
         self.records = Recorder()
         self._engine = engine
@@ -51,6 +52,7 @@ class Sut:
         self._loop = loop
         self._concurrency = concurrency or sys.maxsize
         self._longest_first = longest_first
+        self._most_tokens = most_tokens
         self._waiting: deque[int] = deque()
         self._in_engine = 0
         self._inbox: deque[tuple[list[int], list[int], int]] = deque()
@@ -109,7 +111,8 @@ class Sut:
             row = self._waiting.popleft()
             self._in_engine += 1
             self.records.given_ns[row] = time.monotonic_ns()
-            self._engine.submit(row, self._prompts[self.records.sample_index[row]], self)
+            prompt = self._prompts[self.records.sample_index[row]]
+            self._engine.submit(row, prompt, self, self._most_tokens)
 
     def first(self, row: int, token: int, started_ns: int | None) -> None:
         """An engine's first token (see ``Sink``)."""

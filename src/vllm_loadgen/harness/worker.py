@@ -120,6 +120,7 @@ class Worker:
 
     def _start(self, command: Start) -> Ready:
         traits = command.params.engine_traits
+        self._longest = command.params.max_new_tokens
         self._engine = resolve_name(traits.make)(command.params, command.model_path, command.key)
         self._log = command.log
         limit_s = command.params.load_timeout_s
@@ -138,7 +139,9 @@ class Worker:
         settings = loadgen.make_settings(params, command.mode, conf, folder / "user.conf")
         begun = self._begin(command)
         keep = command.mode == "accuracy"
-        sut = Sut(engine, prompts, self._loop, params.concurrency, params.longest_first, keep)
+        cap = params.max_new_tokens if params.max_new_tokens < self._longest else None
+        held = params.concurrency, params.longest_first
+        sut = Sut(engine, prompts, self._loop, *held, keep, cap)
         # What a callback raises would be logged and forgotten, and its query waited for for ever.
         self._loop.set_exception_handler(partial(_note_failure, sut))
         seed = settings.schedule_rng_seed

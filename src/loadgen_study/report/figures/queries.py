@@ -43,7 +43,7 @@ ACROSS = {"due_s": "due at, s", "query": "query, in order of issue"}
 LATENCY = "datum.done_s === null ? null : datum.done_s - datum.due_s"
 TIMES = {"due": "scheduled", "issued": "issued", "begun": "started", "first": "first_token",
          "done": "done"}  # fmt: skip
-LONGEST_OPENING = 60  # characters of an article that a hover shows
+LONGEST_OPENING = 60  # characters of a sample's text that a hover shows
 STAMPS = {
     "query": "query", "sample": "sample", "due_s": "due, s", "issued_s": "issued, s",
     "begun_s": "begun, s", "first_s": "first token, s", "done_s": "done, s",
@@ -143,8 +143,8 @@ def queries(test: Test) -> pd.DataFrame:
     stretch; of the others an even choice.
 
     Returns:
-        the columns of ``STAMPS``, times in s since the test's start to the ms, and article where
-        the data are the embedded ones.
+        the columns of ``STAMPS``, times in s since the test's start to the ms, and how the sample
+        begins, by its column's name, where the data are the embedded ones.
     """
     frame = test.latencies.reset_index(drop=True)
     over = _over(test, frame)
@@ -164,7 +164,7 @@ def queries(test: Test) -> pd.DataFrame:
             "ttft_ms": drawn["ttft_ms"].round(1),
             "tpot_ms": drawn["tpot_ms"].round(2),
             "over": over[drawn.index],
-            **_article(test, drawn["sample_index"]),
+            **_opening(test, drawn["sample_index"]),
         }
     )  # fmt: skip
 
@@ -179,16 +179,17 @@ def _over(test: Test, frame: pd.DataFrame) -> "pd.Series[str]":
     return pd.Series(words, index=frame.index)
 
 
-def _article(test: Test, samples: "pd.Series[int]") -> "dict[str, pd.Series[str]]":
-    """How each query's article begins; nothing of data that are not at hand."""
+def _opening(test: Test, samples: "pd.Series[int]") -> "dict[str, pd.Series[str]]":
+    """How each query's text begins; nothing of data that are not at hand."""
     if test.params.dataset != EMBEDDED:
         return {}
     task = test.params.rules.task
     path = resources.files("loadgen_study") / "embedded" / task.embedded
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    texts = [row[task.data.text[0]][:LONGEST_OPENING] for row in rows]
+    column = task.data.text[0]
+    texts = [row[column][:LONGEST_OPENING] for row in rows]
     openings = [visible(text.rsplit(" ", 1)[0]) + " ..." for text in texts]
-    return {"article": samples.map(lambda at: openings[at] if at < len(openings) else "")}
+    return {column: samples.map(lambda at: openings[at] if at < len(openings) else "")}
 
 
 # The figures ------------------------------------------------------------------------------------
@@ -253,8 +254,7 @@ def _distribution(test: Test, name: str, counted: pd.DataFrame) -> alt.LayerChar
 
 
 def _hover(drawn: pd.DataFrame) -> list[alt.Tooltip]:
-    article = {"article": "article"} if "article" in drawn else {}
-    return tooltip(**STAMPS, **article)
+    return tooltip(**STAMPS, **{name: name for name in drawn if name not in STAMPS})
 
 
 def _latency(drawn: pd.DataFrame, across: str, shaded: list[alt.Chart]) -> alt.LayerChart:

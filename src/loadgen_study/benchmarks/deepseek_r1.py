@@ -1,0 +1,58 @@
+"""DeepSeek-R1: questions of science, mathematics and code, answered at length.
+
+Source: mlcommons/inference, language/deepseek-r1.
+"""
+
+from loadgen_study.benchmarks.record import (
+    Benchmark,
+    DataColumns,
+    ReferenceDataset,
+    ReferenceModel,
+    Suite,
+    Task,
+)
+from loadgen_study.scorers.exact_match import deepseek_r1
+
+SUITE = Suite(
+    folder="deepseek-r1",
+    system_type="datacenter",
+    required=frozenset({"Offline"}),
+    one_of=frozenset({"Server", "Interactive"}),
+)
+MODEL = ReferenceModel(title="DeepSeek-R1", shape=(7168, 61, 129280))
+REASONING = ReferenceDataset(
+    name="deepseek_r1", title="GPQA, MMLU-Pro, MATH-500, AIME and LiveCodeBench"
+)
+TASK = Task(
+    data=DataColumns(
+        text=("question", "ground_truth"),
+        tokenized=(("tok_input", "ground_truth"), ("input_tokens", "ground_truth")),
+        shown="text_input",
+        extra=("dataset",),
+        official="MLCommons' mlperf_deepseek_r1_dataset_4388_fp8_eval as parquet",
+    ),
+    embedded="reasoning.jsonl",
+    subject="question",
+    verb="answers",
+    max_new_tokens=20_000,
+    scorer=deepseek_r1(),
+    built_in={"max_new_tokens": 64},
+)
+SCORE = {"exact_match": 81.3582, "tokens_per_sample": 3886.2274, "gen_num": 4_388}
+RECORDS = tuple(
+    Benchmark(
+        name=name,
+        suite=SUITE,
+        scenarios=scenarios,
+        samples=4_388,
+        task=TASK,
+        score=SCORE,
+        model=MODEL,
+        dataset=REASONING,
+        compliance={"TEST06": {}},
+    )
+    for name, scenarios in (
+        ("deepseek-r1", {"Offline": "Offline", "Server": "Server"}),
+        ("deepseek-r1-interactive", {"Server": "Interactive"}),
+    )
+)

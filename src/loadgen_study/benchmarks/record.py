@@ -1,0 +1,176 @@
+"""What a benchmark is: one frozen record of all that the project knows of its rules."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadgen_study.scorers.scorer import Scorer
+from vllm_loadgen.sampling import GREEDY, Sampling
+
+# Of mlcommons/inference, whose LoadGen and checker the project follows.
+CURRENT_ROUND = "v6.1"
+
+
+@dataclass(frozen=True)
+class DataColumns:
+    """The columns of a task's data files: text, or prompts that came as token ids.
+
+    Attributes:
+        text: what the instruction is filled with, and the reference.
+        tokenized: the prompt's token ids, and the reference; they win over text. A file may have
+            either of several such pairs.
+        system: the column of a system prompt, which stands before the text; empty: none.
+        shown: the text that a tokenized prompt was made from, for a reader, where it is there.
+        extra: what else the scorer needs, in both kinds of files.
+        official: MLCommons' own data, in an error's cure.
+    """
+
+    text: tuple[str, str]
+    tokenized: tuple[tuple[str, str], ...] = (("tok_input", "output"),)
+    system: str = ""
+    shown: str = "input"
+    extra: tuple[str, ...] = ()
+    official: str = "MLCommons' file"
+
+    def pair(self, names: Collection[str]) -> tuple[str, str]:
+        """The columns of prompt and reference; empty names if a file lacks one that is needed."""
+        known = (pair for pair in (*self.tokenized, self.text) if {*pair, *self.extra} <= {*names})
+        return next(known, ("", ""))
+
+    def is_tokenized(self, column: str) -> bool:
+        """Whether a column holds token ids."""
+        return column in [ids for ids, _ in self.tokenized]
+
+    def needed(self, names: Collection[str]) -> tuple[str, ...]:
+        """Which of a file's columns each row must fill; empty if it lacks one."""
+        prompt, reference = self.pair(names)
+        return (prompt, reference, *self.extra) if prompt else ()
+
+    def used(self, names: Collection[str]) -> tuple[str, ...]:
+        """Which of a file's columns are read; empty if it lacks one."""
+        if not (needed := self.needed(names)):
+            return ()
+        added = self.shown if self.is_tokenized(needed[0]) else self.system
+        more = added and added in names and added not in needed
+        return (*needed, added) if more else needed
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a benchmark asks, and how its answers are judged.
+
+    Attributes:
+        data: the columns of its files. embedded: its file of built-in data.
+        subject, verb: what a model does with what, for a reader.
+        instruction: the prompt, with {input}.
+        sampling: how the next token is chosen.
+        min_new_tokens, max_new_tokens: the limits on an answer; accuracy_max_new_tokens: that of an
+            accuracy test, where it is another.
+        scorer: what judges the answers.
+        built_in: parameters for the built-in data, where the official ones need another machine.
+    """
+
+    data: DataColumns
+    embedded: str
+    subject: str
+    verb: str
+    scorer: Scorer
+    instruction: str = "{input}"
+    sampling: Sampling = GREEDY
+    min_new_tokens: int = 1
+    max_new_tokens: int = 128
+    accuracy_max_new_tokens: int | None = None
+    built_in: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """The model that a benchmark requires.
+
+    Attributes:
+        title: for a reader.
+        weights_sha256: of each weight file (the hub's LFS pointers); empty: not known here.
+        shape: hidden size, layers, vocabulary; the same shape with other weights is a conversion.
+    """
+
+    title: str
+    shape: tuple[int, int, int]
+    weights_sha256: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class ReferenceDataset:
+    """The data that a benchmark requires.
+
+    Attributes:
+        name, title: for a parameter, for a reader.
+        hub: where the hub has them: name, configuration, split; None: nowhere.
+        sha256: of MLCommons' own files; empty: not known here.
+    """
+
+    name: str
+    title: str
+    hub: tuple[str, str, str] | None = None
+    sha256: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark's place in a submission.
+
+    Attributes:
+        folder: its name in the tree, shared by benchmarks that are submitted as one.
+        system_type: "datacenter" or "edge".
+        required: scenarios that a closed submission must have (the checker's names).
+        one_of: of these it must have one more; empty if not.
+        last_round: the last round that took it.
+    """
+
+    folder: str
+    system_type: str
+    required: frozenset[str]
+    one_of: frozenset[str] = frozenset()
+    last_round: str = CURRENT_ROUND
+
+    @property
+    def scenarios(self) -> frozenset[str]:
+        """All that the checker knows of this suite."""
+        return self.required | self.one_of
+
+    @property
+    def retired(self) -> bool:
+        """Whether the current round does not take it."""
+        return self.last_round != CURRENT_ROUND
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark.
+
+    Attributes:
+        name: LoadGen's.
+        scenarios: LoadGen's scenarios that the rules allow, by what a submission calls them.
+        samples: of the dataset, and LoadGen's performance sample count.
+        score: what the full-precision reference scores on all samples, by metric; the checker's
+            accuracy-target before its factor.
+        compliance: the tests that are required (submission_checker, models_TESTxx), each with its
+            limits (compliance/TESTxx of mlcommons/inference).
+        accuracy_samples: of the accuracy test, where it has data of its own; None: ``samples``.
+        published: column of the published results by LoadGen's scenario; empty where none is known.
+    """
+
+    name: str
+    suite: Suite
+    scenarios: Mapping[str, str]
+    samples: int
+    task: Task
+    score: Mapping[str, int | float]
+    model: ReferenceModel
+    dataset: ReferenceDataset
+    compliance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    accuracy_samples: int | None = None
+    published: Mapping[str, str] = field(default_factory=dict)
+
+    def submitted_as(self, scenario: str) -> str:
+        """What a submission calls LoadGen's scenario; one that the rules do not allow stays."""
+        return self.scenarios.get(scenario, scenario)

@@ -1,0 +1,206 @@
+"""Exact match by subset: a letter, an integer or a formula at the end of an answer.
+
+Sources: mlcommons/inference v6.1, language/deepseek-r1/eval_accuracy.py; for gpt-oss-120b
+language/gpt-oss-120b/eval_accuracy.py and eval_mlperf_accuracy.py. The text of a model is compared,
+never evaluated, and code that it wrote is never run.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from loadgen_study.scorers import math500
+from loadgen_study.scorers.scorer import (
+    ANSWERS,
+    NOT_SCORED,
+    TOKENS,
+    TOKENS_PER_SAMPLE,
+    UNDECIDED,
+    Metric,
+    Scorer,
+    unjudged,
+)
+
+# 1 right, 0 wrong, NaN if text alone does not decide; of an answer and its reference.
+Judge = Callable[[str, str], float]
+
+# Possessive (*+), so that thousands of blanks in an answer take no time.
+_LAST_ANSWER = {
+    last: re.compile(
+        rf"\b(?:ANSWER|FINAL\s*ANSWER)\b\s*+[:=]?\s*+\(?\s*+([A-{last}])(?![A-Za-z])",
+        re.IGNORECASE,
+    )
+    for last in "DJ"
+}
+_FIRST_LETTER = re.compile(r"[^a-zA-Z]*([A-D])(?:[^a-zA-Z]|$)", re.IGNORECASE)
+_FIRST_ANSWER = re.compile(r"\bAnswer\s*+[:.]?\s*+([A-D])\b", re.IGNORECASE)
+_LETTER = re.compile(r"\b([A-J])\b", re.IGNORECASE)
+VERIFIED = Metric("math_verify", "formulas equal by math-verify (unofficial), %", lower=None)
+# eval_mlperf_accuracy.py: samples of one question, by the whole name of the subset.
+GPT_OSS_REPEATS = {"aime25": 8, "gpqa_diamond": 5, "livecodebench_v6": 3}
+
+
+def choice(answer: str, reference: str) -> float:
+    """Judges the last "ANSWER: X" with a letter from A to D."""
+    return _last_letter(_unquoted(answer.strip()), reference, "D")
+
+
+def wide_choice(answer: str, reference: str) -> float:
+    """The same up to J; without one the last single letter counts, of any word."""
+    return _last_letter(_unquoted(answer.strip()), reference, "J")
+
+
+def _last_letter(text: str, reference: str, last: str) -> float:
+    found = _LAST_ANSWER[last].findall(text) or (_LETTER.findall(text) if last == "J" else [])
+    return float(bool(found) and found[-1].upper() == reference.upper())
+
+
+def final_choice(answer: str, reference: str) -> float:
+    """As ``choice`` up to D, of an answer in Harmony's format: a letter at the start of the final
+    part, or else its first "Answer: X", or else the last in the whole text.
+    """
+    part = _unquoted(re.sub(r"\*\*([^*]+)\*\*", r"\1", final_part(answer)))
+    if found := _FIRST_LETTER.match(part.strip()) or _FIRST_ANSWER.search(part):
+        return float(found[1].upper() == reference.upper())
+    return _last_letter(_unescaped(answer.strip()), reference, "D")
+
+
+def final_part(answer: str) -> str:
+    r"""Of an answer in Harmony's format what its first final channel says; else the whole.
+
+    Up to ``<|return|>``; the reference takes what stands between "final" and ``<|message|>`` for
+    damage, and reads on.
+    """
+    text = answer.strip()
+    found = re.search(
+        r"<\|channel\|>final[^<]*<\|message\|>(.*?)(?:<\|return\|>|\Z)", text, re.DOTALL
+    )
+    return found[1].strip() if found else text
+
+
+def _unquoted(text: str) -> str:
+    r"""Without the brackets of a Python list of one text, and with \n and \' as one character."""
+    if text.startswith(("['", '["')) and text.endswith(("']", '"]')):
+        text = text[2:-2].strip()
+    return _unescaped(text)
+
+
+def _unescaped(text: str) -> str:
+    return text.replace(r"\n", "\n").replace(r"\'", "'")
+
+
+def integer(answer: str, reference: str) -> float:
+    r"""Judges the last \boxed{integer}, or else the last "Answer: integer", from 0 to 999."""
+    text = answer.strip()
+    found = re.findall(r"\\boxed{\s*(\d+)\s*}", text) or re.findall(
+        r"Answer:\s*(\d+)(?!\.)\b", text, re.IGNORECASE
+    )
+    try:
+        value = int(found[-1])
+        return float(0 <= value <= 999 and value == int(reference))
+    except (IndexError, ValueError):  # nothing found; thousands of digits; the reference is no int
+        return 0.0
+
+
+def formula(answer: str, reference: str) -> float:
+    r"""Judges the last \boxed{...}."""
+    found = boxed(answer)
+    return math500.equal(found, reference) if found and reference else 0.0
+
+
+def verified(answer: str, reference: str) -> float:
+    """The same by the package math-verify, if it is installed."""
+    return math500.verified(boxed(answer), reference)
+
+
+def boxed(answer: str) -> str:
+    r"""What the last \boxed{...} of an answer holds; empty if it is not closed."""
+    _, opening, text = answer.strip().rpartition(r"\boxed{")
+    depth = 1 if opening else 0
+    for place, character in enumerate(text if opening else ""):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth == 0:
+            return text[:place].strip()
+    return ""
+
+
+DEEPSEEK_R1: Mapping[str, Judge] = {
+    "gpqa": choice,
+    "mmlu_pro": wide_choice,
+    "math500": formula,
+    "aime": integer,
+}
+GPT_OSS: Mapping[str, Judge] = {"gpqa": final_choice, "aime": integer}
+
+
+class ExactMatch(Scorer):
+    """Whether an answer ends in the reference, judged by the subset in the column ``dataset``.
+
+    A subset that no judge knows, such as code, is not scored.
+
+    Args:
+        judges: by a part of the subset's name; the first that fits judges.
+        repeats: how many samples one question has, by the whole name of the subset; a sample
+            weighs 1 / repeats, and 1 where the name is not in it.
+        tokens: the metric of the answers' length.
+    """
+
+    title = "Exact match"
+
+    def __init__(
+        self,
+        judges: Mapping[str, Judge] = DEEPSEEK_R1,
+        repeats: Mapping[str, int] | None = None,
+        tokens: Metric = TOKENS_PER_SAMPLE,
+    ) -> None:
+        self.judges, self.repeats = judges, repeats
+        self.metrics = (
+            Metric("exact_match", "exact match, %"),
+            *(
+                Metric(f"exact_match_{name}", f"exact match of {name}, %", lower=None)
+                for name in judges
+            ),
+            *([VERIFIED] if formula in judges.values() else []),
+            *(tokens, ANSWERS, TOKENS, NOT_SCORED, UNDECIDED),
+        )
+
+    def score(self, samples: pd.DataFrame) -> pd.DataFrame:
+        subsets = samples["dataset"].map(self._subset)
+        texts = zip(samples["summary"], samples["reference"].astype(str), strict=True)
+        pairs = list(zip(subsets, texts, strict=True))
+        scored = samples.assign(
+            exact_match=[self.judges[name](*pair) if name else math.nan for name, pair in pairs],
+            not_scored=subsets == "",
+        )
+        scored["undecided"] = scored["exact_match"].isna() & ~scored["not_scored"]
+        for name, judge in self.judges.items():
+            scored[f"exact_match_{name}"] = scored["exact_match"].where(subsets == name)
+            if judge is formula:
+                found = [verified(*pair) if part == name else math.nan for part, pair in pairs]
+                scored[VERIFIED.name] = found
+        if self.repeats is not None:
+            scored["weight"] = 1 / samples["dataset"].str.lower().map(self.repeats).fillna(1)
+        return scored
+
+    def _subset(self, dataset: str) -> str:
+        """The name in ``judges`` that is in a subset's own; empty if none is."""
+        return next((name for name in self.judges if name in dataset.lower()), "")
+
+    def printed(self, score: dict[str, int | float]) -> dict[str, int | float | str]:
+        """Without exact_match where samples lack a verdict: it is then not the reference's."""
+        found = super().printed(score)
+        if score.get(NOT_SCORED.name) or score.get(UNDECIDED.name):
+            found.pop("exact_match", None)
+        return found
+
+
+def deepseek_r1() -> ExactMatch:
+    """The plain mean over all samples."""
+    return ExactMatch(DEEPSEEK_R1)
+
+
+def gpt_oss() -> ExactMatch:
+    """Each question weighs the same within its subset, however often it is sampled."""
+    return ExactMatch(GPT_OSS, GPT_OSS_REPEATS, unjudged(TOKENS_PER_SAMPLE))

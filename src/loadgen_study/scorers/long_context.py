@@ -1,0 +1,105 @@
+"""Long contexts: summaries, needles and questions, judged by the column ``metric``.
+
+Source: mlcommons/inference v6.1, language/llama3.1-405b/evaluate-accuracy.py.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+from loadgen_study.scorers.rouge import LENGTH, rouge_metric, sentences, with_rouge
+from loadgen_study.scorers.scorer import (
+    ANSWERS,
+    NOT_SCORED,
+    TOKENS,
+    TOKENS_PER_SAMPLE,
+    Metric,
+    Scorer,
+    unjudged,
+)
+
+ROUGE_L = "rougeL"
+_NEEDLE = re.compile(r"\w{8}-\w{4}-\w{4}-\w{4}-\w{12}")
+
+
+class LongContext(Scorer):
+    """ROUGE-L of summaries, and exact match of needles and questions as one."""
+
+    title = "Long context"
+    metrics = (
+        rouge_metric(ROUGE_L),
+        Metric("exact_match", "exact match, %"),
+        TOKENS_PER_SAMPLE,
+        # The reference gives a random needle most of its score, and an empty answer all of it.
+        Metric("exact_match_sane", "whole needles and answers found, %", lower=None),
+        unjudged(LENGTH),
+        ANSWERS,
+        TOKENS,
+        NOT_SCORED,
+    )
+    packages = ("evaluate", "rouge-score", "nltk")
+
+    def score(self, samples: pd.DataFrame) -> pd.DataFrame:
+        texts = {name: samples[name].map(sentences) for name in ("summary", "reference")}
+        samples = samples.assign(**texts)
+        rows = list(zip(samples["metric"], samples["summary"], samples["reference"], strict=True))
+        scored = samples.assign(
+            exact_match=[_judged(_OFFICIAL, *row) for row in rows],
+            exact_match_sane=[_judged(_SANE, *row) for row in rows],
+            not_scored=~samples["metric"].isin(["rouge", *_OFFICIAL]),
+        )
+        return with_rouge(scored, [ROUGE_L], samples["metric"] == "rouge")
+
+
+def _judged(
+    judges: Mapping[str, Callable[[str, str], float]], metric: str, answer: str, label: str
+) -> float:
+    return judges[metric](answer, label) if metric in judges else math.nan
+
+
+def needles(answer: str, label: str) -> float:
+    """Share of a needle's characters that occur anywhere in the needle at its place.
+
+    The mean over the answer's needles, rounded to 4 digits. The reference goes through a needle
+    character by character where RULER's metric goes through a list of needles: a random UUID of
+    hexadecimal digits scores about 0.9.
+    """
+    found, wanted = _NEEDLE.findall(answer), _NEEDLE.findall(label)
+    if not found:
+        return 0.0
+    shares = [
+        sum(character.lower() in one.lower() for character in other) / len(other)
+        for one, other in zip(found, wanted, strict=False)
+    ]
+    return round(sum(shares) / len(found) * 100, 2) / 100
+
+
+def question(answer: str, label: str) -> float:
+    """Whether an answer, from the last "Answer: " on, is within the label, or has within it one of
+    the label's entries, which "|" separates. An empty answer is within any label.
+    """
+    answer = answer.rpartition("Answer: ")[2]
+    entries = [_compact(entry) for entry in label.split("|")]
+    return float(answer in label or any(entry in _compact(answer) for entry in entries))
+
+
+def whole_needles(answer: str, label: str) -> float:
+    """Share of the label's needles that an answer has whole."""
+    wanted = _NEEDLE.findall(label.lower())
+    return sum(one in answer.lower() for one in wanted) / len(wanted) if wanted else math.nan
+
+
+def whole_answer(answer: str, label: str) -> float:
+    """Whether an answer has one of the label's entries within it."""
+    entries = filter(None, map(_compact, label.split("|")))
+    return float(any(entry in _compact(answer.rpartition("Answer: ")[2]) for entry in entries))
+
+
+def _compact(text: str) -> str:
+    return re.sub(r"\s+", "", text).lower()
+
+
+_OFFICIAL = {"niah_em": needles, "qa_em": question}
+_SANE = {"niah_em": whole_needles, "qa_em": whole_answer}

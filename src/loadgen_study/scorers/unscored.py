@@ -1,0 +1,34 @@
+"""Answers that are not scored here, as a file for a scorer in a container.
+
+Code that a model wrote is never run here. MLCommons' scripts run it, and belong into a container
+without network and secrets.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from loadgen_study.scorers.scorer import NOT_SCORED, Scorer
+from vllm_loadgen import files
+
+
+def write_unscored(scorer: Scorer, samples: pd.DataFrame, path: Path) -> int:
+    """Write the samples of ``Scorer.score`` that are not scored, one JSON object a line.
+
+    Each has index, answer, ground_truth and the task's ``extra`` columns (mixtral-8x7b's scorer
+    takes language and entry point from ``id``).
+
+    Returns:
+        how many there are; without any, no file is written.
+    """
+    if NOT_SCORED.name not in samples:
+        return 0
+    rows = samples[samples[NOT_SCORED.name]]
+    own = [*(metric.name for metric in scorer.metrics), "output_tokens", "scorable", "weight"]
+    names = {"sample_index": "index", "summary": "answer", "reference": "ground_truth"}
+    table = rows.drop(columns=own, errors="ignore").rename(columns=names)
+    if not table.empty:
+        lines = (json.dumps(row, ensure_ascii=False) for row in table.to_dict("records"))
+        files.write_text(path, "\n".join(lines) + "\n")
+    return len(table)
