@@ -3,6 +3,7 @@
 from loadgen_study.accuracy.scores import sample_table
 from loadgen_study.report.display import Section, table
 from loadgen_study.report.parameters import (
+    curves_to_compare,
     parameters,
     parameters_shown,
     run_to_read,
@@ -25,6 +26,7 @@ __all__ = [
     "Report",
     "accuracy",
     "compare_in_process",
+    "curves_to_compare",
     "digest",
     "measure",
     "parameters",

@@ -10,7 +10,7 @@ from fake_server import KEY, MODEL, FakeServer
 from helpers import echo_params
 
 from vllm_loadgen.errors import EngineError
-from vllm_loadgen.http import openai
+from vllm_loadgen.http import client as http_client
 from vllm_loadgen.http.openai import OpenAIEngine
 
 VOCABULARY = 1000
@@ -591,7 +591,7 @@ def test_an_address_that_was_cleaned_away_is_no_address():
 def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
     monkeypatch, keep_alive_s, connections
 ):
-    monkeypatch.setattr(openai, "KEEP_ALIVE_S", keep_alive_s)
+    monkeypatch.setattr(http_client, "KEEP_ALIVE_S", keep_alive_s)
 
     async def body():
         async with Peers() as fake:
@@ -609,7 +609,7 @@ def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
 
 def test_an_idle_connection_is_dropped_before_the_server_drops_it():
     theirs = inspect.signature(uvicorn.Config).parameters["timeout_keep_alive"].default
-    assert theirs > openai.KEEP_ALIVE_S
+    assert theirs > http_client.KEEP_ALIVE_S
 
 
 def started(*servers, **changes):

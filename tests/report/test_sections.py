@@ -116,7 +116,7 @@ def test_no_table_shows_a_column_as_python_calls_it():
     assert not [head for head in every if "_" in head]
     # A kind of accelerator is not what a sweep offers.
     assert heads["published"][0][:3] == ["accelerator", "kind", "devices"]
-    probes, rates, at_once, _ = heads["extra_tests"]
+    probes, rates, at_once, *_ = heads["extra_tests"]
     assert probes == ["Probe", "queries/s", "verdict", "duration, s"]
     assert rates[:3] == ["test", "target, queries/s", "verdict"]
     assert at_once[:4] == ["queries at once", "verdict", "reached", "passes over the data"]

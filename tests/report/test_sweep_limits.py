@@ -26,7 +26,7 @@ def made(folder, measured=True):
 
 def test_each_point_is_held_against_the_limit_at_its_batch(tmp_path):
     run = made(tmp_path / "run")
-    figure, _, table = sweep.limits_parts(run, sweep_table(run))
+    figure, _, table = sweep.limits_parts(sweep.limits_table(run, sweep_table(run)))
     found = run.roofline_of(run.test("sweep/1-qps"))
     assert table.loc["1-qps", "served_at_once"] == found.batch
     assert table.loc["1-qps", "limit_share"] == pytest.approx(found.decode_limit_ms / 100)
@@ -41,7 +41,7 @@ def test_each_point_is_held_against_the_limit_at_its_batch(tmp_path):
 
 def test_the_table_has_a_readers_names(tmp_path):
     run = made(tmp_path / "run")
-    *_, frame = sweep.limits_parts(run, sweep_table(run))
+    *_, frame = sweep.limits_parts(sweep.limits_table(run, sweep_table(run)))
     heads = re.findall(r"<th.*?>(.*?)</th>", shown(frame).data)
     assert heads == ["test", "served at once, queries", "decode, tokens/s", "its limit, tokens/s",
                      "share of its limit", "bound by"]  # fmt: skip
@@ -49,7 +49,7 @@ def test_the_table_has_a_readers_names(tmp_path):
 
 def test_without_measured_limits_there_is_no_part(tmp_path):
     run = made(tmp_path / "run", measured=False)
-    assert sweep.limits_parts(run, sweep_table(run)) == []
+    assert sweep.limits_parts(sweep.limits_table(run, sweep_table(run))) == []
 
 
 def test_of_several_runs_the_median_is_held_against_it_and_one_without_tpot_not(tmp_path):
@@ -58,7 +58,7 @@ def test_of_several_runs_the_median_is_held_against_it_and_one_without_tpot_not(
     write_test(run.folder / "sweep" / "2-qps-2", RESULT, make_records(slower))
     one_token = [(i, i, i, i + 0.2, i + 0.2, 9, 1) for i in range(20)]
     write_test(run.folder / "sweep" / "3-qps", RESULT, make_records(one_token))
-    _, _, table = sweep.limits_parts(run, sweep_table(run))
+    _, _, table = sweep.limits_parts(sweep.limits_table(run, sweep_table(run)))
     assert table.index.tolist() == ["1-qps", "2-qps"]
     # Of two runs the slower one is taken: ten tokens in 2 s.
     tpot_ms = table.loc["2-qps", "served_at_once"] / table.loc["2-qps", "decode_tokens_per_s"] * 1e3

@@ -14,6 +14,7 @@ from loadgen_study.facts.inputs import Dataset
 from loadgen_study.facts.scores import AccuracyStatus, AccuracyVerdict, Baseline, Comparison, Score
 from loadgen_study.prose import markdown, render
 from loadgen_study.scorers.scorer import STRICT, Metric, Scorer
+from loadgen_study.scorers.unscored import unscored_text
 from vllm_loadgen.errors import BenchmarkError
 
 Ids = Sequence[int] | np.ndarray
@@ -123,9 +124,15 @@ def _start(text: str, chars: int) -> str:
 
 
 def official_verdict(score: Score, benchmark: Benchmark) -> AccuracyVerdict:
-    """PASS or FAIL by the checker's limits, of the official model on the whole official dataset."""
+    """PASS or FAIL by the checker's limits, of the official model on the whole official dataset.
+
+    INCONCLUSIVE where answers are not scored here, whatever the others score.
+    """
     against = f"the official limits of {benchmark.name}"
-    return _verdict(benchmark.task.scorer, score, benchmark.score, against)
+    verdict = _verdict(benchmark.task.scorer, score, benchmark.score, against)
+    if not unscored_text(score):
+        return verdict
+    return verdict.model_copy(update={"status": "INCONCLUSIVE"})
 
 
 def baseline_verdict(

@@ -9,6 +9,7 @@ from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Comparison
 from loadgen_study.findings.finding import Finding, finding
 from loadgen_study.results.run import Run
 from loadgen_study.scorers.scorer import Metric, Scorer
+from loadgen_study.scorers.unscored import unscored_text
 
 # Of a token's log-probability: a token that is 1 % less likely, the loss that MLPerf allows ROUGE.
 LOSS_NATS = 0.01
@@ -64,7 +65,8 @@ def said(run: Run) -> str:
     verdict, data, scorer = run.accuracy.verdict, run.scored_data, run.task.scorer
     judged = [part(scorer, verdict) for part in (_compared, chance, undecided_text)]
     unscorable = unscorable_text(scorer, data.unscorable_references, data.samples)
-    sentences = [*(judged if verdict.comparisons else [_not_judged(run)]), unscorable]
+    left_out = unscored_text(run.accuracy.score)
+    sentences = [*(judged if verdict.comparisons else [_not_judged(run)]), unscorable, left_out]
     return " ".join(filter(None, sentences))
 
 

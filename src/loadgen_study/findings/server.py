@@ -6,7 +6,8 @@ from loadgen_study.words import count, percent
 from vllm_loadgen.records.engine import EngineFacts
 
 CACHE_OFF = (
-    "Start the server with --no-enable-prefix-caching (vLLM), --disable-radix-cache (SGLang)."
+    "Start the server with --no-enable-prefix-caching (vLLM), --disable-radix-cache (SGLang), "
+    "--no-cache-prompt (llama.cpp)."
 )
 # A server may count a token more for each answer, as its end.
 OTHERS_SHARE = 0.05

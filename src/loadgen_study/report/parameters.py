@@ -18,10 +18,13 @@ from loadgen_study.report.display import table
 from loadgen_study.results.folders import note_outside
 from loadgen_study.results.run import Run
 from loadgen_study.runs.compare import Digest, check_distinct, digest, read_digest
+from loadgen_study.runs.curve_points import NamedPoint, read_points
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 
 # Parameters of analysis.ipynb alone.
 READING = {"run", "runs"}
+# Among runs: a file of points of curves.
+POINTS = ".csv"
 NOT_RUN = (
     "Run the notebook's parameters cell first. IPython keeps no cells of a notebook that %run "
     "executes: use JupyterLab, papermill, jupyter execute or jupyter nbconvert --execute."
@@ -158,7 +161,7 @@ def run_to_read() -> Run:
     others = _names(values.pop("runs", []))
     outputs = RunParams.from_dict(values).outputs  # a parameters file may be given as well
     _say_if_outside()
-    name = name or next((other for other in others if not other.endswith(".ipynb")), "")
+    name = name or next((one for one in others if not one.endswith((".ipynb", POINTS))), "")
     return Run.open(name) if name else Run.newest(outputs)
 
 
@@ -168,11 +171,24 @@ def runs_to_compare(run: Run) -> list[Digest]:
     Raises:
         ParameterError: if one of them is not a run, or is compared with itself.
     """
-    names = _names(given_values(_executed_cells(), READING).get("runs", []))
-    found = [read_digest(name) for name in names]
+    found = [read_digest(name) for name in _compared() if not name.endswith(POINTS)]
     found = [digest(run), *found] if len(found) == 1 else found
     check_distinct(found)
     return found
+
+
+def curves_to_compare() -> list[NamedPoint]:
+    """The points in the CSV files that the notebook's parameter ``runs`` names.
+
+    Raises:
+        ParameterError: if one of them cannot be read, naming row and column.
+    """
+    files = [name for name in _compared() if name.endswith(POINTS)]
+    return [point for name in files for point in read_points(name)]
+
+
+def _compared() -> list[str]:
+    return _names(given_values(_executed_cells(), READING).get("runs", []))
 
 
 def _names(value: object) -> list[str]:

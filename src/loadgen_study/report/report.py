@@ -47,6 +47,7 @@ from loadgen_study.rules.conformance import rules_of
 from loadgen_study.rules.rule import Rule
 from loadgen_study.runs import compare
 from loadgen_study.runs.compare import Digest
+from loadgen_study.runs.curve_points import NamedPoint
 from loadgen_study.runs.peak import peak_table
 from loadgen_study.runs.quality import compared, tuned
 from loadgen_study.runs.repeats import repeats_table
@@ -62,12 +63,14 @@ class Report:
     """A run's report. Each section is made when it is asked for; what several need, once.
 
     Args:
-        others: runs to compare it with.
+        others: runs to compare it with. points: of other curves, to compare its own with.
     """
 
-    def __init__(self, run: Run, others: Sequence[Digest] = ()) -> None:
+    def __init__(
+        self, run: Run, others: Sequence[Digest] = (), points: Sequence[NamedPoint] = ()
+    ) -> None:
         self.run = run
-        self._others = list(others)
+        self._others, self._points = list(others), list(points)
 
     @cached_property
     def rules(self) -> list[Rule]:
@@ -223,7 +226,10 @@ class Report:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
         share = judged(self._test.result, "ttft")[1] if self._test else None
-        points, loops = points_table(self.run), concurrency.parts(self.run, table)
+        points, limits = points_table(self.run), sweep.limits_table(self.run, table)
+        loops = concurrency.parts(
+            self.run, table, limits, self.rules, concurrency.Others(self._others, self._points)
+        )
         rates = table[table["kind"] == "rate"]
         at_rates = [] if rates.empty else [
             sweep.text(points),
@@ -231,7 +237,7 @@ class Report:
             runs_figures.sweep_caption(points, limits_ms),
             sweep.table(rates),
         ]  # fmt: skip
-        return [*at_rates, *loops, *sweep.limits_parts(self.run, table)]
+        return [*at_rates, *loops, *sweep.limits_parts(limits)]
 
     def comparison(self) -> Section:
         """This run compared with others; its figures travel in the notebook."""

@@ -26,6 +26,7 @@ from loadgen_study.rules.rule import (
     shown,
 )
 from loadgen_study.rules.verdict import faulty_answers
+from loadgen_study.scorers.unscored import unscored_text
 from loadgen_study.words import listed
 from vllm_loadgen.records.result import Result
 
@@ -341,6 +342,10 @@ def _accuracy(case: Case) -> Iterator[Rule]:
         for row in official_verdict(found.score, case.params.rules).comparisons
         if not row.met and row.metric != "gen_num"
     )
+    if left_out := unscored_text(found.score):
+        note = f"{note}; {left_out[0].lower()}{left_out[1:-1]}"
+        text = f"accuracy not complete: {left_out} Score these in MLCommons' container."
+        complaints = (*complaints, Complaint("accuracy_result_check", text, closed_only=True))
     status, met = verdict.status, {"PASS": True, "FAIL": False}.get(verdict.status)
     rule = Rule("accuracy", "Accuracy", required, status, met, note, complaints)
     yield replace(rule, undecided=status == "INCONCLUSIVE")

@@ -20,6 +20,7 @@ from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.runs.conditions import Conditions, conditions_of
 from loadgen_study.runs.costs import COSTS, costs
+from loadgen_study.runs.curve_points import CurvePoint, points_of
 from loadgen_study.scorers.scorer import Metric
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.records.base import Facts
@@ -53,6 +54,7 @@ class Digest(Facts):
             several their mean with the interval between them; of ``COSTS`` those that are known.
         runs: how often the test was made.
         conditions: under which it was made.
+        curve: its tests at fixed concurrency.
         quantiles: by the names of ``LATENCIES``, ascending, of the median run: its values, or
             ``MOST_QUANTILES`` quantiles of them.
     """
@@ -66,6 +68,7 @@ class Digest(Facts):
     runs: int = 1
     conditions: Conditions
     quantiles: dict[str, tuple[float, ...]]
+    curve: tuple[CurvePoint, ...] = ()
     # The main metric's figure, by its name; None if not scored, or not scorable.
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
     # Where the run was read from; not sent with it.
@@ -111,6 +114,7 @@ def digest(run: Run) -> Digest:
         runs=max(1, len(runs)),
         conditions=conditions_of(run),
         quantiles={name: _quantiles(test.latencies[name]) for name in LATENCIES},
+        curve=points_of(run),
         folder=run.folder,
         **{run.task.scorer.main.name: run.score},
     )

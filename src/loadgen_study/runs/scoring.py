@@ -19,6 +19,7 @@ from loadgen_study.rules.conformance import is_official
 from loadgen_study.runs.curves import shown
 from loadgen_study.runs.resume import answered_before, join_logs
 from loadgen_study.runs.study import Study
+from loadgen_study.scorers.unscored import UNSCORED, write_unscored
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.redact import scrub
@@ -81,6 +82,7 @@ def score(run: Study) -> pd.DataFrame:
     accuracy = Accuracy(score=total, verdict=verdict, fidelity=held, no_fidelity=why_not)
     accuracy.write(folder / "accuracy.json")
     write_frame(folder / "scores.parquet", samples.drop(columns="reference"))
+    write_unscored(scorer, samples, folder / UNSCORED)
     run.note("accuracy", TestSummary(score=total, verdict=verdict.status))
     return samples
 

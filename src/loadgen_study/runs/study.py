@@ -144,7 +144,8 @@ class Study:
 
     def decode(self, ids: Sequence[scores.Ids]) -> list[str]:
         """Texts of token ids."""
-        texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        kept = self.params.rules.task.scorer.special_tokens
+        texts: list[str] = self.tokenizer.batch_decode(ids, skip_special_tokens=not kept)
         return texts
 
     def note(self, name: str, test: TestSummary) -> None:

@@ -127,12 +127,14 @@ def _row(runs: Sequence[Test]) -> dict[str, object]:
 
 def _closed(test: Test) -> dict[str, object]:
     """Of the steady part of a test at a fixed number of queries at once."""
-    if (found := closed_loop(test.latencies)) is None:
-        return {}
+    if (found := closed_loop(test.latencies)) is None:  # no query was answered
+        return {"reached": 0, "passes": 0, "steady_s": math.nan, "flat": None,
+                "steady_tokens_per_s": math.nan}  # fmt: skip
     user_ms = found.tpot_ms.p90
     return {
         "reached": found.reached,
         "passes": found.passes,
+        "steady_s": found.end_s - found.begin_s,
         "steady_tokens_per_s": found.tokens_per_s,
         "user_p90_tokens_per_s": 1e3 / user_ms if user_ms else math.nan,
         "flat": found.flat,

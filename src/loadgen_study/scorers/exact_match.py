@@ -203,4 +203,6 @@ def deepseek_r1() -> ExactMatch:
 
 def gpt_oss() -> ExactMatch:
     """Each question weighs the same within its subset, however often it is sampled."""
-    return ExactMatch(GPT_OSS, GPT_OSS_REPEATS, unjudged(TOKENS_PER_SAMPLE))
+    scorer = ExactMatch(GPT_OSS, GPT_OSS_REPEATS, unjudged(TOKENS_PER_SAMPLE))
+    scorer.special_tokens = True  # Harmony's channels are among them
+    return scorer

@@ -116,6 +116,7 @@ class Scorer(ABC):
         title: for a reader.
         metrics: the first stands for all where there is room for one; it has scores by sample.
         packages: of Python, whose versions may change a score.
+        special_tokens: whether the text of an answer keeps the special tokens.
         unscorable: why no answer to some references can score, for a reader. cure: what to give
             in their place.
     """
@@ -123,6 +124,7 @@ class Scorer(ABC):
     title: str
     metrics: tuple[Metric, ...]
     packages: tuple[str, ...] = ()
+    special_tokens = False
     unscorable = ""
     cure = ""
 

@@ -5,12 +5,28 @@ without network and secrets.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from loadgen_study.scorers.scorer import NOT_SCORED, Scorer
+from loadgen_study.scorers.scorer import NOT_SCORED, UNDECIDED, Scorer
 from vllm_loadgen import files
+
+UNSCORED = "unscored.jsonl"  # in the folder of the accuracy test
+
+
+def unscored_text(score: Mapping[str, int | float]) -> str:
+    """How many answers a score leaves out, as a sentence; empty if none."""
+    unscored, undecided = (int(score.get(one.name, 0)) for one in (NOT_SCORED, UNDECIDED))
+    if not (unscored or undecided):
+        return ""
+    parts = [
+        f"{unscored:,} are not scored, since code is never run here (accuracy/{UNSCORED})",
+        f"{undecided:,} formulas are not decided by their text",
+    ]
+    kept = [part for part, count in zip(parts, (unscored, undecided), strict=True) if count]
+    return f"Of the answers {' and '.join(kept)}."
 
 
 def write_unscored(scorer: Scorer, samples: pd.DataFrame, path: Path) -> int:

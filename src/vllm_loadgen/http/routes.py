@@ -93,12 +93,14 @@ class Piece:
         ids, text: as the server sent them, of any type; None if the event has none.
         reason: why the answer ends; empty while it goes on.
         ended: whether the answer is whole.
+        signature: what the server calls its software, of any type.
     """
 
     ids: object = None
     text: object = None
     reason: str = ""
     ended: bool = False
+    signature: object = None
 
 
 def parse(line: bytes) -> Piece | None:
@@ -133,7 +135,8 @@ def parse(line: bytes) -> Piece | None:
     reason = "" if reason.lower() in ("null", "none") else reason
     if reason in FAILED:
         raise EngineError(f"it ended the answer with {reason}")
-    return Piece(choice.get("token_ids"), _text(choice), reason, bool(reason))
+    ids, signature = choice.get("token_ids"), event.get("system_fingerprint")
+    return Piece(ids, _text(choice), reason, bool(reason), signature)
 
 
 def _text(choice: Mapping[str, object]) -> object:

@@ -33,9 +33,12 @@ def table(rates: pd.DataFrame) -> pd.DataFrame:
     return known.rename(columns={"offered": "target, queries/s"})
 
 
-def limits_parts(run: Run, sweep: pd.DataFrame) -> list[object]:
-    """Figure, sentence and table of a sweep against the machine's limits; empty without limits."""
-    table = limits_table(run, sweep)
+def limits_parts(table: pd.DataFrame) -> list[object]:
+    """Figure, sentence and table of a sweep against the machine's limits; empty without limits.
+
+    Args:
+        table: of ``limits_table``.
+    """
     if table.empty:
         return []
     text = render("report/sections/sweep_limits", share=table["limit_share"])
