@@ -201,7 +201,8 @@ class TestParams(BaseModel):
     load_timeout_s: int = of_engine(7200, "ignored", gt=0)
     """timeout for loading the engine, s"""
     stall_timeout_s: int = of_engine(600, "ignored", gt=0)
-    """timeout for an engine that owes answers and gives none, s"""
+    """timeout for an engine that owes answers and makes no token of them, s; of one that reports
+    neither steps nor a stream, longer than its longest answer takes"""
 
     @field_validator("base_url", mode="before")
     @classmethod

@@ -150,6 +150,7 @@ def test_vllms_steps_go_into_columns():
     assert taken["first_tokens"].tolist() == [2, 0]
     assert taken["duration_ms"].tolist() == [12.5, 12.5]
     assert len(log.take()["running"]) == 0
+    assert log.tokens == 2 * 67  # of all steps, whoever took the columns
 
 
 def test_a_step_of_an_older_vllm_has_the_prompts_that_it_ended():

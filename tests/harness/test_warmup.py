@@ -215,6 +215,32 @@ def test_a_warm_up_that_gets_on_is_not_taken_for_dead(tmp_path):
     assert Result.read(tmp_path / "result.json").warmup_queries == 8
 
 
+@pytest.mark.parametrize("mode", ["performance", "accuracy"])
+@pytest.mark.parametrize("max_s", [0.0, 20.0])
+def test_a_warm_up_asks_for_no_answers_of_20000_tokens(tmp_path, mode, max_s):
+    asked = []
+
+    class Noted(EchoEngine):
+        def submit(self, row, prompt, sink, most_tokens=None):
+            asked.append(most_tokens)
+            return super().submit(row, prompt, sink, most_tokens)
+
+    params = echo_params(max_new_tokens=20_000, warmup_max_s=max_s)
+    worker = Worker(Pipe()[1])
+    worker._engine = Noted(20_000)
+    worker._facts = EngineFacts(engine="echo", max_num_seqs=8, max_num_batched_tokens=8192)
+    worker._warm_up(RunTest(params, Prompts.of([[1, 2, 3]] * 8), mode, tmp_path))
+    worker.close()
+    assert max(asked) <= 128
+
+
+def test_a_batch_is_no_larger_than_the_test_has_queries():
+    given = {"target_qps": 1.0, "min_query_count": 16, "min_duration_ms": 1000}
+    params = RunParams(max_new_tokens=20_000, **given)
+    expected = expected_batch(params, 16, "performance", VLLM)
+    assert expected(Round(4, 80, 1.0, 0.5, 0.01)) == 16
+
+
 def test_a_cache_does_not_know_the_prompts_of_the_warm_up():
     prompts = [[1, 2, 3], (4, 5)]
     first, second = reordered(prompts, 1), reordered(prompts, 2)

@@ -59,6 +59,13 @@ class Engine(ABC):
         """
         return {}
 
+    def progress(self) -> int:
+        """A number that rises while answers are made, such as tokens so far; 0 if not reported.
+
+        Without it an engine that gives no answer for ``stall_timeout_s`` counts as dead.
+        """
+        return 0
+
     def take_routing(self) -> tuple[Sequence[int], Sequence[int]]:
         """The replica chosen for each query since the last call, where there are several.
 

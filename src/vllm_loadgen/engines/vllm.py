@@ -278,6 +278,9 @@ class VllmEngine(Engine):
     def steps(self) -> dict[str, Sequence[float]]:
         return self._steps.take()
 
+    def progress(self) -> int:
+        return self._steps.tokens
+
     async def stop(self) -> None:
         if self._llm is None:
             return  # it could not be loaded

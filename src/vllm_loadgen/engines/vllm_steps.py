@@ -32,12 +32,14 @@ class StepLog:
     """The statistics of each step (vLLM's ``StatLoggerBase`` by its shape).
 
     Attributes:
+        tokens: of prompts and answers, computed in all steps so far.
         overlaps: whether vLLM prepares a step while it computes the one before. It then waits for
             a step's result for less than the step takes, so no duration is noted.
     """
 
     def __init__(self) -> None:
         self.overlaps = False
+        self.tokens = 0
         self.take()
 
     def take(self) -> dict[str, Sequence[float]]:
@@ -53,16 +55,19 @@ class StepLog:
         if scheduler_stats is None:
             return
         preempted = first = 0
+        details = getattr(scheduler_stats, "iteration_details", None)
         if iteration_stats is not None:
             preempted = iteration_stats.num_preempted_reqs
             first = len(iteration_stats.time_to_first_tokens_iter)
+        computed = _tokens(details, iteration_stats, first)
+        self.tokens += sum(computed[:2])
         row = (
             time.monotonic_ns(),
             scheduler_stats.num_running_reqs,
             scheduler_stats.num_waiting_reqs,
             preempted,
             scheduler_stats.kv_cache_usage,
-            *_tokens(getattr(scheduler_stats, "iteration_details", None), iteration_stats, first),
+            *computed,
             engine_idx,
         )
         for column, value in zip(self._columns.values(), row, strict=True):

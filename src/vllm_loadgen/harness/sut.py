@@ -70,6 +70,11 @@ class Sut:
         self.done_count = 0
         self.token_count = 0
 
+    @property
+    def progress(self) -> int:
+        """A number that rises with each sign of life of the engine."""
+        return self.first_count + self.done_count + self._engine.progress()
+
     # LoadGen's thread -----------------------------------------------------------------------
     def issue(self, ids: list[int], indices: list[int]) -> None:
         """LoadGen's callback: returns at once, since time spent here delays later arrivals."""

@@ -26,6 +26,8 @@ AGREE_SHARE = 0.05
 MOST_ROUNDS = 8
 # Answers are cut short: what a batch needs is there after some steps of it.
 DECODE_STEPS = 16
+# In a round without a budget of time no answer is longer, whatever a test's may be, tokens.
+LONGEST_ANSWER = 128
 # A batch that is to be larger by less than this is as good as it is.
 WORTH_GROWING = 1.25
 
@@ -112,8 +114,8 @@ def expected_batch(
     """How many queries the engine will have at once in a test, by what a round of them shows.
 
     Offline all that the engine takes; in SingleStream one; in Server the rate times the time that
-    a query takes (Little's law). 0, which no round is made for, if the engine's maximum is
-    unknown.
+    a query takes (Little's law, with the longest answers). No more than the test has. 0, which no
+    round is made for, if the engine's maximum is unknown.
     """
     most = min(facts.max_num_seqs or 0, params.concurrency or math.inf)
 
@@ -122,10 +124,11 @@ def expected_batch(
             return 0
         if params.scenario_traits.one_by_one:
             return 1
+        bound = min(most, expected_queries(params, samples, mode))
         if params.scenario_traits.at_once:
-            return int(max(min(most, expected_queries(params, samples, mode)), seen.queries))
+            return int(max(bound, seen.queries))
         latency_s = seen.ttft_s + seen.tpot_s * (params.max_new_tokens - 1)
-        return int(max(min(most, math.ceil(params.rate * latency_s)), seen.queries))
+        return int(max(min(bound, math.ceil(params.rate * latency_s)), seen.queries))
 
     return expected
 

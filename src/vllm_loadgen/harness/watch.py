@@ -24,7 +24,7 @@ class Watch:
         sut: under test. loop: the SUT's, in ``loop_thread``.
         journal: takes the records now and then.
         pipe: progress goes out on it, and ``Stop`` comes in.
-        stall_s: an engine that owes answers and gives none for so long is dead.
+        stall_s: an engine that owes answers and makes none for so long is dead.
         duration_s: of the test.
     """
 
@@ -71,7 +71,7 @@ class Watch:
         while True:
             thread.join(TICK_S)
             sut = self.sut
-            now = sut.first_count + sut.done_count
+            now = sut.progress
             if now != last or len(sut.records) == sut.done_count:
                 moved_at, last = time.monotonic(), now
             means = sut.records.recent_ms()

@@ -51,6 +51,7 @@ from vllm_loadgen.harness.processes import end_session
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import Telemetry, steps_table
 from vllm_loadgen.harness.warmup import (
+    LONGEST_ANSWER,
     PendingRound,
     Round,
     answer_cap,
@@ -218,10 +219,15 @@ class Worker:
             self._rounds += 1
             if facts.prefix_caching:  # the test would find its own prompts in the cache
                 picked = reordered(picked, self._rounds)
-            cap = answer_cap(picked, facts) if for_answers or max_s else None
+            cap = answer_cap(picked, facts) if for_answers or max_s else LONGEST_ANSWER
             pending = PendingRound(picked, cap)
             answered = pending.answered(self._engine)
-            return self._on_loop(answered, "the warm-up", params.stall_timeout_s, pending.moved)
+            return self._on_loop(
+                answered,
+                "the warm-up",
+                params.stall_timeout_s,
+                lambda: pending.moved() + self._engine.progress(),
+            )
 
         expected = expected_batch(params, len(prompts), command.mode, facts)
         return warm_up(ask, expected, params.warmup_queries, max_s, self._warm_to)

@@ -56,6 +56,7 @@ class OpenAIEngine(Engine):
         self._rows, self._numbers = array("q"), array("i")
         self._ends: Counter[str] = Counter()
         self._has_metrics = True
+        self._events = 0  # of all streams
 
     # Before the test ------------------------------------------------------------------------
     async def start(self) -> EngineFacts:
@@ -140,6 +141,9 @@ class OpenAIEngine(Engine):
         self._rows, self._numbers = array("q"), array("i")
         return taken
 
+    def progress(self) -> int:
+        return self._events
+
     def ends(self) -> Mapping[str, int]:
         taken, self._ends = self._ends, Counter()
         return taken
@@ -164,6 +168,7 @@ class OpenAIEngine(Engine):
             asked = self._route.body(self._model, self._prompt(prompt), options)
             async with aclosing(self._client.pieces(server, self._route, asked)) as pieces:
                 async for piece in pieces:
+                    self._events += 1
                     if piece.reason and not answer.whole:
                         self._ends[piece.reason] += 1
                     answer.take(piece)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 
 from vllm_loadgen.engines.base import Sink
@@ -37,6 +37,7 @@ class ServedVllm(OpenAIEngine):
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self._sink: Sink | None = None
+        self._tokens = 0
 
     async def start(self) -> EngineFacts:
         preloaded = set_environment(self._params)
@@ -73,6 +74,15 @@ class ServedVllm(OpenAIEngine):
         status = await process.wait()
         if self._sink is not None:
             self._sink.failed(EngineError(f"vllm serve ended with status {status}"))
+
+    async def observe(self) -> Mapping[str, float]:
+        seen = await super().observe()
+        self._tokens = int(sum(seen.get(f"{kind}_tokens", 0) for kind in ("prompt", "output")))
+        return seen
+
+    def progress(self) -> int:
+        """Its streams bring the first token and then the whole rest; its counters tell of both."""
+        return super().progress() + self._tokens
 
     def submit(
         self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
