@@ -16,6 +16,7 @@ from loadgen_study.results.folders import find_file, note_outside
 from loadgen_study.results.run import Run
 from loadgen_study.runs.gate import METRICS, gate
 from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.others.formats import WRITERS, export
 from loadgen_study.submission.preflight import preflight
 from loadgen_study.submission.tree import build_submission
 from vllm_loadgen.errors import BenchmarkError, ParameterError
@@ -56,6 +57,10 @@ def _bundle(run: str, out: Path | None, as_it_is: bool) -> None:
     for leak in taken_out:
         print(f"Taken out of {leak.file.name}: {leak.kind}: {leak.excerpt}")
     print(f"The run in one file, {file.stat().st_size / 2**20:.1f} MiB: {file}")
+
+
+def _export(run: str, form: str, out: Path | None) -> None:
+    print(f"The run as {form}: {export(Run.open(run), form, out)}")
 
 
 def _submission(runs: list[Path], out: Path, division: str, submitter: str, system: str) -> None:
@@ -139,6 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     argument("new", help="the run's folder")
     argument("--worse", type=_share, default=0.03, metavar="3%", help="that it may be worse (3%%)")
     argument("--metric", action="append", default=[], choices=METRICS, help="this one alone")
+    argument = add("export", "write a run in another tool's format", _export)
+    argument("run", help="the run's folder")
+    argument("--as", dest="form", required=True, choices=sorted(WRITERS), help="the format")
+    argument("--out", type=Path, help="the file (default: next to the folder)")
     argument = add("submission", "build MLCommons' tree from runs", _submission)
     argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")
     argument("--division", default="open", help="closed or open")

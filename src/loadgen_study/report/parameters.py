@@ -18,6 +18,7 @@ from loadgen_study.report.display import table
 from loadgen_study.results.folders import note_outside
 from loadgen_study.results.run import Run
 from loadgen_study.runs.compare import Digest, check_distinct, digest, read_digest
+from loadgen_study.runs.others.formats import is_other
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 
 # Parameters of analysis.ipynb alone.
@@ -158,7 +159,8 @@ def run_to_read() -> Run:
     others = _names(values.pop("runs", []))
     outputs = RunParams.from_dict(values).outputs  # a parameters file may be given as well
     _say_if_outside()
-    name = name or next((other for other in others if not other.endswith(".ipynb")), "")
+    own = (other for other in others if not other.endswith(".ipynb") and not is_other(other))
+    name = name or next(own, "")
     return Run.open(name) if name else Run.newest(outputs)
 
 
