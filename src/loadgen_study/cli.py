@@ -103,6 +103,12 @@ def _gate(base: str, new: str, worse: float, metric: list[str]) -> int:
     return found.status
 
 
+def _history(folder: str, out: Path) -> None:
+    from loadgen_study.report.history import make_history
+
+    print(f"The history: {make_history(folder, out)}")
+
+
 def _share(text: str) -> float:
     """A share as "3%" or "0.03"."""
     number = text.strip().removesuffix("%").rstrip()
@@ -144,6 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     argument("new", help="the run's folder")
     argument("--worse", type=_share, default=0.03, metavar="3%", help="that it may be worse (3%%)")
     argument("--metric", action="append", default=[], choices=METRICS, help="this one alone")
+    argument = add("history", "show the runs of a folder over time, on one page", _history)
+    argument("folder", help="the folder of runs, or of zips of runs")
+    argument("-o", "--out", type=Path, default=Path("history.html"), help="the page")
     argument = add("export", "write a run in another tool's format", _export)
     argument("run", help="the run's folder")
     argument("--as", dest="form", required=True, choices=sorted(WRITERS), help="the format")
