@@ -17,6 +17,7 @@ from loadgen_study.results.run import Run
 from loadgen_study.runs.gate import METRICS, gate
 from loadgen_study.runs.gate_run import measure_and_gate
 from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.others.formats import WRITERS, export
 from loadgen_study.submission.preflight import preflight
 from loadgen_study.submission.tree import build_submission
 from vllm_loadgen.errors import BenchmarkError, ParameterError
@@ -57,6 +58,10 @@ def _bundle(run: str, out: Path | None, as_it_is: bool) -> None:
     for leak in taken_out:
         print(f"Taken out of {leak.file.name}: {leak.kind}: {leak.excerpt}")
     print(f"The run in one file, {file.stat().st_size / 2**20:.1f} MiB: {file}")
+
+
+def _export(run: str, form: str, out: Path | None) -> None:
+    print(f"The run as {form}: {export(Run.open(run), form, out)}")
 
 
 def _submission(runs: list[Path], out: Path, division: str, submitter: str, system: str) -> None:
@@ -103,6 +108,12 @@ def _gate(base: str, new: str, worse: float, metric: list[str], run: bool, budge
     return found.status
 
 
+def _history(folder: str, out: Path) -> None:
+    from loadgen_study.report.history import make_history
+
+    print(f"The history: {make_history(folder, out)}")
+
+
 def _share(text: str) -> float:
     """A share as "3%" or "0.03"."""
     number = text.strip().removesuffix("%").rstrip()
@@ -146,6 +157,13 @@ def _parser() -> argparse.ArgumentParser:
     argument("--metric", action="append", default=[], choices=METRICS, help="this one alone")
     argument("--run", action="store_true", help="both are files of parameters: measure in turn")
     argument("--budget-s", type=float, default=3600, help="time for that, s (3600)")
+    argument = add("history", "show the runs of a folder over time, on one page", _history)
+    argument("folder", help="the folder of runs, or of zips of runs")
+    argument("-o", "--out", type=Path, default=Path("history.html"), help="the page")
+    argument = add("export", "write a run in another tool's format", _export)
+    argument("run", help="the run's folder")
+    argument("--as", dest="form", required=True, choices=sorted(WRITERS), help="the format")
+    argument("--out", type=Path, help="the file (default: next to the folder)")
     argument = add("submission", "build MLCommons' tree from runs", _submission)
     argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")
     argument("--division", default="open", help="closed or open")

@@ -246,6 +246,7 @@ class Report:
         return Section(
             comparison.text(others),
             compare.figures_table(others) if others else None,
+            compare.origins_table(others),
             runs_figures.distributions(overlaid) if overlaid else None,
             runs_figures.distributions_caption(overlaid) if overlaid else None,
             compare.changed_table(others) if others else None,
