@@ -100,7 +100,7 @@ def integer(answer: str, reference: str) -> float:
     try:
         value = int(found[-1])
         return float(0 <= value <= 999 and value == int(reference))
-    except (IndexError, ValueError):  # nothing found; thousands of digits; the reference is no int
+    except (IndexError, ValueError):  # nothing found; thousands of digits; not an integer
         return 0.0
 
 
