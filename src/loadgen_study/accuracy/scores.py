@@ -164,7 +164,7 @@ def baseline_verdict(
         return verdict
     # One metric alone fails a run: each has an interval so wide that in 95 of 100 runs all of them
     # hold (Bonferroni).
-    level = 1 - 0.05 / len(scorer.by_sample)
+    level = 1 - 0.05 / sum(bool(metric.limits) for metric in scorer.by_sample)
     rows = tuple(
         _with_interval(row, samples, baseline, level)
         if scorer.metric(row.metric).by_sample

@@ -36,7 +36,7 @@ TASK = Task(
     verb="answers",
     max_new_tokens=20_000,
     scorer=deepseek_r1(),
-    built_in={"max_new_tokens": 64},
+    built_in={"max_new_tokens": 48},
 )
 SCORE = {"exact_match": 81.3582, "tokens_per_sample": 3886.2274, "gen_num": 4_388}
 RECORDS = tuple(

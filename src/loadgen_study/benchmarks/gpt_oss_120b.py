@@ -39,7 +39,7 @@ TASK = Task(
     max_new_tokens=10_240,
     accuracy_max_new_tokens=32_768,
     scorer=gpt_oss(),
-    built_in={"max_new_tokens": 64, "accuracy_max_new_tokens": None},
+    built_in={"max_new_tokens": 24, "accuracy_max_new_tokens": None},
 )
 SCORE = {"exact_match": 83.13, "gen_num": 4_395}
 RECORDS = tuple(

@@ -38,7 +38,7 @@ TASK = Task(
         (TOKENS_PER_SAMPLE, unjudged(LENGTH), ANSWERS, TOKENS),
         level=STRICT,
     ),
-    built_in={"max_new_tokens": 128},
+    built_in={"max_new_tokens": 96},
 )
 SCORE = {
     "rouge1": 44.4312,

@@ -26,7 +26,7 @@ TASK = Task(
     min_new_tokens=2,
     max_new_tokens=1024,
     scorer=Mixed(),
-    built_in={"max_new_tokens": 128},
+    built_in={"max_new_tokens": 96},
 )
 RECORDS = (
     Benchmark(
