@@ -39,7 +39,8 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
 
 .PHONY: help setup install-torch install-others ray report test test-fast test-fast-report \
-	test-fast-others coverage bench bench-gpu bench-load bench-client bench-official submission lab lint lock compat compat-install licences clean
+	test-fast-others coverage bench bench-gpu bench-load bench-client bench-peers \
+	bench-official submission lab lint lock compat compat-install licences clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -115,6 +116,11 @@ bench-load: setup  ## Measure what 10^6 queries take of the worker's memory and 
 
 bench-client: setup  ## Measure the HTTP client beside vllm bench serve's, on an echo server
 	@$(BIN)/python tests/benchmarks/client.py $(BENCH)
+
+# Each peer has an environment of its own, made once. guidellm brings PyTorch for CUDA, 6 GB.
+PEERS ?= vllm inference-perf
+bench-peers: setup  ## Measure vllm bench serve and other tools and ours, at one vllm serve (PEERS=)
+	@$(BIN)/python tests/benchmarks/peers.py --peers $(PEERS) $(BENCH)
 
 bench-official: setup  ## Run the official size end to end on the echo engine (20 minutes)
 	@$(BIN)/python tests/benchmarks/official.py $(BENCH)

@@ -144,7 +144,7 @@ class LMStudio(Dialect):
 
 
 class SGLang(Dialect):
-    """Takes token ids and vLLM's options; since 2026 gives token ids as well.
+    """Takes token ids and vLLM's options; newer versions give token ids as well.
 
     Attributes:
         gives_ids: whether it knows return_token_ids.

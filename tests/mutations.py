@@ -75,6 +75,8 @@ MUTATIONS = (
     Mutation("a dead server owes least", f"{SUT}/http/client.py",
              "server.aside_until = time.monotonic() + ASIDE_S", "pass",
              "tests/engines/test_openai.py"),
+    Mutation("Ollama wraps a prompt twice", f"{SUT}/http/probe.py",
+             "raise EngineError(WRAPS)", "pass", "tests/engines/test_dialects.py"),
     Mutation("a checkpoint's code is run unasked", f"{SUT}/checkpoint.py",
              "from_pretrained(folder, trust_remote_code=trust_remote_code)",
              "from_pretrained(folder, trust_remote_code=True)", "tests/inputs/test_own_code.py"),

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loadgen_study import share
+from loadgen_study.analysis.sizing import Demand
 from loadgen_study.doctor import examine
 from loadgen_study.params import RunParams, as_markdown, read_yaml, value_of
 from loadgen_study.results.bundles import SUFFIX, find_within
 from loadgen_study.results.folders import find_file, note_outside
 from loadgen_study.results.run import Run
 from loadgen_study.runs.gate import METRICS, gate
+from loadgen_study.runs.gate_run import measure_and_gate
 from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.others.formats import WRITERS, export
 from loadgen_study.submission.preflight import preflight
 from loadgen_study.submission.tree import build_submission
 from vllm_loadgen.errors import BenchmarkError, ParameterError
@@ -58,6 +61,10 @@ def _bundle(run: str, out: Path | None, as_it_is: bool) -> None:
     print(f"The run in one file, {file.stat().st_size / 2**20:.1f} MiB: {file}")
 
 
+def _export(run: str, form: str, out: Path | None) -> None:
+    print(f"The run as {form}: {export(Run.open(run), form, out)}")
+
+
 def _submission(runs: list[Path], out: Path, division: str, submitter: str, system: str) -> None:
     for refusal in preflight(runs, division):
         print(f"The checker will say: {refusal}")
@@ -92,10 +99,26 @@ def _check(path: Path, clean: bool) -> int:
     return int(bool(left))
 
 
-def _gate(base: str, new: str, worse: float, metric: list[str]) -> int:
-    found = gate(Run.open(base), Run.open(new), worse, metric)
+def _gate(base: str, new: str, worse: float, metric: list[str], run: bool, budget_s: float) -> int:
+    if run:
+        params = [RunParams.from_yaml(find_within(path)) for path in (base, new)]
+        found = measure_and_gate(params, worse, metric, budget_s)
+    else:
+        found = gate(Run.open(base), Run.open(new), worse, metric)
     print(*found.lines(), sep="\n")
     return found.status
+
+
+def _history(folder: str, out: Path) -> None:
+    from loadgen_study.report.history import make_history
+
+    print(f"The history: {make_history(folder, out)}")
+
+
+def _size(run: str, qps: float, users: float, think: float, **changes: float) -> None:
+    from loadgen_study.report.sections.sizing import lines
+
+    print(*lines(Run.open(run), Demand(qps, users, think), **changes), sep="\n")
 
 
 def _share(text: str) -> float:
@@ -139,6 +162,27 @@ def _parser() -> argparse.ArgumentParser:
     argument("new", help="the run's folder")
     argument("--worse", type=_share, default=0.03, metavar="3%", help="that it may be worse (3%%)")
     argument("--metric", action="append", default=[], choices=METRICS, help="this one alone")
+    argument("--run", action="store_true", help="both are files of parameters: measure in turn")
+    argument("--budget-s", type=float, default=3600, help="time for that, s (3600)")
+    argument = add("size", "say how many replicas a demand takes, and what they cost", _size)
+    argument("run", help="the folder of a run with a search or a sweep")
+    for flag, name, text in (
+        ("--qps", "qps", "queries/s"),
+        ("--users", "users", "users at once, who wait and think"),
+        ("--think", "think", "from an answer to the user's next query, s"),
+        ("--ttft", "ttft_limit_ms", "limit on TTFT, ms (default: the run's)"),
+        ("--tpot", "tpot_limit_ms", "limit on TPOT, ms (default: the run's)"),
+        ("--price", "price_per_hour", "of a device (default: by the run's price_per_hour)"),
+        ("--watts", "watts", "of a device (default: as measured)"),
+    ):
+        argument(flag, dest=name, type=float, default=0.0, metavar="N", help=text)
+    argument = add("history", "show the runs of a folder over time, on one page", _history)
+    argument("folder", help="the folder of runs, or of zips of runs")
+    argument("-o", "--out", type=Path, default=Path("history.html"), help="the page")
+    argument = add("export", "write a run in another tool's format", _export)
+    argument("run", help="the run's folder")
+    argument("--as", dest="form", required=True, choices=sorted(WRITERS), help="the format")
+    argument("--out", type=Path, help="the file (default: next to the folder)")
     argument = add("submission", "build MLCommons' tree from runs", _submission)
     argument("runs", nargs="+", type=Path, help="folders of runs, one a scenario")
     argument("--division", default="open", help="closed or open")

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen_study.analysis.decision import decide
+from loadgen_study.analysis.decision import confidence_of, decide
+from loadgen_study.runs.gate_run import LOOKS
 
 BASE = [100, 101, 99, 100.5]
 
@@ -64,3 +65,26 @@ def test_either_error_is_rare_and_a_real_loss_is_found():
     assert errors(0.0, "better") <= 0.04
     assert errors(-0.08, "worse") >= 0.9
     assert errors(0.0, "same", runs=10) >= 0.85
+
+
+def ends(change, cv=0.02, times=600, figures=1):
+    """How a test that looks several times ends, of runs of a known change and spread."""
+    random = np.random.default_rng(11)
+    confidence, found = confidence_of(len(LOOKS), figures), []
+    for _ in range(times):
+        base, new = np.exp(random.normal(0, cv, (2, LOOKS[-1]))) * [[1], [1 + change]]
+        outcomes = (
+            decide(base[:look], new[:look], 0.03, confidence, higher_is_better=True).outcome
+            for look in LOOKS
+        )
+        found.append(next((one for one in outcomes if one != "cannot tell"), "cannot tell"))
+    return {outcome: found.count(outcome) / times for outcome in set(found)}
+
+
+def test_looking_several_times_keeps_false_alarms_rare():
+    """At the edge of the margin, where a false alarm is likeliest, and the power elsewhere."""
+    assert ends(-0.03).get("worse", 0) <= 0.05
+    assert ends(0.0).get("worse", 0) <= 0.01
+    assert ends(-0.08)["worse"] >= 0.9
+    assert ends(-0.08, figures=4)["worse"] >= 0.75
+    assert ends(0.0)["same"] + ends(0.0).get("better", 0) >= 0.5

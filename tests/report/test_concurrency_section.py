@@ -113,12 +113,13 @@ def test_points_of_a_file_are_drawn_or_said_why_not(run):
 
 
 @pytest.mark.parametrize(("met", "apart"), [(True, False), (False, True)])
-def test_mlperfs_results_are_drawn_beside_a_run_that_meets_every_rule_alone(run, met, apart):
+def test_mlperfs_results_are_drawn_only_with_a_run_that_meets_every_rule(run, met, apart):
     rules = [Rule("data", "Data", "actual", "required", met)]
     points = [NamedPoint(**POINT | {"source": "MLPerf Endpoints v1.0"})]
     _, drawn, _, said, alone, *_ = parts(run, rules, points=points)
     assert ("MLPerf Endpoints" in drawn.chart["datasets"]["curve"]) is not apart
     assert ("1 MLPerf result in a table alone" in said) is apart
+    assert ("Unverified results have not been through" in said) is not apart
     assert alone.index.tolist() == ["MLPerf Endpoints v1.0"] * apart
 
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import RESULT, seed_records, write_facts, write_test
+import yaml
+from helpers import RESULT, echo_params, seed_records, write_facts, write_test
 
 from loadgen_study import ParameterError, Run, RunParams, cli
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict
 from loadgen_study.runs.gate import METRICS, gate
+from loadgen_study.runs.gate_run import visits
 
 NOISE = (1.0, 1.004, 0.997, 1.001)
 
@@ -84,3 +86,27 @@ def test_a_share_that_is_none_is_a_usage_error(capsys, given):
         cli.main(["gate", "a", "b", f"--worse={given}"])
     assert end.value.code == 2
     assert "score" in METRICS
+
+
+def test_two_settings_are_measured_in_turn():
+    assert visits(0, 3) == [(0, [1]), (1, [1, 2]), (0, [2, 3]), (1, [3])]
+    assert visits(3, 5) == [(1, [4]), (0, [4, 5]), (1, [5])]
+
+
+@pytest.mark.process
+def test_a_planted_slower_setting_is_found(tmp_path, capsys):
+    files = []
+    for name, tpot_ms in (("a", 2.0), ("b", 3.0)):
+        params = echo_params(
+            scenario="Offline", outputs=str(tmp_path / "out"), run_name="g", num_samples=8,
+            warmup_queries=0, engine_options={"ttft_ms": 5, "tpot_ms": tpot_ms},
+        )  # fmt: skip
+        files.append(tmp_path / f"{name}.yaml")
+        given = params.known() | {"outputs": str(tmp_path / "out"), "run_name": "g"}
+        files[-1].write_text(yaml.safe_dump(given), encoding="utf-8")
+    command = ["gate", "--run", *map(str, files), "--metric", "tpot_p90"]
+    assert cli.main(command) == 10
+    out = capsys.readouterr().out
+    assert "3 pairs in" in out
+    assert out.strip().splitlines()[-1] == "Worse by more than 3.0 %: tpot_p90."
+    assert cli.main([*command, "--budget-s", "0.001"]) == 10  # measured before: reused

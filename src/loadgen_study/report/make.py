@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import papermill
 from nbconvert import HTMLExporter
+from nbformat import NotebookNode
 from traitlets.config import Config
 
 from loadgen_study.params import RunParams
@@ -131,10 +132,18 @@ def render(notebook: Path, target: Path) -> None:
     for cell in content.cells:
         if cell.cell_type == "code":  # what a comparison reads of it is nothing to look at
             cell.outputs = [each for each in cell.outputs if MIME not in each.get("data", {})]
+    write_text(target, as_page(content, embed.downloads(target.parent, notebook)))
+
+
+def as_page(content: NotebookNode, more: str = "") -> str:
+    """What an executed notebook shows, as one HTML page; its charts are moved out of it.
+
+    Args:
+        more: whole elements behind the notebook's.
+    """
     tables = embed.take_charts(content)
     # The basic template is the bare body: the page around it is ours (page.py).
     config = Config({"HTMLExporter": {"exclude_input": True, "exclude_output_prompt": True}})
     exporter = HTMLExporter(template_name="basic", embed_images=True, config=config)
     body, _ = exporter.from_notebook_node(content)
-    body = scrub(body) + embed.downloads(target.parent, notebook)
-    write_text(target, page_of(body, embed.scripts(tables)))
+    return page_of(scrub(body) + more, embed.scripts(tables))

@@ -19,6 +19,7 @@ from loadgen_study.results.folders import note_outside
 from loadgen_study.results.run import Run
 from loadgen_study.runs.compare import Digest, check_distinct, digest, read_digest
 from loadgen_study.runs.curve_points import NamedPoint, read_points
+from loadgen_study.runs.others.formats import is_other
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 
 # Parameters of analysis.ipynb alone.
@@ -161,7 +162,9 @@ def run_to_read() -> Run:
     others = _names(values.pop("runs", []))
     outputs = RunParams.from_dict(values).outputs  # a parameters file may be given as well
     _say_if_outside()
-    name = name or next((one for one in others if not one.endswith((".ipynb", POINTS))), "")
+    left_out = (".ipynb", POINTS)
+    own = (one for one in others if not one.endswith(left_out) and not is_other(one))
+    name = name or next(own, "")
     return Run.open(name) if name else Run.newest(outputs)
 
 

@@ -34,6 +34,7 @@ from loadgen_study.report.sections import (
     provenance,
     rules,
     served,
+    sizing,
     sweep,
     tests,
     throughput,
@@ -215,6 +216,7 @@ class Report:
             peak.text(self.run),
             peak_table(self.run),
             *self._sweep(sweep_table(self.run)),
+            *sizing.parts(self.run),
             tuned_table,
             tuning.text(tuned_table),
             tuning.outcome_text(self.run, tuned_table),
@@ -246,6 +248,7 @@ class Report:
         return Section(
             comparison.text(others),
             compare.figures_table(others) if others else None,
+            compare.origins_table(others),
             runs_figures.distributions(overlaid) if overlaid else None,
             runs_figures.distributions_caption(overlaid) if overlaid else None,
             compare.changed_table(others) if others else None,

@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, Field, JsonValue, ValidationError, field_validator
 
@@ -21,6 +20,10 @@ from loadgen_study.results.test import Test
 from loadgen_study.runs.conditions import Conditions, conditions_of
 from loadgen_study.runs.costs import COSTS, costs
 from loadgen_study.runs.curve_points import CurvePoint, points_of
+from loadgen_study.runs.others import loadgen_logs
+from loadgen_study.runs.others.formats import is_other, read_other
+from loadgen_study.runs.others.origin import Figure, Load, Origin, forbidden
+from loadgen_study.runs.others.queries import figure, quantiles
 from loadgen_study.scorers.scorer import Metric
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.records.base import Facts
@@ -37,11 +40,7 @@ FIGURES = {
     "latency_ms": ("Mean latency, ms", 0),
 }
 LATENCIES = ("ttft_ms", "tpot_ms", "latency_ms")
-# So many values stand for a distribution: it is drawn, and no percentile is read from its ends.
-MOST_QUANTILES = 100
-
-# A value with its 95 % interval; None for what is not known.
-Figure = tuple[float | None, float | None, float | None]
+NOTHING: Figure = (None, None, None)
 
 
 class Digest(Facts):
@@ -53,10 +52,12 @@ class Digest(Facts):
         figures: by the names of ``FIGURES``: of one run with the interval of its own queries, of
             several their mean with the interval between them; of ``COSTS`` those that are known.
         runs: how often the test was made.
-        conditions: under which it was made.
+        conditions: under which it was made; None of another tool's result.
         curve: its tests at fixed concurrency.
-        quantiles: by the names of ``LATENCIES``, ascending, of the median run: its values, or
-            ``MOST_QUANTILES`` quantiles of them.
+        quantiles: by the names of ``LATENCIES``, ascending, of the median run (see
+            ``others.queries.quantiles``); of another tool's result those that are known.
+        origin: whose tool measured it, and how. reported: further figures as that tool states them,
+            by name with unit.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -66,9 +67,11 @@ class Digest(Facts):
     verdict: str | None
     figures: dict[str, Figure]
     runs: int = 1
-    conditions: Conditions
+    conditions: Conditions | None
     quantiles: dict[str, tuple[float, ...]]
     curve: tuple[CurvePoint, ...] = ()
+    origin: Origin = Origin()
+    reported: dict[str, float] = Field(default_factory=dict)
     # The main metric's figure, by its name; None if not scored, or not scorable.
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
     # Where the run was read from; not sent with it.
@@ -80,6 +83,11 @@ class Digest(Facts):
         if lacking := FIGURES.keys() - figures.keys():
             raise ValueError(f"without {', '.join(sorted(lacking))}")
         return figures
+
+    @property
+    def of_other_tool(self) -> bool:
+        """Whether another tool measured it."""
+        return self.conditions is None
 
     @property
     def metric(self) -> Metric:
@@ -113,11 +121,32 @@ def digest(run: Run) -> Digest:
         figures=_between(runs) if len(runs) > 1 else _within(test),
         runs=max(1, len(runs)),
         conditions=conditions_of(run),
-        quantiles={name: _quantiles(test.latencies[name]) for name in LATENCIES},
+        quantiles={name: quantiles(test.latencies[name]) for name in LATENCIES},
         curve=points_of(run),
+        origin=_origin(run, test),
+        reported=loadgen_logs.of_own(test.result.loadgen_results),
         folder=run.folder,
         **{run.task.scorer.main.name: run.score},
     )
+
+
+def _origin(run: Run, test: Test) -> Origin:
+    traits, metrics = test.result.scenario_traits, test.metrics
+    at_once: Load = "all at once" if traits.at_once else "closed loop"
+    closed = test.params.concurrency is not None
+    return Origin(
+        model=run.model.name,
+        load="closed loop" if closed else "open loop" if traits.scheduled else at_once,
+        latency_from="due",
+        tokens_by="the system under test",
+        warmed_up=test.result.warmup_queries > 0,
+        input_tokens=_if_known(float(test.latencies["input_tokens"].mean())),
+        output_tokens=_if_known(metrics.output_tokens.mean),
+    )
+
+
+def _if_known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _portable(value: JsonValue) -> JsonValue:
@@ -135,12 +164,12 @@ def _within(test: Test) -> dict[str, Figure]:
     # Of samples the same relative interval: answers are about as long in one window as the next.
     per_token = rate / tokens if tokens else math.nan
     figures = {
-        "samples_per_s": _known(rate, low * per_token, high * per_token),
-        "tokens_per_s": _known(tokens, low, high),
+        "samples_per_s": figure(rate, low * per_token, high * per_token),
+        "tokens_per_s": figure(tokens, low, high),
     }
     for name in LATENCIES:
         interval = mean_interval(test.latencies[name])
-        figures[name] = _known(getattr(test.metrics, name).mean, *interval)
+        figures[name] = figure(getattr(test.metrics, name).mean, *interval)
     found = costs(test, test.params.price_per_hour)
     figures |= {name: (value, None, None) for name, value in found.items()}
     return figures
@@ -151,30 +180,22 @@ def _between(runs: Sequence[Test]) -> dict[str, Figure]:
     for name in FIGURES:
         found = [getattr(run.metrics, name) for run in runs]
         over = spread([one.mean if name in LATENCIES else one for one in found])
-        figures[name] = _known(over.mean, over.low, over.high)
+        figures[name] = figure(over.mean, over.low, over.high)
     return figures
 
 
-def _quantiles(values: pd.Series) -> tuple[float, ...]:
-    known = np.sort(values.dropna().to_numpy(float))
-    if len(known) > MOST_QUANTILES:
-        places = (np.arange(MOST_QUANTILES) + 0.5) / MOST_QUANTILES
-        known = np.quantile(known, places, method="inverted_cdf")
-    return tuple(float(f"{value:.5g}") for value in known)
-
-
-def _known(value: float, low: float, high: float) -> Figure:
-    # JSON has no NaN, and a notebook is JSON.
-    value_, low_, high_ = (None if math.isnan(x) else x for x in (value, low, high))
-    return value_, low_, high_
-
-
 def read_digest(name: str) -> Digest:
-    """A run by its folder, or by a zip or an executed notebook that someone sent.
+    """A run by its folder, or by a zip or an executed notebook that someone sent; or another
+    tool's result (see ``others.formats``).
 
     Raises:
-        ParameterError: if it is neither.
+        ParameterError: if it is none of these.
     """
+    if is_other(name):
+        result = read_other(name)
+        figures = dict.fromkeys(FIGURES, NOTHING) | result.figures
+        known = {**dict(result), "figures": figures, "params": {}, "conditions": None}
+        return Digest.model_validate(known)
     path = Path(find_file(name))
     if path.suffix != ".ipynb":
         return digest(Run.open(path))
@@ -223,13 +244,15 @@ def check_distinct(runs: Sequence[Digest]) -> None:
 
 
 def obstacle(first: Digest, other: Digest) -> str:
-    """Why two runs' figures cannot be compared: "other model", "other data", "other prompts"; or
-    nothing.
+    """Why two runs' figures cannot be compared: "other model", "other data", "other prompts", and
+    of another tool's result what ``others.origin`` says; or nothing.
 
     Other weights of the same shape do not prevent it: how much faster a quantized model is, and how
     much worse, is a question.
     """
     one, two = first.conditions, other.conditions
+    if one is None or two is None:
+        return forbidden(first.origin, other.origin, "all")
     if one.shape != two.shape:
         return "other model"
     if _differ(first, other, RunParams.names("answers")):
@@ -249,20 +272,28 @@ def _differ(first: Digest, other: Digest, names: Sequence[str]) -> bool:
     )
 
 
-def _not_compared(first: Digest, other: Digest, figure: str) -> str:
-    """Why this figure of two runs is not compared; or nothing."""
+def not_compared(first: Digest, other: Digest, name: str) -> str:
+    """Why this figure of two runs is not compared; or nothing.
+
+    Args:
+        name: of ``FIGURES``.
+    """
     if found := obstacle(first, other):
         return found
     # Where all is due at 0 s, waiting is the length of the test.
-    waits = figure in ("ttft_ms", "latency_ms")
+    waits = name in ("ttft_ms", "latency_ms")
+    if first.of_other_tool or other.of_other_tool:
+        return forbidden(first.origin, other.origin, "waiting") if waits else ""
     return "other scenario" if waits and _differ(first, other, ["scenario"]) else ""
 
 
 def reservations(runs: Sequence[Digest]) -> list[str]:
-    """The limits of a comparison, a sentence each; text from files is not escaped."""
-    first, found = heading(runs, 0), []
+    """The limits of a comparison of own runs, a sentence each; text from files is not escaped."""
+    first, first_run, found = heading(runs, 0), runs[0], []
     for place, run in enumerate(runs[1:], 1):
         name = heading(runs, place)
+        if first_run.of_other_tool or run.of_other_tool:
+            continue  # see origins_table
         if why := obstacle(runs[0], run):
             found.append(f"{name} is of {why} than {first}: their figures are not compared.")
         elif _differ(runs[0], run, ["scenario"]):
@@ -284,11 +315,16 @@ def figures_table(runs: Sequence[Digest]) -> pd.DataFrame:
         for name, (title, digits) in FIGURES.items():
             column[title] = _with_interval(run.figures[name], digits)
             if place:
-                why = _not_compared(first, run, name)
+                why = not_compared(first, run, name)
                 column[title] += f" ({why or _difference(first.figures[name], run.figures[name])})"
         for name, title in COSTS.items():
             if any(name in one.figures for one in runs):
-                column[title] = _with_interval(run.figures.get(name, (None, None, None)), 3)
+                column[title] = _with_interval(run.figures.get(name, NOTHING), 3)
+        if any(one.of_other_tool for one in runs):
+            for title in dict.fromkeys(title for one in runs for title in one.reported):
+                value = run.reported.get(title)
+                stated = f"{title}, as reported"
+                column[stated] = "n/a" if value is None else f"{value:,.3f}"
         for metric in dict.fromkeys(one.metric for one in runs):
             score = run.__pydantic_extra__.get(metric.name)
             scored = isinstance(score, int | float)
@@ -300,11 +336,11 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
     """All that is recorded and not the same in all runs: parameters, machine, versions, model,
     data and departures; empty if all is the same.
     """
-    found = [run.conditions for run in runs]
+    found = [run.conditions for run in runs if run.conditions]
     places = RunParams.names("place")  # the same run elsewhere does not differ
     known = [
         {name: _shown(run, name) for name in run.params if name not in places}
-        | run.conditions.rows(found)
+        | (run.conditions.rows(found) if run.conditions else {})
         for run in runs
     ]
     names = dict.fromkeys(name for one in known for name in one)
@@ -315,6 +351,14 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
         for place, one in enumerate(known)
     }
     return pd.DataFrame(columns).rename_axis("What differs")
+
+
+def origins_table(runs: Sequence[Digest]) -> pd.DataFrame:
+    """How each result was measured, where another tool measured one of them; empty otherwise."""
+    if not any(run.of_other_tool for run in runs):
+        return pd.DataFrame()
+    rows = {heading(runs, place): run.origin.rows() for place, run in enumerate(runs)}
+    return pd.DataFrame(rows).rename_axis("Measured by")
 
 
 def _shown(run: Digest, name: str) -> str:
@@ -330,8 +374,8 @@ def heading(runs: Sequence[Digest], place: int) -> str:
     return name if [run.name for run in runs].count(name) == 1 else f"{name} ({place + 1})"
 
 
-def _with_interval(figure: Figure, digits: int) -> str:
-    value, low, high = figure
+def _with_interval(found: Figure, digits: int) -> str:
+    value, low, high = found
     if value is None:
         return "n/a"
     if low is None or high is None:

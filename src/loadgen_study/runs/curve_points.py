@@ -17,7 +17,7 @@ from vllm_loadgen.records.base import Part
 NUMBERS = ("tokens_per_s_per_device", "tpot_p90_ms", "ttft_p90_ms")
 TEXTS = ("model", "data", "source")
 COLUMNS = ("model", "data", *NUMBERS, "source")
-# MLCommons asks that its results are not set beside others that are none.
+# MLCommons' messaging guidelines: "MLPerf results may not be compared against non-MLPerf results".
 MLPERF = "mlperf"
 
 
@@ -121,7 +121,7 @@ def _unusable(name: str, problem: str) -> ParameterError:
 
 
 def unlike(run: Run, point: NamedPoint) -> str:
-    """Why a point of a file is not set beside a run: "other model", "other data"; or nothing."""
+    """Why a point of a file is not compared with a run: "other model", "other data"; or nothing."""
     if not _named(point.model, (run.model.name, run.params.model)):
         return f"other model ({point.model})"
     if not _named(point.data, (run.dataset.name, run.params.dataset)):

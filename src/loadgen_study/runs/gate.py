@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from loadgen_study.analysis.decision import Decision, Outcome, decide, judge
+from loadgen_study.analysis.decision import CONFIDENCE, Decision, Outcome, decide, judge
 from loadgen_study.analysis.percentiles import percentile
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
@@ -59,12 +59,18 @@ class Gate:
         return [*shown, ends[self.outcome]]
 
 
-def gate(base: Run, new: Run, margin: float, names: Sequence[str] = ()) -> Gate:
+def gate(
+    base: Run,
+    new: Run,
+    margin: float,
+    names: Sequence[str] = (),
+    confidence: float = CONFIDENCE,
+) -> Gate:
     """Decide whether a run is worse than another.
 
     Args:
         margin: the share by which it may be worse, 0 to 1. names: of ``METRICS``; all that both
-            runs have, if empty.
+            runs have, if empty. confidence: of the interval of a figure of speed.
 
     Raises:
         ParameterError: if the runs may not be compared, or a named metric is not in both.
@@ -75,7 +81,10 @@ def gate(base: Run, new: Run, margin: float, names: Sequence[str] = ()) -> Gate:
         )
     found = {}
     for name in names or METRICS:
-        decision = _scores(base, new, margin) if name == SCORE else _speed(base, new, margin, name)
+        if name == SCORE:
+            decision = _scores(base, new, margin)
+        else:
+            decision = _speed(base, new, margin, name, confidence)
         if decision is not None:
             found[name] = decision
         elif names:
@@ -85,14 +94,14 @@ def gate(base: Run, new: Run, margin: float, names: Sequence[str] = ()) -> Gate:
     return Gate(next(one for one in WORST_FIRST if one in outcomes), found, margin)
 
 
-def _speed(base: Run, new: Run, margin: float, name: str) -> Decision | None:
+def _speed(base: Run, new: Run, margin: float, name: str, confidence: float) -> Decision | None:
     figure, more_is_better = FIGURES[name]
     one, two = (
         [figure(test) for test in run.repeats("performance").values()] for run in (base, new)
     )
     if not one or not two or not min(*one, *two) > 0:
         return None
-    return decide(one, two, margin, higher_is_better=more_is_better)
+    return decide(one, two, margin, confidence, higher_is_better=more_is_better)
 
 
 def _scores(base: Run, new: Run, margin: float) -> Decision | None:

@@ -29,7 +29,7 @@ from loadgen_study.report.figures.base import (
     tooltip,
 )
 from loadgen_study.report.figures.queries import FAR_LIMIT, NAMES, short
-from loadgen_study.runs.compare import LATENCIES, Digest, heading, obstacle
+from loadgen_study.runs.compare import LATENCIES, Digest, heading, not_compared, obstacle
 from loadgen_study.words import per_s, visible
 
 # What the legend names: colour, dashes of its line, mark and size. Only a sweep is a curve.
@@ -165,9 +165,15 @@ def overlaid(runs: Sequence[Digest]) -> dict[str, Digest]:
     found = {
         heading(runs, place): run
         for place, run in enumerate(runs)
-        if all(run.quantiles.get(name) for name in LATENCIES) and not obstacle(runs[0], run)
+        if all(run.quantiles.get(name) for name in LATENCIES) and not _apart(runs[0], run)
     }
     return found if len(found) > 1 else {}
+
+
+def _apart(first: Digest, other: Digest) -> str:
+    """Why two runs are not drawn over each other; of another tool's result, any latency counts."""
+    foreign = first.of_other_tool or other.of_other_tool
+    return not_compared(first, other, "ttft_ms") if foreign else obstacle(first, other)
 
 
 def distributions(runs: dict[str, Digest]) -> Figure:

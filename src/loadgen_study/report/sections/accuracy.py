@@ -11,6 +11,7 @@ from loadgen_study.findings.answers import NOISE_NATS, said
 from loadgen_study.prose import render
 from loadgen_study.report.display import Section, table
 from loadgen_study.results.run import Run
+from loadgen_study.scorers.scorer import NOT_SCORED, UNDECIDED
 from loadgen_study.words import fixed, percent, significant
 
 STRICT = 0.999  # MLPerf's other level of accuracy
@@ -40,7 +41,9 @@ def scores_table(run: Run) -> pd.DataFrame:
     verdict, scorer = run.accuracy.verdict, run.task.scorer
     titles = {metric.name: metric.title for metric in scorer.metrics}
     if not verdict.comparisons:
-        score = {name: _score(value) for name, value in run.accuracy.score.items()}
+        found = run.accuracy.score.items()
+        counts = (NOT_SCORED.name, UNDECIDED.name)
+        score = {name: _score(value) for name, value in found if value or name not in counts}
         return pd.DataFrame({"actual": score}).rename(index=titles).rename_axis("Metric")
     rows = {
         row.metric: {

@@ -1,9 +1,10 @@
 """This run compared with other runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from loadgen_study.prose import render
-from loadgen_study.runs.compare import Digest, reservations
+from loadgen_study.runs.compare import Digest, heading, reservations
+from loadgen_study.runs.others.origin import differences
 
 
 def text(runs: Sequence[Digest]) -> str:
@@ -12,7 +13,21 @@ def text(runs: Sequence[Digest]) -> str:
         return ""
     return render(
         "report/sections/comparison",
-        single=any(run.runs == 1 for run in runs),
+        single=any(run.runs == 1 and not run.of_other_tool for run in runs),
         repeated=any(run.runs > 1 for run in runs),
         reservations=reservations(runs),
+        others=list(_others(runs)),
+        foreign=any(run.of_other_tool for run in runs),
     )
+
+
+def _others(runs: Sequence[Digest]) -> Iterator[dict[str, object]]:
+    """The pairs of which another tool measured one, and what keeps them from being compared."""
+    first = runs[0]
+    for place, run in enumerate(runs[1:], 1):
+        if first.of_other_tool or run.of_other_tool:
+            found = differences(first.origin, run.origin)
+            by = {scope: [str(one) for one in found if one.forbids == scope]
+                  for scope in ("all", "waiting", "none")}  # fmt: skip
+            names = {"name": heading(runs, place), "first": heading(runs, 0)}
+            yield {**names, **by, "tools": (first.origin.tool, run.origin.tool)}

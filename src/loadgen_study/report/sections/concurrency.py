@@ -87,6 +87,7 @@ def _curve_parts(
         "report/sections/curves",
         drawn=bool(figure),
         left_out=[*other_runs, *other_points],
+        verified=any(point.is_mlperf for point in files) and not apart,
         apart=len(apart),
     )
     return [*figure, text, _named(apart)]
@@ -111,7 +112,7 @@ def _of_runs(
 
 
 def _of_points(run: Run, points: Sequence[NamedPoint]) -> tuple[list[NamedPoint], list[str]]:
-    """Points of files that may be set beside the run, and a line for each source's others."""
+    """Points of files that the run may be compared with, and a line for each source's others."""
     kept, left_out = [], dict[str, int]()
     for point in points:
         if why := unlike(run, point):

@@ -1,0 +1,1 @@
+"""Results that other tools measured, and runs in the formats of other tools."""

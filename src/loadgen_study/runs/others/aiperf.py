@@ -1,0 +1,134 @@
+"""AIPerf's profile_export_aiperf.json, which holds statistics and no single queries.
+
+Export schemas up to 1.4 (aiperf 0.1 to 0.13: aiperf/common/models/export_models.py). Its "inter
+token latency" of a query is LoadGen's TPOT: (latency - TTFT) / (output tokens - 1).
+"""
+
+from collections.abc import Mapping
+
+from pydantic import Field, JsonValue
+
+from loadgen_study.runs.others.origin import Figure, Load, Origin, OtherResult
+from vllm_loadgen.records.base import Part
+
+TOOL = "AIPerf"
+MARKS = {"request_throughput", "request_latency"}
+LATENCIES = {
+    "time_to_first_token": ("ttft_ms", "TTFT"),
+    "inter_token_latency": ("tpot_ms", "TPOT"),
+    "request_latency": ("latency_ms", "latency"),
+}
+LOADS: dict[str, Load] = {
+    "concurrency": "closed loop", "poisson": "open loop", "gamma": "open loop",
+    "constant": "open loop", "fixed_schedule": "open loop",
+}  # fmt: skip
+
+
+class Statistics(Part):
+    """A metric over all queries."""
+
+    unit: str
+    avg: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+
+class Export(Part):
+    """The file, as far as it is read."""
+
+    aiperf_version: str | None = None
+    request_throughput: Statistics
+    request_latency: Statistics
+    output_token_throughput: Statistics | None = None
+    time_to_first_token: Statistics | None = None
+    inter_token_latency: Statistics | None = None
+    input_sequence_length: Statistics | None = None
+    output_sequence_length: Statistics | None = None
+    input_config: dict[str, JsonValue] = Field(default_factory=dict)
+    was_cancelled: bool | None = None
+    is_complete: bool | None = None
+
+
+def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
+    """The result in a file.
+
+    Raises:
+        ValueError: for what it does not write, and for a run that was stopped.
+    """
+    export = Export.model_validate(content)
+    if export.was_cancelled or export.is_complete is False:
+        raise ValueError("its run was stopped before its end")
+    figures: dict[str, Figure] = {"samples_per_s": (export.request_throughput.avg, None, None)}
+    if export.output_token_throughput:
+        figures["tokens_per_s"] = (export.output_token_throughput.avg, None, None)
+    reported: dict[str, float] = {}
+    for key, (figure, title) in LATENCIES.items():
+        found: Statistics | None = getattr(export, key)
+        if found is None:
+            continue
+        if found.unit != "ms":
+            raise ValueError(f"{key} is in {found.unit}, not in ms")
+        figures[figure] = (found.avg, None, None)
+        reported |= {
+            f"{title} {share}, ms": value
+            for share in ("p50", "p90", "p99")
+            if (value := getattr(found, share)) is not None
+        }
+    return [OtherResult(name=name, origin=_origin(export), figures=figures, reported=reported)]
+
+
+def _origin(export: Export) -> Origin:
+    config = export.input_config
+    endpoint = config.get("endpoint")
+    own = endpoint if isinstance(endpoint, dict) else {}
+    by_server = own.get("useServerTokenCount") or own.get("use_server_token_count")
+    lengths = (export.input_sequence_length, export.output_sequence_length)
+    input_tokens, output_tokens = (found and found.avg for found in lengths)
+    return Origin(
+        tool=TOOL,
+        version=export.aiperf_version,
+        model=_model(config, own),
+        load=_load(config),
+        latency_from="sent",
+        tokens_by=("the server" if by_server else "the client's tokenizer") if own else None,
+        warmed_up=_warmed_up(config),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+    )
+
+
+def _model(config: Mapping[str, JsonValue], endpoint: Mapping[str, JsonValue]) -> str | None:
+    """Its name: in "models", or in older files with the endpoint; None if there are several."""
+    models = config.get("models")
+    items = models.get("items") if isinstance(models, dict) else models
+    named = items or endpoint.get("model_names") or []
+    if not isinstance(named, list) or len(named) != 1:
+        return None
+    name = named[0].get("name") if isinstance(named[0], dict) else named[0]
+    return name if isinstance(name, str) else None
+
+
+def _phases(config: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
+    phases = config.get("phases")
+    return [one for one in phases if isinstance(one, dict)] if isinstance(phases, list) else []
+
+
+def _load(config: Mapping[str, JsonValue]) -> Load | None:
+    """By its last phase, or in older files by the options of its load generator."""
+    if phases := _phases(config):
+        return LOADS.get(str(phases[-1].get("type")))
+    options = config.get("loadgen")
+    if not isinstance(options, dict):
+        return None
+    if options.get("request_rate") is not None:
+        return "open loop"
+    return "closed loop" if options.get("concurrency") is not None else None
+
+
+def _warmed_up(config: Mapping[str, JsonValue]) -> bool | None:
+    if phases := _phases(config):
+        return any("warmup" in (one.get("kind"), one.get("name")) for one in phases)
+    options = config.get("loadgen")
+    count = options.get("warmup_request_count") if isinstance(options, dict) else None
+    return count > 0 if isinstance(count, int) else None

@@ -1,0 +1,124 @@
+"""Which files are another tool's results, and the formats in which a run can be written."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+
+from loadgen_study.results.bundles import SUFFIX
+from loadgen_study.results.folders import find_file
+from loadgen_study.results.run import Run
+from loadgen_study.runs.others import aiperf, guidellm, llm_d, loadgen_logs, vllm_bench
+from loadgen_study.runs.others.origin import OtherResult
+from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.files import write_json
+from vllm_loadgen.records.base import describe
+
+# Python writes NaN and Infinity, which JSON has not, for what is not known.
+DECODER = json.JSONDecoder(parse_constant=lambda _: None)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool that writes JSON: keys that its files have together, and what reads them."""
+
+    name: str
+    marks: set[str]
+    read: Callable[[Mapping[str, JsonValue], str], list[OtherResult]]
+
+
+# The first whose marks are all there has written a file.
+TOOLS = [Tool(one.TOOL, one.MARKS, one.read) for one in (vllm_bench, guidellm, aiperf)]
+KNOWN = "LoadGen, vllm bench serve --save-result, GuideLLM or AIPerf"
+CURE = f"give a result of {KNOWN} as the tool wrote it"
+WRITERS: dict[str, Callable[[Run], Mapping[str, object]]] = {
+    "vllm-bench": vllm_bench.written,
+    "llm-d": llm_d.written,
+}
+
+
+def is_other(name: str) -> bool:
+    """Whether a name, as given for a comparison, is of another tool's result."""
+    path = Path(find_file(_file(name)))
+    if path.is_dir():
+        return not (path / "params.yaml").is_file() and loadgen_logs.find(path) is not None
+    return path.suffix == ".json"
+
+
+def read_other(name: str) -> OtherResult:
+    """Another tool's result; of a file with several the one that NAME#2 names.
+
+    Raises:
+        ParameterError: if it cannot be read, is of no known tool, or holds several.
+        BenchmarkError: for a damaged log of LoadGen.
+    """
+    path = Path(find_file(_file(name)))
+    if (folder := loadgen_logs.find(path)) is not None:
+        return loadgen_logs.read(folder, name)
+    results = [one for content in _contents(path, name) for one in _read(content, path, name)]
+    number = name.removeprefix(_file(name)).removeprefix("#")
+    if not number and len(results) == 1:
+        return results[0]
+    if number.isdigit() and 0 < int(number) <= len(results):
+        chosen = results[int(number) - 1]
+        return chosen.model_copy(update={"name": f"{chosen.name}#{number}"})
+    cure = f"name one, as in {path.name}#1"
+    raise ParameterError("runs", name, f"holds {len(results)} results", cure)
+
+
+def _file(name: str) -> str:
+    """A name without the number of a result in the file."""
+    file, mark, number = name.rpartition("#")
+    return file if mark and number.isdigit() else name
+
+
+def _contents(path: Path, name: str) -> list[Mapping[str, JsonValue]]:
+    """The JSON objects in a file: one, or, as vllm bench appends them, one after the other."""
+    found: list[Mapping[str, JsonValue]] = []
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+        while text:
+            content, end = DECODER.raw_decode(text)
+            found.append(content if isinstance(content, dict) else {})
+            text = text[end:].strip()
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or type(error).__name__}"
+    except (ValueError, RecursionError) as error:
+        problem = f"is not whole JSON ({' '.join(str(error).split())})"
+    else:
+        return found or [{}]
+    raise ParameterError("runs", name, problem, CURE)
+
+
+def _read(content: Mapping[str, JsonValue], path: Path, name: str) -> list[OtherResult]:
+    tool = next((one for one in TOOLS if content.keys() >= one.marks), None)
+    if tool is None:
+        raise ParameterError("runs", name, f"is not a result of {KNOWN}", CURE)
+    try:
+        return tool.read(content, path.stem)
+    except ValidationError as error:
+        problem = describe(error)
+    except ValueError as error:
+        problem = str(error)
+    raise ParameterError("runs", name, f"cannot be read as {tool.name}'s: {problem}", CURE)
+
+
+def export(run: Run, form: str, out: Path | None = None) -> Path:
+    """Write a run's performance test in another tool's format.
+
+    Args:
+        form: of ``WRITERS``. out: the file; RUN.FORM.json next to the run's folder without it.
+
+    Raises:
+        ParameterError: if the run has no finished performance test.
+        BenchmarkError: if the file cannot be written.
+    """
+    if not run.finished(run.performance_name):
+        cure = "give a run that perf.ipynb was run into"
+        raise ParameterError("run", run.display_path(), "has no finished performance test", cure)
+    place = Path(run.bundle or run.folder)
+    target = out or place.with_name(f"{place.name.removesuffix(SUFFIX)}.{form}.json")
+    write_json(target, WRITERS[form](run))
+    return target

@@ -1,0 +1,181 @@
+"""``vllm bench serve --save-result``: its JSON read, and a run of this project written as one.
+
+The format of vLLM 0.32 (vllm/benchmarks/serve.py). Its TTFT and latency count from when a query was
+sent; percentiles are numpy's. Single queries are there with ``--save-detailed`` alone. It does not
+record its warm-up, nor who counted the tokens: the server, or the client's tokenizer where the
+server sends no count.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from pydantic import ConfigDict, Field, JsonValue
+
+from loadgen_study.analysis.metrics import answered
+from loadgen_study.results.run import Run
+from loadgen_study.runs.others.origin import OWN, Figure, Load, Origin, OtherResult
+from loadgen_study.runs.others.queries import of_queries
+from vllm_loadgen.records.base import Part
+
+TOOL = "vllm bench serve"
+MARKS = {"model_id", "request_throughput", "output_throughput"}
+# Its name for a latency -> this project's, and what its percentiles are called here.
+LATENCIES = {
+    "ttft": ("ttft_ms", "TTFT"),
+    "tpot": ("tpot_ms", "TPOT"),
+    "e2el": ("latency_ms", "latency"),
+}
+PERCENTILE = re.compile(r"(?:p([\d.]+)|median)_(ttft|tpot|e2el)_ms")
+
+
+class Saved(Part):
+    """One result, as far as it is read; further keys are kept for its percentiles."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    model_id: str
+    request_rate: float = math.inf
+    max_concurrency: int | None = None
+    completed: int
+    total_input_tokens: int
+    total_output_tokens: int
+    request_throughput: float
+    output_throughput: float
+    output_lens: tuple[int, ...] = ()
+    ttfts: tuple[float, ...] = ()
+    itls: tuple[tuple[float, ...], ...] = ()
+    latencies: tuple[float, ...] = ()
+
+
+def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
+    """The result in a file.
+
+    Raises:
+        ValueError: for what it does not write.
+    """
+    saved = Saved.model_validate(content)
+    extra = saved.__pydantic_extra__ or {}
+    means, quantiles = of_queries(_queries(saved))
+    stated: dict[str, Figure] = {
+        figure: (float(value), None, None)
+        for short, (figure, _) in LATENCIES.items()
+        if isinstance(value := extra.get(f"mean_{short}_ms"), int | float)
+    }
+    rates: dict[str, Figure] = {
+        "samples_per_s": (saved.request_throughput, None, None),
+        "tokens_per_s": (saved.output_throughput, None, None),
+    }
+    origin = Origin(
+        tool=TOOL,
+        model=saved.model_id,
+        load=_load(saved),
+        latency_from="sent",
+        input_tokens=saved.total_input_tokens / saved.completed if saved.completed else None,
+        output_tokens=saved.total_output_tokens / saved.completed if saved.completed else None,
+    )
+    figures = rates | stated | means
+    return [OtherResult(name=name, origin=origin, figures=figures, quantiles=quantiles,
+                        reported=_reported(extra))]  # fmt: skip
+
+
+def _load(saved: Saved) -> Load:
+    if math.isfinite(saved.request_rate):
+        return "open loop"
+    return "all at once" if saved.max_concurrency is None else "closed loop"
+
+
+def _queries(saved: Saved) -> pd.DataFrame:
+    """Latencies of the answered queries, ms; empty without single queries."""
+    lengths, ttfts = np.array(saved.output_lens), np.array(saved.ttfts)
+    if not len(lengths):
+        return pd.DataFrame()
+    from_tokens = [first + sum(gaps) for first, gaps in zip(saved.ttfts, saved.itls, strict=False)]
+    latencies = np.array(saved.latencies or from_tokens)
+    if not len(lengths) == len(ttfts) == len(latencies):
+        raise ValueError("output_lens, ttfts and latencies are of different lengths")
+    frame = pd.DataFrame({"ttft_ms": 1e3 * ttfts, "latency_ms": 1e3 * latencies})
+    gaps = pd.Series(lengths - 1).where(lengths > 1)
+    frame["tpot_ms"] = (frame["latency_ms"] - frame["ttft_ms"]) / gaps
+    return frame[lengths > 0]
+
+
+def _reported(extra: Mapping[str, JsonValue]) -> dict[str, float]:
+    found = {}
+    for key, value in extra.items():
+        if (match := PERCENTILE.fullmatch(key)) and isinstance(value, int | float):
+            share = float(match[1] or 50)
+            found[f"{LATENCIES[match[2]][1]} p{share:g}, ms"] = float(value)
+    return found
+
+
+def written(run: Run) -> dict[str, object]:
+    """The performance test of a run in this format; gaps between tokens are not recorded."""
+    test, model = run.test(run.performance_name), run.model.name
+    frame = test.latencies[answered(test.latencies)]
+    scheduled, rate = (
+        test.result.scenario_traits.scheduled,
+        test.result.effective_settings.target_qps,
+    )
+    began = pd.Timestamp(test.result.started_at or 0)
+    return {
+        "date": began.strftime("%Y%m%d-%H%M%S"),
+        "backend": OWN,
+        "model_id": model,
+        "tokenizer_id": model,
+        "num_prompts": len(test.latencies),
+        "request_rate": rate if scheduled else "inf",
+        "burstiness": 1.0,
+        "max_concurrency": test.params.concurrency,
+        "failed": len(test.latencies) - len(frame),
+        "errors": [""] * len(frame),
+        **_totals(frame, test.metrics.duration_s),
+        **_detailed(frame),
+    }
+
+
+def _totals(frame: pd.DataFrame, duration_s: float) -> dict[str, float]:
+    """Counts, and rates over the whole test, as this tool computes them."""
+    tokens = {
+        "input": int(frame["input_tokens"].sum()),
+        "output": int(frame["output_tokens"].sum()),
+    }
+    per_s = 1 / duration_s if duration_s else 0.0
+    return {
+        "duration": duration_s,
+        "completed": len(frame),
+        "total_input_tokens": tokens["input"],
+        "total_output_tokens": tokens["output"],
+        "request_throughput": len(frame) * per_s,
+        "output_throughput": tokens["output"] * per_s,
+        "total_token_throughput": sum(tokens.values()) * per_s,
+    }
+
+
+def _detailed(frame: pd.DataFrame) -> dict[str, object]:
+    """Single queries, in s, and their statistics, in ms; from when each was sent."""
+    sent_ms = 1e3 * (frame["done_s"] - frame["given_s"])
+    values_ms = {"ttft": frame["sent_ttft_ms"], "tpot": frame["tpot_ms"], "e2el": sent_ms}
+    return {
+        "input_lens": frame["input_tokens"].tolist(),
+        "output_lens": frame["output_tokens"].tolist(),
+        "ttfts": (frame["sent_ttft_ms"] / 1e3).tolist(),
+        "latencies": (sent_ms / 1e3).tolist(),
+        "start_times": frame["given_s"].tolist(),
+        **dict(pair for name, values in values_ms.items() for pair in _stats(name, values)),
+    }
+
+
+def _stats(name: str, values_ms: pd.Series) -> Sequence[tuple[str, float]]:
+    known = values_ms.dropna().to_numpy(float)
+    if not len(known):
+        return []
+    return [
+        (f"mean_{name}_ms", float(known.mean())),
+        (f"median_{name}_ms", float(np.median(known))),
+        (f"std_{name}_ms", float(known.std())),
+        (f"p99_{name}_ms", float(np.percentile(known, 99))),
+    ]
