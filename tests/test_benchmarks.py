@@ -240,7 +240,7 @@ def test_the_course_of_an_official_size(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "official.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     found = json.loads(out.read_text())
-    assert (found["scored_samples"], found["test06"]) == (120, "PASS")
+    assert (found["scored_samples"], found["compliance"]) == (120, {"TEST06": "PASS"})
     assert found["queries"] % 120 == 0
     assert "| TEST06 | PASS |" in done.stdout
     assert any("the echo engine answered" in line for line in found["refusals"])
