@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from loadgen_study import share
+from loadgen_study.analysis.sizing import Demand
 from loadgen_study.doctor import examine
 from loadgen_study.params import RunParams, as_markdown, read_yaml, value_of
 from loadgen_study.results.bundles import SUFFIX, find_within
@@ -109,6 +110,12 @@ def _history(folder: str, out: Path) -> None:
     print(f"The history: {make_history(folder, out)}")
 
 
+def _size(run: str, qps: float, users: float, think: float, **changes: float) -> None:
+    from loadgen_study.report.sections.sizing import lines
+
+    print(*lines(Run.open(run), Demand(qps, users, think), **changes), sep="\n")
+
+
 def _share(text: str) -> float:
     """A share as "3%" or "0.03"."""
     number = text.strip().removesuffix("%").rstrip()
@@ -150,6 +157,18 @@ def _parser() -> argparse.ArgumentParser:
     argument("new", help="the run's folder")
     argument("--worse", type=_share, default=0.03, metavar="3%", help="that it may be worse (3%%)")
     argument("--metric", action="append", default=[], choices=METRICS, help="this one alone")
+    argument = add("size", "say how many replicas a demand takes, and what they cost", _size)
+    argument("run", help="the folder of a run with a search or a sweep")
+    for flag, name, text in (
+        ("--qps", "qps", "queries/s"),
+        ("--users", "users", "users at once, who wait and think"),
+        ("--think", "think", "from an answer to the user's next query, s"),
+        ("--ttft", "ttft_limit_ms", "limit on TTFT, ms (default: the run's)"),
+        ("--tpot", "tpot_limit_ms", "limit on TPOT, ms (default: the run's)"),
+        ("--price", "price_per_hour", "of a device (default: by the run's price_per_hour)"),
+        ("--watts", "watts", "of a device (default: as measured)"),
+    ):
+        argument(flag, dest=name, type=float, default=0.0, metavar="N", help=text)
     argument = add("history", "show the runs of a folder over time, on one page", _history)
     argument("folder", help="the folder of runs, or of zips of runs")
     argument("-o", "--out", type=Path, default=Path("history.html"), help="the page")

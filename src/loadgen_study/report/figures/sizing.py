@@ -1,0 +1,164 @@
+"""Demand, limits and prices to be entered, and the replicas that they take, without a kernel.
+
+Vega computes what ``analysis.sizing.size`` computes; a test holds both to the same lines.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from loadgen_study.analysis.sizing import SLACK, Beyond, Demand, Replica, Sizing
+from loadgen_study.report.figures.base import WIDE, Figure, source
+from loadgen_study.words import significant
+
+# Larger than any rate, and still a number: no test breaks the limits.
+NEVER = 1e300
+NAMES = ("Demand, queries/s", "One replica holds, queries/s", "Replicas", "Money an hour",
+         "Money per 10^6 output tokens", "Power, kW", "J per output token",
+         "Not measured")  # fmt: skip
+BEYOND: dict[Beyond, str] = {
+    "replicas": "more than one replica",
+    "rate": "a rate that breaks the limits",
+    "spread": "the interval of the rate",
+    "closed loop": "arrivals by chance",
+}
+NOTHING_KEPT = "no measured rate keeps these limits"
+NO_DEMAND = "give a demand above 0, and nothing below 0"
+UNKNOWN = "not known"
+
+
+def example(points: pd.DataFrame) -> Demand:
+    """The demand that the chart starts with: ten times the highest measured rate, to two digits."""
+    return Demand(float(significant(10 * points["rate_per_s"].max(), 2).replace(",", "")))
+
+
+def chart(points: pd.DataFrame, replica: Replica, limits: Mapping[str, float]) -> Figure:
+    """Inputs, and what they come to, as lines of text.
+
+    Args:
+        points: of ``analysis.sizing.size``. limits: ttft_limit_ms, tpot_limit_ms, to start with.
+    """
+    start = {
+        "qps": (example(points).queries_per_s, "queries/s"),
+        "users": (0, "users at once"),
+        "think_s": (10, "think time, s"),
+        "ttft_limit": (limits["ttft_limit_ms"], "TTFT limit, ms"),
+        "tpot_limit": (limits["tpot_limit_ms"], "TPOT limit, ms"),
+        "price": (replica.price_per_hour, "price of a device-hour"),
+        "device_watts": (round(replica.watts, 1), "watts of a device"),
+    }
+    inputs = [
+        alt.param(name=name, value=value, bind=alt.binding(input="number", name=title))
+        for name, (value, title) in start.items()
+    ]
+    table = points.round(6)
+    lines = _lines(replica)
+    base = _computed(source("sizing", table), len(lines))
+    base = base.transform_calculate(**lines).transform_fold([*lines], as_=["what", "says"])
+    rows = alt.Y("what:N", sort=[*lines], axis=None)
+    marks = base.mark_text(align="left", fontSize=13)
+    named = marks.encode(x=alt.value(0), y=rows, text="what:N")
+    both = alt.layer(named, marks.encode(x=alt.value(230), y=rows, text="says:N"))
+    return Figure(both.add_params(*inputs), {"sizing": table})
+
+
+def _computed(data: alt.NamedData, lines: int) -> alt.Chart:
+    """The row of the best test that keeps the limits, with best_per_s, next_per_s and demand."""
+    kept = "datum.ttft_ms <= toNumber(ttft_limit) && datum.tpot_ms <= toNumber(tpot_limit)"
+    is_known = "isValid(datum.ttft_ms) && isValid(datum.tpot_ms)"
+    breaks = f"{is_known} && !datum.kept && datum.offered_per_s > datum.best_per_s"
+    given = [f"toNumber({name}) || 0" for name in ("qps", "users", "think_s")]
+    signs = [
+        f"({one}) >= 0" for one in (*given, "toNumber(price) || 0", "toNumber(device_watts) || 0")
+    ]
+    best: Any = {"best_per_s": "max(kept_per_s)"}
+    following: Any = {"next_per_s": "min(breaking_per_s)"}
+    found: alt.Chart = (
+        alt.Chart(data, width=WIDE, height=24 * lines)
+        .transform_calculate(kept=f"{is_known} && {kept}")
+        .transform_calculate(kept_per_s="datum.kept ? datum.rate_per_s : 0")
+        .transform_joinaggregate(**best)
+        .transform_calculate(breaking_per_s=f"{breaks} ? datum.offered_per_s : {NEVER}")
+        .transform_joinaggregate(**following)
+        .transform_filter("datum.kept_per_s === datum.best_per_s")
+        .transform_window(place="row_number()")
+        .transform_filter("datum.place === 1")
+        .transform_calculate(
+            demand=f"({given[0]}) + ({given[1]}) / (({given[2]}) + datum.latency_s)",
+            valid=f"{' && '.join(signs)} && ({given[0]}) + ({given[1]}) > 0",
+        )
+    )
+    return found
+
+
+def _lines(replica: Replica) -> dict[str, str]:
+    """What each line says, as an expression of Vega."""
+
+    def needed(per_s: str) -> str:
+        return f"max(1, ceil(datum.demand / {per_s} - {SLACK}))"
+
+    has_low, has_high = "isValid(datum.low_per_s)", f"datum.next_per_s < {NEVER}"
+    number = needed("datum.best_per_s")
+    money = f"{number} * {replica.devices} * toNumber(price)"
+    watts = f"{number} * {replica.devices} * toNumber(device_watts)"
+    tokens = f"(datum.demand * {replica.output_tokens:.12g})"
+
+    def between(low: str, high: str, low_known: str, high_known: str) -> str:
+        ends = (f"({one_known} ? {one} : '{UNKNOWN}')"
+                for one, one_known in ((low, low_known), (high, high_known)))  # fmt: skip
+        return "' [' + " + " + ', ' + ".join(ends) + " + ']'"
+
+    rates = between("format(datum.low_per_s, ',.3f')", "format(datum.next_per_s, ',.3f')",
+                    has_low, has_high)  # fmt: skip
+    counts = between(f"format({needed('datum.next_per_s')}, ',')",
+                     f"format({needed('datum.low_per_s')}, ',')", has_high, has_low)  # fmt: skip
+    texts = {
+        "demand": "format(datum.demand, ',.3f')",
+        "holds": f"format(datum.best_per_s, ',.3f') + {rates}",
+        "replicas": f"format({number}, ',') + {counts}",
+        "money": _if_given("price", f"format({money}, ',.2f')"),
+        "million": _if_given("price", f"format({money} / 3600 / {tokens} * 1e6, ',.4f')"),
+        "power": _if_given("device_watts", f"format({watts} / 1000, ',.3f')"),
+        "energy": _if_given("device_watts", f"format({watts} / {tokens}, ',.4f')"),
+        "beyond": _beyond({
+            "replicas": f"{number} > 1", "rate": f"!({has_high})", "spread": f"!{has_low}",
+            "closed loop": "datum.closed",
+        }),
+    }  # fmt: skip
+    guard = f"!datum.valid ? '{NO_DEMAND}' : datum.best_per_s === 0 ? '{NOTHING_KEPT}' : "
+    return {name: guard + text for name, text in zip(NAMES, texts.values(), strict=True)}
+
+
+def _if_given(name: str, text: str) -> str:
+    return f"toNumber({name}) > 0 ? {text} : '{UNKNOWN}'"
+
+
+def _beyond(true: Mapping[Beyond, str]) -> str:
+    """The names of what is true, or "nothing"."""
+    names = [f"({test} ? '; {BEYOND[name]}' : '')" for name, test in true.items()]
+    return f"slice({' + '.join(names)}, 2) || 'nothing'"
+
+
+def said(found: Sizing | None) -> dict[str, str]:
+    """The same lines of a sizing in Python."""
+    if found is None:
+        return dict.fromkeys(NAMES, NOTHING_KEPT)
+
+    def shown(value: float | None, form: str) -> str:
+        return UNKNOWN if value is None or value != value else format(value, form)
+
+    rates = [shown(value, ",.3f") for value in (found.low_per_s, found.high_per_s)]
+    counts = [shown(value, ",") for value in (found.fewest, found.most)]
+    texts = (
+        f"{found.demand_per_s:,.3f}",
+        f"{found.per_s:,.3f} [{rates[0]}, {rates[1]}]",
+        f"{found.replicas:,} [{counts[0]}, {counts[1]}]",
+        shown(found.price_per_hour, ",.2f"),
+        shown(found.price_per_million, ",.4f"),
+        shown(found.kilowatts, ",.3f"),
+        shown(found.joules_per_token, ",.4f"),
+        "; ".join(BEYOND[name] for name in found.beyond) or "nothing",
+    )
+    return dict(zip(NAMES, texts, strict=True))
