@@ -119,7 +119,7 @@ def test_two_replicas_carry_twice_what_one_does(tmp_path):
     for replicas in (1, 2):
         params = echo_params(
             dataset=str(write_articles(tmp_path / "a.jsonl", 64)), outputs=str(tmp_path),
-            run_name=f"r{replicas}", max_new_tokens=8, min_query_count=300, ttft_limit_ms=60,
+            run_name=f"r{replicas}", max_new_tokens=8, min_query_count=200, ttft_limit_ms=300,
             sweep_qps=[50.0 * replicas, 120.0 * replicas],
             engine_options={"slots": 4 * replicas, "ttft_ms": 10, "tpot_ms": 5.7},
         )  # fmt: skip
@@ -127,8 +127,8 @@ def test_two_replicas_carry_twice_what_one_does(tmp_path):
             sweep(run)
             made[replicas] = sizing.points_of(run.read())
     one, two = made[1], made[2]
-    found = size(one, Demand(90.0), Replica(1, 8.0), 60.0, 100.0)
+    found = size(one, Demand(90.0), Replica(1, 8.0), 300.0, 100.0)
     assert found.replicas == 2
-    held = size(two, Demand(90.0), Replica(1, 8.0), 60.0, 100.0)
+    held = size(two, Demand(90.0), Replica(1, 8.0), 300.0, 100.0)
     assert held.replicas == 1
     assert held.per_s == pytest.approx(2 * found.per_s, rel=0.1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
+from loadgen_study.results.bundles import SUFFIX
 from loadgen_study.results.folders import find_file
 from loadgen_study.results.run import Run
 from loadgen_study.runs.others import aiperf, guidellm, llm_d, loadgen_logs, vllm_bench
@@ -14,6 +15,9 @@ from loadgen_study.runs.others.origin import OtherResult
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.files import write_json
 from vllm_loadgen.records.base import describe
+
+# Python writes NaN and Infinity, which JSON has not, for what is not known.
+DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _contents(path: Path, name: str) -> list[Mapping[str, JsonValue]]:
     try:
         text = path.read_text(encoding="utf-8").strip()
         while text:
-            content, end = json.JSONDecoder().raw_decode(text)
+            content, end = DECODER.raw_decode(text)
             found.append(content if isinstance(content, dict) else {})
             text = text[end:].strip()
     except OSError as error:
@@ -114,7 +118,7 @@ def export(run: Run, form: str, out: Path | None = None) -> Path:
     if not run.finished(run.performance_name):
         cure = "give a run that perf.ipynb was run into"
         raise ParameterError("run", run.display_path(), "has no finished performance test", cure)
-    name = Path(run.bundle or run.folder).with_suffix("").name if run.bundle else run.folder.name
-    target = out or Path(run.bundle or run.folder).parent / f"{name}.{form}.json"
+    place = Path(run.bundle or run.folder)
+    target = out or place.with_name(f"{place.name.removesuffix(SUFFIX)}.{form}.json")
     write_json(target, WRITERS[form](run))
     return target
