@@ -9,6 +9,7 @@ import pytest
 from helpers import ROOT
 
 from loadgen_study import Run, cli
+from loadgen_study.report import parameters as report_parameters
 from loadgen_study.report.sections import comparison
 from loadgen_study.runs import compare
 from loadgen_study.runs.others.formats import WRITERS, is_other
@@ -343,3 +344,13 @@ def test_a_run_without_a_test_is_not_exported(form, tmp_path, capsys):
     shutil.copy(ROOT / "outputs" / "example" / "params.yaml", tmp_path)
     assert cli.main(["export", str(tmp_path), "--as", form]) == 1
     assert "has no finished performance test" in capsys.readouterr().err
+
+
+def test_the_report_is_of_the_first_own_run_among_others(monkeypatch):
+    own, other = str(ROOT / "outputs" / "example"), fixture("vllm_bench.json")
+    cell = f"run = ''\nruns = {[other, own]!r}"
+    monkeypatch.setattr(report_parameters, "_executed_cells", lambda: [cell])
+    run = report_parameters.run_to_read()
+    assert run.folder == Path(own)
+    compared = report_parameters.runs_to_compare(run)
+    assert [one.name for one in compared] == ["vllm_bench", "example"]
