@@ -31,7 +31,8 @@ def texts(points, replica, **values):
     for param in chart["params"]:
         param["value"] = values.get(param["name"], param["value"])
     drawn = ET.fromstring(vl_convert.vegalite_to_svg(chart, vl_version="5.20"))
-    found = [node.text for node in drawn.iter() if node.tag.endswith("text") and node.text]
+    nodes = [node for node in drawn.iter() if node.tag.endswith("}text")]
+    found = [figure.SEPARATOR.join(node.itertext()) for node in nodes]
     names = [text for text in found if text in figure.NAMES]
     return dict(zip(names, [text for text in found if text not in figure.NAMES], strict=True))
 

@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 
 from loadgen_study.analysis.sizing import SLACK, Beyond, Demand, Replica, Sizing
-from loadgen_study.report.figures.base import WIDE, Figure, source
+from loadgen_study.report.figures.base import GREY, WIDE, Figure, source
 from loadgen_study.words import significant
 
 # Larger than any rate, and still a number: no test breaks the limits.
@@ -27,6 +27,7 @@ BEYOND: dict[Beyond, str] = {
 NOTHING_KEPT = "no measured rate keeps these limits"
 NO_DEMAND = "give a demand above 0, and nothing below 0"
 UNKNOWN = "not known"
+SEPARATOR = "; "
 
 
 def example(points: pd.DataFrame) -> Demand:
@@ -58,9 +59,11 @@ def chart(points: pd.DataFrame, replica: Replica, limits: Mapping[str, float]) -
     base = _computed(source("sizing", table), len(lines))
     base = base.transform_calculate(**lines).transform_fold([*lines], as_=["what", "says"])
     rows = alt.Y("what:N", sort=[*lines], axis=None)
-    marks = base.mark_text(align="left", fontSize=13)
-    named = marks.encode(x=alt.value(0), y=rows, text="what:N")
-    both = alt.layer(named, marks.encode(x=alt.value(230), y=rows, text="says:N"))
+    at = base.encode(x=alt.value(0), y=rows)
+    # One above the other: side by side they do not fit a phone.
+    named = at.mark_text(align="left", dy=-9, fontSize=11, color=GREY).encode(text="what:N")
+    says = at.mark_text(align="left", dy=6, fontSize=13, lineBreak=SEPARATOR).encode(text="says:N")
+    both = alt.layer(named, says)
     return Figure(both.add_params(*inputs), {"sizing": table})
 
 
@@ -76,7 +79,7 @@ def _computed(data: alt.NamedData, lines: int) -> alt.Chart:
     best: Any = {"best_per_s": "max(kept_per_s)"}
     following: Any = {"next_per_s": "min(breaking_per_s)"}
     found: alt.Chart = (
-        alt.Chart(data, width=WIDE, height=24 * lines)
+        alt.Chart(data, width=WIDE, height=38 * lines)
         .transform_calculate(kept=f"{is_known} && {kept}")
         .transform_calculate(kept_per_s="datum.kept ? datum.rate_per_s : 0")
         .transform_joinaggregate(**best)
@@ -137,7 +140,7 @@ def _if_given(name: str, text: str) -> str:
 
 def _beyond(true: Mapping[Beyond, str]) -> str:
     """The names of what is true, or "nothing"."""
-    names = [f"({test} ? '; {BEYOND[name]}' : '')" for name, test in true.items()]
+    names = [f"({test} ? '{SEPARATOR}{BEYOND[name]}' : '')" for name, test in true.items()]
     return f"slice({' + '.join(names)}, 2) || 'nothing'"
 
 
@@ -159,6 +162,6 @@ def said(found: Sizing | None) -> dict[str, str]:
         shown(found.price_per_million, ",.4f"),
         shown(found.kilowatts, ",.3f"),
         shown(found.joules_per_token, ",.4f"),
-        "; ".join(BEYOND[name] for name in found.beyond) or "nothing",
+        SEPARATOR.join(BEYOND[name] for name in found.beyond) or "nothing",
     )
     return dict(zip(NAMES, texts, strict=True))
