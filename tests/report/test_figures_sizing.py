@@ -31,7 +31,8 @@ def texts(points, replica, **values):
     for param in chart["params"]:
         param["value"] = values.get(param["name"], param["value"])
     drawn = ET.fromstring(vl_convert.vegalite_to_svg(chart, vl_version="5.20"))
-    found = [node.text for node in drawn.iter() if node.tag.endswith("text") and node.text]
+    nodes = [node for node in drawn.iter() if node.tag.endswith("}text")]
+    found = [figure.SEPARATOR.join(node.itertext()) for node in nodes]
     names = [text for text in found if text in figure.NAMES]
     return dict(zip(names, [text for text in found if text not in figure.NAMES], strict=True))
 
@@ -56,7 +57,8 @@ INPUTS = {"qps": 20.0, "users": 0, "think_s": 10.0, "ttft_limit": 1000.0, "tpot_
         {}, {"qps": 0.5}, {"qps": 8.0}, {"qps": 0.0, "users": 1000}, {"users": 7, "think_s": 0.0},
         {"ttft_limit": 300.0}, {"ttft_limit": 299.0}, {"tpot_limit": 25.0},
         {"ttft_limit": 9000.0}, {"price": 0.0}, {"device_watts": 0.0, "price": 12345.678},
-        {"qps": 0.0}, {"qps": -1.0}, {"price": -1.0}, {"think_s": -2.0}, {"qps": 123456.0},
+        {"qps": 22.0, "ttft_limit": 9000.0}, {"qps": 0.0}, {"qps": -1.0},
+        {"price": -1.0}, {"think_s": -2.0}, {"qps": 123456.0},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("closed", [0.0, 1.0])
@@ -103,13 +105,21 @@ def test_the_console_has_the_charts_lines(capsys):
     assert lines == [f"{name}: {text}" for name, text in figure.said(found).items()]
 
 
-@pytest.mark.parametrize("flags", [[], ["--qps", "0"], ["--qps", "-3"], ["--price", "-1"]])
-def test_no_demand_is_one_line(capsys, flags):
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "qps = 0: there is no demand"),
+        (["--qps", "0"], "qps = 0: there is no demand"),
+        (["--qps", "-3"], "qps = -3.0: must be 0 or more"),
+        (["--qps", "5", "--price", "-1"], "price_per_hour = -1.0: must be 0 or more"),
+        (["--users", "5", "--think", "nan"], "think = nan: must be 0 or more"),
+    ],
+)
+def test_no_demand_and_a_negative_number_are_one_line(capsys, flags, said):
     assert cli.main(["size", str(EXPLORED), *flags]) == 1
-    said = capsys.readouterr().err
-    assert "demand = " in said
-    assert "must be above 0, and nothing below 0" in said
-    assert said.count("\n") == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.process

@@ -3,6 +3,7 @@
 Vega computes what ``analysis.sizing.size`` computes; a test holds both to the same lines.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import altair as alt
 import pandas as pd
 
 from loadgen_study.analysis.sizing import SLACK, Beyond, Demand, Replica, Sizing
-from loadgen_study.report.figures.base import WIDE, Figure, source
+from loadgen_study.report.figures.base import GREY, WIDE, Figure, source
 from loadgen_study.words import significant
 
 # Larger than any rate, and still a number: no test breaks the limits.
@@ -27,6 +28,7 @@ BEYOND: dict[Beyond, str] = {
 NOTHING_KEPT = "no measured rate keeps these limits"
 NO_DEMAND = "give a demand above 0, and nothing below 0"
 UNKNOWN = "not known"
+SEPARATOR = "; "
 
 
 def example(points: pd.DataFrame) -> Demand:
@@ -58,9 +60,11 @@ def chart(points: pd.DataFrame, replica: Replica, limits: Mapping[str, float]) -
     base = _computed(source("sizing", table), len(lines))
     base = base.transform_calculate(**lines).transform_fold([*lines], as_=["what", "says"])
     rows = alt.Y("what:N", sort=[*lines], axis=None)
-    marks = base.mark_text(align="left", fontSize=13)
-    named = marks.encode(x=alt.value(0), y=rows, text="what:N")
-    both = alt.layer(named, marks.encode(x=alt.value(230), y=rows, text="says:N"))
+    at = base.encode(x=alt.value(0), y=rows)
+    # One above the other: side by side they do not fit a phone.
+    named = at.mark_text(align="left", dy=-9, fontSize=11, color=GREY).encode(text="what:N")
+    says = at.mark_text(align="left", dy=6, fontSize=13, lineBreak=SEPARATOR).encode(text="says:N")
+    both = alt.layer(named, says)
     return Figure(both.add_params(*inputs), {"sizing": table})
 
 
@@ -76,7 +80,7 @@ def _computed(data: alt.NamedData, lines: int) -> alt.Chart:
     best: Any = {"best_per_s": "max(kept_per_s)"}
     following: Any = {"next_per_s": "min(breaking_per_s)"}
     found: alt.Chart = (
-        alt.Chart(data, width=WIDE, height=24 * lines)
+        alt.Chart(data, width=WIDE, height=38 * lines)
         .transform_calculate(kept=f"{is_known} && {kept}")
         .transform_calculate(kept_per_s="datum.kept ? datum.rate_per_s : 0")
         .transform_joinaggregate(**best)
@@ -93,51 +97,56 @@ def _computed(data: alt.NamedData, lines: int) -> alt.Chart:
     return found
 
 
+# Whether the ends of a replica's rate are known, as Vega's expressions.
+HAS_LOW, HAS_HIGH = "isValid(datum.low_per_s)", f"datum.next_per_s < {NEVER}"
+
+
 def _lines(replica: Replica) -> dict[str, str]:
     """What each line says, as an expression of Vega."""
-
-    def needed(per_s: str) -> str:
-        return f"max(1, ceil(datum.demand / {per_s} - {SLACK}))"
-
-    has_low, has_high = "isValid(datum.low_per_s)", f"datum.next_per_s < {NEVER}"
-    number = needed("datum.best_per_s")
-    money = f"{number} * {replica.devices} * toNumber(price)"
-    watts = f"{number} * {replica.devices} * toNumber(device_watts)"
+    money = f"{replica.devices} * toNumber(price)"
+    watts = f"{replica.devices} * toNumber(device_watts)"
     tokens = f"(datum.demand * {replica.output_tokens:.12g})"
-
-    def between(low: str, high: str, low_known: str, high_known: str) -> str:
-        ends = (f"({one_known} ? {one} : '{UNKNOWN}')"
-                for one, one_known in ((low, low_known), (high, high_known)))  # fmt: skip
-        return "' [' + " + " + ', ' + ".join(ends) + " + ']'"
-
-    rates = between("format(datum.low_per_s, ',.3f')", "format(datum.next_per_s, ',.3f')",
-                    has_low, has_high)  # fmt: skip
-    counts = between(f"format({needed('datum.next_per_s')}, ',')",
-                     f"format({needed('datum.low_per_s')}, ',')", has_high, has_low)  # fmt: skip
-    texts = {
-        "demand": "format(datum.demand, ',.3f')",
-        "holds": f"format(datum.best_per_s, ',.3f') + {rates}",
-        "replicas": f"format({number}, ',') + {counts}",
-        "money": _if_given("price", f"format({money}, ',.2f')"),
-        "million": _if_given("price", f"format({money} / 3600 / {tokens} * 1e6, ',.4f')"),
-        "power": _if_given("device_watts", f"format({watts} / 1000, ',.3f')"),
-        "energy": _if_given("device_watts", f"format({watts} / {tokens}, ',.4f')"),
-        "beyond": _beyond({
-            "replicas": f"{number} > 1", "rate": f"!({has_high})", "spread": f"!{has_low}",
-            "closed loop": "datum.closed",
-        }),
-    }  # fmt: skip
+    rates = _between("format(datum.low_per_s, ',.3f')", HAS_LOW,
+                     "format(datum.next_per_s, ',.3f')", HAS_HIGH)  # fmt: skip
+    texts = (
+        "format(datum.demand, ',.3f')",
+        f"format(datum.best_per_s, ',.3f') + {rates}",
+        _of_replicas("1", ","),
+        _if_given("price", _of_replicas(money, ",.2f")),
+        _if_given("price", _of_replicas(f"{money} / 3600 / {tokens} * 1e6", ",.4f")),
+        _if_given("device_watts", _of_replicas(f"{watts} / 1000", ",.3f")),
+        _if_given("device_watts", _of_replicas(f"{watts} / {tokens}", ",.4f")),
+        _beyond({"replicas": f"{_needed('datum.best_per_s')} > 1", "rate": f"!({HAS_HIGH})",
+                 "spread": f"!{HAS_LOW}", "closed loop": "datum.closed"}),
+    )  # fmt: skip
     guard = f"!datum.valid ? '{NO_DEMAND}' : datum.best_per_s === 0 ? '{NOTHING_KEPT}' : "
-    return {name: guard + text for name, text in zip(NAMES, texts.values(), strict=True)}
+    return {name: guard + text for name, text in zip(NAMES, texts, strict=True)}
+
+
+def _needed(per_s: str) -> str:
+    return f"max(1, ceil(datum.demand / {per_s} - {SLACK}))"
+
+
+def _of_replicas(one: str, form: str) -> str:
+    """What all replicas come to, with the interval of their number."""
+    value, fewest, most = (f"format({_needed(f'datum.{rate}_per_s')} * {one}, '{form}')"
+                           for rate in ("best", "next", "low"))  # fmt: skip
+    return f"{value} + {_between(fewest, HAS_HIGH, most, HAS_LOW)}"
+
+
+def _between(low: str, low_known: str, high: str, high_known: str) -> str:
+    ends = [f"({known} ? {end} : '{UNKNOWN}')"
+            for end, known in ((low, low_known), (high, high_known))]  # fmt: skip
+    return f"' [' + {ends[0]} + ', ' + {ends[1]} + ']'"
 
 
 def _if_given(name: str, text: str) -> str:
-    return f"toNumber({name}) > 0 ? {text} : '{UNKNOWN}'"
+    return f"(toNumber({name}) > 0 ? {text} : '{UNKNOWN}')"
 
 
 def _beyond(true: Mapping[Beyond, str]) -> str:
     """The names of what is true, or "nothing"."""
-    names = [f"({test} ? '; {BEYOND[name]}' : '')" for name, test in true.items()]
+    names = [f"({test} ? '{SEPARATOR}{BEYOND[name]}' : '')" for name, test in true.items()]
     return f"slice({' + '.join(names)}, 2) || 'nothing'"
 
 
@@ -147,18 +156,24 @@ def said(found: Sizing | None) -> dict[str, str]:
         return dict.fromkeys(NAMES, NOTHING_KEPT)
 
     def shown(value: float | None, form: str) -> str:
-        return UNKNOWN if value is None or value != value else format(value, form)
+        return UNKNOWN if value is None or math.isnan(value) else format(value, form)
 
-    rates = [shown(value, ",.3f") for value in (found.low_per_s, found.high_per_s)]
-    counts = [shown(value, ",") for value in (found.fewest, found.most)]
+    def of_replicas(total: float, form: str) -> str:
+        if math.isnan(total):
+            return UNKNOWN
+        ends = (n and n * total / found.replicas for n in (found.fewest, found.most))
+        fewest, most = (shown(end, form) for end in ends)
+        return f"{total:{form}} [{fewest}, {most}]"
+
+    low, high = (shown(value, ",.3f") for value in (found.low_per_s, found.high_per_s))
     texts = (
         f"{found.demand_per_s:,.3f}",
-        f"{found.per_s:,.3f} [{rates[0]}, {rates[1]}]",
-        f"{found.replicas:,} [{counts[0]}, {counts[1]}]",
-        shown(found.price_per_hour, ",.2f"),
-        shown(found.price_per_million, ",.4f"),
-        shown(found.kilowatts, ",.3f"),
-        shown(found.joules_per_token, ",.4f"),
-        "; ".join(BEYOND[name] for name in found.beyond) or "nothing",
+        f"{found.per_s:,.3f} [{low}, {high}]",
+        of_replicas(found.replicas, ",.0f"),
+        of_replicas(found.price_per_hour, ",.2f"),
+        of_replicas(found.price_per_million, ",.4f"),
+        of_replicas(found.kilowatts, ",.3f"),
+        of_replicas(found.joules_per_token, ",.4f"),
+        SEPARATOR.join(BEYOND[name] for name in found.beyond) or "nothing",
     )
     return dict(zip(NAMES, texts, strict=True))

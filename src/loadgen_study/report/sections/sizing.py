@@ -1,7 +1,7 @@
 """Replicas, money and power for a demand: what was measured, and what Python says of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -94,6 +94,7 @@ def lines(run: Run, demand: Demand, **changes: float) -> list[str]:
     Raises:
         ParameterError: if the run does not bound what a replica holds, or for a number below 0.
     """
+    _check(demand, changes)
     points = points_of(run)
     if len(points) < FEWEST_POINTS:
         cure = "search for its peak (target_qps auto) or sweep rates (sweep_qps)"
@@ -105,9 +106,14 @@ def lines(run: Run, demand: Demand, **changes: float) -> list[str]:
     replica = Replica(
         replica.devices, replica.output_tokens, costs["price_per_hour"], costs["watts"]
     )
-    try:
-        found = size(points, demand, replica, **limits)
-    except ValueError as error:
-        given = f"{demand.queries_per_s:g} queries/s, {demand.users:g} users"
-        raise ParameterError("demand", given, str(error), "give --qps or --users") from None
+    found = size(points, demand, replica, **limits)
     return [f"{name}: {text}" for name, text in figure.said(found).items()]
+
+
+def _check(demand: Demand, changes: Mapping[str, float]) -> None:
+    given = {"qps": demand.queries_per_s, "users": demand.users, "think": demand.think_s}
+    for name, value in {**given, **changes}.items():
+        if not value >= 0:
+            raise ParameterError(name, value, "must be 0 or more", "give such a number")
+    if not demand.queries_per_s + demand.users > 0:
+        raise ParameterError("qps", 0, "there is no demand", "give --qps or --users above 0")
