@@ -122,7 +122,7 @@ def measure(params: RunParams) -> dict[str, Any]:
             verdicts = dict(zip(tests, (one.status for one in live.comply()), strict=True))
         worker_bytes = peak_bytes(live.session().pid)
     with step("scoring"):
-        live.score()
+        scored = len(live.score())
     with step("submission check"):
         refusals = preflight([live.folder], "closed")
     run = live.read()
@@ -135,7 +135,7 @@ def measure(params: RunParams) -> dict[str, Any]:
         "samples_per_s": test.metrics.samples_per_s,
         "ttft_ms": test.metrics.ttft_ms.p99,
         "schedule_delay_ms": test.metrics.schedule_delay_ms.p99,
-        "scored_samples": len(live.samples),
+        "scored_samples": scored,
         "compliance": verdicts,
         "refusals": [f"{one.check}: {one.message}" for one in refusals],
         "peak_memory_mib": {
@@ -178,14 +178,14 @@ def all_benchmarks(seconds: int, samples: int | None) -> str:
         found = json.loads((folders.project_root() / out).read_text(encoding="utf-8"))
         took_s, memory = found["took_s"], found["peak_memory_mib"]
         rows.append((
-            name, f"{found['scored_samples']:,}", f"{tokens:,}", found["verdict"],
+            name, f"{found['queries']:,}", f"{tokens:,}", found["verdict"],
             *(f"{took_s[step]:,.0f}" for step in STEPS),
             ", ".join(f"{test} {verdict}" for test, verdict in found["compliance"].items()),
             *(f"{memory[process]:,.0f}" for process in ("notebook", "worker")),
         ))  # fmt: skip
     steps = [f"{step}, s" for step in STEPS]
     memory = ("notebook, MiB", "worker, MiB")
-    return markdown(("benchmark", "samples", "tokens", "verdict", *steps, "tests", *memory), rows)
+    return markdown(("benchmark", "queries", "tokens", "verdict", *steps, "tests", *memory), rows)
 
 
 def main() -> None:
