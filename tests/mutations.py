@@ -42,7 +42,7 @@ MUTATIONS = (
     Mutation("VALID in spite of logged errors", f"{STUDY}/rules/verdict.py",
              "if result.num_errors:", "if False:", "tests/rules"),
     Mutation("VALID in spite of answers without a token", f"{STUDY}/rules/verdict.py",
-             'if indices and problem != "one token":', "if False:",
+             'if found and name != "one token"), "")', 'if False), "")',
              "tests/rules tests/report/test_first_screen.py"),
     Mutation("completions before first tokens", f"{SUT}/harness/sut.py",
              "        if firsts:\n            self._tell_firsts(firsts)\n        if dones:\n"
