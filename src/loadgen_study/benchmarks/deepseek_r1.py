@@ -4,21 +4,15 @@ Source: mlcommons/inference, language/deepseek-r1.
 """
 
 from loadgen_study.benchmarks.record import (
-    Benchmark,
     DataColumns,
     ReferenceDataset,
     ReferenceModel,
-    Suite,
     Task,
+    datacenter,
+    with_interactive,
 )
 from loadgen_study.scorers.exact_match import deepseek_r1
 
-SUITE = Suite(
-    folder="deepseek-r1",
-    system_type="datacenter",
-    required=frozenset({"Offline"}),
-    one_of=frozenset({"Server", "Interactive"}),
-)
 MODEL = ReferenceModel(title="DeepSeek-R1", shape=(7168, 61, 129280))
 REASONING = ReferenceDataset(
     name="deepseek_r1", title="GPQA, MMLU-Pro, MATH-500, AIME and LiveCodeBench"
@@ -39,20 +33,13 @@ TASK = Task(
     built_in={"max_new_tokens": 48},
 )
 SCORE = {"exact_match": 81.3582, "tokens_per_sample": 3886.2274, "gen_num": 4_388}
-RECORDS = tuple(
-    Benchmark(
-        name=name,
-        suite=SUITE,
-        scenarios=scenarios,
-        samples=4_388,
-        task=TASK,
-        score=SCORE,
-        model=MODEL,
-        dataset=REASONING,
-        compliance={"TEST06": {}},
-    )
-    for name, scenarios in (
-        ("deepseek-r1", {"Offline": "Offline", "Server": "Server"}),
-        ("deepseek-r1-interactive", {"Server": "Interactive"}),
-    )
+RECORDS = with_interactive(
+    "deepseek-r1",
+    suite=datacenter("deepseek-r1"),
+    samples=4_388,
+    task=TASK,
+    score=SCORE,
+    model=MODEL,
+    dataset=REASONING,
+    compliance={"TEST06": {}},
 )

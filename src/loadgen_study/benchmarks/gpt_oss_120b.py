@@ -4,22 +4,16 @@ Source: mlcommons/inference, language/gpt-oss-120b.
 """
 
 from loadgen_study.benchmarks.record import (
-    Benchmark,
     DataColumns,
     ReferenceDataset,
     ReferenceModel,
-    Suite,
     Task,
+    datacenter,
+    with_interactive,
 )
 from loadgen_study.scorers.exact_match import gpt_oss
 from vllm_loadgen.sampling import Sampling
 
-SUITE = Suite(
-    folder="gpt-oss-120b",
-    system_type="datacenter",
-    required=frozenset({"Offline"}),
-    one_of=frozenset({"Server", "Interactive"}),
-)
 MODEL = ReferenceModel(title="gpt-oss-120b", shape=(2880, 36, 201088))
 DATA = ReferenceDataset(
     name="gpt_oss_120b", title="perf_eval_ref (accuracy: acc_eval_ref of AIME25, GPQA and code)"
@@ -42,25 +36,18 @@ TASK = Task(
     built_in={"max_new_tokens": 24, "accuracy_max_new_tokens": None},
 )
 SCORE = {"exact_match": 83.13, "gen_num": 4_395}
-RECORDS = tuple(
-    Benchmark(
-        name=name,
-        suite=SUITE,
-        scenarios=scenarios,
-        samples=6_396,
-        accuracy_samples=4_395,
-        task=TASK,
-        score=SCORE,
-        model=MODEL,
-        dataset=DATA,
-        compliance={
-            "TEST07": {"metric": "exact_match", "least": 60.698},
-            # The reference's mean of 1278.20 tokens, 10 % less and more.
-            "TEST09": {"least_tokens": 1150.38, "most_tokens": 1406.02},
-        },
-    )
-    for name, scenarios in (
-        ("gpt-oss-120b", {"Offline": "Offline", "Server": "Server"}),
-        ("gpt-oss-120b-interactive", {"Server": "Interactive"}),
-    )
+RECORDS = with_interactive(
+    "gpt-oss-120b",
+    suite=datacenter("gpt-oss-120b"),
+    samples=6_396,
+    accuracy_samples=4_395,
+    task=TASK,
+    score=SCORE,
+    model=MODEL,
+    dataset=DATA,
+    compliance={
+        "TEST07": {"metric": "exact_match", "least": 60.698},
+        # The reference's mean of 1278.20 tokens, 10 % less and more.
+        "TEST09": {"least_tokens": 1150.38, "most_tokens": 1406.02},
+    },
 )

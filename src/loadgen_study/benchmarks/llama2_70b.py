@@ -4,22 +4,16 @@ Source: mlcommons/inference, language/llama2-70b.
 """
 
 from loadgen_study.benchmarks.record import (
-    Benchmark,
     DataColumns,
     ReferenceDataset,
     ReferenceModel,
-    Suite,
     Task,
+    datacenter,
+    with_interactive,
 )
 from loadgen_study.scorers.rouge import LENGTH, Rouge
 from loadgen_study.scorers.scorer import ANSWERS, STRICT, TOKENS, TOKENS_PER_SAMPLE, unjudged
 
-SUITE = Suite(
-    folder="llama2-70b-99.9",
-    system_type="datacenter",
-    required=frozenset({"Offline"}),
-    one_of=frozenset({"Server", "Interactive"}),
-)
 MODEL = ReferenceModel(title="Llama-2-70b-chat-hf", shape=(8192, 80, 32000))
 OPEN_ORCA = ReferenceDataset(name="open_orca", title="OpenOrca, GPT-4's answers")
 TASK = Task(
@@ -47,20 +41,13 @@ SCORE = {
     "tokens_per_sample": 294.45,
     "gen_num": 24_576,
 }
-RECORDS = tuple(
-    Benchmark(
-        name=name,
-        suite=SUITE,
-        scenarios=scenarios,
-        samples=24_576,
-        task=TASK,
-        score=SCORE,
-        model=MODEL,
-        dataset=OPEN_ORCA,
-        compliance={"TEST06": {}},
-    )
-    for name, scenarios in (
-        ("llama2-70b", {"Offline": "Offline", "Server": "Server"}),
-        ("llama2-70b-interactive", {"Server": "Interactive"}),
-    )
+RECORDS = with_interactive(
+    "llama2-70b",
+    suite=datacenter("llama2-70b-99.9"),
+    samples=24_576,
+    task=TASK,
+    score=SCORE,
+    model=MODEL,
+    dataset=OPEN_ORCA,
+    compliance={"TEST06": {}},
 )

@@ -4,22 +4,15 @@ Source: mlcommons/inference, language/llama3.1-405b.
 """
 
 from loadgen_study.benchmarks.record import (
-    Benchmark,
     DataColumns,
     ReferenceDataset,
     ReferenceModel,
-    Suite,
     Task,
+    datacenter,
+    with_interactive,
 )
 from loadgen_study.scorers.long_context import LongContext
 
-SUITE = Suite(
-    folder="llama3.1-405b",
-    system_type="datacenter",
-    required=frozenset({"Offline"}),
-    one_of=frozenset({"Server", "Interactive"}),
-    last_round="v6.0",
-)
 MODEL = ReferenceModel(title="Llama-3.1-405B-Instruct", shape=(16384, 126, 128256))
 LONG = ReferenceDataset(
     name="llama3_1_405b", title="LongBench, LongDataCollections, RULER and GovReport"
@@ -45,20 +38,13 @@ SCORE = {
     "tokens_per_sample": 684.68,
     "gen_num": 8_313,
 }
-RECORDS = tuple(
-    Benchmark(
-        name=name,
-        suite=SUITE,
-        scenarios=scenarios,
-        samples=8_313,
-        task=TASK,
-        score=SCORE,
-        model=MODEL,
-        dataset=LONG,
-        compliance={"TEST06": {}},
-    )
-    for name, scenarios in (
-        ("llama3_1-405b", {"Offline": "Offline", "Server": "Server"}),
-        ("llama3_1-405b-interactive", {"Server": "Interactive"}),
-    )
+RECORDS = with_interactive(
+    "llama3_1-405b",
+    suite=datacenter("llama3.1-405b", last_round="v6.0"),
+    samples=8_313,
+    task=TASK,
+    score=SCORE,
+    model=MODEL,
+    dataset=LONG,
+    compliance={"TEST06": {}},
 )

@@ -174,3 +174,18 @@ class Benchmark:
     def submitted_as(self, scenario: str) -> str:
         """What a submission calls LoadGen's scenario; one that the rules do not allow stays."""
         return self.scenarios.get(scenario, scenario)
+
+
+def datacenter(folder: str, last_round: str = CURRENT_ROUND) -> Suite:
+    """A suite of a datacenter: Offline, and Server or Interactive."""
+    one_of = frozenset({"Server", "Interactive"})
+    return Suite(folder, "datacenter", frozenset({"Offline"}), one_of, last_round)
+
+
+def with_interactive(name: str, **facts: Any) -> tuple[Benchmark, Benchmark]:
+    """A benchmark and its interactive variant, which is a Server test with tighter limits."""
+    scenarios = {"Offline": "Offline", "Server": "Server"}
+    return (
+        Benchmark(name=name, scenarios=scenarios, **facts),
+        Benchmark(name=f"{name}-interactive", scenarios={"Server": "Interactive"}, **facts),
+    )
