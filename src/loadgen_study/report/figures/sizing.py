@@ -32,7 +32,7 @@ SEPARATOR = "; "
 
 
 def example(points: pd.DataFrame) -> Demand:
-    """The chart's first demand: ten times the highest measured rate, to two digits."""
+    """The chart's first demand: ten times the highest measured rate, rounded."""
     return Demand(float(significant(10 * points["rate_per_s"].max(), 2).replace(",", "")))
 
 
