@@ -92,13 +92,16 @@ def lines(run: Run, demand: Demand, **changes: float) -> list[str]:
         changes: price_per_hour and watts of a device, ttft_limit_ms, tpot_limit_ms; 0: the run's.
 
     Raises:
-        ParameterError: if the run does not bound what a replica holds, or for a number below 0.
+        ParameterError: if the run does not bound what a replica holds, or for a number that is
+            below 0 or not finite.
     """
     _check(demand, changes)
     points = points_of(run)
     if len(points) < FEWEST_POINTS:
         cure = "search for its peak (target_qps auto) or sweep rates (sweep_qps)"
-        raise ParameterError("run", run.display_path(), "was measured at one rate", cure)
+        raise ParameterError(
+            "run", run.display_path(), "was measured at fewer than two rates", cure
+        )
     replica, limits = replica_of(run), limits_of(run, points)
     known = {name: value for name, value in changes.items() if value}
     limits |= {name: value for name, value in known.items() if name in limits}
@@ -113,7 +116,7 @@ def lines(run: Run, demand: Demand, **changes: float) -> list[str]:
 def _check(demand: Demand, changes: Mapping[str, float]) -> None:
     given = {"qps": demand.queries_per_s, "users": demand.users, "think": demand.think_s}
     for name, value in {**given, **changes}.items():
-        if not value >= 0:
-            raise ParameterError(name, value, "must be 0 or more", "give a number from 0")
+        if not 0 <= value < math.inf:
+            raise ParameterError(name, value, "must be 0 or more, and finite", "give such a number")
     if not demand.queries_per_s + demand.users > 0:
         raise ParameterError("qps", 0, "there is no demand", "give --qps or --users above 0")
