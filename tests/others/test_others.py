@@ -70,6 +70,18 @@ def test_the_log_with_more_digits_counts(tmp_path):
     assert compare.read_digest(str(folder)).figures["tokens_per_s"][0] == 24593.77
 
 
+def test_a_spoilt_number_of_a_summary_is_left_out(tmp_path):
+    folder = logs(tmp_path / "sent", SERVER, "mlperf_log_summary.txt")
+    edited(
+        folder, "mlperf_log_summary.txt", "tokens per second: 143.94", "tokens per second: 1.4.3"
+    )
+    edited(folder, "mlperf_log_summary.txt", "99.90 percentile lat", "99.9.0 percentile lat")
+    found = compare.read_digest(str(folder))
+    assert found.figures["tokens_per_s"] == (None, None, None)
+    assert "latency p99.9, ms" not in found.reported
+    assert "TTFT p99.9, ms" in found.reported
+
+
 def test_logs_of_two_tests_are_refused(tmp_path):
     folder = logs(tmp_path / "sent")
     edited(folder, "mlperf_log_summary.txt", ": 143.94", ": 144.94")

@@ -154,12 +154,10 @@ class ExactMatch(Scorer):
         tokens: Metric = TOKENS_PER_SAMPLE,
     ) -> None:
         self.judges, self.repeats = judges, repeats
+        by_subset = {f"exact_match_{name}": f"exact match of {name}, %" for name in judges}
         self.metrics = (
             Metric("exact_match", "exact match, %"),
-            *(
-                Metric(f"exact_match_{name}", f"exact match of {name}, %", lower=None)
-                for name in judges
-            ),
+            *(Metric(*named, lower=None) for named in by_subset.items()),
             *([VERIFIED] if formula in judges.values() else []),
             *(tokens, ANSWERS, TOKENS, NOT_SCORED, UNDECIDED),
         )

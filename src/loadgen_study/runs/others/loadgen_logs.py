@@ -34,10 +34,11 @@ FIGURES = {
     "time_to_output_token_mean": ("tpot_ms", 1e-6),
     "mean_latency_ns": ("latency_ms", 1e-6),
 }
+NUMBER = r"(\d+(?:\.\d+)?)"
 PERCENTILES = {
-    r"first_token_([\d.]+)_percentile_latency_ns": "TTFT",
-    r"time_per_output_token_([\d.]+)_percentile_ns": "TPOT",
-    r"([\d.]+)_percentile_latency_ns": "latency",
+    rf"first_token_{NUMBER}_percentile_latency_ns": "TTFT",
+    rf"time_per_output_token_{NUMBER}_percentile_ns": "TPOT",
+    rf"{NUMBER}_percentile_latency_ns": "latency",
 }
 # Line of the summary -> the same figure's key in the detail log.
 LINES = {
@@ -48,13 +49,13 @@ LINES = {
     r"mean first token latency \(ns\)": "first_token_mean_latency_ns",
     r"mean time (?:to|per) output token \(ns\)": "time_to_output_token_mean",
     r"mean latency \(ns\)": "mean_latency_ns",
-    r"([\d.]+) percentile first token latency \(ns\)": r"first_token_{}_percentile_latency_ns",
-    r"([\d.]+) percentile time to output token \(ns\)": r"time_per_output_token_{}_percentile_ns",
-    r"([\d.]+) percentile latency \(ns\)": r"{}_percentile_latency_ns",
+    rf"{NUMBER} percentile first token latency \(ns\)": r"first_token_{}_percentile_latency_ns",
+    rf"{NUMBER} percentile time to output token \(ns\)": r"time_per_output_token_{}_percentile_ns",
+    rf"{NUMBER} percentile latency \(ns\)": r"{}_percentile_latency_ns",
 }
 # Twice the rounding error: two digits after the point, and six digits in all.
 SUMMARY_ROUNDS_BY, DETAIL_ROUNDS_BY = 0.01, 1e-5
-ESTIMATE = re.compile(r"Early stopping ([\d.]+)\w* percentile estimate: (\d+)", re.IGNORECASE)
+ESTIMATE = re.compile(rf"Early stopping {NUMBER}\w* percentile estimate: (\d+)", re.IGNORECASE)
 
 
 def find(path: Path) -> Path | None:
@@ -75,7 +76,8 @@ def read(folder: Path, name: str) -> OtherResult:
         log = read_log(folder)
         scenario = str((log.effective_settings.__pydantic_extra__ or {}).get("scenario", ""))
         verdict: str | None = log.verdict
-        results = _finer(_extra(log.loadgen_results), _from_lines(summary), name)
+        detail = log.loadgen_results.__pydantic_extra__ or {}
+        results = _finer(detail, _from_lines(summary), name)
     else:
         scenario, verdict = summary.get("scenario", ""), summary.get("result is")
         results = _from_lines(summary)
@@ -102,21 +104,17 @@ def reported(results: Mapping[str, JsonValue]) -> dict[str, float]:
     Args:
         results: of the detail log, by keys without "result_".
     """
-    found = {}
-    for key, value in results.items():
-        for pattern, latency in PERCENTILES.items():
-            if (match := re.fullmatch(pattern, key)) and (number := _number(value)) is not None:
-                found[f"{latency} p{float(match[1]):g}, ms"] = number / 1e6
-    return found
+    return {
+        f"{latency} p{float(match[1]):g}, ms": number / 1e6
+        for key, value in results.items()
+        for pattern, latency in PERCENTILES.items()
+        if (match := re.fullmatch(pattern, key)) and (number := _number(value)) is not None
+    }
 
 
 def of_own(results: LoadgenResults) -> dict[str, float]:
     """LoadGen's percentiles of a test of this project."""
-    return reported(_extra(results))
-
-
-def _extra(results: LoadgenResults) -> Mapping[str, JsonValue]:
-    return results.__pydantic_extra__ or {}
+    return reported(results.__pydantic_extra__ or {})
 
 
 def _number(value: object) -> float | None:
@@ -159,12 +157,12 @@ def _text(path: Path) -> str:
 
 
 def _from_lines(summary: Mapping[str, str]) -> dict[str, JsonValue]:
-    found: dict[str, JsonValue] = {}
-    for line, value in summary.items():
-        for pattern, key in LINES.items():
-            if (match := re.fullmatch(pattern, line)) and re.fullmatch(r"[\d.]+", value):
-                found[key.format(*match.groups())] = float(value)
-    return found
+    return {
+        key.format(*match.groups()): float(value)
+        for line, value in summary.items()
+        for pattern, key in LINES.items()
+        if (match := re.fullmatch(pattern, line)) and re.fullmatch(NUMBER, value)
+    }
 
 
 def _finer(
