@@ -274,6 +274,11 @@ def test_an_own_run_stands_next_to_others():
         ('{"model_id": "a", "request_thr', "is not whole JSON"),
         ("\ufeff{", "is not whole JSON"),
         ('{"model_id": 1, "request_throughput": 1, "output_throughput": 1}', "as vllm bench serve"),
+        (
+            f'{{"model_id": "a", "request_throughput": 1, "output_throughput": 1, "completed": 1, '
+            f'"total_input_tokens": 1{"0" * 400}, "total_output_tokens": 1}}',
+            "too large for a float",
+        ),
         ('{"benchmarks": [], "metadata": {}}', "cannot be read as GuideLLM's"),
     ],
 )

@@ -98,7 +98,7 @@ def _read(content: Mapping[str, JsonValue], path: Path, name: str) -> list[Other
         raise ParameterError("runs", name, f"is not a result of {KNOWN}", CURE)
     try:
         return tool.read(content, path.stem)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # of integers beyond any float
         problem = describe(error) if isinstance(error, ValidationError) else str(error)
     raise ParameterError("runs", name, f"cannot be read as {tool.name}'s: {problem}", CURE)
 
