@@ -70,6 +70,18 @@ def test_the_log_with_more_digits_counts(tmp_path):
     assert compare.read_digest(str(folder)).figures["tokens_per_s"][0] == 24593.77
 
 
+def test_a_spoilt_number_of_a_summary_is_left_out(tmp_path):
+    folder = logs(tmp_path / "sent", SERVER, "mlperf_log_summary.txt")
+    edited(
+        folder, "mlperf_log_summary.txt", "tokens per second: 143.94", "tokens per second: 1.4.3"
+    )
+    edited(folder, "mlperf_log_summary.txt", "99.90 percentile lat", "99.9.0 percentile lat")
+    found = compare.read_digest(str(folder))
+    assert found.figures["tokens_per_s"] == (None, None, None)
+    assert "latency p99.9, ms" not in found.reported
+    assert "TTFT p99.9, ms" in found.reported
+
+
 def test_logs_of_two_tests_are_refused(tmp_path):
     folder = logs(tmp_path / "sent")
     edited(folder, "mlperf_log_summary.txt", ": 143.94", ": 144.94")
@@ -262,6 +274,11 @@ def test_an_own_run_stands_next_to_others():
         ('{"model_id": "a", "request_thr', "is not whole JSON"),
         ("\ufeff{", "is not whole JSON"),
         ('{"model_id": 1, "request_throughput": 1, "output_throughput": 1}', "as vllm bench serve"),
+        (
+            f'{{"model_id": "a", "request_throughput": 1, "output_throughput": 1, "completed": 1, '
+            f'"total_input_tokens": 1{"0" * 400}, "total_output_tokens": 1}}',
+            "too large for a float",
+        ),
         ('{"benchmarks": [], "metadata": {}}', "cannot be read as GuideLLM's"),
     ],
 )

@@ -89,7 +89,7 @@ def test_a_run_at_one_rate_has_no_chart(capsys):
     path = str(ROOT / "tests" / "golden" / "runs" / "default")
     assert sizing.parts(Run.open(path)) == []
     assert cli.main(["size", path, "--qps", "5"]) == 1
-    assert "was measured at one rate" in capsys.readouterr().err
+    assert "was measured at fewer than two rates" in capsys.readouterr().err
 
 
 def test_the_console_has_the_charts_lines(capsys):
@@ -111,6 +111,7 @@ def test_the_console_has_the_charts_lines(capsys):
         ([], "qps = 0: there is no demand"),
         (["--qps", "0"], "qps = 0: there is no demand"),
         (["--qps", "-3"], "qps = -3.0: must be 0 or more"),
+        (["--qps", "inf"], "qps = inf: must be 0 or more, and finite"),
         (["--qps", "5", "--price", "-1"], "price_per_hour = -1.0: must be 0 or more"),
         (["--users", "5", "--think", "nan"], "think = nan: must be 0 or more"),
     ],

@@ -80,6 +80,15 @@ def test_what_may_not_be_compared_is_refused(made, capsys):
         gate(Run.open(base), Run.open(made("new")), 0.03, ["score"])
 
 
+def test_runs_without_an_answer_are_refused(made, capsys):
+    folder = made("base", repeats=0)
+    records = seed_records()
+    records["first_token_ns"] = pd.array([pd.NA] * len(records), "Int64")
+    write_test(folder / "performance", RESULT, records.assign(output_tokens=0))
+    assert cli.main(["gate", str(folder), str(folder)]) == 1
+    assert "shares no figure with BASE" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", ["0", "100%", "much", "-3%"])
 def test_a_share_that_is_none_is_a_usage_error(capsys, given):
     with pytest.raises(SystemExit) as end:

@@ -52,9 +52,9 @@ class Answers:
 
 
 def baseline_key(model: Model, dataset: Dataset, params: TestParams) -> BaselineKey:
-    """What a baseline must have been made with to be compared with a run.
+    """The conditions that a baseline must share with a run.
 
-    Not the seed: of sampled answers each is one of many.
+    The seed is not among them: sampled answers are a random draw anyway.
 
     Args:
         dataset, params: of the accuracy test.
@@ -290,7 +290,7 @@ def generate(
 
 
 def _choice(sampling: Sampling) -> dict[str, Any]:
-    """Of a ``GenerationConfig`` how tokens are chosen; seeds PyTorch where they are sampled."""
+    """The sampling fields of a ``GenerationConfig``; seeds PyTorch for sampled tokens."""
     import torch
 
     if sampling.greedy:

@@ -1,5 +1,5 @@
-"""Means and shares of clustered data: tokens of one answer are correlated, and so are answers to
-the same prompt; others are not.
+"""Means and shares of clustered data: tokens of one answer are correlated, as are answers to the
+same prompt.
 """
 
 import math
@@ -10,15 +10,12 @@ import numpy as np
 from loadgen_study.analysis.intervals import TWO_SIDED_95, student_t
 from loadgen_study.facts.scores import Estimate
 
-# With fewer clusters their spread is not known well enough for an interval.
+# Fewer clusters do not determine their spread well enough for an interval.
 FEWEST = 4
 
 
 def repeats(prompts: Sequence[Sequence[int]]) -> list[int] | None:
-    """The cluster of each sample: the first one of the same prompt.
-
-    None where no prompt repeats, and each sample is a cluster.
-    """
+    """The cluster of each sample: the first sample with its prompt; None if no prompt repeats."""
     first: dict[bytes, int] = {}
     ids = (np.asarray(prompt, np.int32).tobytes() for prompt in prompts)
     found = [first.setdefault(prompt, place) for place, prompt in enumerate(ids)]
@@ -29,7 +26,7 @@ def summed(values: Sequence[float], clusters: Sequence[int] | None) -> np.ndarra
     """Sums by cluster, in the order of the clusters' numbers.
 
     Args:
-        clusters: of each value; None: each is a cluster.
+        clusters: of each value; None: each value is a cluster.
     """
     given = np.asarray(values, float)
     if clusters is None:
@@ -44,7 +41,7 @@ def mean(
     """Sum over count, with its interval between clusters; no interval below FEWEST of them.
 
     Args:
-        sums: by answer. counts: by answer, of what the sums are of.
+        sums, counts: by answer.
         clusters: of ``repeats``, by answer.
 
     The ratio estimator: its variance is that of sum - ratio * count between clusters (Cochran,
@@ -61,11 +58,10 @@ def mean(
 def share(
     hits: Sequence[float], counts: Sequence[float], clusters: Sequence[int] | None = None
 ) -> Estimate:
-    """``mean`` of a share, 0 to 1, whose interval stays within: Wilson's, of so many independent
-    draws as have the variance between clusters (Korn and Graubard 1998).
+    """A share, 0 to 1, with Wilson's interval for the effective number of draws: that of
+    independent draws with the variance between clusters (Korn and Graubard 1998).
 
-    At 0 and 1 the variance between clusters is unknown, and each count of one answer a cluster is
-    a draw.
+    At 0 and 1 that variance is unknown: the draws are the counts of one answer a cluster.
     """
     above, below = summed(hits, clusters), summed(counts, clusters)
     value, error = _ratio(above, below)

@@ -1,11 +1,10 @@
-"""How near an engine's answers are to the reference engine's, token by token.
+"""How close an engine's answers are to the reference engine's, token by token.
 
-Teacher-forced: the engine is given the reference's answers, and tells how likely it holds each
-token of them. So each token is a question of its own, where free answers part for good at the
-first that differs, and a few answers hold thousands.
+Teacher forcing: the engine scores each token of the reference's answers. Every token is then a
+comparison of its own, where free answers never meet again after the first difference.
 
-Where answers are sampled, two engines' own need not be alike, and are not compared. Of the
-reference's tokens those count that were its likeliest ones.
+Sampled answers of two engines differ by chance: they are not compared. Then only those of the
+reference's tokens count that were its likeliest.
 """
 
 import math

@@ -126,7 +126,7 @@ def _start(text: str, chars: int) -> str:
 def official_verdict(score: Score, benchmark: Benchmark) -> AccuracyVerdict:
     """PASS or FAIL by the checker's limits, of the official model on the whole official dataset.
 
-    INCONCLUSIVE where answers are not scored here, whatever the others score.
+    INCONCLUSIVE if some answers are not scored here.
     """
     against = f"the official limits of {benchmark.name}"
     verdict = _verdict(benchmark.task.scorer, score, benchmark.score, against)

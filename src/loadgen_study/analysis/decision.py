@@ -35,9 +35,9 @@ class Decision:
 
 
 def confidence_of(looks: int, figures: int = 1) -> float:
-    """Confidence of each interval of a test that looks so often at so many figures.
+    """Confidence of each interval of a test with several looks at several figures.
 
-    Bonferroni's inequality: the one-sided errors of all looks come to ``FALSE_ALARMS`` at most.
+    Bonferroni's inequality: the one-sided errors of all looks sum to ``FALSE_ALARMS`` at most.
     """
     return 1 - 2 * FALSE_ALARMS / (looks * figures)
 

@@ -1,4 +1,4 @@
-"""How many replicas a demand takes, and what they cost: from rates at which one was measured."""
+"""How many replicas a demand takes, and their cost, from measured rates of one replica."""
 
 import math
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from typing import Literal
 
 import pandas as pd
 
-# What an answer rests on that was not measured.
+# What a sizing extrapolates.
 Beyond = Literal["replicas", "rate", "spread", "closed loop"]
-SLACK = 1e-9  # of a division that comes out even
+SLACK = 1e-9  # rounding error of an even division
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Queries of a schedule, and of users who each wait for an answer and think before they ask.
+    """Scheduled queries, and users who wait for each answer and think before the next query.
 
     Attributes:
-        users: at the same time. think_s: from an answer to the user's next query.
+        users: active at once. think_s: from an answer to the user's next query.
     """
 
     queries_per_s: float = 0.0
@@ -34,11 +34,11 @@ class Demand:
 
 @dataclass(frozen=True)
 class Replica:
-    """What was measured, as something that can be had several times.
+    """The measured system.
 
     Attributes:
-        devices: of one replica. output_tokens: mean of a query.
-        price_per_hour, watts: of a device; 0: not known.
+        devices: of one replica. output_tokens: mean over queries.
+        price_per_hour, watts: of one device; 0: not known.
     """
 
     devices: int
@@ -52,12 +52,12 @@ class Sizing:
     """Replicas for a demand.
 
     Attributes:
-        demand_per_s: queries/s. per_s: of one replica within the limits; low_per_s, high_per_s: its
-            interval, from its own 95 % interval below to the least rate that breaks the limits;
-            NaN: not known.
+        demand_per_s: queries/s. per_s: of one replica within the limits; low_per_s, high_per_s: the
+            lower end of its 95 % interval, and the lowest rate that breaks a limit; NaN: not known.
         replicas: at per_s. fewest, most: at high_per_s and low_per_s; None: not known.
         price_per_hour, price_per_million (output tokens), kilowatts, joules_per_token: of
-            ``replicas``, whatever their load; NaN: not known.
+            ``replicas`` at any load; NaN: not known.
+        beyond: what is extrapolated.
     """
 
     demand_per_s: float
@@ -78,17 +78,17 @@ def size(
     points: pd.DataFrame, demand: Demand, replica: Replica, ttft_limit_ms: float,
     tpot_limit_ms: float,
 ) -> Sizing | None:  # fmt: skip
-    """Replicas for a demand within limits; None where no measured rate keeps them.
+    """Replicas for a demand within limits; None if no measured rate keeps them.
 
-    A replica holds the highest rate at which a test of it kept both limits.
+    A replica holds the highest measured rate that keeps both limits.
 
     Args:
-        points: (tests,) rate_per_s (completed), low_per_s (its 95 % interval, or NaN),
+        points: (tests,) rate_per_s (completed), low_per_s (lower end of its 95 % interval, or NaN),
             offered_per_s, latency_s (mean), ttft_ms, tpot_ms (the tightest limits that the test
             keeps, or NaN if it has too few queries), closed (a fixed number of queries at once).
 
     Raises:
-        ValueError: for a demand that is not above 0, or anything below 0.
+        ValueError: if the demand is not above 0, or a number is below 0.
     """
     given = (demand.queries_per_s, demand.users, demand.think_s, replica.price_per_hour,
              replica.watts)  # fmt: skip
@@ -103,12 +103,10 @@ def size(
     high = float(points["offered_per_s"].where(breaks).min())
     demanded = demand.per_s(float(best["latency_s"]))
     replicas = _needed(demanded, per_s)
-    found: dict[Beyond, bool] = {
-        "replicas": replicas > 1,
-        "rate": math.isnan(high),
-        "spread": math.isnan(low),
+    beyond: dict[Beyond, bool] = {
+        "replicas": replicas > 1, "rate": math.isnan(high), "spread": math.isnan(low),
         "closed loop": bool(best["closed"]),
-    }
+    }  # fmt: skip
     price, kilowatts = (
         replicas * replica.devices * value if value else math.nan
         for value in (replica.price_per_hour, replica.watts / 1e3)
@@ -126,7 +124,7 @@ def size(
         price_per_million=price / 3600 / tokens_per_s * 1e6,
         kilowatts=kilowatts,
         joules_per_token=kilowatts * 1e3 / tokens_per_s,
-        beyond=tuple(name for name, true in found.items() if true),
+        beyond=tuple(name for name, true in beyond.items() if true),
     )
 
 

@@ -1,6 +1,6 @@
-"""Each MLPerf benchmark of an LLM: a module with its records, found by being here.
+"""MLPerf's LLM benchmarks: each module of this package with ``RECORDS`` is found and listed.
 
-Sources of all: mlcommons/inference, ``inference_rules.adoc`` of inference_policies, ``mlperf.conf``
+Sources: mlcommons/inference, ``inference_rules.adoc`` of inference_policies, ``mlperf.conf``
 (inside LoadGen, which the tests hold against ``samples``) and
 ``tools/submission/submission_checker/constants.py``.
 """

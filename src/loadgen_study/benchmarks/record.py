@@ -17,11 +17,11 @@ class DataColumns:
 
     Attributes:
         text: what the instruction is filled with, and the reference.
-        tokenized: the prompt's token ids, and the reference; they win over text. A file may have
-            either of several such pairs.
+        tokenized: token ids of the prompt, and the reference; preferred to text. A file needs one
+            of these pairs.
         system: the column of a system prompt, which stands before the text; empty: none.
-        shown: the text that a tokenized prompt was made from, for a reader, where it is there.
-        extra: what else the scorer needs, in both kinds of files.
+        shown: an optional column with the text of a tokenized prompt, for a reader.
+        extra: further columns that the scorer needs.
         official: MLCommons' own data, in an error's cure.
     """
 
@@ -33,7 +33,7 @@ class DataColumns:
     official: str = "MLCommons' file"
 
     def pair(self, names: Collection[str]) -> tuple[str, str]:
-        """The columns of prompt and reference; empty names if a file lacks one that is needed."""
+        """The columns of prompt and reference; empty names if a file lacks a needed column."""
         known = (pair for pair in (*self.tokenized, self.text) if {*pair, *self.extra} <= {*names})
         return next(known, ("", ""))
 
@@ -42,12 +42,12 @@ class DataColumns:
         return column in [ids for ids, _ in self.tokenized]
 
     def needed(self, names: Collection[str]) -> tuple[str, ...]:
-        """Which of a file's columns each row must fill; empty if it lacks one."""
+        """The columns that each row must fill; empty if the file lacks one."""
         prompt, reference = self.pair(names)
         return (prompt, reference, *self.extra) if prompt else ()
 
     def used(self, names: Collection[str]) -> tuple[str, ...]:
-        """Which of a file's columns are read; empty if it lacks one."""
+        """The columns that are read; empty if the file lacks a needed one."""
         if not (needed := self.needed(names)):
             return ()
         added = self.shown if self.is_tokenized(needed[0]) else self.system
@@ -57,17 +57,17 @@ class DataColumns:
 
 @dataclass(frozen=True)
 class Task:
-    """What a benchmark asks, and how its answers are judged.
+    """The task of a benchmark, and how its answers are judged.
 
     Attributes:
         data: the columns of its files. embedded: its file of built-in data.
-        subject, verb: what a model does with what, for a reader.
+        subject, verb: the object and the verb of a sentence on the task, for a reader.
         instruction: the prompt, with {input}.
         sampling: how the next token is chosen.
-        min_new_tokens, max_new_tokens: the limits on an answer; accuracy_max_new_tokens: that of an
-            accuracy test, where it is another.
-        scorer: what judges the answers.
-        built_in: parameters for the built-in data, where the official ones need another machine.
+        min_new_tokens, max_new_tokens: the limits on an answer; accuracy_max_new_tokens: the upper
+            one of an accuracy test, if it differs.
+        scorer: judges the answers.
+        built_in: parameters for the built-in data, where the official ones need a larger machine.
     """
 
     data: DataColumns
@@ -104,7 +104,7 @@ class ReferenceDataset:
 
     Attributes:
         name, title: for a parameter, for a reader.
-        hub: where the hub has them: name, configuration, split; None: nowhere.
+        hub: name, configuration and split on the hub; None: not there.
         sha256: of MLCommons' own files; empty: not known here.
     """
 
@@ -122,8 +122,8 @@ class Suite:
         folder: its name in the tree, shared by benchmarks that are submitted as one.
         system_type: "datacenter" or "edge".
         required: scenarios that a closed submission must have (the checker's names).
-        one_of: of these it must have one more; empty if not.
-        last_round: the last round that took it.
+        one_of: scenarios of which it needs one more; or empty.
+        last_round: the last round that accepted it.
     """
 
     folder: str
@@ -134,12 +134,12 @@ class Suite:
 
     @property
     def scenarios(self) -> frozenset[str]:
-        """All that the checker knows of this suite."""
+        """All scenarios that the checker accepts."""
         return self.required | self.one_of
 
     @property
     def retired(self) -> bool:
-        """Whether the current round does not take it."""
+        """Whether the current round no longer accepts it."""
         return self.last_round != CURRENT_ROUND
 
 
@@ -151,12 +151,12 @@ class Benchmark:
         name: LoadGen's.
         scenarios: LoadGen's scenarios that the rules allow, by what a submission calls them.
         samples: of the dataset, and LoadGen's performance sample count.
-        score: what the full-precision reference scores on all samples, by metric; the checker's
+        score: the full-precision reference's figures on all samples, by metric: the checker's
             accuracy-target before its factor.
-        compliance: the tests that are required (submission_checker, models_TESTxx), each with its
+        compliance: the required tests (submission_checker, models_TESTxx), each with its
             limits (compliance/TESTxx of mlcommons/inference).
-        accuracy_samples: of the accuracy test, where it has data of its own; None: ``samples``.
-        published: column of the published results by LoadGen's scenario; empty where none is known.
+        accuracy_samples: of the accuracy test, if it has its own data; None: ``samples``.
+        published: column of the published results by LoadGen's scenario; empty if none is known.
     """
 
     name: str

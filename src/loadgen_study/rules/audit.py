@@ -18,7 +18,7 @@ LOG_SEED = 720381539243781796  # of every audit.config
 
 @dataclass(frozen=True)
 class Audited:
-    """What a compliance test knows of its run.
+    """The facts of a run that a compliance test needs.
 
     Attributes:
         scenario: LoadGen's.
@@ -75,7 +75,7 @@ class ComplianceTest:
         return path
 
     def recorded(self, folder: Path) -> ComplianceStatus | None:
-        """The verdict in this folder, as the checker reads it; None without one."""
+        """The verdict file's verdict, as the checker reads it; None without a file."""
         path = folder / self.verdict_file
         if not path.is_file():
             return None

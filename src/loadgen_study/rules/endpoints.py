@@ -1,4 +1,4 @@
-"""A preview of an MLPerf Endpoints submission: what its rules require of a curve, what a run has.
+"""Preview of an MLPerf Endpoints submission: what its rules require, and what a run has.
 
 Sources, read in October 2026: mlcommons/endpoints_policies, endpoints_rules.md (draft of v1.0),
 sections 5.3 to 5.7 and 6.1 to 6.2; mlcommons/endpoints-submission-docs, docs/workflow.
@@ -13,7 +13,7 @@ from loadgen_study.analysis.closed_loop import FLAT_PASSES
 from loadgen_study.rules.rule import Rule, departures
 from loadgen_study.words import count, listed
 
-# One point each in the four regions, three more in the last three, and Offline.
+# One point in each of four regions, three more in the last three, and Offline.
 POINTS, MOST_POINTS, MORE = 8, 32, 3
 ULTRA_LOW = 32
 LOW_S, LEAST_S = 600, 1200
@@ -22,16 +22,15 @@ NOTHING = "nothing"
 
 
 def regions(c_min: int, c_max: int) -> dict[str, tuple[int, int]]:
-    """Each region's least and most queries at once, by the draft's section 5.5.
+    """Each region's fewest and most queries at once (section 5.5 of the draft).
 
     Args:
-        c_min: least queries at once of the curve, 1 to 32. c_max: the most, above 32.
+        c_min: fewest queries at once of the curve, 1 to 32. c_max: the most, above 32.
     """
     interval = math.log2(c_max - c_min) / 3
     low, medium = round(c_min + 2**interval), round(c_min + 2 ** (2 * interval))
-    ends = (ULTRA_LOW, low, medium, c_max)
-    begins = (1, c_min + 1, low + 1, medium + 1)
-    return dict(zip(REGIONS, zip(begins, ends, strict=True), strict=True))
+    ends = ((1, ULTRA_LOW), (c_min + 1, low), (low + 1, medium), (medium + 1, c_max))
+    return dict(zip(REGIONS, ends, strict=True))
 
 
 def preview(tests: pd.DataFrame, rules: Sequence[Rule], subject: str, scored: bool) -> pd.DataFrame:
@@ -78,10 +77,7 @@ def _regions(at_once: Sequence[int]) -> tuple[str, str, str]:
         required = "a point in each of four, which follow from the fewest and the most at once"
         return required, f"{c_min} to {c_max} at once", ", ".join(lacks)
     known = regions(c_min, c_max)
-    held = {
-        name: sum(least <= number <= most for number in at_once)
-        for name, (least, most) in known.items()
-    }
+    held = {name: sum(a <= number <= b for number in at_once) for name, (a, b) in known.items()}
     bounds = {name: f"{name} ({least} to {most})" for name, (least, most) in known.items()}
     lacks = [f"a point in {bounds[name]}" for name, points in held.items() if not points]
     above = sum(number > c_min for number in at_once)
@@ -98,11 +94,8 @@ def _durations(tests: pd.DataFrame) -> tuple[str, str, str]:
     lasted_s = tests["steady_s"].fillna(0.0)
     short = [int(number) for number in tests.loc[lasted_s < least_s, "offered"]]
     required = f"{LOW_S} s at 1 to {ULTRA_LOW} at once, {LEAST_S:,} s above"
-    return (
-        required,
-        f"{_span(lasted_s)} s",
-        f"time at {listed(short)} at once" if short else NOTHING,
-    )
+    lacks = f"time at {listed(short)} at once" if short else NOTHING
+    return required, f"{_span(lasted_s)} s", lacks
 
 
 def _windows(tests: pd.DataFrame) -> tuple[str, str, str]:
@@ -113,5 +106,5 @@ def _windows(tests: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def _span(values: "pd.Series[float]") -> str:
-    """The least and the most: "8 to 16", "2"."""
+    """Minimum and maximum: "8 to 16", "2"."""
     return " to ".join(dict.fromkeys(f"{value:,.0f}" for value in (values.min(), values.max())))

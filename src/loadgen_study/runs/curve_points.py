@@ -1,4 +1,4 @@
-"""Points of the system's speed by a user's: of a run's tests at fixed concurrency, of a CSV."""
+"""Curve points, system speed over user speed: of a run's tests, or of a CSV."""
 
 import csv
 import io
@@ -22,13 +22,13 @@ MLPERF = "mlperf"
 
 
 class CurvePoint(Part):
-    """What one number of queries at once gives the system and each user.
+    """The speed of the system and of each user at one number of queries at once.
 
     Attributes:
-        at_once: queries; None where it is not known.
+        at_once: queries; None if not known.
         tokens_per_s_per_device: output tokens/s; a system of CPUs counts as one device.
         tpot_p90_ms: time per output token.
-        ttft_p90_ms: from the sending of a query; None where it is not known.
+        ttft_p90_ms: from the sending of a query; None if not known.
     """
 
     at_once: int | None = None
@@ -38,7 +38,7 @@ class CurvePoint(Part):
 
 
 class NamedPoint(CurvePoint):
-    """A point of a file, with what it was measured on and where it was read."""
+    """A point of a file, with model, data and source."""
 
     model: str
     data: str
@@ -50,10 +50,10 @@ class NamedPoint(CurvePoint):
 
 
 def points_of(run: Run, sweep: pd.DataFrame | None = None) -> tuple[CurvePoint, ...]:
-    """A run's points, those whose TPOT has a p90, by rising queries at once.
+    """A run's points whose TPOT has a p90, by rising queries at once.
 
     Args:
-        sweep: of ``runs.sweep.sweep_table``, where it is made already.
+        sweep: of ``runs.sweep.sweep_table``, if made already.
     """
     table = sweep_table(run) if sweep is None else sweep
     if table.empty or "user_p90_tokens_per_s" not in table:
@@ -77,8 +77,7 @@ def read_points(name: str) -> tuple[NamedPoint, ...]:
     """The points of a CSV with the columns ``COLUMNS``.
 
     Raises:
-        ParameterError: if it cannot be read, lacks a column, or a row of it lacks a value; it names
-            row and column.
+        ParameterError: if it cannot be read, or a column or value is missing; it names both.
     """
     try:
         text = Path(find_file(name)).read_text(encoding="utf-8-sig")
@@ -97,22 +96,23 @@ def read_points(name: str) -> tuple[NamedPoint, ...]:
 
 
 def _point(name: str, number: int, row: Mapping[str, str | None]) -> NamedPoint:
-    texts = {column: (row[column] or "").strip() for column in TEXTS}
-    if empty := next((column for column, text in texts.items() if not text), ""):
-        raise _unusable(name, f"row {number}, column {empty}: is empty")
-    numbers = {column: _number(row[column]) for column in NUMBERS}
-    for column, value in numbers.items():
-        if not (math.isfinite(value) and value > 0):
-            problem = f"row {number}, column {column}: {row[column]!r} is not a number above 0"
-            raise _unusable(name, problem)
-    return NamedPoint.model_validate({**texts, **numbers})
+    values: dict[str, object] = {}
+    for column in (*TEXTS, *NUMBERS):
+        cell = (row[column] or "").strip()
+        values[column] = cell if column in TEXTS else _number(cell)
+        if not values[column]:
+            wrong = f"{row[column]!r} is not a number above 0" if column in NUMBERS else "is empty"
+            raise _unusable(name, f"row {number}, column {column}: {wrong}")
+    return NamedPoint.model_validate(values)
 
 
-def _number(cell: str | None) -> float:
+def _number(cell: str) -> float:
+    """A finite number above 0, or 0."""
     try:
-        return float(cell or "")
+        value = float(cell)
     except ValueError:
-        return math.nan
+        return 0.0
+    return value if math.isfinite(value) and value > 0 else 0.0
 
 
 def _unusable(name: str, problem: str) -> ParameterError:
@@ -121,7 +121,7 @@ def _unusable(name: str, problem: str) -> ParameterError:
 
 
 def unlike(run: Run, point: NamedPoint) -> str:
-    """Why a point of a file is not compared with a run: "other model", "other data"; or nothing."""
+    """Why a point of a file is not compared with a run, such as "other model"; or empty."""
     if not _named(point.model, (run.model.name, run.params.model)):
         return f"other model ({point.model})"
     if not _named(point.data, (run.dataset.name, run.params.dataset)):

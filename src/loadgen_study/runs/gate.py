@@ -17,6 +17,7 @@ from vllm_loadgen.errors import ParameterError
 EXIT_STATUS: dict[Outcome, int] = {"better": 0, "same": 0, "worse": 10, "cannot tell": 11}
 WORST_FIRST: tuple[Outcome, ...] = ("worse", "cannot tell", "better", "same")
 SCORE = "score"
+BOTH = "give runs that measured it"
 
 
 def _p90(name: str, test: Test) -> float:
@@ -73,7 +74,8 @@ def gate(
             runs have, if empty. confidence: of the interval of a figure of speed.
 
     Raises:
-        ParameterError: if the runs may not be compared, or a named metric is not in both.
+        ParameterError: if the runs may not be compared, or have no metric or not a named one in
+            common.
     """
     if problem := obstacle(digest(base), digest(new)):
         raise ParameterError(
@@ -88,8 +90,10 @@ def gate(
         if decision is not None:
             found[name] = decision
         elif names:
-            cure = "leave it out, or give runs that measured it"
+            cure = f"leave it out, or {BOTH}"
             raise ParameterError("--metric", name, "is not in both runs", cure)
+    if not found:
+        raise ParameterError("NEW", new.display_path(), "shares no figure with BASE", BOTH)
     outcomes = {one.outcome for one in found.values()}
     return Gate(next(one for one in WORST_FIRST if one in outcomes), found, margin)
 

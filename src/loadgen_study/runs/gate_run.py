@@ -1,8 +1,8 @@
-"""Two settings measured in turn until it is known whether one is worse, or a budget ends.
+"""Measures two settings in turn until the gate decides, or a budget ends.
 
-The order is A B B A A B B A, so that a machine that grows slower with time slows both. The decision
-is looked for after some of the pairs alone, with intervals so wide that a false alarm is rare over
-all looks together (``decision.confidence_of``).
+The order is A B B A A B B A, so that a machine that slows down with time slows both. The gate looks
+only after some of the pairs, with intervals wide enough to bound false alarms over all looks
+(``decision.confidence_of``).
 """
 
 import time
@@ -17,7 +17,7 @@ from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.repeats import measure
 from loadgen_study.words import count, say_duration
 
-# Pairs of tests after which the decision is looked for.
+# Pairs of tests after which the gate looks.
 LOOKS = (3, 5, 8, 12)
 SIDES = ("base", "new")
 
@@ -34,7 +34,7 @@ def measure_and_gate(
     Args:
         given: of the base and of what is compared with it. Both are tested at the base's rate.
         margin, names: as of ``gate.gate``.
-        budget_s: no further tests are begun that would end later.
+        budget_s: after the first look, no tests are begun that would end later.
         say: takes a line at each look.
 
     Raises:
@@ -63,7 +63,7 @@ def measure_and_gate(
 
 
 def visits(made: int, wanted: int) -> list[tuple[int, list[int]]]:
-    """The tests from one number of pairs to another, in turn: which side, and which of its runs.
+    """The tests from one number of pairs to another, in turn: side, and numbers of its tests.
 
     Neighbours of one side are one visit, which loads its engine once.
     """
@@ -82,7 +82,7 @@ def _named(params: RunParams, side: str) -> RunParams:
 
 
 def _visit(params: RunParams, numbers: Sequence[int], scored: bool) -> tuple[Path, float]:
-    """Some tests of one setting; returns the run's folder and the rate."""
+    """Run tests of one setting; returns the run's folder and the rate."""
     with LiveRun.start(params) as live:
         if scored and live.read().accuracy is None:
             live.once("accuracy", "accuracy")

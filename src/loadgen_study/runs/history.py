@@ -1,4 +1,4 @@
-"""Runs of the same test over time: their figures, changes of level, and what changed in between."""
+"""Runs of the same test over time: figures, changes of level, changes of conditions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ METRICS = {
     "tpot_p90": ("TPOT p90, ms", False),
     SCORE: ("Score", True),
 }
-# They differ from run to run, and are columns of their own.
+# These differ between most runs, and have a column of their own.
 COMMIT = ("commit of this program", "changed since the commit")
 SHA_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: its date, and each metric that it has, a value for each repeat of its test."""
+    """One run: its date, and each known metric with a value for each repeat."""
 
     digest: Digest
     date: str
@@ -43,8 +43,8 @@ class Change:
     """A change of a metric's level.
 
     Attributes:
-        at: the run with which the new level begins. decision: of the runs of the new level
-            compared with those of the level before; its change is above 0 where it is better.
+        at: the first run of the new level. decision: the new level compared with the one before;
+            a change above 0 is better.
     """
 
     metric: str
@@ -60,7 +60,7 @@ class History:
     entries: tuple[Entry, ...]
 
     def series(self, metric: str) -> tuple[list[Entry], list[float]]:
-        """The runs that have a metric, and their values: the mean over a run's repeats."""
+        """The runs that have a metric, and the mean over the repeats of each."""
         held = [entry for entry in self.entries if entry.values.get(metric)]
         return held, [spread(entry.values[metric]).mean for entry in held]
 
@@ -118,10 +118,10 @@ class History:
             yield Change(metric, held[end], found)
 
     def replaced(self) -> pd.DataFrame:
-        """What each run has that the run before it had not: machine, versions, settings.
+        """Machine, versions and settings in which a run differs from the one before.
 
         Returns:
-            (changes,) run, date, what, before, now; the commit apart.
+            (changes,) run, date, what, before, now; without the commit.
         """
         columns = ["run", "date", "what", "before", "now"]
         rows = []

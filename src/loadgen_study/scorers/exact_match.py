@@ -1,8 +1,8 @@
 """Exact match by subset: a letter, an integer or a formula at the end of an answer.
 
 Sources: mlcommons/inference v6.1, language/deepseek-r1/eval_accuracy.py; for gpt-oss-120b
-language/gpt-oss-120b/eval_accuracy.py and eval_mlperf_accuracy.py. The text of a model is compared,
-never evaluated, and code that it wrote is never run.
+language/gpt-oss-120b/eval_accuracy.py and eval_mlperf_accuracy.py. A model's text is compared,
+never evaluated; code in it is never run.
 """
 
 import math
@@ -23,10 +23,10 @@ from loadgen_study.scorers.scorer import (
     unjudged,
 )
 
-# 1 right, 0 wrong, NaN if text alone does not decide; of an answer and its reference.
+# (answer, reference) -> 1 right, 0 wrong, NaN if text alone does not decide.
 Judge = Callable[[str, str], float]
 
-# Possessive (*+), so that thousands of blanks in an answer take no time.
+# Possessive (*+): no backtracking over thousands of blanks in an answer.
 _LAST_ANSWER = {
     last: re.compile(
         rf"\b(?:ANSWER|FINAL\s*ANSWER)\b\s*+[:=]?\s*+\(?\s*+([A-{last}])(?![A-Za-z])",
@@ -37,6 +37,7 @@ _LAST_ANSWER = {
 _FIRST_LETTER = re.compile(r"[^a-zA-Z]*([A-D])(?:[^a-zA-Z]|$)", re.IGNORECASE)
 _FIRST_ANSWER = re.compile(r"\bAnswer\s*+[:.]?\s*+([A-D])\b", re.IGNORECASE)
 _LETTER = re.compile(r"\b([A-J])\b", re.IGNORECASE)
+_FINAL = re.compile(r"<\|channel\|>final[^<]*<\|message\|>(.*?)(?:<\|return\|>|\Z)", re.DOTALL)
 VERIFIED = Metric("math_verify", "formulas equal by math-verify (unofficial), %", lower=None)
 # eval_mlperf_accuracy.py: samples of one question, by the whole name of the subset.
 GPT_OSS_REPEATS = {"aime25": 8, "gpqa_diamond": 5, "livecodebench_v6": 3}
@@ -48,7 +49,7 @@ def choice(answer: str, reference: str) -> float:
 
 
 def wide_choice(answer: str, reference: str) -> float:
-    """The same up to J; without one the last single letter counts, of any word."""
+    """The same up to J; without such a line the last letter that is a word of its own counts."""
     return _last_letter(_unquoted(answer.strip()), reference, "J")
 
 
@@ -58,8 +59,8 @@ def _last_letter(text: str, reference: str, last: str) -> float:
 
 
 def final_choice(answer: str, reference: str) -> float:
-    """As ``choice`` up to D, of an answer in Harmony's format: a letter at the start of the final
-    part, or else its first "Answer: X", or else the last in the whole text.
+    """As ``choice``, of Harmony's format: the letter that begins the final part, or else its first
+    "Answer: X", or else the last "ANSWER: X" of the whole text.
     """
     part = _unquoted(re.sub(r"\*\*([^*]+)\*\*", r"\1", final_part(answer)))
     if found := _FIRST_LETTER.match(part.strip()) or _FIRST_ANSWER.search(part):
@@ -68,20 +69,17 @@ def final_choice(answer: str, reference: str) -> float:
 
 
 def final_part(answer: str) -> str:
-    r"""Of an answer in Harmony's format what its first final channel says; else the whole.
+    r"""The first final channel of Harmony's format, up to ``<|return|>``; without one the whole.
 
-    Up to ``<|return|>``; the reference takes what stands between "final" and ``<|message|>`` for
-    damage, and reads on.
+    As in the reference, text between "final" and ``<|message|>`` is skipped.
     """
     text = answer.strip()
-    found = re.search(
-        r"<\|channel\|>final[^<]*<\|message\|>(.*?)(?:<\|return\|>|\Z)", text, re.DOTALL
-    )
+    found = _FINAL.search(text)
     return found[1].strip() if found else text
 
 
 def _unquoted(text: str) -> str:
-    r"""Without the brackets of a Python list of one text, and with \n and \' as one character."""
+    r"""Without the brackets of a Python list of one text; \n and \' are unescaped."""
     if text.startswith(("['", '["')) and text.endswith(("']", '"]')):
         text = text[2:-2].strip()
     return _unescaped(text)
@@ -116,9 +114,9 @@ def verified(answer: str, reference: str) -> float:
 
 
 def boxed(answer: str) -> str:
-    r"""What the last \boxed{...} of an answer holds; empty if it is not closed."""
+    r"""The content of an answer's last \boxed{...}; empty if there is none, or it is not closed."""
     _, opening, text = answer.strip().rpartition(r"\boxed{")
-    depth = 1 if opening else 0
+    depth = 1
     for place, character in enumerate(text if opening else ""):
         depth += {"{": 1, "}": -1}.get(character, 0)
         if depth == 0:
@@ -138,12 +136,12 @@ GPT_OSS: Mapping[str, Judge] = {"gpqa": final_choice, "aime": integer}
 class ExactMatch(Scorer):
     """Whether an answer ends in the reference, judged by the subset in the column ``dataset``.
 
-    A subset that no judge knows, such as code, is not scored.
+    Subsets without a judge, such as code, are not scored.
 
     Args:
-        judges: by a part of the subset's name; the first that fits judges.
-        repeats: how many samples one question has, by the whole name of the subset; a sample
-            weighs 1 / repeats, and 1 where the name is not in it.
+        judges: by a part of the subset's name; the first match judges.
+        repeats: samples of one question, by the whole name of the subset: a sample weighs
+            1 / repeats; 1 in other subsets.
         tokens: the metric of the answers' length.
     """
 
@@ -156,12 +154,10 @@ class ExactMatch(Scorer):
         tokens: Metric = TOKENS_PER_SAMPLE,
     ) -> None:
         self.judges, self.repeats = judges, repeats
+        by_subset = {f"exact_match_{name}": f"exact match of {name}, %" for name in judges}
         self.metrics = (
             Metric("exact_match", "exact match, %"),
-            *(
-                Metric(f"exact_match_{name}", f"exact match of {name}, %", lower=None)
-                for name in judges
-            ),
+            *(Metric(*named, lower=None) for named in by_subset.items()),
             *([VERIFIED] if formula in judges.values() else []),
             *(tokens, ANSWERS, TOKENS, NOT_SCORED, UNDECIDED),
         )
@@ -185,11 +181,11 @@ class ExactMatch(Scorer):
         return scored
 
     def _subset(self, dataset: str) -> str:
-        """The name in ``judges`` that is in a subset's own; empty if none is."""
+        """The key of ``judges`` that a subset's name contains; empty if none."""
         return next((name for name in self.judges if name in dataset.lower()), "")
 
     def printed(self, score: dict[str, int | float]) -> dict[str, int | float | str]:
-        """Without exact_match where samples lack a verdict: it is then not the reference's."""
+        """Omits exact_match if samples lack a verdict: the reference's figure covers all."""
         found = super().printed(score)
         if score.get(NOT_SCORED.name) or score.get(UNDECIDED.name):
             found.pop("exact_match", None)
@@ -202,7 +198,7 @@ def deepseek_r1() -> ExactMatch:
 
 
 def gpt_oss() -> ExactMatch:
-    """Each question weighs the same within its subset, however often it is sampled."""
+    """Questions of a subset weigh the same, however often each is sampled."""
     scorer = ExactMatch(GPT_OSS, GPT_OSS_REPEATS, unjudged(TOKENS_PER_SAMPLE))
     scorer.special_tokens = True  # Harmony's channels are among them
     return scorer

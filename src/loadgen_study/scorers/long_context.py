@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from loadgen_study.scorers.rouge import LENGTH, rouge_metric, sentences, with_rouge
+from loadgen_study.scorers.rouge import LENGTH, PACKAGES, rouge_metric, with_rouge, with_sentences
 from loadgen_study.scorers.scorer import (
     ANSWERS,
     NOT_SCORED,
@@ -39,11 +39,10 @@ class LongContext(Scorer):
         TOKENS,
         NOT_SCORED,
     )
-    packages = ("evaluate", "rouge-score", "nltk")
+    packages = PACKAGES
 
     def score(self, samples: pd.DataFrame) -> pd.DataFrame:
-        texts = {name: samples[name].map(sentences) for name in ("summary", "reference")}
-        samples = samples.assign(**texts)
+        samples = with_sentences(samples)
         rows = list(zip(samples["metric"], samples["summary"], samples["reference"], strict=True))
         scored = samples.assign(
             exact_match=[_judged(_OFFICIAL, *row) for row in rows],
@@ -60,11 +59,10 @@ def _judged(
 
 
 def needles(answer: str, label: str) -> float:
-    """Share of a needle's characters that occur anywhere in the needle at its place.
+    """Share of a needle's characters that occur anywhere in the wanted needle at its position.
 
-    The mean over the answer's needles, rounded to 4 digits. The reference goes through a needle
-    character by character where RULER's metric goes through a list of needles: a random UUID of
-    hexadecimal digits scores about 0.9.
+    The mean over the answer's needles, rounded to 4 digits. The reference applies RULER's metric,
+    which takes a list of needles, to the characters of one: a random UUID scores about 0.9.
     """
     found, wanted = _NEEDLE.findall(answer), _NEEDLE.findall(label)
     if not found:
@@ -77,24 +75,27 @@ def needles(answer: str, label: str) -> float:
 
 
 def question(answer: str, label: str) -> float:
-    """Whether an answer, from the last "Answer: " on, is within the label, or has within it one of
-    the label's entries, which "|" separates. An empty answer is within any label.
+    """Whether an answer, from the last "Answer: " on, is within the label or contains one of its
+    entries, which "|" separates. An empty answer is within any label.
     """
     answer = answer.rpartition("Answer: ")[2]
-    entries = [_compact(entry) for entry in label.split("|")]
-    return float(answer in label or any(entry in _compact(answer) for entry in entries))
+    return float(answer in label or any(entry in _compact(answer) for entry in _entries(label)))
 
 
 def whole_needles(answer: str, label: str) -> float:
-    """Share of the label's needles that an answer has whole."""
+    """Share of the label's needles that an answer contains whole."""
     wanted = _NEEDLE.findall(label.lower())
     return sum(one in answer.lower() for one in wanted) / len(wanted) if wanted else math.nan
 
 
 def whole_answer(answer: str, label: str) -> float:
-    """Whether an answer has one of the label's entries within it."""
-    entries = filter(None, map(_compact, label.split("|")))
-    return float(any(entry in _compact(answer.rpartition("Answer: ")[2]) for entry in entries))
+    """Whether an answer, from the last "Answer: " on, contains one of the label's entries."""
+    text = _compact(answer.rpartition("Answer: ")[2])
+    return float(any(entry and entry in text for entry in _entries(label)))
+
+
+def _entries(label: str) -> list[str]:
+    return [_compact(entry) for entry in label.split("|")]
 
 
 def _compact(text: str) -> str:

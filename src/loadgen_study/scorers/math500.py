@@ -1,9 +1,8 @@
 r"""Whether two formulas are equal, as far as their text alone decides it.
 
 The reference takes openai/prm800k's grader (grading/grader.py, grading/math_normalize.py): texts
-that are normalized to the same are equal, and sympy evaluates what is left. Here nothing is
-evaluated. Numbers are compared as numbers; what else only sympy, or a reader of LaTeX, could settle
-is not decided.
+that normalize to the same are equal, and sympy evaluates the rest. Here nothing is evaluated:
+numbers are compared as numbers; what only sympy or a LaTeX parser could decide is undecided.
 """
 
 import importlib
@@ -12,14 +11,14 @@ import re
 from contextlib import suppress
 from fractions import Fraction
 
-# grader.py: none of these reaches sympy, so that only the same text is equal.
+# grader.py keeps these from sympy: only the same text is equal.
 _NOT_EVALUATED = re.compile(r"\^\{|\^\(|\^[0-9]+\^|\^[0-9][0-9]+")
 _MOST_LETTERS = 2
 _WHOLE = "(?:0|[1-9][0-9]{0,8})"
 _NUMBER = re.compile(rf"-?(?:{_WHOLE}(?:/[1-9][0-9]{{0,8}})?|{_WHOLE}?\.[0-9]{{1,6}})")
 _FRACTION = re.compile(r"-?[0-9]+.?/0*[1-9][0-9]*.?$")
 _LATEX_FRACTION = re.compile(r"(-?) *\\[td]?frac(\{[0-9]+\}|[0-9])(\{[0-9]+\}|[0-9])")
-# Commands that leave something in a text that is not an integer.
+# Commands whose result is not read as an integer.
 _NO_INTEGER = re.compile(r"\\(?:[td]?frac|sqrt|pi)(?![a-zA-Z])")
 _TEXT = re.compile(r"^\\text\{(.+?)\}$")
 _THOUSANDS = re.compile(r"(\d),(\d\d\d)($|\D)")
@@ -37,7 +36,7 @@ def equal(answer: str, reference: str) -> float:
         return 1.0
     one, other = as_grader(reference), as_grader(answer)
     if one is None or other is None:
-        # Only an integer is equal to an integer, and no reader of LaTeX makes one of a root.
+        # Only an integer equals an integer, and no LaTeX parser turns a root into one.
         pairs = (one, answer), (other, reference)
         differ = any(text and _is_integer(text) and _NO_INTEGER.search(raw) for text, raw in pairs)
         return 0.0 if differ else math.nan
@@ -49,7 +48,7 @@ def equal(answer: str, reference: str) -> float:
 
 
 def _equal_elements(reference: str, answer: str) -> float:
-    """Of two normalized texts that differ; tuples and intervals element by element."""
+    """Compares two normalized texts that differ, tuples and intervals by element."""
     ones, others = _elements(reference), _elements(answer)
     brackets = reference[:1] + reference[-1:] != answer[0] + answer[-1]
     if len(ones) != len(others) or (len(ones) > 1 and brackets):
@@ -82,7 +81,7 @@ def _elements(text: str) -> list[str]:
 
 
 def as_math(text: str) -> str:
-    """Normalized as math_normalize.py does; where that fails on a text, without its steps."""
+    r"""Normalized as in math_normalize.py; where that fails, only \text{} is removed."""
     text = text.strip()
     if found := _TEXT.search(text):
         text = found[1].strip()
@@ -95,7 +94,7 @@ def as_math(text: str) -> str:
 def _plain_math(text: str) -> str:
     """
     Raises:
-        ValueError: if a unit, a root or a fraction is written so that the reference gives up.
+        ValueError: where the reference fails on a unit, a root or a fraction.
     """
     text = text.replace("\n", "").replace(r"\!", "").replace(r"\\", "\\")
     text = text.replace("tfrac", "frac").replace("dfrac", "frac")
@@ -123,7 +122,7 @@ def _braced_fractions(text: str) -> str:
     r"""\frac12 and \frac1{2} as \frac{1}{2}.
 
     Raises:
-        ValueError: if a fraction has nothing behind it.
+        ValueError: if nothing follows a \frac.
     """
     start, *parts = text.split(r"\frac")
     for place, part in enumerate(parts):
@@ -138,7 +137,7 @@ def _braced_fractions(text: str) -> str:
 
 
 def as_grader(text: str) -> str | None:
-    """Normalized as grader.py does; None if that takes a reader of LaTeX."""
+    """Normalized as in grader.py; None if that takes a LaTeX parser."""
     if found := _TEXT.search(text):
         text = found[1]
     text = text.replace(r"\%", "%").replace(r"\$", "$").replace("$", "").replace("%", "")
@@ -183,8 +182,8 @@ def _without_thousands(text: str) -> str:
 def verified(answer: str, reference: str) -> float:
     """1 if the package math-verify finds two formulas equal, 0 if not; unofficial.
 
-    NaN without the package, and where it takes too long. Its reader of LaTeX alone is used: the
-    other one hands text to Python. Powers that could fill the memory are not given to it.
+    NaN without the package, on its timeout, and for powers and factorials that could exhaust
+    memory. Only its LaTeX parser is used: the other one evaluates text as Python.
     """
     try:
         library = importlib.import_module("math_verify")

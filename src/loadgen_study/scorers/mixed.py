@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from loadgen_study.scorers.rouge import rouge_metric, sentences, with_rouge
+from loadgen_study.scorers.rouge import PACKAGES, rouge_metric, with_rouge, with_sentences
 from loadgen_study.scorers.scorer import (
     ANSWERS,
     NOT_SCORED,
@@ -39,19 +39,11 @@ class Mixed(Scorer):
         TOKENS,
         NOT_SCORED,
     )
-    packages = ("evaluate", "rouge-score", "nltk")
+    packages = PACKAGES
 
     def score(self, samples: pd.DataFrame) -> pd.DataFrame:
         kinds = samples["dataset"]
-        compared = samples.assign(
-            **{
-                name: [
-                    sentences(text) if kind == TEXTS else text
-                    for kind, text in zip(kinds, samples[name], strict=True)
-                ]
-                for name in ("summary", "reference")
-            }
-        )
+        compared = with_sentences(samples, kinds == TEXTS)
         pairs = zip(compared["summary"], compared["reference"], strict=True)
         right = pd.Series([equal_sums(*pair) for pair in pairs], samples.index, float)
         scored = compared.assign(
@@ -63,22 +55,14 @@ class Mixed(Scorer):
 def equal_sums(answer: str, reference: str) -> float:
     """Whether the number of an answer is the reference's.
 
-    The first after the last "The answer is", or else the last; of what stands before a next
-    question ("Q:" on a line of its own).
+    The answer's is the first number after the last "The answer is", or else the last; text from
+    "Q:" at the start of a line on, a next question, is ignored.
     """
-    return float((number := _number(answer)) is not None and number == _float(reference))
-
-
-def _number(answer: str) -> float | None:
     text = answer.split("\nQ:")[0]
     _, delimiter, rest = text.rpartition(_DELIMITER)
     numbers = _NUMBER.findall(rest)[:1] if delimiter else []
-    numbers = numbers or _NUMBER.findall(text)[-1:] or [""]
-    return _float(numbers[0].replace(",", ""))
-
-
-def _float(text: str) -> float | None:
     try:
-        return float(text)
-    except ValueError:
-        return None
+        number = (numbers or _NUMBER.findall(text)[-1:])[0].replace(",", "")
+        return float(float(number) == float(reference))
+    except (IndexError, ValueError):  # no number
+        return 0.0

@@ -19,17 +19,14 @@ if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktSentenceTokenizer
 
 ROUGE_NAMES = ("rouge1", "rouge2", "rougeL", "rougeLsum")
-# In characters, the newlines between sentences too.
+PACKAGES = ("evaluate", "rouge-score", "nltk")
+# In characters, with the newlines between sentences.
 LENGTH = Metric(
-    "gen_len",
-    "length of all answers, characters",
-    0.9,
-    1.1,
+    "gen_len", "length of all answers, characters", 0.9, 1.1,
     total=lambda samples: int(samples["summary"].str.len().sum()),
-    phrase="the length of the answers",
-    wanted="90 to 110 % of the length",
-)
-# rouge_score's tokens are made of these characters alone, in the text's lower case.
+    phrase="the length of the answers", wanted="90 to 110 % of the length",
+)  # fmt: skip
+# rouge_score lowers a text and makes its tokens of these characters alone.
 _TOKEN = re.compile("[a-z0-9]")
 
 
@@ -42,7 +39,7 @@ class Rouge(Scorer):
     """
 
     title = "ROUGE"
-    packages = ("evaluate", "rouge-score", "nltk")
+    packages = PACKAGES
     unscorable = "no letter a to z and no digit is in them, so every answer scores 0"
     cure = "Give references with words in the letters a to z"
 
@@ -56,17 +53,27 @@ class Rouge(Scorer):
         self.metrics = (*(replace(rouge_metric(name), lower=level) for name in names), *counts)
 
     def score(self, samples: pd.DataFrame) -> pd.DataFrame:
-        texts = {name: samples[name].map(sentences) for name in ("summary", "reference")}
-        return with_rouge(samples.assign(**texts), self.names)
+        return with_rouge(with_sentences(samples), self.names)
 
     def scorable(self, reference: str) -> bool:
-        """Whether a token is in a reference; without one every answer to it scores 0."""
+        """Whether a reference has a token; without one every answer scores 0."""
         return _TOKEN.search(reference.lower()) is not None
 
     def printed(self, score: dict[str, int | float]) -> dict[str, int | float | str]:
-        """With the quotes in which the reference has means."""
+        """With means as text, which the reference writes in quotes."""
         found = super().printed(score)
         return found | {name: str(found[name]) for name in self.names if name in found}
+
+
+def with_sentences(samples: pd.DataFrame, rows: pd.Series | None = None) -> pd.DataFrame:
+    """``samples`` with one sentence a line in summary and reference.
+
+    Args:
+        rows: True where to split the texts; None: everywhere.
+    """
+    texts = samples[["summary", "reference"]]
+    split = texts.map(sentences)
+    return samples.assign(**(split if rows is None else split.where(rows, texts, axis=0)))
 
 
 def with_rouge(
@@ -75,7 +82,7 @@ def with_rouge(
     """``samples`` with a column for each variant of ROUGE.
 
     Args:
-        samples: with a newline between sentences in summary and reference.
+        samples: of ``with_sentences``.
         rows: True where to compute it, NaN elsewhere; None: everywhere.
     """
     chosen = samples if rows is None else samples[rows]
@@ -115,9 +122,7 @@ def rouge(
                 features=datasets.Features({"predictions": text, "references": text}),
             )
 
-        def _compute(
-            self, predictions: Sequence[str], references: Sequence[str]
-        ) -> dict[str, list[float]]:
+        def _compute(self, predictions: list[str], references: list[str]) -> dict[str, list[float]]:
             scorer = RougeScorer(list(names), use_stemmer=True)
             scores: dict[str, list[float]] = {name: [] for name in names}
             with progress.bar(len(predictions), "ROUGE", unit="summary", delay=2.0) as shown:

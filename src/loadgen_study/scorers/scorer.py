@@ -1,4 +1,4 @@
-"""What a scorer is: metrics with their limits, scores by sample, and their totals."""
+"""The base of all scorers: metrics with their limits, scores by sample, totals."""
 
 import math
 from abc import ABC, abstractmethod
@@ -18,10 +18,10 @@ class Metric:
 
     Attributes:
         name: in files, and in MLCommons' accuracy.txt. title: for a reader.
-        lower, upper: limits, as shares of the reference's; None: no limit on this side. One without
-            an upper limit is the better the higher; one without any limit is not judged.
-        total: the figure of all samples, from ``Scorer.score``; None: ``scale`` times the mean of
-            the column of this name, which has a score for each sample.
+        lower, upper: limits, as shares of the reference's; None: no limit on this side. Without an
+            upper limit higher is better; without any limit the metric is not judged.
+        total: computes the figure from all samples of ``Scorer.score``; None: ``scale`` times the
+            mean of the column of this name.
         phrase: in a sentence, if not ``title``. wanted: the limits for a reader, if not in %.
     """
 
@@ -41,7 +41,7 @@ class Metric:
 
     @property
     def limits(self) -> list[float]:
-        """Those that there are, as shares of the reference's."""
+        """The limits that are set, as shares of the reference's figure."""
         return [limit for limit in (self.lower, self.upper) if limit is not None]
 
     @property
@@ -51,13 +51,11 @@ class Metric:
 
     @property
     def called(self) -> str:
-        """What a sentence calls it."""
+        """The metric's name in a sentence."""
         return self.phrase or self.title
 
     def judged(self, actual: float, reference: float, strict: bool = False) -> tuple[str, bool]:
-        """What is required, such as ">= 38.3914", and whether it is met; never if the reference
-        is 0.
-        """
+        """The requirement, such as ">= 38.3914", and whether it is met; never if reference is 0."""
         lower, upper = self.lower, self.upper
         if strict and upper is None and lower is not None:
             lower = max(lower, STRICT)
@@ -71,37 +69,24 @@ class Metric:
         return f"{low:.1f} to {high:.1f}", met
 
 
-# What every scorer can count. MLCommons' references call them so.
+def _counted(name: str, title: str, column: str) -> Metric:
+    """A sum over the answers, without limits."""
+    return Metric(name, title, lower=None, total=lambda samples: int(samples[column].sum()))
+
+
+# What every scorer can count, named as in MLCommons' references.
 ANSWERS = Metric(
     "gen_num", "answers", 1, 1, total=len, phrase="their number", wanted="the same number"
 )
-TOKENS = Metric(
-    "gen_tok_len",
-    "length of all answers, tokens",
-    lower=None,
-    total=lambda samples: int(samples["output_tokens"].sum()),
-)
+TOKENS = _counted("gen_tok_len", "length of all answers, tokens", "output_tokens")
 # To one decimal, as MLCommons' references print it. The submission checker has both limits.
 TOKENS_PER_SAMPLE = Metric(
-    "tokens_per_sample",
-    "tokens an answer",
-    0.9,
-    1.1,
+    "tokens_per_sample", "tokens an answer", 0.9, 1.1,
     total=lambda samples: round(float(samples["output_tokens"].mean()), 1),
-)
-# Samples without a verdict, by a column of True and False of the same name.
-NOT_SCORED = Metric(
-    "not_scored",
-    "answers not scored",
-    lower=None,
-    total=lambda samples: int(samples["not_scored"].sum()),
-)
-UNDECIDED = Metric(
-    "undecided",
-    "answers that text alone does not decide",
-    lower=None,
-    total=lambda samples: int(samples["undecided"].sum()),
-)
+)  # fmt: skip
+# Samples without a verdict: True in the column of the same name.
+NOT_SCORED = _counted("not_scored", "answers not scored", "not_scored")
+UNDECIDED = _counted("undecided", "answers that text alone does not decide", "undecided")
 
 
 def unjudged(metric: Metric) -> Metric:
@@ -114,11 +99,10 @@ class Scorer(ABC):
 
     Attributes:
         title: for a reader.
-        metrics: the first stands for all where there is room for one; it has scores by sample.
-        packages: of Python, whose versions may change a score.
+        metrics: the first is shown where there is room for one; it has scores by sample.
+        packages: Python packages whose versions may change a score.
         special_tokens: whether the text of an answer keeps the special tokens.
-        unscorable: why no answer to some references can score, for a reader. cure: what to give
-            in their place.
+        unscorable: why some references cannot be scored, for a reader. cure: what to give instead.
     """
 
     title: str
@@ -137,9 +121,9 @@ class Scorer(ABC):
                 output_tokens, scorable, and the task's ``extra`` columns.
 
         Returns:
-            the same with a column of scores (0 to 1 at a scale of 100) for each metric that has
-            them; NaN where a metric leaves a sample out. A column ``weight`` gives samples weights
-            other than 1. summary and reference may be changed to what is compared.
+            samples with a column of scores (0 to 1 at a scale of 100) for each metric by sample;
+            NaN where a metric leaves a sample out. A column ``weight`` has weights other than 1.
+            summary and reference may be normalized for comparison.
         """
 
     def scorable(self, reference: str) -> bool:
@@ -147,12 +131,12 @@ class Scorer(ABC):
         return True
 
     def printed(self, score: dict[str, int | float]) -> dict[str, int | float | str]:
-        """Of a score what accuracy.txt holds: the metrics that are judged."""
+        """The part of a score that accuracy.txt holds: the judged metrics."""
         return {m.name: score[m.name] for m in self.metrics if m.limits and m.name in score}
 
     @property
     def main(self) -> Metric:
-        """The metric that stands for all."""
+        """The metric that is shown where there is room for one."""
         return self.metrics[0]
 
     @property
@@ -161,7 +145,7 @@ class Scorer(ABC):
         return [metric for metric in self.metrics if metric.by_sample]
 
     def metric(self, name: str) -> Metric:
-        """A metric by its name; one that the scorer does not know has its name alone."""
+        """A metric by its name; of an unknown one the title is the name."""
         return next((m for m in self.metrics if m.name == name), Metric(name, name))
 
     def totals(self, samples: pd.DataFrame) -> dict[str, int | float]:

@@ -1,7 +1,7 @@
-"""Answers that are not scored here, as a file for a scorer in a container.
+"""Writes the answers that are not scored here to a file for a scorer in a container.
 
-Code that a model wrote is never run here. MLCommons' scripts run it, and belong into a container
-without network and secrets.
+Code that a model wrote is never run here. MLCommons' scripts run it: use a container without
+network and secrets.
 """
 
 import json
@@ -17,7 +17,7 @@ UNSCORED = "unscored.jsonl"  # in the folder of the accuracy test
 
 
 def unscored_text(score: Mapping[str, int | float]) -> str:
-    """How many answers a score leaves out, as a sentence; empty if none."""
+    """A sentence on how many answers a score leaves out; empty if none."""
     unscored, undecided = (int(score.get(one.name, 0)) for one in (NOT_SCORED, UNDECIDED))
     if not (unscored or undecided):
         return ""
@@ -32,11 +32,11 @@ def unscored_text(score: Mapping[str, int | float]) -> str:
 def write_unscored(scorer: Scorer, samples: pd.DataFrame, path: Path) -> int:
     """Write the samples of ``Scorer.score`` that are not scored, one JSON object a line.
 
-    Each has index, answer, ground_truth and the task's ``extra`` columns (mixtral-8x7b's scorer
-    takes language and entry point from ``id``).
+    Each has index, answer, ground_truth and the task's ``extra`` columns: MLCommons' scorer of
+    mixtral-8x7b reads language and entry point from ``id``.
 
     Returns:
-        how many there are; without any, no file is written.
+        their number; at 0 no file is written.
     """
     if NOT_SCORED.name not in samples:
         return 0

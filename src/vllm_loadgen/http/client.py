@@ -1,4 +1,4 @@
-"""The HTTP client of served engines: one pool of connections, and one line for each failure."""
+"""The HTTP client of served engines: one pool of connections, each failure as one line."""
 
 import asyncio
 import resource
@@ -21,24 +21,21 @@ from vllm_loadgen.http.routes import (
 )
 from vllm_loadgen.redact import MARK
 
-# Servers close a connection that was idle for 5 s (uvicorn's default, vLLM's and SGLang's too). One
-# that is taken up at that moment would lose its query.
+# Servers close a connection that was idle for 5 s (uvicorn's default, vLLM's and SGLang's too): a
+# query sent at that moment would be lost.
 KEEP_ALIVE_S = 3.0
 CONNECT_S = 30.0
-# A server's answer to a question about it.
-ASK_S = 60.0
-# Of several servers, one that could not be reached is left alone for so long.
-ASIDE_S = 1.0
+ASK_S = 60.0  # for an answer to GET
+ASIDE_S = 1.0  # without queries after a failed connection, if there are other servers
 LONGEST_PROBLEM = 4096
-# Of one header line, bytes: no header but Location and Content-Encoding is used.
-LONGEST_HEADER = 2**16
+LONGEST_HEADER = 2**16  # bytes of one header line
 BUSY = (429, 503)
 UNTRUSTED = "its certificate is not trusted or not valid"
 CURE = "Give the address of a server that speaks OpenAI's protocol, as in http://host:8000"
 
 
 class Server:
-    """One URL, by its number among those that were given, with the queries that it owes."""
+    """One server: its URL, its number among those given, its outstanding queries."""
 
     def __init__(self, number: int, url: str) -> None:
         self.number, self.url = number, url
@@ -50,11 +47,10 @@ class Server:
 class Client:
     """One pool of connections to all servers of a test.
 
-    No request follows a redirect, goes through a proxy or keeps a cookie: it leaves for the URLs
-    that are named, or not at all.
+    Requests go to the given URLs only: without redirects, proxies and cookies.
 
     Args:
-        key: sent as a bearer; empty for none. It stands in no message.
+        key: sent as a bearer token; empty for none. No message shows it.
     """
 
     def __init__(self, key: str) -> None:
@@ -62,7 +58,7 @@ class Client:
         self._http: aiohttp.ClientSession | None = None
 
     def open(self, secure: bool) -> None:
-        """Open the pool, on the event loop that runs.
+        """Open the pool on the running event loop.
 
         Args:
             secure: whether any server speaks HTTPS.
@@ -73,7 +69,7 @@ class Client:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         with suppress(ValueError, OSError):  # a connection is a file, and Offline opens all at once
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        headers = {"Accept-Encoding": "identity"}  # a packed stream comes late
+        headers = {"Accept-Encoding": "identity"}  # compression delays a stream
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         self._http = aiohttp.ClientSession(
@@ -90,10 +86,10 @@ class Client:
         )
 
     async def get(self, server: Server, path: str, limit_s: float = ASK_S) -> tuple[int, bytes]:
-        """Status and body of what a server answers.
+        """Status and body of a server's answer.
 
         Raises:
-            EngineError: if it does not answer within ``limit_s``, with the cure.
+            EngineError: if it does not answer within ``limit_s``.
         """
         assert self._http is not None
         try:
@@ -108,10 +104,10 @@ class Client:
     async def pieces(
         self, server: Server, route: Route, asked: dict[str, object]
     ) -> AsyncGenerator[Piece, None]:
-        """What a server streams, as it comes, to the end of the answer.
+        """A streamed answer, piece by piece, as it arrives.
 
         Raises:
-            EngineError: if it does not answer, or not to the end.
+            EngineError: if the server does not answer, or not to the end.
         """
         assert self._http is not None
         ended, first = False, b""
@@ -141,7 +137,7 @@ class Client:
     def no_server(
         self, server: Server, problem: str, status: int = 0, cure: str = ""
     ) -> EngineError:
-        """Why nothing can be measured, with the cure."""
+        """The error for a server that cannot be measured, with the cure."""
         key = "OPENAI_API_KEY in the environment"
         refused = f"refused the key in {key}: set it" if self._key else f"wants a key: set {key}"
         cure = cure or {
@@ -152,11 +148,11 @@ class Client:
         return EngineError(f"base_url = {server.url!r}: {self.clean(problem)}. {cure}.")
 
     def clean(self, text: str) -> str:
-        """The beginning of a text as one line, without the key, which a server may repeat."""
+        """The beginning of a text as one line; the key, which a server may repeat, is masked."""
         return excerpt(text.replace(self._key, MARK) if self._key else text)
 
     def _cut(self, error: BaseException) -> str:
-        """What happened to a connection."""
+        """The failure of a connection in words."""
         if isinstance(error, aiohttp.InvalidURL):
             return "it names no address"
         if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
@@ -175,7 +171,7 @@ class Client:
 
 
 class NotTaken(EngineError):
-    """An answer that is not 200."""
+    """An answer outside 200 to 299."""
 
     def __init__(self, status: int, problem: str) -> None:
         super().__init__(problem)
@@ -183,7 +179,7 @@ class NotTaken(EngineError):
 
 
 async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """The answer's body, ``most`` bytes of it."""
+    """The first ``most`` bytes of a body."""
     try:
         return await response.content.readexactly(most)
     except asyncio.IncompleteReadError as end:

@@ -1,4 +1,4 @@
-"""What a server can do, learned before the test: model, best route, version, prefix cache."""
+"""Probes a server before the test: model, best route, version, prefix cache."""
 
 import asyncio
 import json
@@ -18,32 +18,36 @@ MODELS = "/v1/models"
 # Where servers give their version: vLLM; Ollama; SGLang; llama.cpp.
 VERSIONS = {"/version": "version", "/api/version": "version", "/get_server_info": "version",
             "/props": "build_info"}  # fmt: skip
-# What Ollama signs its streams with (its openai/openai.go, ToCompleteChunk).
+# Ollama's signature in its streams (its openai/openai.go, ToCompleteChunk).
 OLLAMA = "fp_ollama"
 PROBE_TOKENS = 2
 PROBE_IDS, PROBE_TEXT = (1, 2, 3), "Hello"
-# A server without metrics has likely a prefix cache if it answers a long prompt, given again, in
-# less than this share of another prompt's time, and sooner by so much.
+# A prefix cache is likely if a repeated long prompt takes less than this share of another prompt's
+# time, and is faster by at least so many seconds.
 FASTER_SHARE, FASTER_S = 0.5, 0.02
 NAMES_SHOWN = 5
 NO_PATH = (404, 405)
-# What JSON of another shape raises.
+# Exceptions that JSON of another shape raises.
 DAMAGED = (ValueError, TypeError, KeyError, RecursionError)
 NEEDS_COMPLETIONS = (
-    "Give a server that has /v1/completions, or chat_template False for one that has "
-    "/v1/chat/completions alone: it wraps each prompt itself"
+    "Give a server that has /v1/completions, or set chat_template False for one that has only "
+    "/v1/chat/completions: it wraps each prompt itself"
 )
 # docs.ollama.com/api/openai-compatibility: "prompt currently only accepts a string"; the string
 # goes through the model's template (its server/routes.go, GenerateHandler without raw).
 WRAPS = "Ollama's /v1/completions takes no token ids, and wraps a text in the model's template"
-CHAT_CURE = "Give chat_template False: then /v1/chat/completions wraps each prompt, once"
+CHAT_CURE = "Set chat_template False: then /v1/chat/completions wraps each prompt, once"
 
 
 async def list_models(client: Client, server: Server, named: str) -> dict[str, object]:
-    """``max_model_len`` of a server's models, by name; empty if it lists none and need not.
+    """``max_model_len`` of a server's models, by name.
 
     Args:
-        named: the model to ask for; empty if the server's list names it.
+        named: the model to request; empty: the server's only one. A server without a list of
+            models needs it, and gives an empty result.
+
+    Raises:
+        EngineError: if the server lists no models.
     """
     status, body = await client.get(server, MODELS)
     if status in NO_PATH and named:
@@ -63,10 +67,13 @@ async def list_models(client: Client, server: Server, named: str) -> dict[str, o
 def choose_model(
     servers: Sequence[Server], listed: Sequence[Mapping[str, object]], named: str
 ) -> str:
-    """The model to ask for, which every server must have.
+    """The model to request.
 
     Args:
-        listed: of each server, as ``list_models`` returns them. named: as there.
+        listed: of each server, by ``list_models``. named: as there.
+
+    Raises:
+        EngineError: if a server lacks it, or several are listed and none is named.
     """
     shown = [", ".join(map(excerpt, list(known)[:NAMES_SHOWN])) for known in listed]
     if not named and len(listed[0]) > 1:
@@ -81,7 +88,7 @@ def choose_model(
 
 
 async def find_version(client: Client, servers: Sequence[Server]) -> str | None:
-    """The servers' versions; None where none gives one."""
+    """The servers' versions; None if no server gives one."""
     found = {await _version(client, server): None for server in servers}
     return ", ".join(version for version in found if version) or None
 
@@ -102,7 +109,7 @@ async def find_route(
     model: str,
     sampling: Sampling,
 ) -> Route:
-    """The first route that all servers take, asked with a query of two tokens.
+    """The first route that all servers take, tried with a query of two tokens.
 
     Raises:
         EngineError: if there is none, or a server takes no queries now.
@@ -115,7 +122,7 @@ async def find_route(
         except EngineError as error:
             problem, status = str(error), getattr(error, "status", 0)
         if status in BUSY:
-            break  # it says nothing of the route
+            break  # a busy server does not tell whether it has the route
     cure = NEEDS_COMPLETIONS if status in NO_PATH else CHAT_CURE if problem == WRAPS else ""
     raise client.no_server(server, problem, status, cure)
 
@@ -123,10 +130,10 @@ async def find_route(
 async def _try(
     client: Client, server: Server, route: Route, model: str, sampling: Sampling
 ) -> None:
-    """Send a query that nobody measures.
+    """Send a query outside any measurement.
 
     Raises:
-        EngineError: if the server does not take it, or not in this way.
+        EngineError: if the server does not take it by this route.
     """
     prompt = PROBE_IDS if route.ids_in else PROBE_TEXT
     asked = route.body(model, prompt, route.options(PROBE_TOKENS, 1, sampling, 0))
@@ -156,7 +163,7 @@ async def likely_cached(
     """Whether a repeated prompt is answered much sooner than another of its length.
 
     Args:
-        prompts: as the route takes them: of one length, without a prefix in common.
+        prompts: in the route's form, of one length, without a common prefix.
     """
     one, other = prompts
     _, again_s, other_s = [

@@ -180,7 +180,7 @@ def _over(test: Test, frame: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _opening(test: Test, samples: "pd.Series[int]") -> "dict[str, pd.Series[str]]":
-    """How each query's text begins; nothing of data that are not at hand."""
+    """The beginning of each query's text; empty unless the data are embedded."""
     if test.params.dataset != EMBEDDED:
         return {}
     task = test.params.rules.task

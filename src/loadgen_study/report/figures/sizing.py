@@ -1,6 +1,6 @@
-"""Demand, limits and prices to be entered, and the replicas that they take, without a kernel.
+"""Inputs for demand, limits and prices, and the replicas they take, without a kernel.
 
-Vega computes what ``analysis.sizing.size`` computes; a test holds both to the same lines.
+Vega repeats ``analysis.sizing.size``; a test compares both line by line.
 """
 
 import math
@@ -14,7 +14,7 @@ from loadgen_study.analysis.sizing import SLACK, Beyond, Demand, Replica, Sizing
 from loadgen_study.report.figures.base import GREY, WIDE, Figure, source
 from loadgen_study.words import significant
 
-# Larger than any rate, and still a number: no test breaks the limits.
+# A rate above all others: no test breaks the limits.
 NEVER = 1e300
 NAMES = ("Demand, queries/s", "One replica holds, queries/s", "Replicas", "Money an hour",
          "Money per 10^6 output tokens", "Power, kW", "J per output token",
@@ -32,15 +32,15 @@ SEPARATOR = "; "
 
 
 def example(points: pd.DataFrame) -> Demand:
-    """The demand that the chart starts with: ten times the highest measured rate, to two digits."""
+    """The chart's first demand: ten times the highest measured rate, rounded."""
     return Demand(float(significant(10 * points["rate_per_s"].max(), 2).replace(",", "")))
 
 
 def chart(points: pd.DataFrame, replica: Replica, limits: Mapping[str, float]) -> Figure:
-    """Inputs, and what they come to, as lines of text.
+    """Inputs, and the sizing that they give as lines of text.
 
     Args:
-        points: of ``analysis.sizing.size``. limits: ttft_limit_ms, tpot_limit_ms, to start with.
+        points: of ``analysis.sizing.size``. limits: first values of ttft_limit_ms, tpot_limit_ms.
     """
     start = {
         "qps": (example(points).queries_per_s, "queries/s"),
@@ -57,15 +57,13 @@ def chart(points: pd.DataFrame, replica: Replica, limits: Mapping[str, float]) -
     ]
     table = points.round(6)
     lines = _lines(replica)
-    base = _computed(source("sizing", table), len(lines))
-    base = base.transform_calculate(**lines).transform_fold([*lines], as_=["what", "says"])
-    rows = alt.Y("what:N", sort=[*lines], axis=None)
-    at = base.encode(x=alt.value(0), y=rows)
+    base = _computed(source("sizing", table), len(lines)).transform_calculate(**lines)
+    base = base.transform_fold([*lines], as_=["what", "says"])
+    at = base.encode(x=alt.value(0), y=alt.Y("what:N", sort=[*lines], axis=None))
     # One above the other: side by side they do not fit a phone.
     named = at.mark_text(align="left", dy=-9, fontSize=11, color=GREY).encode(text="what:N")
     says = at.mark_text(align="left", dy=6, fontSize=13, lineBreak=SEPARATOR).encode(text="says:N")
-    both = alt.layer(named, says)
-    return Figure(both.add_params(*inputs), {"sizing": table})
+    return Figure(alt.layer(named, says).add_params(*inputs), {"sizing": table})
 
 
 def _computed(data: alt.NamedData, lines: int) -> alt.Chart:
@@ -73,10 +71,9 @@ def _computed(data: alt.NamedData, lines: int) -> alt.Chart:
     kept = "datum.ttft_ms <= toNumber(ttft_limit) && datum.tpot_ms <= toNumber(tpot_limit)"
     is_known = "isValid(datum.ttft_ms) && isValid(datum.tpot_ms)"
     breaks = f"{is_known} && !datum.kept && datum.offered_per_s > datum.best_per_s"
-    given = [f"toNumber({name}) || 0" for name in ("qps", "users", "think_s")]
-    signs = [
-        f"({one}) >= 0" for one in (*given, "toNumber(price) || 0", "toNumber(device_watts) || 0")
-    ]
+    names = ("qps", "users", "think_s", "price", "device_watts")
+    given = [f"(toNumber({name}) || 0)" for name in names]
+    signs = [f"{one} >= 0" for one in given]
     best: Any = {"best_per_s": "max(kept_per_s)"}
     following: Any = {"next_per_s": "min(breaking_per_s)"}
     found: alt.Chart = (
@@ -90,8 +87,8 @@ def _computed(data: alt.NamedData, lines: int) -> alt.Chart:
         .transform_window(place="row_number()")
         .transform_filter("datum.place === 1")
         .transform_calculate(
-            demand=f"({given[0]}) + ({given[1]}) / (({given[2]}) + datum.latency_s)",
-            valid=f"{' && '.join(signs)} && ({given[0]}) + ({given[1]}) > 0",
+            demand=f"{given[0]} + {given[1]} / ({given[2]} + datum.latency_s)",
+            valid=f"{' && '.join(signs)} && {given[0]} + {given[1]} > 0",
         )
     )
     return found
@@ -102,7 +99,7 @@ HAS_LOW, HAS_HIGH = "isValid(datum.low_per_s)", f"datum.next_per_s < {NEVER}"
 
 
 def _lines(replica: Replica) -> dict[str, str]:
-    """What each line says, as an expression of Vega."""
+    """Each line's text as an expression of Vega."""
     money = f"{replica.devices} * toNumber(price)"
     watts = f"{replica.devices} * toNumber(device_watts)"
     tokens = f"(datum.demand * {replica.output_tokens:.12g})"
@@ -128,7 +125,7 @@ def _needed(per_s: str) -> str:
 
 
 def _of_replicas(one: str, form: str) -> str:
-    """What all replicas come to, with the interval of their number."""
+    """A total over all replicas, with the interval of their number."""
     value, fewest, most = (f"format({_needed(f'datum.{rate}_per_s')} * {one}, '{form}')"
                            for rate in ("best", "next", "low"))  # fmt: skip
     return f"{value} + {_between(fewest, HAS_HIGH, most, HAS_LOW)}"

@@ -1,4 +1,4 @@
-"""Replicas, money and power for a demand: what was measured, and what Python says of it."""
+"""Replicas, money and power for a demand: the measured points, the chart, the console's lines."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from loadgen_study.results.test import Test
 from loadgen_study.runs.sweep import PARTS
 from vllm_loadgen.errors import ParameterError
 
-FEWEST_POINTS = 2  # one rate says what was offered, not what a replica holds
+FEWEST_POINTS = 2  # a single rate does not bound what a replica holds
 
 
 def parts(run: Run) -> list[object]:
-    """Chart with its inputs, and a caption; nothing of a run at a single rate."""
+    """Chart with its inputs, and a caption; empty for a run at a single rate."""
     points = points_of(run)
     if len(points) < FEWEST_POINTS or points["ttft_ms"].isna().all():
         return []
@@ -29,7 +29,7 @@ def parts(run: Run) -> list[object]:
 
 
 def points_of(run: Run) -> pd.DataFrame:
-    """The tests of a run that say what a replica holds: at rates, else at queries at once.
+    """The tests of a run that bound what a replica holds: at rates, else at queries at once.
 
     Returns:
         as ``analysis.sizing.size`` takes them, by rising rate.
@@ -49,7 +49,7 @@ def _point(runs: Sequence[Test]) -> dict[str, float]:
     share = judged(test.result, "ttft")[1]
     rate = spread([one.metrics.samples_per_s for one in runs])
     offered = test.metrics.due_per_s if is_open else None
-    # Of queries at once TTFT counts from when each was sent.
+    # With a fixed number of queries at once TTFT counts from send.
     ttft = "ttft_ms" if is_open else "sent_ttft_ms"
     frames = [one.latencies.assign(ttft_ms=one.latencies[ttft]) for one in runs]
     kept = [tightest_ms(frame, share) for frame in frames]
@@ -68,7 +68,7 @@ def _point(runs: Sequence[Test]) -> dict[str, float]:
 
 
 def replica_of(run: Run) -> Replica:
-    """One replica: the system that was measured."""
+    """One replica: the measured system."""
     test, price = run.performance, run.params.price_per_hour or 0.0
     energy = test.energy if test else None
     watts = sum(energy.watts.values()) if energy else 0.0
@@ -77,7 +77,7 @@ def replica_of(run: Run) -> Replica:
 
 
 def limits_of(run: Run, points: pd.DataFrame) -> dict[str, float]:
-    """The run's own limits; without one, that which all tests keep."""
+    """The run's own limits, or else the tightest that all tests keep."""
     own = run.performance.limits_ms if run.performance else {}
     return {
         f"{name}_limit_ms": own.get(name) or math.ceil(points[f"{name}_ms"].max())
@@ -86,19 +86,22 @@ def limits_of(run: Run, points: pd.DataFrame) -> dict[str, float]:
 
 
 def lines(run: Run, demand: Demand, **changes: float) -> list[str]:
-    """What a console shows: the chart's lines.
+    """The chart's lines, for a console.
 
     Args:
         changes: price_per_hour and watts of a device, ttft_limit_ms, tpot_limit_ms; 0: the run's.
 
     Raises:
-        ParameterError: if the run does not bound what a replica holds, or for a number below 0.
+        ParameterError: if the run does not bound what a replica holds, or for a number that is
+            below 0 or not finite.
     """
     _check(demand, changes)
     points = points_of(run)
     if len(points) < FEWEST_POINTS:
         cure = "search for its peak (target_qps auto) or sweep rates (sweep_qps)"
-        raise ParameterError("run", run.display_path(), "was measured at one rate", cure)
+        raise ParameterError(
+            "run", run.display_path(), "was measured at fewer than two rates", cure
+        )
     replica, limits = replica_of(run), limits_of(run, points)
     known = {name: value for name, value in changes.items() if value}
     limits |= {name: value for name, value in known.items() if name in limits}
@@ -113,7 +116,7 @@ def lines(run: Run, demand: Demand, **changes: float) -> list[str]:
 def _check(demand: Demand, changes: Mapping[str, float]) -> None:
     given = {"qps": demand.queries_per_s, "users": demand.users, "think": demand.think_s}
     for name, value in {**given, **changes}.items():
-        if not value >= 0:
-            raise ParameterError(name, value, "must be 0 or more", "give such a number")
+        if not 0 <= value < math.inf:
+            raise ParameterError(name, value, "must be 0 or more, and finite", "give such a number")
     if not demand.queries_per_s + demand.users > 0:
         raise ParameterError("qps", 0, "there is no demand", "give --qps or --users above 0")

@@ -1,4 +1,4 @@
-"""AIPerf's profile_export_aiperf.json, which holds statistics and no single queries.
+"""AIPerf's profile_export_aiperf.json: statistics without single queries.
 
 Export schemas up to 1.4 (aiperf 0.1 to 0.13: aiperf/common/models/export_models.py). Its "inter
 token latency" of a query is LoadGen's TPOT: (latency - TTFT) / (output tokens - 1).
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from pydantic import Field, JsonValue
 
-from loadgen_study.runs.others.origin import Figure, Load, Origin, OtherResult
+from loadgen_study.runs.others.origin import Load, Origin, OtherResult, without_intervals
 from vllm_loadgen.records.base import Part
 
 TOOL = "AIPerf"
@@ -54,14 +54,14 @@ def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
     """The result in a file.
 
     Raises:
-        ValueError: for what it does not write, and for a run that was stopped.
+        ValueError: if the file is damaged, or its run was stopped.
     """
     export = Export.model_validate(content)
     if export.was_cancelled or export.is_complete is False:
         raise ValueError("its run was stopped before its end")
-    figures: dict[str, Figure] = {"samples_per_s": (export.request_throughput.avg, None, None)}
+    values = {"samples_per_s": export.request_throughput.avg}
     if export.output_token_throughput:
-        figures["tokens_per_s"] = (export.output_token_throughput.avg, None, None)
+        values["tokens_per_s"] = export.output_token_throughput.avg
     reported: dict[str, float] = {}
     for key, (figure, title) in LATENCIES.items():
         found: Statistics | None = getattr(export, key)
@@ -69,37 +69,42 @@ def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
             continue
         if found.unit != "ms":
             raise ValueError(f"{key} is in {found.unit}, not in ms")
-        figures[figure] = (found.avg, None, None)
+        values[figure] = found.avg
         reported |= {
             f"{title} {share}, ms": value
             for share in ("p50", "p90", "p99")
             if (value := getattr(found, share)) is not None
         }
+    figures = without_intervals(values)
     return [OtherResult(name=name, origin=_origin(export), figures=figures, reported=reported)]
 
 
 def _origin(export: Export) -> Origin:
     config = export.input_config
-    endpoint = config.get("endpoint")
-    own = endpoint if isinstance(endpoint, dict) else {}
-    by_server = own.get("useServerTokenCount") or own.get("use_server_token_count")
+    endpoint = _part(config, "endpoint")
+    by_server = endpoint.get("useServerTokenCount") or endpoint.get("use_server_token_count")
     lengths = (export.input_sequence_length, export.output_sequence_length)
     input_tokens, output_tokens = (found and found.avg for found in lengths)
     return Origin(
         tool=TOOL,
         version=export.aiperf_version,
-        model=_model(config, own),
+        model=_model(config, endpoint),
         load=_load(config),
         latency_from="sent",
-        tokens_by=("the server" if by_server else "the client's tokenizer") if own else None,
+        tokens_by=("the server" if by_server else "the client's tokenizer") if endpoint else None,
         warmed_up=_warmed_up(config),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
     )
 
 
+def _part(config: Mapping[str, JsonValue], name: str) -> Mapping[str, JsonValue]:
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def _model(config: Mapping[str, JsonValue], endpoint: Mapping[str, JsonValue]) -> str | None:
-    """Its name: in "models", or in older files with the endpoint; None if there are several."""
+    """The model of "models", in older files of the endpoint; None if there are several."""
     models = config.get("models")
     items = models.get("items") if isinstance(models, dict) else models
     named = items or endpoint.get("model_names") or []
@@ -115,12 +120,10 @@ def _phases(config: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
 
 
 def _load(config: Mapping[str, JsonValue]) -> Load | None:
-    """By its last phase, or in older files by the options of its load generator."""
+    """The load of the last phase, in older files of the load generator's options."""
     if phases := _phases(config):
         return LOADS.get(str(phases[-1].get("type")))
-    options = config.get("loadgen")
-    if not isinstance(options, dict):
-        return None
+    options = _part(config, "loadgen")
     if options.get("request_rate") is not None:
         return "open loop"
     return "closed loop" if options.get("concurrency") is not None else None
@@ -129,6 +132,5 @@ def _load(config: Mapping[str, JsonValue]) -> Load | None:
 def _warmed_up(config: Mapping[str, JsonValue]) -> bool | None:
     if phases := _phases(config):
         return any("warmup" in (one.get("kind"), one.get("name")) for one in phases)
-    options = config.get("loadgen")
-    count = options.get("warmup_request_count") if isinstance(options, dict) else None
+    count = _part(config, "loadgen").get("warmup_request_count")
     return count > 0 if isinstance(count, int) else None

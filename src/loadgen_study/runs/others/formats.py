@@ -1,4 +1,4 @@
-"""Which files are another tool's results, and the formats in which a run can be written."""
+"""Detects and reads results of other tools; writes a run in their formats."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,20 +16,20 @@ from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.files import write_json
 from vllm_loadgen.records.base import describe
 
-# Python writes NaN and Infinity, which JSON has not, for what is not known.
+# Python writes NaN and Infinity, which are not JSON; they are read as None.
 DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool that writes JSON: keys that its files have together, and what reads them."""
+    """A tool that writes JSON, the keys that identify its files, and their reader."""
 
     name: str
     marks: set[str]
     read: Callable[[Mapping[str, JsonValue], str], list[OtherResult]]
 
 
-# The first whose marks are all there has written a file.
+# A file is of the first tool whose marks it holds.
 TOOLS = [Tool(one.TOOL, one.MARKS, one.read) for one in (vllm_bench, guidellm, aiperf)]
 KNOWN = "LoadGen, vllm bench serve --save-result, GuideLLM or AIPerf"
 CURE = f"give a result of {KNOWN} as the tool wrote it"
@@ -40,7 +40,7 @@ WRITERS: dict[str, Callable[[Run], Mapping[str, object]]] = {
 
 
 def is_other(name: str) -> bool:
-    """Whether a name, as given for a comparison, is of another tool's result."""
+    """Whether a name given for a comparison is a result of another tool."""
     path = Path(find_file(_file(name)))
     if path.is_dir():
         return not (path / "params.yaml").is_file() and loadgen_logs.find(path) is not None
@@ -48,10 +48,10 @@ def is_other(name: str) -> bool:
 
 
 def read_other(name: str) -> OtherResult:
-    """Another tool's result; of a file with several the one that NAME#2 names.
+    """A result of another tool; NAME#2 is the second in a file of several.
 
     Raises:
-        ParameterError: if it cannot be read, is of no known tool, or holds several.
+        ParameterError: if it cannot be read, no known tool wrote it, or it holds several results.
         BenchmarkError: for a damaged log of LoadGen.
     """
     path = Path(find_file(_file(name)))
@@ -69,13 +69,13 @@ def read_other(name: str) -> OtherResult:
 
 
 def _file(name: str) -> str:
-    """A name without the number of a result in the file."""
+    """A name without #NUMBER."""
     file, mark, number = name.rpartition("#")
     return file if mark and number.isdigit() else name
 
 
 def _contents(path: Path, name: str) -> list[Mapping[str, JsonValue]]:
-    """The JSON objects in a file: one, or, as vllm bench appends them, one after the other."""
+    """The JSON objects in a file: vllm bench serve may append one after the other."""
     found: list[Mapping[str, JsonValue]] = []
     try:
         text = path.read_text(encoding="utf-8").strip()
@@ -98,10 +98,8 @@ def _read(content: Mapping[str, JsonValue], path: Path, name: str) -> list[Other
         raise ParameterError("runs", name, f"is not a result of {KNOWN}", CURE)
     try:
         return tool.read(content, path.stem)
-    except ValidationError as error:
-        problem = describe(error)
-    except ValueError as error:
-        problem = str(error)
+    except (ValueError, OverflowError) as error:  # of integers beyond any float
+        problem = describe(error) if isinstance(error, ValidationError) else str(error)
     raise ParameterError("runs", name, f"cannot be read as {tool.name}'s: {problem}", CURE)
 
 
@@ -109,7 +107,7 @@ def export(run: Run, form: str, out: Path | None = None) -> Path:
     """Write a run's performance test in another tool's format.
 
     Args:
-        form: of ``WRITERS``. out: the file; RUN.FORM.json next to the run's folder without it.
+        form: of ``WRITERS``. out: the file; by default RUN.FORM.json next to the run's folder.
 
     Raises:
         ParameterError: if the run has no finished performance test.

@@ -1,17 +1,18 @@
 """GuideLLM's benchmarks.json, a result for each of its benchmarks.
 
 Report schemas 1 and 2 (guidellm 0.6 to 0.8: guidellm/benchmark/schemas). Its own mean of the time
-between tokens weighs each query by its tokens, and its TPOT holds the first token: TPOT by
-LoadGen's definition is its "inter_token_latency_ms" of single queries, and absent where these are a
-sample.
+between tokens weighs each query by its tokens, and its TPOT includes the first token: TPOT by
+LoadGen's definition is the "inter_token_latency_ms" of single queries. It is absent where the file
+holds a sample of them.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
-from pydantic import Field, JsonValue
+from pydantic import AliasPath, Field, JsonValue
 
-from loadgen_study.runs.others.origin import Figure, Load, Origin, OtherResult
+from loadgen_study.runs.others.origin import Load, Origin, OtherResult, without_intervals
 from loadgen_study.runs.others.queries import of_queries
 from vllm_loadgen.records.base import Part
 
@@ -21,6 +22,15 @@ LOADS: dict[str, Load] = {
     "constant": "open loop", "poisson": "open loop", "trace": "open loop",
     "synchronous": "closed loop", "concurrent": "closed loop", "throughput": "all at once",
 }  # fmt: skip
+TOKENS_BY = {True: "the server", False: "the client's tokenizer", None: None}
+
+
+def _metric(name: str) -> Any:
+    return Field(validation_alias=AliasPath("metrics", name, "successful"))
+
+
+def _setting(*path: str) -> Any:
+    return Field(None, validation_alias=AliasPath("config", *path))
 
 
 class Statistics(Part):
@@ -30,66 +40,41 @@ class Statistics(Part):
     count: int = 0
     percentiles: dict[str, float] = Field(default_factory=dict)
 
-
-class Successful(Part):
-    """A metric; of the other queries nothing is read."""
-
-    successful: Statistics
-
-
-class Measured(Part):
-    """The metrics that are read."""
-
-    requests_per_second: Successful
-    output_tokens_per_second: Successful
-    request_latency: Successful  # s
-    time_to_first_token_ms: Successful
-    prompt_token_count: Successful
-    output_token_count: Successful
+    def shown(self, title: str, unit_ms: float = 1.0) -> dict[str, float]:
+        """Percentiles by their titles: "TTFT p99, ms"."""
+        known = [name for name in ("p50", "p90", "p99") if name in self.percentiles]
+        return {f"{title} {name}, ms": unit_ms * self.percentiles[name] for name in known}
 
 
 class Query(Part):
-    """A successful query; the latency in s."""
+    """A successful query."""
 
     request_start_time: float | None = None
-    request_latency: float | None = None
+    request_latency: float | None = None  # s
     time_to_first_token_ms: float | None = None
     inter_token_latency_ms: float | None = None
 
 
-class Queries(Part):
-    """Single queries: all, or a sample."""
-
-    successful: tuple[Query, ...] = ()
-
-
-class Config(Part):
-    """How one benchmark was made."""
-
-    strategy: dict[str, JsonValue] = Field(default_factory=dict)
-    backend: dict[str, JsonValue] | str | None = None
-    prefer_response_metrics: bool | None = None
-
-
 class Benchmark(Part):
-    """One benchmark of a report."""
+    """One benchmark of a report, as far as it is read: its successful queries."""
 
-    config: Config = Config()
-    metrics: Measured
-    requests: Queries = Queries()
-    warmup_duration: float | None = None
-
-
-class Metadata(Part):
-    """Of the report."""
-
-    guidellm_version: str | None = None
+    strategy: JsonValue = _setting("strategy", "type_")
+    model: JsonValue = _setting("backend", "model")
+    prefer_response_metrics: bool | None = _setting("prefer_response_metrics")
+    queries: tuple[Query, ...] = Field((), validation_alias=AliasPath("requests", "successful"))
+    warmup_duration: float | None = None  # s, cut off the measured time
+    requests_per_second: Statistics = _metric("requests_per_second")
+    output_tokens_per_second: Statistics = _metric("output_tokens_per_second")
+    request_latency: Statistics = _metric("request_latency")  # s
+    time_to_first_token_ms: Statistics = _metric("time_to_first_token_ms")
+    prompt_token_count: Statistics = _metric("prompt_token_count")
+    output_token_count: Statistics = _metric("output_token_count")
 
 
 class Report(Part):
     """The file."""
 
-    metadata: Metadata
+    version: str | None = Field(None, validation_alias=AliasPath("metadata", "guidellm_version"))
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
 
 
@@ -97,36 +82,29 @@ def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
     """The benchmarks in a file.
 
     Raises:
-        ValueError: for what it does not write.
+        ValueError: if the file is damaged.
     """
     report = Report.model_validate(content)
-    return [_result(one, name, report.metadata.guidellm_version) for one in report.benchmarks]
+    return [_result(one, name, report.version) for one in report.benchmarks]
 
 
 def _result(one: Benchmark, name: str, version: str | None) -> OtherResult:
-    found = one.metrics
-    count = found.request_latency.successful.count
-    whole = one.requests.successful if len(one.requests.successful) == count else ()
-    means, quantiles = of_queries(_frame(whole))
-    stated: dict[str, Figure] = {
-        "samples_per_s": (found.requests_per_second.successful.mean, None, None),
-        "tokens_per_s": (found.output_tokens_per_second.successful.mean, None, None),
-        "latency_ms": (1e3 * found.request_latency.successful.mean, None, None),
+    ttft, latency = one.time_to_first_token_ms, one.request_latency
+    are_all = len(one.queries) == latency.count
+    means, quantiles = of_queries(_frame(one.queries if are_all else ()))
+    stated = {
+        "samples_per_s": one.requests_per_second.mean,
+        "tokens_per_s": one.output_tokens_per_second.mean,
+        "latency_ms": 1e3 * latency.mean,
     }
-    ttft = found.time_to_first_token_ms.successful
-    streamed = ttft.mean > 0  # without streaming it writes 0
-    if streamed:
-        stated["ttft_ms"] = (ttft.mean, None, None)
-    reported = {f"latency {k}, ms": 1e3 * v for k, v in _known(found.request_latency.successful)}
-    reported |= {f"TTFT {k}, ms": v for k, v in _known(ttft) if streamed}
+    reported = latency.shown("latency", 1e3)
+    if ttft.mean > 0:  # GuideLLM writes 0 without streaming
+        stated["ttft_ms"] = ttft.mean
+        reported |= ttft.shown("TTFT")
     return OtherResult(
-        name=name, origin=_origin(one, version), figures=stated | means, quantiles=quantiles,
-        reported=reported,
+        name=name, origin=_origin(one, version), figures=without_intervals(stated) | means,
+        quantiles=quantiles, reported=reported,
     )  # fmt: skip
-
-
-def _known(found: Statistics) -> list[tuple[str, float]]:
-    return [(k, found.percentiles[k]) for k in ("p50", "p90", "p99") if k in found.percentiles]
 
 
 def _frame(queries: tuple[Query, ...]) -> pd.DataFrame:
@@ -134,29 +112,22 @@ def _frame(queries: tuple[Query, ...]) -> pd.DataFrame:
     if not queries:
         return pd.DataFrame()
     frame = pd.DataFrame([dict(query) for query in queries], dtype=float)
-    frame = frame.sort_values("request_start_time")
-    return pd.DataFrame(
-        {
-            "ttft_ms": frame["time_to_first_token_ms"],
-            "tpot_ms": frame["inter_token_latency_ms"],
-            "latency_ms": 1e3 * frame["request_latency"],
-        }
+    frame = frame.sort_values("request_start_time").assign(
+        latency_ms=1e3 * frame["request_latency"]
     )
+    names = {"time_to_first_token_ms": "ttft_ms", "inter_token_latency_ms": "tpot_ms"}
+    return frame.rename(columns=names)[["ttft_ms", "tpot_ms", "latency_ms"]]
 
 
 def _origin(one: Benchmark, version: str | None) -> Origin:
-    backend = one.config.backend
-    model = backend.get("model") if isinstance(backend, dict) else None
-    counted = {True: "the server", False: "the client's tokenizer", None: None}
     return Origin(
         tool=TOOL,
         version=version,
-        model=str(model) if model else None,
-        load=LOADS.get(str(one.config.strategy.get("type_"))),
+        model=str(one.model) if one.model else None,
+        load=LOADS.get(str(one.strategy)),
         latency_from="sent",
-        tokens_by=counted[one.config.prefer_response_metrics],
-        # A warm-up is cut off the measured time.
+        tokens_by=TOKENS_BY[one.prefer_response_metrics],
         warmed_up=None if one.warmup_duration is None else one.warmup_duration > 0,
-        input_tokens=one.metrics.prompt_token_count.successful.mean,
-        output_tokens=one.metrics.output_token_count.successful.mean,
+        input_tokens=one.prompt_token_count.mean,
+        output_tokens=one.output_token_count.mean,
     )

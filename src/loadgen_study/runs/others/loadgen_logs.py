@@ -1,8 +1,8 @@
-"""LoadGen's own logs of a test that somebody else made: official results, and any other.
+"""LoadGen's logs of a test made elsewhere, such as an official result.
 
-They have no times of single queries, so LoadGen's figures are read as they stand: no percentile and
-no certificate is computed. Read are mlperf_log_detail.txt and mlperf_log_summary.txt of LoadGen 5.1
-to 6.0 (loadgen/results.cc); without the detail log the summary alone, which rounds.
+They hold no times of single queries: LoadGen's figures are shown as reported, and no percentile is
+computed. The files are mlperf_log_detail.txt and mlperf_log_summary.txt of LoadGen 5.1 to 6.0
+(loadgen/results.cc); without the detail log, the summary with its rounded figures.
 """
 
 import re
@@ -11,21 +11,20 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from loadgen_study.runs.others.origin import Figure, Load, Origin, OtherResult
+from loadgen_study.runs.others.origin import Load, Origin, OtherResult, without_intervals
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.harness.log import DETAIL, SUMMARY, read_log
 from vllm_loadgen.records.result import LoadgenResults
 
 TOOL = "LoadGen"
-RUN = (
-    "performance/run_1"  # within MLCommons' layout: results/SYSTEM/MODEL/SCENARIO/performance/run_1
-)
+# MLCommons' layout: results/SYSTEM/MODEL/SCENARIO/performance/run_1.
+RUN = "performance/run_1"
 LOADS: dict[str, Load] = {
     "Server": "open loop",
     "Offline": "all at once",
     "SingleStream": "closed loop",
 }
-# By key of the detail log: this project's figure, and what one unit is there.
+# Key of the detail log -> this project's figure, and its factor.
 FIGURES = {
     "completed_samples_per_sec": ("samples_per_s", 1.0),
     "samples_per_second": ("samples_per_s", 1.0),
@@ -35,12 +34,13 @@ FIGURES = {
     "time_to_output_token_mean": ("tpot_ms", 1e-6),
     "mean_latency_ns": ("latency_ms", 1e-6),
 }
+NUMBER = r"(\d+(?:\.\d+)?)"
 PERCENTILES = {
-    r"first_token_([\d.]+)_percentile_latency_ns": "TTFT",
-    r"time_per_output_token_([\d.]+)_percentile_ns": "TPOT",
-    r"([\d.]+)_percentile_latency_ns": "latency",
+    rf"first_token_{NUMBER}_percentile_latency_ns": "TTFT",
+    rf"time_per_output_token_{NUMBER}_percentile_ns": "TPOT",
+    rf"{NUMBER}_percentile_latency_ns": "latency",
 }
-# The lines of a summary, by the keys of the detail log that mean the same.
+# Line of the summary -> the same figure's key in the detail log.
 LINES = {
     r"completed samples per second": "completed_samples_per_sec",
     r"samples per second": "samples_per_second",
@@ -49,17 +49,17 @@ LINES = {
     r"mean first token latency \(ns\)": "first_token_mean_latency_ns",
     r"mean time (?:to|per) output token \(ns\)": "time_to_output_token_mean",
     r"mean latency \(ns\)": "mean_latency_ns",
-    r"([\d.]+) percentile first token latency \(ns\)": r"first_token_{}_percentile_latency_ns",
-    r"([\d.]+) percentile time to output token \(ns\)": r"time_per_output_token_{}_percentile_ns",
-    r"([\d.]+) percentile latency \(ns\)": r"{}_percentile_latency_ns",
+    rf"{NUMBER} percentile first token latency \(ns\)": r"first_token_{}_percentile_latency_ns",
+    rf"{NUMBER} percentile time to output token \(ns\)": r"time_per_output_token_{}_percentile_ns",
+    rf"{NUMBER} percentile latency \(ns\)": r"{}_percentile_latency_ns",
 }
 # Twice the rounding error: two digits after the point, and six digits in all.
 SUMMARY_ROUNDS_BY, DETAIL_ROUNDS_BY = 0.01, 1e-5
-ESTIMATE = re.compile(r"Early stopping ([\d.]+)\w* percentile estimate: (\d+)", re.IGNORECASE)
+ESTIMATE = re.compile(rf"Early stopping {NUMBER}\w* percentile estimate: (\d+)", re.IGNORECASE)
 
 
 def find(path: Path) -> Path | None:
-    """The folder with LoadGen's logs: this one, or the performance test below it; or None."""
+    """The folder of LoadGen's logs: this one, its performance test's, or None."""
     found = (path, path / "performance", path / RUN)
     return next((f for f in found if (f / DETAIL).is_file() or (f / SUMMARY).is_file()), None)
 
@@ -68,55 +68,53 @@ def read(folder: Path, name: str) -> OtherResult:
     """The performance test in a folder of ``find``.
 
     Raises:
-        BenchmarkError: if the detail log is damaged, or is of an accuracy test.
+        ParameterError: if the logs are not of a performance test, or of different ones.
+        BenchmarkError: if the detail log is damaged.
     """
     summary = _summary(folder / SUMMARY)
     if (folder / DETAIL).is_file():
         log = read_log(folder)
         scenario = str((log.effective_settings.__pydantic_extra__ or {}).get("scenario", ""))
         verdict: str | None = log.verdict
-        results = _finer(_extra(log.loadgen_results), _from_lines(summary), name)
+        detail = log.loadgen_results.__pydantic_extra__ or {}
+        results = _finer(detail, _from_lines(summary), name)
     else:
         scenario, verdict = summary.get("scenario", ""), summary.get("result is")
         results = _from_lines(summary)
-    figures: dict[str, Figure] = {
-        figure: (number * unit, None, None)
+    values = {
+        figure: number * unit
         for key, (figure, unit) in FIGURES.items()
         if (number := _number(results.get(key))) is not None
     }
-    if "samples_per_s" not in figures and "latency_ms" not in figures:
+    if "samples_per_s" not in values and "latency_ms" not in values:
         cure = "give the folder of its performance test"
         raise ParameterError("runs", name, "has LoadGen's logs of no performance test", cure)
     return OtherResult(
-        name=_called(folder, name),
-        origin=_origin(folder, scenario, figures),
+        name=" ".join(_place(folder)) or Path(name).name or folder.name,
+        origin=_origin(folder, scenario, values),
         verdict=verdict,
-        figures=figures,
+        figures=without_intervals(values),
         reported=reported(results) | _estimates(folder / SUMMARY),
     )
 
 
 def reported(results: Mapping[str, JsonValue]) -> dict[str, float]:
-    """LoadGen's percentiles by what they are called: "TTFT p99, ms".
+    """LoadGen's percentiles by their titles: "TTFT p99, ms".
 
     Args:
-        results: of the detail log, without "result_".
+        results: of the detail log, by keys without "result_".
     """
-    found = {}
-    for key, value in results.items():
-        for pattern, latency in PERCENTILES.items():
-            if (match := re.fullmatch(pattern, key)) and (number := _number(value)) is not None:
-                found[f"{latency} p{float(match[1]):g}, ms"] = number / 1e6
-    return found
+    return {
+        f"{latency} p{float(match[1]):g}, ms": number / 1e6
+        for key, value in results.items()
+        for pattern, latency in PERCENTILES.items()
+        if (match := re.fullmatch(pattern, key)) and (number := _number(value)) is not None
+    }
 
 
 def of_own(results: LoadgenResults) -> dict[str, float]:
-    """``reported`` of a test of this project."""
-    return reported(_extra(results))
-
-
-def _extra(results: LoadgenResults) -> Mapping[str, JsonValue]:
-    return results.__pydantic_extra__ or {}
+    """LoadGen's percentiles of a test of this project."""
+    return reported(results.__pydantic_extra__ or {})
 
 
 def _number(value: object) -> float | None:
@@ -124,9 +122,9 @@ def _number(value: object) -> float | None:
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
-def _origin(folder: Path, scenario: str, figures: Mapping[str, Figure]) -> Origin:
-    samples, tokens = (figures.get(n, (None,))[0] for n in ("samples_per_s", "tokens_per_s"))
-    model = _place(folder).get("model")
+def _origin(folder: Path, scenario: str, values: Mapping[str, float]) -> Origin:
+    samples, tokens = values.get("samples_per_s"), values.get("tokens_per_s")
+    model = next(iter(_place(folder)[1:]), None)
     return Origin(
         tool=TOOL,
         model=model,
@@ -138,23 +136,17 @@ def _origin(folder: Path, scenario: str, figures: Mapping[str, Figure]) -> Origi
     )
 
 
-def _place(folder: Path) -> dict[str, str]:
-    """System, model and scenario of a folder in MLCommons' layout, which alone names them."""
+def _place(folder: Path) -> tuple[str, ...]:
+    """System, model and scenario by MLCommons' layout; empty in any other."""
     parts = folder.resolve().parts
-    if len(parts) < 6 or (parts[-6], parts[-2]) != ("results", "performance"):
-        return {}
-    return dict(zip(("system", "model", "scenario"), parts[-5:-2], strict=True))
-
-
-def _called(folder: Path, name: str) -> str:
-    return " ".join(_place(folder).values()) or Path(name).name or folder.name
+    is_official = (parts[-6:-5], parts[-2:-1]) == (("results",), ("performance",))
+    return parts[-5:-2] if is_official else ()
 
 
 def _summary(path: Path) -> dict[str, str]:
-    """The lines "name : value", by name in lower case; the first of a name counts."""
+    """The lines "name : value", by name in lower case; of a repeated name the first."""
     found: dict[str, str] = {}
-    for line in _text(path).splitlines():
-        name, colon, value = line.partition(":")
+    for name, colon, value in (line.partition(":") for line in _text(path).splitlines()):
         if colon:
             found.setdefault(name.strip().lower(), value.strip())
     return found
@@ -165,18 +157,18 @@ def _text(path: Path) -> str:
 
 
 def _from_lines(summary: Mapping[str, str]) -> dict[str, JsonValue]:
-    found: dict[str, JsonValue] = {}
-    for line, value in summary.items():
-        for pattern, key in LINES.items():
-            if (match := re.fullmatch(pattern, line)) and re.fullmatch(r"[\d.]+", value):
-                found[key.format(*match.groups())] = float(value)
-    return found
+    return {
+        key.format(*match.groups()): float(value)
+        for line, value in summary.items()
+        for pattern, key in LINES.items()
+        if (match := re.fullmatch(pattern, line)) and re.fullmatch(NUMBER, value)
+    }
 
 
 def _finer(
     detail: Mapping[str, JsonValue], summary: Mapping[str, JsonValue], name: str
 ) -> Mapping[str, JsonValue]:
-    """The detail log's results; of a rate above 10^4, which it writes with 6 digits, the summary's.
+    """The detail log's results, which have six digits, or the summary's where it has more.
 
     Raises:
         ParameterError: if the two logs are not of the same test.

@@ -1,7 +1,7 @@
-"""Whose tool measured a result, and how: what a comparison must know where no checksums do."""
+"""Whose tool measured a result, and how: this decides which figures may be compared."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +10,11 @@ from pydantic import Field
 from vllm_loadgen.records.base import Part
 
 OWN = "vllm-loadgen"
-# Queries by a schedule, a fixed number of them at once, or all of them at once.
+# Open loop: queries by a schedule. Closed loop: a fixed number of them at once.
 Load = Literal["open loop", "closed loop", "all at once"]
 Scope = Literal["all", "waiting", "none"]
-# What differs or is not known -> the figures that it forbids to compare ("waiting": TTFT and
-# latency), and what it is called.
+# Aspect -> the figures that must not be compared where it differs or is not known ("waiting": TTFT
+# and latency), and its title.
 ASPECTS: dict[str, tuple[Scope, str]] = {
     "model": ("all", "model"),
     "load": ("all", "load"),
@@ -25,7 +25,7 @@ ASPECTS: dict[str, tuple[Scope, str]] = {
     "warmed_up": ("none", "warm-up"),
 }
 LENGTHS = ("input_tokens", "output_tokens")
-SAME_LENGTH = 0.02  # mean lengths that differ by a smaller share are the same
+SAME_LENGTH = 0.02  # relative difference up to which mean lengths are the same
 
 # A value with its 95 % interval; None for what is not known.
 Figure = tuple[float | None, float | None, float | None]
@@ -35,12 +35,12 @@ class Origin(Part):
     """How a result was measured; None for what its files do not record.
 
     Attributes:
-        tool, version: that measured it. model: its name there.
-        data: what prescribes its prompts, as "MLPerf llama3.1-8b" does; empty if nothing does.
+        tool, version: that measured it. model: its name in the result.
+        data: the benchmark that prescribes the prompts, such as "MLPerf llama3.1-8b"; or empty.
         latency_from: the start of TTFT and latency: when a query was due, or when it was sent.
         tokens_by: who counted the output tokens.
         warmed_up: whether queries were sent before the clock started.
-        input_tokens, output_tokens: mean of a query.
+        input_tokens, output_tokens: mean over queries.
     """
 
     tool: str = OWN
@@ -55,17 +55,17 @@ class Origin(Part):
     output_tokens: float | None = None
 
     def rows(self) -> dict[str, str]:
-        """Each aspect by what it is called, as text."""
+        """The tool, and each aspect by its title, as text."""
         tool = f"{self.tool} {self.version or ''}".strip()
         values = {title: _shown(getattr(self, name)) for name, (_, title) in ASPECTS.items()}
         return {"tool": tool, **values}
 
 
 class OtherResult(Part):
-    """A result of another tool, in the form that is compared (see ``runs.compare.Digest``).
+    """A result of another tool, as it is compared (see ``runs.compare.Digest``).
 
     Attributes:
-        figures: those that its records carry; others are absent.
+        figures: those that its files hold.
         reported: further figures as the tool states them, by name with unit: "TTFT p99, ms".
     """
 
@@ -94,24 +94,19 @@ class Difference:
 
 
 def differences(first: Origin, other: Origin) -> list[Difference]:
-    """All in which two results differ, or may differ, in the order of ``ASPECTS``."""
-    return list(_differences(first, other))
-
-
-def _differences(first: Origin, other: Origin) -> Iterator[Difference]:
+    """The aspects in which two results differ, or may differ, in the order of ``ASPECTS``."""
     same_data = bool(first.data) and first.data == other.data
+    found = []
     for aspect in ASPECTS:
         one, two = getattr(first, aspect), getattr(other, aspect)
-        if aspect in LENGTHS and same_data:
-            continue
-        if one is None or two is None:
-            yield Difference(aspect, known=False)
-        elif not _same(aspect, one, two):
-            yield Difference(aspect, known=True)
+        known = one is not None and two is not None
+        if not (known and _same(aspect, one, two)) and not (same_data and aspect in LENGTHS):
+            found.append(Difference(aspect, known))
+    return found
 
 
 def forbidden(first: Origin, other: Origin, scope: Scope) -> str:
-    """The first reason why figures of this scope are not compared; empty if there is none."""
+    """The first reason why figures of this scope are not compared; or empty."""
     return next((str(one) for one in differences(first, other) if one.forbids == scope), "")
 
 
@@ -122,8 +117,13 @@ def _same(aspect: str, one: object, two: object) -> bool:
 
 
 def _bare(model: str) -> str:
-    """A model's name without its owner, its case and its punctuation."""
+    """A model's name in lower case, without owner and punctuation."""
     return re.sub(r"[^a-z0-9]", "", model.rpartition("/")[2].lower())
+
+
+def without_intervals(values: Mapping[str, float | None]) -> dict[str, Figure]:
+    """Figures of which only the value is known."""
+    return {name: (value, None, None) for name, value in values.items()}
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Single queries of another tool as figures: their means with intervals, and their quantiles."""
+"""Figures from another tool's single queries: means with intervals, and quantiles."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pandas as pd
 from loadgen_study.analysis.intervals import mean_interval
 from loadgen_study.runs.others.origin import Figure
 
-# So many values stand for a distribution: it is drawn, and no percentile is read from its ends.
+# Enough to draw a distribution; no percentile is read from them.
 MOST_QUANTILES = 100
 
 
@@ -22,9 +22,9 @@ def of_queries(frame: pd.DataFrame) -> tuple[dict[str, Figure], dict[str, tuple[
 
 
 def figure(value: float, low: float, high: float) -> Figure:
-    """A value with its interval; NaN, which JSON has not, becomes None."""
-    value_, low_, high_ = (None if np.isnan(x) else x for x in (value, low, high))
-    return value_, low_, high_
+    """A value with its interval, None for NaN."""
+    first, second, third = (None if np.isnan(x) else x for x in (value, low, high))
+    return first, second, third
 
 
 def quantiles(values: "pd.Series[float]") -> tuple[float, ...]:

@@ -1,14 +1,13 @@
-"""``vllm bench serve --save-result``: its JSON read, and a run of this project written as one.
+"""Reads and writes the JSON of ``vllm bench serve --save-result``.
 
-The format of vLLM 0.32 (vllm/benchmarks/serve.py). Its TTFT and latency count from when a query was
-sent; percentiles are numpy's. Single queries are there with ``--save-detailed`` alone. It does not
-record its warm-up, nor who counted the tokens: the server, or the client's tokenizer where the
-server sends no count.
+The format of vLLM 0.32 (vllm/benchmarks/serve.py). TTFT and latency count from when a query was
+sent; percentiles are numpy's. Only ``--save-detailed`` saves single queries. The file does not
+record the warm-up, nor whether the server or the client's tokenizer counted the tokens.
 """
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,13 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from loadgen_study.analysis.metrics import answered
 from loadgen_study.results.run import Run
-from loadgen_study.runs.others.origin import OWN, Figure, Load, Origin, OtherResult
+from loadgen_study.runs.others.origin import OWN, Load, Origin, OtherResult, without_intervals
 from loadgen_study.runs.others.queries import of_queries
 from vllm_loadgen.records.base import Part
 
 TOOL = "vllm bench serve"
 MARKS = {"model_id", "request_throughput", "output_throughput"}
-# Its name for a latency -> this project's, and what its percentiles are called here.
+# Its name of a latency -> this project's, and the title of its percentiles.
 LATENCIES = {
     "ttft": ("ttft_ms", "TTFT"),
     "tpot": ("tpot_ms", "TPOT"),
@@ -32,7 +31,7 @@ PERCENTILE = re.compile(r"(?:p([\d.]+)|median)_(ttft|tpot|e2el)_ms")
 
 
 class Saved(Part):
-    """One result, as far as it is read; further keys are kept for its percentiles."""
+    """One result, as far as it is read; its percentiles are among the extra keys."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
@@ -55,19 +54,16 @@ def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
     """The result in a file.
 
     Raises:
-        ValueError: for what it does not write.
+        ValueError: if the file is damaged.
     """
     saved = Saved.model_validate(content)
     extra = saved.__pydantic_extra__ or {}
     means, quantiles = of_queries(_queries(saved))
-    stated: dict[str, Figure] = {
-        figure: (float(value), None, None)
+    rates = {"samples_per_s": saved.request_throughput, "tokens_per_s": saved.output_throughput}
+    stated = {
+        figure: float(value)
         for short, (figure, _) in LATENCIES.items()
         if isinstance(value := extra.get(f"mean_{short}_ms"), int | float)
-    }
-    rates: dict[str, Figure] = {
-        "samples_per_s": (saved.request_throughput, None, None),
-        "tokens_per_s": (saved.output_throughput, None, None),
     }
     origin = Origin(
         tool=TOOL,
@@ -77,7 +73,7 @@ def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
         input_tokens=saved.total_input_tokens / saved.completed if saved.completed else None,
         output_tokens=saved.total_output_tokens / saved.completed if saved.completed else None,
     )
-    figures = rates | stated | means
+    figures = without_intervals(rates | stated) | means
     return [OtherResult(name=name, origin=origin, figures=figures, quantiles=quantiles,
                         reported=_reported(extra))]  # fmt: skip
 
@@ -104,30 +100,25 @@ def _queries(saved: Saved) -> pd.DataFrame:
 
 
 def _reported(extra: Mapping[str, JsonValue]) -> dict[str, float]:
-    found = {}
-    for key, value in extra.items():
-        if (match := PERCENTILE.fullmatch(key)) and isinstance(value, int | float):
-            share = float(match[1] or 50)
-            found[f"{LATENCIES[match[2]][1]} p{share:g}, ms"] = float(value)
-    return found
+    return {
+        f"{LATENCIES[match[2]][1]} p{float(match[1] or 50):g}, ms": float(value)
+        for key, value in extra.items()
+        if (match := PERCENTILE.fullmatch(key)) and isinstance(value, int | float)
+    }
 
 
 def written(run: Run) -> dict[str, object]:
     """The performance test of a run in this format; gaps between tokens are not recorded."""
     test, model = run.test(run.performance_name), run.model.name
     frame = test.latencies[answered(test.latencies)]
-    scheduled, rate = (
-        test.result.scenario_traits.scheduled,
-        test.result.effective_settings.target_qps,
-    )
-    began = pd.Timestamp(test.result.started_at or 0)
+    scheduled = test.result.scenario_traits.scheduled
     return {
-        "date": began.strftime("%Y%m%d-%H%M%S"),
+        "date": pd.Timestamp(test.result.started_at or 0).strftime("%Y%m%d-%H%M%S"),
         "backend": OWN,
         "model_id": model,
         "tokenizer_id": model,
         "num_prompts": len(test.latencies),
-        "request_rate": rate if scheduled else "inf",
+        "request_rate": test.result.effective_settings.target_qps if scheduled else "inf",
         "burstiness": 1.0,
         "max_concurrency": test.params.concurrency,
         "failed": len(test.latencies) - len(frame),
@@ -138,25 +129,22 @@ def written(run: Run) -> dict[str, object]:
 
 
 def _totals(frame: pd.DataFrame, duration_s: float) -> dict[str, float]:
-    """Counts, and rates over the whole test, as this tool computes them."""
-    tokens = {
-        "input": int(frame["input_tokens"].sum()),
-        "output": int(frame["output_tokens"].sum()),
-    }
+    """Counts, and rates over the whole test, as vllm bench serve computes them."""
+    read, made = (int(frame[name].sum()) for name in ("input_tokens", "output_tokens"))
     per_s = 1 / duration_s if duration_s else 0.0
     return {
         "duration": duration_s,
         "completed": len(frame),
-        "total_input_tokens": tokens["input"],
-        "total_output_tokens": tokens["output"],
+        "total_input_tokens": read,
+        "total_output_tokens": made,
         "request_throughput": len(frame) * per_s,
-        "output_throughput": tokens["output"] * per_s,
-        "total_token_throughput": sum(tokens.values()) * per_s,
+        "output_throughput": made * per_s,
+        "total_token_throughput": (read + made) * per_s,
     }
 
 
 def _detailed(frame: pd.DataFrame) -> dict[str, object]:
-    """Single queries, in s, and their statistics, in ms; from when each was sent."""
+    """Single queries, s, and their statistics, ms; times count from when each was sent."""
     sent_ms = 1e3 * (frame["done_s"] - frame["given_s"])
     values_ms = {"ttft": frame["sent_ttft_ms"], "tpot": frame["tpot_ms"], "e2el": sent_ms}
     return {
@@ -165,17 +153,12 @@ def _detailed(frame: pd.DataFrame) -> dict[str, object]:
         "ttfts": (frame["sent_ttft_ms"] / 1e3).tolist(),
         "latencies": (sent_ms / 1e3).tolist(),
         "start_times": frame["given_s"].tolist(),
-        **dict(pair for name, values in values_ms.items() for pair in _stats(name, values)),
+        **{key: value for item in values_ms.items() for key, value in _stats(*item).items()},
     }
 
 
-def _stats(name: str, values_ms: pd.Series) -> Sequence[tuple[str, float]]:
-    known = values_ms.dropna().to_numpy(float)
-    if not len(known):
-        return []
-    return [
-        (f"mean_{name}_ms", float(known.mean())),
-        (f"median_{name}_ms", float(np.median(known))),
-        (f"std_{name}_ms", float(known.std())),
-        (f"p99_{name}_ms", float(np.percentile(known, 99))),
-    ]
+def _stats(name: str, values_ms: pd.Series) -> dict[str, float]:
+    known = values_ms.dropna()
+    stats = {"mean": known.mean(), "median": known.median(), "std": known.std(ddof=0),
+             "p99": known.quantile(0.99)}  # fmt: skip
+    return {f"{stat}_{name}_ms": float(value) for stat, value in stats.items() if len(known)}
