@@ -245,6 +245,14 @@ def test_a_lower_price_is_better_and_shown_as_a_price():
     assert table.loc["a", "outcome"] == "best"
 
 
+@pytest.mark.parametrize("objective", ["goodput", "tokens_per_s"])
+def test_values_are_measured_at_the_rate_that_the_run_found(objective):
+    params = RunParams(target_qps="auto", tune={"max_num_seqs": [8]}, tune_objective=objective)
+    found = RunParams(target_qps=7.0)
+    run = SimpleNamespace(params=params, test_params=lambda *_: found, environment=None)
+    assert own_changes(run, {"max_num_seqs": 8}) == {"target_qps": 7.0, "max_num_seqs": 8}
+
+
 @pytest.mark.parametrize(("gpus", "price"), [((), None), (("H200",) * 4, 6.0)])
 def test_a_setting_of_more_gpus_has_the_price_of_more(gpus, price):
     params = RunParams(tune={"tensor_parallel_size": [4]}, tune_objective="cost",
