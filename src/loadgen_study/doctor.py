@@ -154,6 +154,7 @@ def refusals(params: RunParams, here: Environment, model: Model | None) -> Itera
     def refusal(name: str, problem: str, cure: str) -> ParameterError:
         return ParameterError(name, getattr(params, name), problem, cure)
 
+    yield from _tuning_refusals(params)
     longest = model.max_position_embeddings if model else None
     if longest and params.max_model_len > longest:
         knows = f"the model knows {longest} positions"
@@ -294,3 +295,24 @@ def _gpu(number: int, handle: Any) -> Iterator[Finding]:
         if limit < default:
             found = f"GPU {number} is held to {limit / 1e3:.0f} of {default / 1e3:.0f} W"
             yield Finding("GPU", "look", found, "Report the limit with the figures")
+
+
+def _tuning_refusals(params: RunParams) -> Iterator[ParameterError]:
+    """A tuning by an objective that lacks what the objective needs."""
+    objective, scenario = params.tune_objective, params.scenario
+    if not params.tune or objective == "tokens_per_s":
+        return
+
+    def refusal(problem: str, cure: str) -> ParameterError:
+        return ParameterError("tune_objective", objective, problem, cure)
+
+    if objective == "cost":
+        if params.price_per_hour is None:
+            yield refusal("has no price", "give price_per_hour")
+    elif not params.scenario_traits.limited:
+        problem = f"has no meaning in {scenario}: only Server has limits to keep"
+        yield refusal(problem, "give scenario Server, or tune_objective cost or tokens_per_s")
+    if objective == "valid_qps" and params.side_by_side:
+        yield refusal("searches with one engine at a time", "leave workers out")
+    if objective == "valid_qps" and "target_qps" in params.tune:
+        yield refusal("searches the rate itself", "leave target_qps out of tune")

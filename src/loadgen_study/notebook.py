@@ -14,11 +14,11 @@ from loadgen_study.report.sections import accuracy, setup, tests
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.runs.compare import digest
+from loadgen_study.runs.halving import tune
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.repeats import measure
 from loadgen_study.runs.served import compare_in_process
 from loadgen_study.runs.sweep import sweep
-from loadgen_study.runs.tuning import tune
 from loadgen_study.words import visible
 
 __all__ = [

@@ -1,8 +1,10 @@
 """What a study is: a test's parameters, its model and data, its extra tests; read from YAML, a
 command line or a notebook's parameters cell."""
 
+import math
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -37,6 +39,8 @@ CLUSTER = re.compile(r"(ray://)?[\w.-]+:\d{1,5}")
 # What a run's name may be: it is a folder's name, and stands in reports.
 PLAIN_NAME = re.compile(r"[\w.+-]([\w .+-]*[\w.+-])?")
 MEASURED, EXTRA, COSTS = "What is measured", "Extra tests", "What it costs, where it goes"
+# A tuning measures no more combinations than that: of more a random sample, by a fixed seed.
+MOST_COMBINATIONS, COMBINATIONS_SEED = 24, 0
 GROUPS = (MEASURED, LOADGEN, EXTRA, ENGINE, COSTS)  # in the order in which they are listed
 of_measured, of_extra, of_costs = (partial(option, group) for group in (MEASURED, EXTRA, COSTS))
 TEXT_CURE = "papermill keeps text with -r NAME VALUE; in a file or a cell put it into quotes"
@@ -83,6 +87,12 @@ class RunParams(TestParams):
     """parameters to vary one at a time, each with a list of values"""
     tune_accuracy: bool = of_extra(False, "ignored")
     """tune: score the answers of each value as well"""
+    tune_objective: Literal["tokens_per_s", "valid_qps", "goodput", "cost"] = of_extra(
+        "tokens_per_s", "ignored"
+    )
+    """tune: tokens_per_s varies one parameter at a time. The others search all combinations, within
+    limits and answers, for the highest VALID rate (valid_qps), the most queries/s within the limits
+    (goodput), or the lowest price of 10^6 output tokens (cost)"""
     repeats: int = of_extra(1, "ignored", ge=1, le=100)
     """runs of the performance test, and of each test of a sweep or a tuning; 3 or more give an
     interval between runs"""
@@ -211,6 +221,36 @@ class RunParams(TestParams):
         """What ``tune`` may vary; of a running server, the client's side alone."""
         settled = [] if self.engine_traits.started_here else self.names("fixed", "server")
         return [name for name in self.names("tunable") if name not in settled]
+
+    @property
+    def tune_settings(self) -> list[dict[str, Any]]:
+        """The changes of each value of ``tune``; with a ``tune_objective``, of each combination.
+
+        Without the run as it is. Of more than ``MOST_COMBINATIONS`` a random sample, in order.
+        """
+        if self.tune_objective == "tokens_per_s":
+            return [{name: value} for name, values in self.tune.items() for value in values]
+        places: Sequence[int] = range(self.combinations)
+        if len(places) > MOST_COMBINATIONS:
+            draw = random.Random(COMBINATIONS_SEED)
+            places = sorted(draw.sample(places, MOST_COMBINATIONS))
+        return [one for one in map(self._combination, places) if self._differs(one)]
+
+    @property
+    def combinations(self) -> int:
+        """How many there are of the values of ``tune``."""
+        return math.prod(map(len, self.tune.values()))
+
+    def _combination(self, place: int) -> dict[str, Any]:
+        """A combination of the values of ``tune`` by its place among all; the last name fastest."""
+        found = {}
+        for name, values in reversed(self.tune.items()):
+            place, at = divmod(place, len(values))
+            found[name] = values[at]
+        return dict(reversed(found.items()))
+
+    def _differs(self, changes: Mapping[str, Any]) -> bool:
+        return any(getattr(self, name) != value for name, value in changes.items())
 
     @property
     def rules(self) -> Benchmark:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadgen_study.analysis.decision import confidence_of, decide
+from loadgen_study.analysis.decision import against_best, confidence_of, decide
 from loadgen_study.runs.gate_run import LOOKS
 
 BASE = [100, 101, 99, 100.5]
@@ -88,3 +88,20 @@ def test_looking_several_times_keeps_false_alarms_rare():
     assert ends(-0.08)["worse"] >= 0.9
     assert ends(-0.08, figures=4)["worse"] >= 0.75
     assert ends(0.0)["same"] + ends(0.0).get("better", 0) >= 0.5
+
+
+def test_a_setting_that_ran_once_is_judged_by_the_spread_of_one_that_ran_often():
+    figures = {"a": [100, 101, 99, 100], "b": [120], "c": [119], "d": [60]}
+    best, found = against_best(figures, 0.03, 0.95, higher_is_better=True)
+    assert best == "b"
+    assert {name: one.outcome for name, one in found.items()} == {
+        "a": "worse", "b": "same", "c": "cannot tell", "d": "worse",
+    }  # fmt: skip
+    assert found["d"].change == pytest.approx(-0.5)
+    best, found = against_best(figures, 0.06, 0.95, higher_is_better=True)
+    assert found["c"].outcome == "same"
+
+
+def test_without_a_second_run_of_any_nothing_is_worse():
+    best, found = against_best({"a": [1.0], "b": [9.0]}, 0.03, 0.95, higher_is_better=False)
+    assert (best, found["b"].outcome) == ("a", "cannot tell")

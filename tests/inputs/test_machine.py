@@ -1,8 +1,13 @@
 import gc
+from contextlib import nullcontext
+from functools import partial
 
+import pynvml
 import pytest
 
 from loadgen_study.inputs import machine
+from vllm_loadgen.harness import telemetry
+from vllm_loadgen.harness.telemetry import Rapl
 
 
 def cache(root, cpu, index, level, size, shared):
@@ -41,3 +46,29 @@ def test_limits_that_cannot_be_measured_are_one_error(monkeypatch):
     monkeypatch.setattr(machine, "__name__", "vllm_loadgen.no_such_module")
     with pytest.raises(machine.BenchmarkError, match=r"limits cannot be measured: .*No module"):
         machine.measure_limits(["float32"])
+
+
+def test_the_idle_power_by_a_stub_of_nvml_and_a_folder_of_rapl(monkeypatch, tmp_path):
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    for name, text in (("name", "package-0"), ("energy_uj", "900")):
+        (zone / name).write_text(text, encoding="utf-8")
+    found = patch_meters(monkeypatch, tmp_path, handles=[1])
+    assert found(1) == {"GPUs": 100.0, "CPU packages": 0.0}  # the counter stands still
+
+
+def test_without_a_meter_no_idle_power_is_waited_for(monkeypatch, tmp_path):
+    found = patch_meters(monkeypatch, tmp_path, handles=[])
+    monkeypatch.setattr(machine.time, "sleep", lambda _: pytest.fail("it waits"))
+    assert found(1) == {}
+
+
+def patch_meters(monkeypatch, powercap, handles):
+    """``machine.idle_power_w`` with these meters alone, and a short interval."""
+    monkeypatch.delenv("REDFISH_URL", raising=False)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetPowerUsage", lambda _: 100_000)
+    for module in (machine, telemetry):
+        monkeypatch.setattr(module, "Rapl", partial(Rapl, powercap))
+        monkeypatch.setattr(module, "gpu_handles", lambda _: nullcontext(handles))
+        monkeypatch.setattr(module, "INTERVAL_S", 0.1)
+    return machine.idle_power_w

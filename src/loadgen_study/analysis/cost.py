@@ -4,13 +4,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+
+from loadgen_study.analysis.intervals import tokens_by
 
 # Where a machine's power is read from: (name, counter of energy in J, power in W).
 SOURCES = (
     ("CPU packages", "cpu_energy_j", ""),
     ("GPUs", "gpu_energy_j", "gpu_power_w"),
 )
+# By its management controller, which contains the others.
+MACHINE = ("whole machine", "", "machine_power_w")
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,28 @@ class Price:
 class Energy:
     """Of the whole machine, idle or not, as far as it is measured."""
 
-    watts: Mapping[str, float]  # on average, by source
+    watts: Mapping[str, float]  # on average, by source; their sum is the whole
     joules_per_token: float  # of output; infinite without a token
+
+
+@dataclass(frozen=True)
+class SteadyEnergy:
+    """Of the time between a test's ramp and its drain, idle included.
+
+    Attributes:
+        watts: as of ``Energy``.
+        per_input, per_output, per_token: all the energy over the tokens of prompts whose first
+            token came in that time, of answers, and of both, J; infinite without one.
+        idle_w: the idle power of the same sources; NaN where that is not known. above_idle: J per
+            token of both beyond it.
+    """
+
+    watts: Mapping[str, float]
+    per_input: float
+    per_output: float
+    per_token: float
+    idle_w: float = math.nan
+    above_idle: float = math.nan
 
 
 def price_of(
@@ -49,22 +74,65 @@ def price_of(
 def energy_of(telemetry: pd.DataFrame, tokens_per_s: float) -> Energy | None:
     """Mean power over a test's samples, and energy for each token; None if nothing was measured.
 
-    A counter's rise over the time between first and last sample; where there is none, the mean of
-    the power that was read.
-
     Args:
         telemetry: of ``Telemetry.frame``.
     """
-    watts = {}
-    for name, counter, power in SOURCES:
-        if (found := _from_counter(telemetry, counter)) is None and power in telemetry:
-            found = float(telemetry[power].mean())
-        if found is not None and not math.isnan(found):
-            watts[name] = found
-    if not watts:
+    if not (watts := watts_of(telemetry)):
         return None
-    total = sum(watts.values())
-    return Energy(watts, total / tokens_per_s if tokens_per_s else math.inf)
+    return Energy(watts, _per(sum(watts.values()), tokens_per_s))
+
+
+def watts_of(telemetry: pd.DataFrame) -> dict[str, float]:
+    """Mean power over some samples by source, W; of the whole machine alone where that is known.
+
+    A counter's rise over the time between first and last sample; where there is none, the mean of
+    the power that was read.
+    """
+    for sources in ((MACHINE,), SOURCES):
+        found = {}
+        for name, counter, power in sources:
+            watts = _from_counter(telemetry, counter)
+            if watts is None and power in telemetry:
+                watts = float(telemetry[power].mean())
+            if watts is not None and not math.isnan(watts):
+                found[name] = watts
+        if found:
+            return found
+    return {}
+
+
+def steady_energy_of(
+    telemetry: pd.DataFrame,
+    frame: pd.DataFrame,
+    span_s: tuple[float, float],
+    idle: Mapping[str, float],
+) -> SteadyEnergy | None:
+    """Energy for each token between two times of a test; None if nothing was measured there.
+
+    Args:
+        frame: of ``analysis.metrics.latencies``. span_s: begin and end since the test's start.
+        idle: power by source without a query, W; empty if it is not known.
+    """
+    if telemetry.empty:
+        return None
+    watts = watts_of(telemetry[telemetry["time_s"].between(*span_s)])
+    done = frame.dropna(subset=["first_token_s", "done_s"])
+    if not watts or done.empty:
+        return None
+    total_j = sum(watts.values()) * (span_s[1] - span_s[0])
+    output = float(np.diff(tokens_by(done, np.array(span_s)))[0])
+    begun = done["first_token_s"].between(*span_s)
+    given = float(done.loc[begun, "input_tokens"].sum())
+    per_token = _per(total_j, given + output)
+    idle_w = sum(idle.get(name, math.nan) for name in watts)
+    above = per_token * (1 - idle_w / sum(watts.values())) if total_j else math.nan
+    return SteadyEnergy(
+        watts, _per(total_j, given), _per(total_j, output), per_token, idle_w, above
+    )
+
+
+def _per(joules: float, tokens: float) -> float:
+    return joules / tokens if tokens else math.inf
 
 
 def _from_counter(telemetry: pd.DataFrame, counter: str) -> float | None:

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,6 +81,47 @@ def decide(
     if end == "cannot tell":
         more = _more_runs(logs, difference, math.log1p(-margin), confidence)
     return Decision(end, change, math.expm1(low), math.expm1(high), more)
+
+
+def against_best(
+    figures: Mapping[str, Sequence[float]],
+    margin: float,
+    confidence: float,
+    *,
+    higher_is_better: bool,
+) -> tuple[str, dict[str, Decision]]:
+    """The best of several settings by its mean, and what is known of each against it.
+
+    One spread for all, as in a one-way analysis of variance: the figures' logarithms vary about
+    their setting's mean by chance alone, and by as much in each. So a setting that ran once can be
+    judged as soon as another ran twice.
+
+    Args:
+        figures: of each setting's runs, by its name; at least one run each, above 0.
+        margin: as a share, 0 to 1. confidence: of each interval, 0 to 1.
+
+    Returns:
+        the name, and by name "worse" (the interval leaves 0 out), "same" (it lies within the
+        margin; so is the best itself) or "cannot tell".
+    """
+    sign = 1 if higher_is_better else -1
+    logs = {name: sign * np.log(values) for name, values in figures.items()}
+    best = max(logs, key=lambda name: float(logs[name].mean()))
+    free = sum(len(values) - 1 for values in logs.values())
+    squares = sum(float(((values - values.mean()) ** 2).sum()) for values in logs.values())
+    found = {best: Decision("same", 0.0, 0.0, 0.0)}
+    for name in logs.keys() - found.keys():
+        difference = float(logs[name].mean() - logs[best].mean())
+        if not free:
+            found[name] = Decision("cannot tell", math.expm1(difference))
+            continue
+        error = math.sqrt(squares / free * (1 / len(logs[name]) + 1 / len(logs[best])))
+        half = float(stats.t.ppf((1 + confidence) / 2, free)) * error
+        low, high = difference - half, difference + half
+        end: Outcome = "same" if low > math.log1p(-margin) else "cannot tell"
+        end = "worse" if high < 0 else end
+        found[name] = Decision(end, math.expm1(difference), math.expm1(low), math.expm1(high))
+    return best, {name: found[name] for name in figures}
 
 
 def judge(low: float, high: float, margin: float) -> Outcome:

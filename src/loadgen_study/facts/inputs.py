@@ -193,3 +193,4 @@ class MachineLimits(Facts):
     # By type, 2 n^3 operations of an n x n product on random data.
     matrix_tflop_s: dict[str, float] = Field(default_factory=dict)
     asked_for: tuple[str, ...] = ()  # the types to measure; the device may lack some
+    idle_power_w: dict[str, float] = Field(default_factory=dict)  # by source, before any test

@@ -13,11 +13,16 @@ from pathlib import Path
 
 import psutil
 
+from loadgen_study.analysis.cost import watts_of
 from loadgen_study.facts.inputs import MachineLimits
 from vllm_loadgen.errors import BenchmarkError
+from vllm_loadgen.gpus import gpu_handles
+from vllm_loadgen.harness.redfish import Controller, Redfish
+from vllm_loadgen.harness.telemetry import INTERVAL_S, Rapl, Telemetry
 from vllm_loadgen.redact import environment_without_secrets
 
 BENCH_S = 1.0
+IDLE_SAMPLES = 4
 TIMEOUT_S = 600
 # Buffers, as a multiple of the last level of cache: a copy within a cache does not measure memory.
 CACHES = 8
@@ -46,6 +51,24 @@ def measure_limits(dtypes: Sequence[str]) -> MachineLimits:
         last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
         raise BenchmarkError(f"The machine's limits cannot be measured: {' '.join(last)}") from None
     return MachineLimits.model_validate_json(done.stdout.splitlines()[-1])
+
+
+def idle_power_w(devices: int) -> dict[str, float]:
+    """Mean power of this machine over some seconds, by source; empty, and at once, without a meter.
+
+    Args:
+        devices: GPUs to look at.
+
+    Raises:
+        ParameterError: if REDFISH_URL cannot be used.
+    """
+    controller = Controller.of_environment()
+    with gpu_handles(devices) as gpus:
+        if not (controller or gpus or Rapl().read()):
+            return {}
+    with Redfish(controller, INTERVAL_S) as power, Telemetry(devices, power=power.read) as seen:
+        time.sleep(IDLE_SAMPLES * INTERVAL_S + INTERVAL_S / 2)
+    return watts_of(seen.table(0).to_pandas())
 
 
 def _measure(dtypes: Sequence[str]) -> MachineLimits:

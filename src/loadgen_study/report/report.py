@@ -54,7 +54,6 @@ from loadgen_study.runs.quality import compared, tuned
 from loadgen_study.runs.repeats import repeats_table
 from loadgen_study.runs.served import served_table
 from loadgen_study.runs.sweep import points_table, sweep_table
-from loadgen_study.runs.tuning import tune_table
 from loadgen_study.words import visible
 
 PICTURE = "benchmark_results_visualization.png"
@@ -209,7 +208,7 @@ class Report:
 
     def extra_tests(self) -> Section:
         """Both ways to ask, the peak, the sweep and the tuning."""
-        tuned_table, both_ways = tune_table(self.run), served_table(self.run)
+        both_ways = served_table(self.run)
         return Section(
             served.text(self.run, both_ways),
             both_ways,
@@ -217,9 +216,7 @@ class Report:
             peak_table(self.run),
             *self._sweep(sweep_table(self.run)),
             *sizing.parts(self.run),
-            tuned_table,
-            tuning.text(tuned_table),
-            tuning.outcome_text(self.run, tuned_table),
+            *tuning.parts(self.run),
             *answers.parts(tuned(self.run)),
         )
 

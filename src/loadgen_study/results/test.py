@@ -1,7 +1,7 @@
 """One LoadGen test, read: its facts, its tables, and each figure of it computed once."""
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +12,17 @@ import pandas as pd
 
 from loadgen_study.analysis import early_stopping, interference, intervals, replicas
 from loadgen_study.analysis.anatomy import NoAnatomy, Placed, placed
-from loadgen_study.analysis.cost import Energy, Price, energy_of, price_of
+from loadgen_study.analysis.cost import (
+    MACHINE,
+    SOURCES,
+    Energy,
+    Price,
+    SteadyEnergy,
+    energy_of,
+    price_of,
+    steady_energy_of,
+    watts_of,
+)
 from loadgen_study.analysis.load import Load, load_of, load_over_time
 from loadgen_study.analysis.metrics import (
     kept_share,
@@ -192,13 +202,40 @@ class Test:
         """95 % interval of the output tokens/s."""
         return intervals.tokens_per_s_interval(self.latencies)
 
+    @property
+    def _metered(self) -> pd.DataFrame:
+        """The telemetry, if its power is that of the engine; else no more than that of a machine
+        that the user named."""
+        gpus = self.environment.gpus if self.environment else ()
+        own = self.params.here and not (gpus and self.params.devices > len(gpus))
+        machine = [name for name in ("time_s", MACHINE[2]) if name in self.telemetry]
+        return self.telemetry if own else self.telemetry[machine]
+
     @cached_property
     def energy(self) -> Energy | None:
-        """Power and energy of this machine; None if not measured, or if others answered."""
-        gpus = self.environment.gpus if self.environment else ()
-        if not self.params.here or (gpus and self.params.devices > len(gpus)):
+        """Power and energy of the engine's machine; None if they were not measured."""
+        return energy_of(self._metered, self.metrics.tokens_per_s)
+
+    @property
+    def metered(self) -> bool:
+        """Whether any meter was read of the engine's machine."""
+        sources = (*SOURCES, MACHINE)
+        return any(name in self._metered for _, *columns in sources for name in columns if name)
+
+    def steady_energy(self, idle: Mapping[str, float]) -> SteadyEnergy | None:
+        """Energy for each token of the steady state; None without one, or if not measured.
+
+        Args:
+            idle: power without a query by source, W; without it that of the samples before the
+                first query, if there are any.
+        """
+        found, frame = self.steady, self._metered
+        if isinstance(found, NotSteady) or frame.empty:
             return None
-        return energy_of(self.telemetry, self.metrics.tokens_per_s)
+        if not idle:
+            before = frame[frame["time_s"] < self.latencies["issued_s"].min()]
+            idle = watts_of(before)
+        return steady_energy_of(frame, self.latencies, (found.begin_s, found.end_s), idle)
 
     def price(self, per_hour: float | None) -> Price | None:
         """What its rate costs at this price of an hour; None without."""

@@ -37,6 +37,7 @@ class Job:
         begin: gives the run that the tests belong to, when the job starts.
         end: takes the run and its problem (one line; empty if none); returns the final problem.
         unwanted: whether the job is skipped.
+        work: makes further tests of the run before the steps, where jobs run one by one.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Job:
     begin: Callable[[], LiveRun]
     end: Callable[[LiveRun, str], str]
     unwanted: Callable[[], bool] = lambda: False
+    work: Callable[[LiveRun], object] | None = None
 
 
 def make_tests(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
@@ -89,6 +91,8 @@ def one_by_one(run: LiveRun, jobs: Sequence[Job], say: Callable[[str], object]) 
         begin, problem = time.monotonic(), ""
         with job.begin() as own:
             try:
+                if job.work is not None:
+                    job.work(own)
                 for step in job.steps:
                     own.once(step.name, step.mode, **step.changes)
             except BenchmarkError as error:

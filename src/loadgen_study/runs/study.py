@@ -174,7 +174,9 @@ class Study:
             return known
         handover.wait_until_idle()
         with progress.ticking("Measuring memory bandwidth and matrix rate"):
+            idle = machine.idle_power_w(self.params.devices)
             limits = machine.measure_limits(sorted(wanted))
+            limits = limits.model_copy(update={"idle_power_w": idle})
         with writing(self.folder):
             limits.write(self.folder / "machine.json")
         return limits

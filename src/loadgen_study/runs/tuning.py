@@ -4,9 +4,11 @@ With ``repeats`` each value several times, in mixed order and each time with a n
 resumes: what was finished under the same ``run_name`` is not made again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -17,6 +19,7 @@ from loadgen_study.results.run import Run, repeat_name
 from loadgen_study.rules.conformance import engine_departures
 from loadgen_study.runs.costs import COSTS, costs
 from loadgen_study.runs.live import LiveRun
+from loadgen_study.runs.peak import find_peak
 from loadgen_study.runs.remote_worker import Step
 from loadgen_study.runs.repeats import mixed_order, verdicts
 from loadgen_study.runs.side_by_side import Job, one_by_one, side_by_side
@@ -28,6 +31,7 @@ from vllm_loadgen.files import write_text
 BASELINES, KEPT = ("baseline", "baseline again"), "kept"
 TUNED = "tuned.yaml"
 VARIANT = "variant.json"
+SEARCH = "search-"  # the folder of a variant's further search for a rate, with its number
 COLUMNS = (
     "tokens_per_s", "ci_low", "ci_high", "runs", "cv", "ttft_mean_ms", "tpot_mean_ms", *COSTS,
     "verdict", "score", "rules", "problem",
@@ -45,20 +49,30 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
     """
     first, last = (Variant(title=title) for title in BASELINES)
     singles = [first]
-    for name, values in run.params.tune.items():
-        singles += [Variant(title=_title(name, value), changes={name: value}) for value in values]
-    _measure_all(run, [*singles, last], say)
+    singles += [variant_of(changes) for changes in run.params.tune_settings]
+    measure_all(run, mixed_order([*singles, last], run.params.repeats), say)
     if whole := combination(best_of_each(run.read(), tune_table(run.read()))):
-        _measure_all(run, [whole], say)
+        measure_all(run, mixed_order([whole], run.params.repeats), say)
     found = run.read()
     table = tune_table(found)
-    keep_best(run, outcome(found, table))
+    best = outcome(found, table)
+    keep_best(run, best.changes if best.best else None)
     return table
 
 
-def _measure_all(run: LiveRun, planned: list[Variant], say: Callable[[str], object]) -> None:
-    """Each variant ``repeats`` times; one that failed is not tried again in this call."""
-    order = list(mixed_order(planned, run.params.repeats))
+def variant_of(changes: dict[str, Any]) -> Variant:
+    """A variant with the title that its changes give it."""
+    title = ", ".join(_title(name, value) for name, value in changes.items())
+    return Variant(title=title, changes=changes)
+
+
+def measure_all(
+    run: LiveRun, order: Iterable[tuple[Variant, int]], say: Callable[[str], object]
+) -> None:
+    """Variants in this order, each with the number of its run, from 1.
+
+    One that failed is not tried again in this call.
+    """
     failed: set[str] = set()
 
     def job(one: Variant, number: int) -> Job:
@@ -67,15 +81,16 @@ def _measure_all(run: LiveRun, planned: list[Variant], say: Callable[[str], obje
             if problem:
                 failed.add(one.title)
             if problem or one.title not in failed:  # of several runs the failure stays
-                _write(variant, one, problem)
+                _write(run, one, problem)
             return problem
 
         return Job(
             one.title,
             _steps(run, number),
-            begin=lambda: _begin(run, one),
+            begin=lambda: _begin(run, one, number),
             end=end,
             unwanted=lambda: one.title in failed,  # a later call tries it again
+            work=partial(find_peak, say=say) if _searches(run) else None,
         )
 
     make = side_by_side if run.params.side_by_side else one_by_one
@@ -91,20 +106,42 @@ def _title(name: str, value: object) -> str:
     return f"{name}={value if is_plain else repr(value)}"
 
 
-def _begin(run: LiveRun, planned: Variant) -> LiveRun:
-    """A variant's run, recorded as interrupted until it ends."""
-    variant = run.variant(_place(run, planned), **planned.changes)
-    _write(variant, planned, "interrupted")
-    return variant
+def _begin(run: LiveRun, planned: Variant, number: int) -> LiveRun:
+    """A variant's run, recorded as interrupted until it ends.
+
+    Each search for a rate is a run of its own: ``peak.json`` is of one.
+    """
+    place = _place(run, planned)
+    _write(run, planned, "interrupted")
+    folder = f"{place}/{SEARCH}{number}" if _searches(run) and number > 1 else place
+    return run.variant(folder, **own_changes(run, planned.changes))
 
 
-def _write(variant: LiveRun, planned: Variant, problem: str) -> None:
-    planned.model_copy(update={"problem": problem}).write(variant.folder / VARIANT)
+def own_changes(run: LiveRun, changes: Mapping[str, object]) -> dict[str, object]:
+    """The changes of a variant, with the rate that the run found and the price of its devices."""
+    own: dict[str, object] = {}
+    if isinstance(run.params.target_qps, str) and not _searches(run):
+        own["target_qps"] = run.test_params("performance", {}).target_qps
+    if run.params.tune_objective == "cost" and run.params.price_per_hour and run.environment.gpus:
+        devices = run.params.changed(tune={}, **changes).devices
+        own["price_per_hour"] = run.params.price_per_hour * devices / run.params.devices
+    return own | dict(changes)
+
+
+def _searches(run: LiveRun) -> bool:
+    """Whether each variant is measured by a search for its highest VALID rate."""
+    return run.params.tune_objective == "valid_qps"
+
+
+def _write(run: LiveRun, planned: Variant, problem: str) -> None:
+    path = run.folder / _place(run, planned) / VARIANT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    planned.model_copy(update={"problem": problem}).write(path)
 
 
 def _steps(run: LiveRun, number: int) -> list[Step]:
     """The tests of a variant's run; the answers are scored in the first."""
-    steps = [Step(repeat_name("performance", number))]
+    steps = [] if _searches(run) else [Step(repeat_name("performance", number))]
     if run.params.tune_accuracy and number == 1:
         steps.append(Step("accuracy", "accuracy", {"scenario": "Offline", "target_qps": 1.0}))
     return steps
@@ -246,14 +283,14 @@ def outcome(run: Run, table: pd.DataFrame) -> Outcome:
     )
 
 
-def keep_best(run: LiveRun, found: Outcome) -> None:
-    """Write the run's parameters with what was best; no file where nothing helped."""
+def keep_best(run: LiveRun, changes: Mapping[str, object] | None) -> None:
+    """Write the run's parameters with the changes of the best; None: nothing helped, no file."""
     path = run.folder / TUNED
-    if found.best is None:
+    if changes is None:
         path.unlink(missing_ok=True)
         return
-    tuned = run.params.changed(**{**found.changes, "tune": {}, "tune_accuracy": False})
-    write_text(path, recorded(tuned).to_yaml())
+    done = {"tune": {}, "tune_accuracy": False, "tune_objective": "tokens_per_s"}
+    write_text(path, recorded(run.params.changed(**{**changes, **done})).to_yaml())
 
 
 def best_of_each(run: Run, table: pd.DataFrame) -> list[Variant]:

@@ -129,9 +129,7 @@ def at_once(params: RunParams, gpus: Sequence[int], cpus: int | None) -> int:
         ParameterError: if fewer than ``workers`` fit.
     """
     plain, wanted = params.changed(tune={}), _wanted(params)
-    tuned = [
-        plain.changed(**{name: value}) for name, values in params.tune.items() for value in values
-    ]
+    tuned = [plain.changed(**changes) for changes in params.tune_settings]
     most = max(devices(one) for one in [plain, *tuned])
     if most == 0:
         if wanted is None and not _is_cluster(params):

@@ -35,6 +35,8 @@ class EchoEngine(Engine):
         output_tokens: tokens of an answer, in place of ``max_new_tokens``; 0 leaves it.
         fail_at: at the query with this number the engine dies; -1 for none.
         refuse_at: the query with this number is refused; -1 for none.
+        drop_every: leaves out each token of the prompt whose place is a multiple of this, as an
+            option that is fast and wrong; 0: none.
         sampling: by its temperature tokens are dropped, at 1.0 a tenth.
     """
 
@@ -45,6 +47,7 @@ class EchoEngine(Engine):
     output_tokens: int = 0
     fail_at: int = -1
     refuse_at: int = -1
+    drop_every: int = 0
     sampling: Sampling = GREEDY
     _busy: int = field(default=0, init=False)
     _served: int = field(default=0, init=False)
@@ -59,6 +62,9 @@ class EchoEngine(Engine):
     ) -> None:
         length = self.output_tokens or self.max_new_tokens
         said = prompt if self.sampling.greedy else self._sampled(row, prompt)
+        if self.drop_every:
+            every = self.drop_every
+            said = [token for at, token in enumerate(said) if at == 0 or (at + 1) % every]
         answer = said[: min(length, most_tokens or length)]
         if self.slots and self._busy >= self.slots:
             self._waiting.append((row, answer, sink))

@@ -32,6 +32,9 @@ FEW_CORES = 4
 SOCKET_NAME_BYTES = 36  # vLLM names each by a UUID
 # Options that vLLM's configuration keeps under another name.
 RENAMED = {"kv_cache_dtype": "cache_dtype"}
+# What is this harness's own: a server for users streams each token, and logs as it likes.
+HARNESS = ("model", "stream_interval", "disable_log_stats", "skip_tokenizer_init",
+           "enable_logging_iteration_details")  # fmt: skip
 # Switches that the command line cannot set off, which they are.
 ONLY_ON = ("disable_log_stats", "aggregate_engine_logging")
 
@@ -56,9 +59,6 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
             )
     args: dict[str, JsonValue] = {
         "model": model_path,
-        **{name: getattr(params, name) for name in params.names("vllm")},
-        "distributed_executor_backend": params.executor,
-        "data_parallel_backend": "ray" if params.executor == "ray" else None,
         "stream_interval": WHOLE_REST,
         # Statistics carry when a query left the queue: it separates queueing from prefill.
         "disable_log_stats": False,
@@ -66,10 +66,20 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
         # (load_format dummy) has no tokenizer at all.
         "skip_tokenizer_init": params.load_format == "dummy",
     }
-    given = {name: value for name, value in args.items() if value is not None}
     # A pipeline's later parts get their first input as they compile: uncompiled they have none.
     eager = current_platform.is_cpu() and params.pipeline_parallel_size == 1
-    return (ON_CPU if eager else {}) | given | params.engine_options
+    return (ON_CPU if eager else {}) | args | given_options(params)
+
+
+def given_options(params: TestParams) -> dict[str, JsonValue]:
+    """vLLM's options that the parameters give, by its own names; vLLM chooses all others."""
+    args: dict[str, JsonValue] = {
+        **{name: getattr(params, name) for name in params.names("vllm")},
+        "distributed_executor_backend": params.executor,
+        "data_parallel_backend": "ray" if params.executor == "ray" else None,
+    }
+    given = {name: value for name, value in args.items() if value is not None}
+    return given | params.engine_options
 
 
 def command_line(args: Mapping[str, object]) -> list[str]:

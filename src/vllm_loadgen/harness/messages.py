@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vllm_loadgen.harness.redfish import Controller
 from vllm_loadgen.params import TestParams
 from vllm_loadgen.prompts import Prompts
 from vllm_loadgen.records.engine import EngineFacts, TokenScores
@@ -27,18 +28,25 @@ class Start:
         log: where all that the process prints goes.
         key: for a server that wants one. The worker's environment has none, so that no log
             shows it.
+        controller: that reads the machine's power, if the environment names one.
     """
 
     params: TestParams
     model_path: str
     log: Path
     key: str = field(default="", repr=False)
+    controller: Controller | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, params: TestParams, model_path: Path | str, log: Path) -> "Start":
-        """The command for a study's parameters, with the key that the environment holds."""
+        """The command for a study's parameters, with the accounts that the environment holds.
+
+        Raises:
+            ParameterError: if REDFISH_URL cannot be used.
+        """
         key = os.environ.get(params.engine_traits.key_variable, "").strip()
-        return cls(TestParams.of(params), str(model_path), log.resolve(), key)
+        own = TestParams.of(params)
+        return cls(own, str(model_path), log.resolve(), key, Controller.of_environment())
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Telemetry:
         devices: GPUs that the model is spread over.
         servers: URLs of the server under test, if it is not started here.
         look: further columns, as of ``http.metrics.ServerWatch``.
+        power: the same, as of ``redfish.Redfish``.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class Telemetry:
         devices: int = 1,
         servers: Sequence[str] = (),
         look: Callable[[], Mapping[str, float]] = dict,
+        power: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._devices = devices
         self._servers = servers
         self._look = look
+        self._power = power
         self._rows: list[dict[str, float]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="telemetry", daemon=True)
@@ -71,7 +74,7 @@ class Telemetry:
                 row |= own.read(_total_s(now) - _total_s(before))
                 row |= rapl.read()
                 row |= gpu_sample(gpus)
-                row |= self._look()
+                row |= {**self._look(), **self._power()}
                 self._rows.append(row)
                 before = now
 
@@ -90,7 +93,8 @@ class Telemetry:
             where it can be read cpu_energy_j (of the CPU packages, since the first look); with GPUs
             gpu_share (busy, 0 to 1), gpu_memory_gib, gpu_power_w, gpu_energy_j (since the driver
             was loaded), gpu_temperature_c and gpu_throttled (0 or 1), each the most or the sum of
-            all GPUs, as far as they report them; server_NAME of a server's metrics
+            all GPUs, as far as they report them; with a management controller machine_power_w (of
+            the whole machine that it names); server_NAME of a server's metrics
             (``http.metrics``): gauges, and counters since the test's start. Null where a sample
             lacks it.
         """

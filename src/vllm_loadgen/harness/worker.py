@@ -48,8 +48,9 @@ from vllm_loadgen.harness.messages import (
     Stop,
 )
 from vllm_loadgen.harness.processes import end_session
+from vllm_loadgen.harness.redfish import Controller, Redfish
 from vllm_loadgen.harness.sut import Sut
-from vllm_loadgen.harness.telemetry import Telemetry, steps_table
+from vllm_loadgen.harness.telemetry import INTERVAL_S, Telemetry, steps_table
 from vllm_loadgen.harness.warmup import (
     LONGEST_ANSWER,
     PendingRound,
@@ -85,6 +86,7 @@ class Worker:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
         self._log = Path(os.devnull)
+        self._controller: Controller | None = None
         self._warm_to = 0  # queries at once
         self._rounds = 0  # of warm-up, in all tests
         self._loop = asyncio.new_event_loop()
@@ -121,6 +123,7 @@ class Worker:
     def _start(self, command: Start) -> Ready:
         traits = command.params.engine_traits
         self._longest = command.params.max_new_tokens
+        self._controller = command.controller
         self._engine = resolve_name(traits.make)(command.params, command.model_path, command.key)
         self._log = command.log
         limit_s = command.params.load_timeout_s
@@ -152,7 +155,8 @@ class Worker:
         log_begin = position(self._log)
         server = ServerWatch(self._observe)
         with (
-            Telemetry(params.devices, params.base_url, server.look) as telemetry,
+            Redfish(self._controller, INTERVAL_S) as power,
+            Telemetry(params.devices, params.base_url, server.look, power.read) as telemetry,
             Journal(
                 folder, sut, partial(loadgen.planned_ns, params, seed), command.numbers
             ) as journal,

@@ -42,6 +42,8 @@ def _cost_text(run: Run, test: Test, held: bool) -> str:
     scheduled, samples = test.result.scenario_traits.scheduled, run.params.rules.samples
     rate = test.load.arrivals_per_s if scheduled else test.metrics.samples_per_s
     watts = test.energy.watts if test.energy else {}
+    limits = test.machine or run.machine
+    idle = limits.idle_power_w if limits else {}
     return render(
         "report/sections/cost",
         samples=samples,
@@ -50,6 +52,8 @@ def _cost_text(run: Run, test: Test, held: bool) -> str:
         price_per_hour=run.params.price_per_hour,
         energy=test.energy,
         watts=[f"{name} {fixed(watt, 0)} W" for name, watt in watts.items()],
+        steady=test.steady_energy(idle),
+        metered=test.telemetry.empty or test.metered,
     )
 
 
