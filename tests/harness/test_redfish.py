@@ -35,7 +35,8 @@ RESOURCES = {
                                               {"PowerConsumedWatts": 150}]},
     f"{CHASSIS}/board": {"Links": {"ContainedBy": link(f"{CHASSIS}/new")},
                          "Power": link(f"{CHASSIS}/old/Power")},
-    f"{CHASSIS}/rack": {},
+    # It links metrics that it does not have.
+    f"{CHASSIS}/rack": {"EnvironmentMetrics": link("/none"), "Power": link("/none")},
 }  # fmt: skip
 
 
@@ -101,7 +102,7 @@ def test_the_power_of_all_chassis_that_lie_in_no_other(controller):
         {CHASSIS: []},
         {CHASSIS: {"Members": [link("http://other/redfish")]}},
         {CHASSIS: "http://127.0.0.1:9/redfish/v1/Chassis"},  # a redirect
-        {CHASSIS: {"Members": [link(f"{CHASSIS}/rack")]}, f"{CHASSIS}/rack": {}},
+        {CHASSIS: {"Members": [link(f"{CHASSIS}/x")]}, f"{CHASSIS}/x": {}},
         {CHASSIS: {"Members": [link(f"{CHASSIS}/x")]}, f"{CHASSIS}/x": {"Power": link("/p")},
          "/p": {"PowerControl": [{"PowerConsumedWatts": None}]}},
     ],

@@ -1,6 +1,7 @@
 """A tuning by an objective: what is planted in the echo engine is found, or refused by name."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -82,6 +83,7 @@ def test_a_fast_option_that_drops_tokens_is_refused_by_name(offline):
         table = tune(run, lambda _: None)
         kept = RunParams.recorded(run.folder / TUNED)
         shown = tuning.race_text(run.read(), race(run.read()))
+        assert tune(run, lambda _: None).equals(table)  # finished tests are reused
     assert table.loc["ttft_ms=2.0, drop_every=5", "outcome"].startswith(
         "refused: worse answers: ROUGE-1 -"
     )
@@ -243,6 +245,22 @@ def test_a_lower_price_is_better_and_shown_as_a_price():
     table = race_table(found)
     assert table.loc["b"].tolist() == [2.0, 2, "+100.0 % [+25.0 %, +150.0 %]", "worse"]
     assert table.loc["a", "outcome"] == "best"
+    assert found.alike == []
+    unsure = {**decisions, "b": Decision("cannot tell", -0.1)}
+    assert replace(found, decisions=unsure).alike == ["b"]
+
+
+def test_answers_that_could_not_be_compared_are_refused_where_they_are_a_condition(tmp_path):
+    params = RunParams(tune={"concurrency": [4]}, tune_objective="cost", price_per_hour=1.0,
+                       tune_accuracy=True)  # fmt: skip
+    run = write_facts(tmp_path / "run", params)
+    in_time = make_records([(i, i, i, i + 0.1, i + 0.6, 50, 11) for i in range(20)])
+    for place, (title, changes) in enumerate(((BASE, {}), ("concurrency=4", {"concurrency": 4}))):
+        folder = write_facts(run / "tune" / f"0{place}", params.changed(**changes))
+        Variant(title=title, changes=changes).write(folder / "variant.json")
+        write_test(folder / "performance", RESULT, in_time)
+    refused = [one.refused for one in race(Run.open(run)).settings]
+    assert refused == ["", "its answers could not be compared"]
 
 
 @pytest.mark.parametrize("objective", ["goodput", "tokens_per_s"])

@@ -85,6 +85,12 @@ class Race:
         return [one.variant for one in self.settings if one.title in stay - {BASE}]
 
     @property
+    def alike(self) -> list[str]:
+        """The settings that cannot be told from the best, or are the same within the margin."""
+        near = [name for name, one in self.decisions.items() if one.outcome != "worse"]
+        return [name for name in near if self.best is not None and name != self.best.title]
+
+    @property
     def helped(self) -> bool:
         """Whether the best is better than the run as it is, or that is refused."""
         own = self.decisions.get(BASE)
@@ -139,7 +145,7 @@ def in_turn(
     """The tests of a rung: forth and back, the run as it is first, last and in between.
 
     Args:
-        variants: in the race, with as many tests each. made: tests so far, by title.
+        variants: in the race. made: tests so far, by title.
         wanted: tests of each variant by the end.
     """
     base, number = Variant(title=BASE), made[BASE] + 1
@@ -230,5 +236,6 @@ def closing(run: Run, found: Race) -> str:
     if not found.helped:
         return "No setting is better than the run as it is beyond doubt."
     line = serve_line(Run.open(found.best.folder))
-    ends = [f"Best: {found.best.title}", f"Parameters: {run.display_path(TUNED)}", line]
+    alike = f"Not worse beyond doubt: {'; '.join(found.alike)}" if found.alike else ""
+    ends = [f"Best: {found.best.title}", alike, f"Parameters: {run.display_path(TUNED)}", line]
     return "\n".join(filter(None, ends))

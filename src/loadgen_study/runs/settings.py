@@ -37,6 +37,7 @@ def settings_of(run: Run) -> list[Setting]:
     """The settings of a run's tuning by objective; the run as it is comes first."""
     planned = {BASE, *(variant_of(changes).title for changes in run.params.tune_settings)}
     opened = [(one, Run.open(path)) for one, path in variants(run.folder) if one.title in planned]
+    opened.sort(key=lambda each: each[0].title != BASE)
     compared = compare_answers([(one.title, tuned) for one, tuned in opened])
     answers = {one.title: one.difference for one in compared}
     found: list[Setting] = []
@@ -46,6 +47,8 @@ def settings_of(run: Run) -> list[Setting]:
         refused = f"not measured: {problem}" if problem else _broken(run, tests, base)
         if base and not refused:
             refused = _lost_rules(tuned, base) or worse_answers(answers.get(variant.title))
+            if run.params.tune_accuracy and answers.get(variant.title) is None:
+                refused = refused or "its answers could not be compared"
         found.append(Setting(variant, tuned.folder, tests, refused))
     return found
 

@@ -9,8 +9,10 @@ import json
 import os
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -146,9 +148,10 @@ class _Client:
             for name in ("EnvironmentMetrics", "Power"):
                 link = chassis.get(name)
                 path = str(link.get("@odata.id", "")) if isinstance(link, dict) else ""
-                if path and _power(self.get(path)) is not None:
-                    yield path
-                    break
+                with suppress(urllib.error.HTTPError):  # some link what they do not have
+                    if path and _power(self.get(path)) is not None:
+                        yield path
+                        break
 
     def watts(self, path: str) -> float:
         """The power that a source reports now.

@@ -30,6 +30,7 @@ def race_text(run: Run, found: Race) -> str:
         objective=found.objective.title,
         best=found.best.title if found.best else None,
         helped=found.helped,
+        alike=found.alike,
         tests=sum(len(one.tests) for one in found.settings),
         refused=[one.title for one in found.settings if one.refused],
         cv=spread(of_base).cv if len(of_base) > 1 else None,
