@@ -86,8 +86,9 @@ def _size(run: LiveRun, at_once: int, before: Test | None, one_pass: int, left_s
     """
     fastest, slowest = _rates(before, at_once)
     wanted = fastest * (run.params.min_duration_ms or 0) / 1e3
-    # A p90 of the steady part, which the first and the last queries at once are not in.
-    least = max(run.params.min_query_count or 1, queries_needed(0.9) + 2 * at_once)
+    # A p90 of the queries that lie wholly in the steady part: not those that are there until the
+    # first so many have ended, up to twice that number, nor those that are there at the last one.
+    least = max(run.params.min_query_count or 1, queries_needed(0.9) + 3 * at_once)
     wanted = max(least, 0 if math.isnan(wanted) else math.ceil(wanted))
     queries, each_s = _queries(run, wanted), run.params.repeats / slowest
     if queries * each_s > left_s:
