@@ -267,7 +267,7 @@ class RunParams(TestParams):
     @property
     def loaded(self) -> Self:
         """The parameters of an engine for all tests of a run: with the longest answer of any."""
-        return self.changed(max_new_tokens=max(self.max_new_tokens, self.scored.max_new_tokens))
+        return max(self, self.scored, key=lambda params: params.max_new_tokens)
 
     @property
     def scored(self) -> Self:

@@ -35,6 +35,7 @@ def made(params):
     with LiveRun.start(params) as live:
         live.once("performance")
         live.once("accuracy", "accuracy")
+    assert live.samples_of("TEST07") is live.samples_of("accuracy")  # loaded once
     live.score()
     return live.read()
 

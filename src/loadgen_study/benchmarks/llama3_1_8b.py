@@ -12,6 +12,8 @@ from loadgen_study.benchmarks.record import (
     ReferenceModel,
     Suite,
     Task,
+    datacenter,
+    with_interactive,
 )
 from loadgen_study.scorers.rouge import Rouge
 
@@ -42,12 +44,6 @@ CNN_DAILYMAIL = ReferenceDataset(
 CNN_DAILYMAIL_5000 = replace(
     CNN_DAILYMAIL,
     sha256=frozenset({CNN_EVAL_5000_SHA256}),  # sample_cnn_eval_5000.json
-)
-DATACENTER = Suite(
-    folder="llama3.1-8b",
-    system_type="datacenter",
-    required=frozenset({"Offline"}),
-    one_of=frozenset({"Server", "Interactive"}),
 )
 EDGE = Suite(
     folder="llama3.1-8b-edge",
@@ -82,31 +78,19 @@ EDGE_SCORE = {
     "gen_num": 5_000,
 }
 
+_datacenter, _interactive = with_interactive(
+    "llama3_1-8b",
+    suite=datacenter("llama3.1-8b"),
+    samples=13_368,
+    task=SUMMARIES,
+    score=DATACENTER_SCORE,
+    model=LLAMA_3_1_8B,
+    dataset=CNN_DAILYMAIL,
+    compliance={"TEST06": {}},
+)
 RECORDS = (
-    Benchmark(
-        name="llama3_1-8b",
-        suite=DATACENTER,
-        scenarios={"Offline": "Offline", "Server": "Server"},
-        samples=13_368,
-        task=SUMMARIES,
-        score=DATACENTER_SCORE,
-        model=LLAMA_3_1_8B,
-        dataset=CNN_DAILYMAIL,
-        compliance={"TEST06": {}},
-        published={"Offline": "offline", "Server": "server"},
-    ),
-    Benchmark(
-        name="llama3_1-8b-interactive",
-        suite=DATACENTER,
-        scenarios={"Server": "Interactive"},
-        samples=13_368,
-        task=SUMMARIES,
-        score=DATACENTER_SCORE,
-        model=LLAMA_3_1_8B,
-        dataset=CNN_DAILYMAIL,
-        compliance={"TEST06": {}},
-        published={"Server": "interactive"},
-    ),
+    replace(_datacenter, published={"Offline": "offline", "Server": "server"}),
+    replace(_interactive, published={"Server": "interactive"}),
     Benchmark(
         name="llama3_1-8b-edge",
         suite=EDGE,

@@ -56,7 +56,7 @@ def changes_table(history: History, changes: list[Change]) -> pd.DataFrame:
     """Each change of level, with its 95 % interval by Welch's test."""
     rows = [
         {
-            "metric": METRICS[one.metric][0],
+            "metric": METRICS[one.metric],
             "from run": history.number(one.at),
             "name": one.at.digest.name,
             "date": one.at.date,

@@ -13,6 +13,7 @@ from vllm_loadgen.traits import Scenario
 
 AUDIT_FOUND = "Found Audit Config file"
 PERFORMANCE_MODE = 2  # of audit.config
+PASSED, FAILED = "TEST PASS", "TEST FAIL"  # the last line of some tests' scripts
 LOG_SEED = 720381539243781796  # of every audit.config
 
 
@@ -113,6 +114,30 @@ def each_once(samples: int) -> dict[str, int]:
         "min_query_count": samples,
         "performance_issue_unique": 1,
     }
+
+
+def whole_test(
+    name: str,
+    settings: Callable[[int], Mapping[str, int]],
+    verdict_file: str,
+    judge: Callable[[Sequence[Answer], Path, Audited], Compliance],
+) -> ComplianceTest:
+    """A test whose log holds every answer; its script ends with ``PASSED`` or ``FAILED``."""
+    return ComplianceTest(name, settings, verdict_file, PASSED, judge, folder=name, logs_all=True)
+
+
+def verdict(passed: bool, samples: int, lines: Sequence[str], problem: str) -> Compliance:
+    """The verdict of a ``whole_test``, its last line added.
+
+    Args:
+        problem: why it fails, if it does.
+    """
+    return Compliance(
+        status="PASS" if passed else "FAIL",
+        samples=samples,
+        lines=(*lines, PASSED if passed else FAILED),
+        failures=() if passed else (problem,),
+    )
 
 
 def headed(title: str) -> list[str]:

@@ -10,7 +10,14 @@ from pathlib import Path
 
 from loadgen_study.accuracy.log import Answer, one_per_sample
 from loadgen_study.facts.scores import Compliance
-from loadgen_study.rules.audit import Audited, ComplianceTest, each_once, headed
+from loadgen_study.rules.audit import (
+    Audited,
+    ComplianceTest,
+    each_once,
+    headed,
+    verdict,
+    whole_test,
+)
 from vllm_loadgen.errors import BenchmarkError
 
 
@@ -20,15 +27,8 @@ def compliance_test(metric: str, least: float) -> ComplianceTest:
     Args:
         metric: of the benchmark's scorer. least: of that metric.
     """
-    return ComplianceTest(
-        name="TEST07",
-        settings=each_once,
-        verdict_file="verify_accuracy.txt",
-        passed="TEST PASS",
-        judge=partial(_judge, metric=metric, least=least),
-        folder="TEST07",
-        logs_all=True,
-    )
+    judge = partial(_judge, metric=metric, least=least)
+    return whole_test("TEST07", each_once, "verify_accuracy.txt", judge)
 
 
 def _judge(
@@ -45,11 +45,5 @@ def _judge(
         f"Accuracy score: {score}",
         f"Accuracy threshold: {least}",
         f"Accuracy check pass: {passed}",
-        "TEST PASS" if passed else "TEST FAIL",
     ]
-    return Compliance(
-        status="PASS" if passed else "FAIL",
-        samples=len(ordered),
-        lines=tuple(lines),
-        failures=() if passed else (f"{metric} is {score}, below {least}",),
-    )
+    return verdict(passed, len(ordered), lines, f"{metric} is {score}, below {least}")

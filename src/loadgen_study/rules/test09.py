@@ -12,7 +12,14 @@ import numpy as np
 
 from loadgen_study.accuracy.log import Answer, one_per_sample
 from loadgen_study.facts.scores import Compliance
-from loadgen_study.rules.audit import Audited, ComplianceTest, each_once, headed
+from loadgen_study.rules.audit import (
+    Audited,
+    ComplianceTest,
+    each_once,
+    headed,
+    verdict,
+    whole_test,
+)
 
 MOST_LOGGED = 10_000  # of MLCommons' audit.config
 
@@ -23,17 +30,12 @@ def compliance_test(least_tokens: float, most_tokens: float) -> ComplianceTest:
     Args:
         least_tokens, most_tokens: of the mean answer.
     """
-    return ComplianceTest(
-        name="TEST09",
-        settings=lambda samples: (
-            each_once(samples) | {"accuracy_log_sampling_target": max(MOST_LOGGED, samples)}
-        ),
-        verdict_file="verify_output_len.txt",
-        passed="TEST PASS",
-        judge=partial(_judge, least_tokens=least_tokens, most_tokens=most_tokens),
-        folder="TEST09",
-        logs_all=True,
-    )
+    judge = partial(_judge, least_tokens=least_tokens, most_tokens=most_tokens)
+    return whole_test("TEST09", _settings, "verify_output_len.txt", judge)
+
+
+def _settings(samples: int) -> dict[str, int]:
+    return each_once(samples) | {"accuracy_log_sampling_target": max(MOST_LOGGED, samples)}
 
 
 def _judge(
@@ -57,12 +59,6 @@ def _judge(
         f"Max threshold: {most_tokens}",
         f"Min check pass: {above}",
         f"Max check pass: {below}",
-        "TEST PASS" if passed else "TEST FAIL",
     ]
     problem = f"answers have {mean:.2f} tokens on average, outside {least_tokens} to {most_tokens}"
-    return Compliance(
-        status="PASS" if passed else "FAIL",
-        samples=len(tokens),
-        lines=tuple(lines),
-        failures=() if passed else (problem,),
-    )
+    return verdict(passed, len(tokens), lines, problem)

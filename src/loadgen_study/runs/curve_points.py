@@ -55,6 +55,8 @@ def points_of(run: Run, sweep: pd.DataFrame | None = None) -> tuple[CurvePoint, 
     Args:
         sweep: of ``runs.sweep.sweep_table``, if made already.
     """
+    if sweep is None and not run.finished_tests("sweep/*-at-once"):
+        return ()  # without the figures of a sweep of rates
     table = sweep_table(run) if sweep is None else sweep
     if table.empty or "user_p90_tokens_per_s" not in table:
         return ()

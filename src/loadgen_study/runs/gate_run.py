@@ -7,14 +7,16 @@ only after some of the pairs, with intervals wide enough to bound false alarms o
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
-from loadgen_study.analysis.decision import confidence_of
+from loadgen_study.analysis.decision import CONFIDENCE, confidence_of
 from loadgen_study.params import RunParams
 from loadgen_study.results.run import Run, repeat_name
 from loadgen_study.runs.gate import METRICS, SCORE, Gate, gate
 from loadgen_study.runs.live import LiveRun
-from loadgen_study.runs.repeats import measure
+from loadgen_study.runs.repeats import measure, mixed_order
 from loadgen_study.words import count, say_duration
 
 # Pairs of tests after which the gate looks.
@@ -43,7 +45,7 @@ def measure_and_gate(
     begin, scored = time.monotonic(), not names or SCORE in names
     sides = [_named(params, side) for params, side in zip(given, SIDES, strict=True)]
     speed = [name for name in names or METRICS if name != SCORE]
-    confidence = confidence_of(len(LOOKS), len(speed)) if speed else 0.95
+    confidence = confidence_of(len(LOOKS), len(speed)) if speed else CONFIDENCE
     made, folders = 0, [Path(), Path()]
     found = Gate("cannot tell", {}, margin)
     for look in LOOKS:
@@ -67,14 +69,10 @@ def visits(made: int, wanted: int) -> list[tuple[int, list[int]]]:
 
     Neighbours of one side are one visit, which loads its engine once.
     """
-    found: list[tuple[int, list[int]]] = []
-    for number in range(made + 1, wanted + 1):
-        for side in (0, 1) if number % 2 else (1, 0):
-            if found and found[-1][0] == side:
-                found[-1][1].append(number)
-            else:
-                found.append((side, [number]))
-    return found
+    turns = [turn for turn in mixed_order((0, 1), wanted) if turn[1] > made]
+    return [
+        (side, [number for _, number in group]) for side, group in groupby(turns, itemgetter(0))
+    ]
 
 
 def _named(params: RunParams, side: str) -> RunParams:

@@ -86,7 +86,7 @@ class Race:
 
     @property
     def alike(self) -> list[str]:
-        """The settings that cannot be told from the best, or are the same within the margin."""
+        """The settings that are not worse than the best beyond doubt."""
         near = [name for name, one in self.decisions.items() if one.outcome != "worse"]
         return [name for name in near if self.best is not None and name != self.best.title]
 

@@ -17,12 +17,12 @@ from loadgen_study.runs.compare import Digest, changed_table, digest
 from loadgen_study.runs.gate import FIGURES, SCORE
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 
-# By metric: what it is called, and whether more is better.
+# What each of the gate's metrics is called.
 METRICS = {
-    "tokens_per_s": ("Output tokens/s", True),
-    "ttft_p90": ("TTFT p90, ms", False),
-    "tpot_p90": ("TPOT p90, ms", False),
-    SCORE: ("Score", True),
+    "tokens_per_s": "Output tokens/s",
+    "ttft_p90": "TTFT p90, ms",
+    "tpot_p90": "TPOT p90, ms",
+    SCORE: "Score",
 }
 # These differ between most runs, and have a column of their own.
 COMMIT = ("commit of this program", "changed since the commit")
@@ -88,7 +88,7 @@ class History:
                 own = spread(entry.values[metric])
                 yield {
                     "metric": metric,
-                    "title": METRICS[metric][0],
+                    "title": METRICS[metric],
                     "run": self.number(entry),
                     "name": entry.digest.name,
                     "date": entry.date,
@@ -113,7 +113,7 @@ class History:
     def _changes(self, metric: str) -> Iterator[Change]:
         held, values = self.series(metric)
         for (begin, end), (_, after) in pairwise(self._levels(metric)):
-            better = METRICS[metric][1]
+            better = metric == SCORE or FIGURES[metric][1]
             found = decide(values[begin:end], values[end:after], higher_is_better=better)
             yield Change(metric, held[end], found)
 

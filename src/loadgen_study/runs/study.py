@@ -73,10 +73,11 @@ class Study:
         tokenizer = models.prompt_tokenizer(path, params.load_format, params.trust_remote_code)
         found = params.changed(dataset=find_file(params.dataset))
         samples = data.load_samples(found, tokenizer)
-        others = {
-            test: data.load_samples(params.changed(dataset=find_file(name)), tokenizer)
-            for test, name in params.datasets.items()
+        loaded = {
+            name: data.load_samples(params.changed(dataset=find_file(name)), tokenizer)
+            for name in dict.fromkeys(params.datasets.values())
         }
+        others = {test: loaded[name] for test, name in params.datasets.items()}
         model = models.describe(
             params.model, path, dtype, params.model_revision, params.trust_remote_code
         )
@@ -85,8 +86,8 @@ class Study:
         for refusal in refusals(params, here, model):
             raise refusal
         data.check_ids(samples, model.vocab_size, params.dataset)
-        for test, other in others.items():
-            data.check_ids(other, model.vocab_size, params.datasets[test])
+        for name, other in loaded.items():
+            data.check_ids(other, model.vocab_size, name)
         facts = others.get("accuracy", samples).facts
         scorer = params.rules.task.scorer
         if text := scores.unscorable_text(scorer, facts.unscorable_references, facts.samples):

@@ -28,7 +28,7 @@ def history_figure(history: History) -> Figure:
     tables = {"history": points.round(4), "changes": changes, "replaced": replaced}
     panels = [
         _panel(tables, metric, title)
-        for metric, (title, _) in METRICS.items()
+        for metric, title in METRICS.items()
         if (points["metric"] == metric).any()
     ]
     return Figure(alt.vconcat(*panels), tables)
