@@ -304,7 +304,8 @@ def test_the_line_that_serves_a_setting(tmp_path):
     params = RunParams(max_num_seqs=64, engine_options={"async_scheduling": False}, model="a/b")
     folder = write_facts(tmp_path, params)
     line = serve_line(Run.open(folder))
-    assert line.startswith("VLLM_CPU_KVCACHE_SPACE=2 vllm serve a/b --no-trust-remote-code")
+    cpu = "VLLM_CPU_KVCACHE_SPACE=2 VLLM_CPU_NUM_OF_RESERVED_CPU=0"  # all cores, where they are few
+    assert line.startswith(f"{cpu} vllm serve a/b --no-trust-remote-code")
     assert line.endswith("--no-enable-prefix-caching --seed 0 --no-async-scheduling")
     assert "--max-num-seqs 64" in line
     EngineFacts(engine="vllm", options={"max_num_seqs": 8, "stream_interval": 10**6}).write(

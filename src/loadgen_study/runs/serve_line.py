@@ -3,7 +3,7 @@
 import shlex
 
 from loadgen_study.results.run import Run
-from vllm_loadgen.engines.vllm import HARNESS, command_line, given_options
+from vllm_loadgen.engines.vllm import HARNESS, command_line, cpu_variables, given_options
 
 
 def serve_line(run: Run) -> str:
@@ -20,14 +20,5 @@ def serve_line(run: Run) -> str:
                if name not in HARNESS}  # fmt: skip
     revision = ["--revision", params.model_revision] if params.model_revision else []
     words = ["vllm", "serve", params.model, *command_line(options), *revision]
-    return " ".join([*_variables(run), shlex.join(words)])
-
-
-def _variables(run: Run) -> list[str]:
-    """What vLLM takes from the environment alone, on a CPU."""
-    params, found = run.params, []
-    if not run.environment.gpus:
-        found.append(f"VLLM_CPU_KVCACHE_SPACE={params.cpu_kv_cache_gib}")
-        if params.cpu_reserved_cores is not None:
-            found.append(f"VLLM_CPU_NUM_OF_RESERVED_CPU={params.cpu_reserved_cores}")
-    return found
+    on_cpu = {} if run.environment.gpus else cpu_variables(params, run.environment.cpu.cores)
+    return " ".join([*(f"{name}={value}" for name, value in on_cpu.items()), shlex.join(words)])

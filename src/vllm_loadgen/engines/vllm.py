@@ -133,6 +133,19 @@ def _kv_cache_tokens(cache: Any) -> int | None:
     return cache.num_gpu_blocks * cache.block_size if cache.num_gpu_blocks else None
 
 
+def cpu_variables(params: TestParams, cores: int) -> dict[str, str]:
+    """What vLLM takes of a CPU from the environment: its KV cache, and the cores left free.
+
+    Args:
+        cores: that the process may use.
+    """
+    found = {"VLLM_CPU_KVCACHE_SPACE": str(params.cpu_kv_cache_gib)}
+    reserved = params.cpu_reserved_cores
+    if reserved is None and cores < FEW_CORES:
+        reserved = 0
+    return found if reserved is None else found | {"VLLM_CPU_NUM_OF_RESERVED_CPU": str(reserved)}
+
+
 def set_environment(params: TestParams) -> tuple[str, ...]:
     """What vLLM takes from the environment alone; the parameters win, since they are recorded.
 
@@ -142,12 +155,7 @@ def set_environment(params: TestParams) -> tuple[str, ...]:
     Raises:
         BenchmarkError: if its sockets can be made nowhere.
     """
-    os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(params.cpu_kv_cache_gib)
-    reserved = params.cpu_reserved_cores
-    if reserved is None and len(os.sched_getaffinity(0)) < FEW_CORES:
-        reserved = 0
-    if reserved is not None:
-        os.environ["VLLM_CPU_NUM_OF_RESERVED_CPU"] = str(reserved)
+    os.environ.update(cpu_variables(params, len(os.sched_getaffinity(0))))
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if "VLLM_RPC_BASE_PATH" not in os.environ:
         os.environ["VLLM_RPC_BASE_PATH"] = short_folder(SOCKET_NAME_BYTES)
