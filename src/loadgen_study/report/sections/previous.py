@@ -70,7 +70,8 @@ def _tests(run: Run, mode: Mode) -> list[Test]:
 
 
 def _identity(run: Run, test: Test, mode: Mode) -> object:
-    return identity(mode, test.params, run.model, run.dataset, run.environment)
+    data = run.scored_data if mode == "accuracy" else run.dataset
+    return identity(mode, test.params, run.model, data, run.environment)
 
 
 def table(before: Tests, now: Tests) -> pd.DataFrame:
