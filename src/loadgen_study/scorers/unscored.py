@@ -22,7 +22,8 @@ def unscored_text(score: Mapping[str, int | float]) -> str:
     if not (unscored or undecided):
         return ""
     parts = [
-        f"{unscored:,} are not scored, since code is never run here (accuracy/{UNSCORED})",
+        f"{unscored:,} are of code, which is never run here, or of a kind without a scorer "
+        f"(accuracy/{UNSCORED})",
         f"{undecided:,} formulas are not decided by their text",
     ]
     kept = [part for part, count in zip(parts, (unscored, undecided), strict=True) if count]
