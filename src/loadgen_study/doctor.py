@@ -18,6 +18,7 @@ from loadgen_study.inputs import models
 from loadgen_study.inputs.environment import computes_in, environment
 from loadgen_study.params import RunParams
 from loadgen_study.results.folders import find_file, outputs_folder
+from loadgen_study.words import percent
 from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.gpus import gpu_handles
@@ -266,7 +267,7 @@ def _quiet(here: Environment) -> Iterator[Finding]:
     busy = psutil.cpu_percent(0.5) / 100
     status: Status = "look" if busy > BUSY_SHARE else "ok"
     cure = "End other programs: they would be measured too" if status == "look" else ""
-    yield Finding("quiet", status, f"other programs use {busy:.0%} of the cores", cure)
+    yield Finding("quiet", status, f"other programs use {percent(busy)} of the cores", cure)
     governor = ""
     with suppress(OSError):
         governor = GOVERNOR.read_text(encoding="utf-8").strip()

@@ -261,6 +261,10 @@ def test_the_gate_stands_alone_without_teacher_forcing(made):
     assert (found.value, found.unit, found.kind) == ("96.3", "to 99.3 %", "bad")
     assert "Does float32 score higher?" in questions_of(run)
     assert "ROUGE-1 99.3 % passes." in said(run)
+    echo = made(verdict=lost, params=RunParams(engine="echo"))  # no model computes in a precision
+    assert "Does float32 score higher?" not in questions_of(echo)
+    (found,) = [one for one in Report(echo).findings if one.id == "answers"]
+    assert "float32" not in found.action
 
 
 def test_a_run_that_breaks_no_rule_is_unverified(made):

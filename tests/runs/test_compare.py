@@ -49,10 +49,10 @@ def test_figures_side_by_side():
     table = compare.figures_table([run("a"), other])
     assert table.loc["Output tokens per second", "a"] == "100.0 [90.0, 110.0]"
     # Apart from the first's interval, or not.
-    assert table.loc["Output tokens per second", "b"] == "150.0 [140.0, 160.0] (+50.0%*)"
-    assert table.loc["Mean TTFT, ms", "b"] == "210 [190, 230] (+5.0%)"
+    assert table.loc["Output tokens per second", "b"] == "150.0 [140.0, 160.0] (+50.0 %*)"
+    assert table.loc["Mean TTFT, ms", "b"] == "210 [190, 230] (+5.0 %)"
     # Without an interval no difference is marked.
-    assert table.loc["Mean TPOT, ms", "b"] == "40.0 (+0.0%)"
+    assert table.loc["Mean TPOT, ms", "b"] == "40.0 (+0.0 %)"
     assert table.loc["ROUGE-1"].tolist() == ["not scored", "36.50"]
 
 
@@ -107,7 +107,7 @@ def test_other_data_and_other_models_are_not_compared(conditions, params, why):
         assert f"- b is of {why} than a: their figures are not compared." in said
         assert figures.overlaid([first, other]) == {}
     else:
-        assert cell == "200 [180, 220] (+0.0%)"
+        assert cell == "200 [180, 220] (+0.0 %)"
         assert "- b" not in said
         assert draws(figures.distributions(figures.overlaid([first, other])))
 
@@ -117,7 +117,7 @@ def test_waiting_is_not_compared_between_scenarios():
             for name, s in (("a", "Server"), ("b", "Offline"))]  # fmt: skip
     table = compare.figures_table(pair)
     assert table.loc["Mean TTFT, ms", "b"].endswith("(other scenario)")
-    assert table.loc["Output tokens per second", "b"].endswith("(+0.0%)")
+    assert table.loc["Output tokens per second", "b"].endswith("(+0.0 %)")
     assert "- b is of another scenario: TTFT and latency are not" in comparison.text(pair)
 
 
@@ -143,7 +143,7 @@ def test_repeated_runs_are_compared_by_what_they_differ_by(tmp_path):
     assert table.loc["Runs"].tolist() == ["3", "3"]
     value, low, high = digests[0].figures["latency_ms"]
     assert (value, low, high) == pytest.approx((11_000, 8515.7, 13484.3), rel=1e-4)
-    assert table.loc["Mean latency, ms", "b"].endswith("(-0.9%)")
+    assert table.loc["Mean latency, ms", "b"].endswith("(-0.9 %)")
     assert "Single runs" not in comparison.text(digests)
     assert "Single runs" in comparison.text([run("c"), *digests])
 
@@ -210,7 +210,7 @@ def test_a_run_travels_in_its_notebook(made, tmp_path):
     read = compare.read_digest(str(sent))
     assert read.params == digest.params
     table = compare.figures_table([compare.read_digest(str(made.folder)), read])
-    assert "(+0.0%)" in table.loc["Output tokens per second", "r (2)"]
+    assert "(+0.0 %)" in table.loc["Output tokens per second", "r (2)"]
 
 
 @pytest.mark.process

@@ -25,11 +25,11 @@ def test_served_and_in_process(tmp_path):
     assert served_table(run).empty  # the other is not made yet
     made(tmp_path / "in-process", 0.25)
     table = served_table(run)
-    assert table.loc["Mean TTFT, ms", "difference"] == "+0.0%"
+    assert table.loc["Mean TTFT, ms", "difference"] == "+0.0 %"
     # Half a core for 60 s and 20 queries.
     assert table.loc["p99 of TTFT, ms", "served"] == "too few queries"
     cpu = table.loc["CPU of the front end, ms per query"]
-    assert cpu.tolist() == ["1,500.00", "750.00", "+100.0%"]
+    assert cpu.tolist() == ["1,500.00", "750.00", "+100.0 %"]
     assert "Cost of the server" in served.text(run, table)
     assert any("Cost of the server" in str(part) for part in Report(run).extra_tests().parts)
 

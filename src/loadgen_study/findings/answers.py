@@ -24,8 +24,9 @@ def _answers(run: Run, accuracy: Accuracy) -> Finding:
     if verdict.status == "PASS":
         return Finding("good", "Answer quality: pass", evidence, "")
     if verdict.status == "FAIL":
-        known = dtype not in (None, "float32")  # None: a server's
-        cause = f"See whether {dtype} is to blame (dtype: float32). " if known else ""
+        own = run.params.engine_traits.runs_model and dtype  # None: a server's
+        lower = own and dtype != "float32"
+        cause = f"See whether {dtype} is to blame (dtype: float32). " if lower else ""
         action = f"{cause}Read the worst answers in accuracy.ipynb."
         return Finding("problem", "Answer quality: below the reference", evidence, action)
     if verdict.status == "INCONCLUSIVE" and verdict.undecided:

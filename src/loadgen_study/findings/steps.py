@@ -10,7 +10,7 @@ from loadgen_study.analysis.percentiles import PERCENTILES, percentile, tail
 from loadgen_study.findings.finding import Found, finding
 from loadgen_study.findings.overload import overloaded
 from loadgen_study.results.test import Test
-from loadgen_study.words import count, say_ms
+from loadgen_study.words import count, percent, say_ms
 from vllm_loadgen.records.engine import EngineFacts
 
 # Least that is reported: this share of the slowest queries' time, this gain in a percentile.
@@ -109,9 +109,9 @@ def _no_place(test: Test, where: Placed, engine: EngineFacts) -> Found:
     if (room := float(full["kv_cache_share"].max())) > FULL_CACHE:
         return None
     return (
-        f"the slowest {SLOWEST[label]} of first tokens spent {queued:.0%} of their time in the "
-        f"engine's queue; in {len(full):,} of {count(len(through), 'step')} of that time "
-        f"all {places} places were taken, and the KV cache was {room:.0%} full at most",
+        f"the slowest {SLOWEST[label]} of first tokens spent {percent(queued)} of their time in "
+        f"the engine's queue; in {len(full):,} of {count(len(through), 'step')} of that time "
+        f"all {places} places were taken, and the KV cache was {percent(room)} full at most",
         f"Raise max_num_seqs above {places}.",
     )
 
@@ -139,6 +139,6 @@ def _between_tokens(where: Placed) -> Found:
         f"of {count(len(decoded), 'step')} (counted for each answer) of the slowest "
         f"{SLOWEST[label]} by TPOT {len(prefill):,} read {prefill['prefill_tokens'].mean():,.0f} "
         f"tokens of prompts on average; what they took beyond the {say_ms(usual_ms)} of a step "
-        f"that decodes alone is {share:.0%} of the time of these answers",
+        f"that decodes alone is {percent(share)} of the time of these answers",
         "Lower target_qps. A smaller max_num_batched_tokens shortens the longest pause, not TPOT.",
     )

@@ -32,7 +32,7 @@ NAMES = {
     "decode_tokens_per_s": "decode, tokens/s", "limit_tokens_per_s": "its limit, tokens/s",
     "limit_share": "share of its limit", "bound_by": "bound by",
     "input_tokens": "input tokens", "output_tokens": "output tokens",
-    "mean_running": "running, mean", "mean_waiting": "waiting, mean",
+    "sample_index": "sample", "mean_running": "running, mean", "mean_waiting": "waiting, mean",
     "begin_s": "first step's end, s", "end_s": "last step's end, s",
 }  # fmt: skip
 SHARES = ("cv", "tokens_per_s_cv", "limit_share")  # shown as percent

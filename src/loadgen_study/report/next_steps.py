@@ -122,7 +122,8 @@ def _answers(run: Run) -> list[Step]:
     if status == "NO BASELINE":
         command = f"vllm-loadgen baseline --params {_file(run)}"
         return [Step("What does float32 score?", command)]
-    if (status != "PASS" or found == "some") and dtype not in (None, "float32"):
+    lower = run.params.engine_traits.runs_model and dtype not in (None, "float32")
+    if (status != "PASS" or found == "some") and lower:
         return [Step("Does float32 score higher?", _report(run, "float32", "dtype float32"))]
     return []
 

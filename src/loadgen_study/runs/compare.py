@@ -25,6 +25,7 @@ from loadgen_study.runs.others.formats import is_other, read_other
 from loadgen_study.runs.others.origin import Figure, Load, Origin, forbidden
 from loadgen_study.runs.others.queries import figure, quantiles
 from loadgen_study.scorers.scorer import Metric
+from loadgen_study.words import change
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.records.base import Facts
 from vllm_loadgen.traits import VLLM, engines
@@ -390,4 +391,4 @@ def _difference(first: Figure, other: Figure) -> str:
     apart = False
     if low is not None and high is not None and other_low is not None and other_high is not None:
         apart = other_low > high or other_high < low
-    return f"{other[0] / first[0] - 1:+.1%}{'*' if apart else ''}"
+    return change(other[0] / first[0] - 1) + ("*" if apart else "")

@@ -30,7 +30,7 @@ from loadgen_study.results.test import Test
 from loadgen_study.rules.verdict import effective_verdict
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.search import bounds, next_rate, probes_left
-from loadgen_study.words import count, say_duration
+from loadgen_study.words import change, count, say_duration
 from vllm_loadgen.harness.loadgen import expected_queries, official_settings
 
 # A first guess, on the low side: a search that begins with a rate that holds is the shorter.
@@ -136,7 +136,7 @@ def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> st
     if isinstance(drawn, int):
         lengths = run.samples.prompts.lengths
         mean = lengths[:drawn].mean() / lengths.mean()
-        few = f" of the first {drawn:,} samples (length of prompts {mean - 1:+.1%})"
+        few = f" of the first {drawn:,} samples (length of prompts {change(mean - 1)})"
     what = f"{'the full test' if full else 'a probe'} of {count(queries, 'query')}{few}"
     return f"{changes['target_qps']:.4g} queries/s: {what}, about {say_duration(seconds)}"
 

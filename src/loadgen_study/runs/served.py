@@ -7,6 +7,7 @@ import pandas as pd
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.runs.live import LiveRun
+from loadgen_study.words import change
 
 IN_PROCESS = "in-process"
 MEAN_TTFT, P99_TTFT, TOKENS = "Mean TTFT, ms", "p99 of TTFT, ms", "Output tokens per second"
@@ -87,5 +88,5 @@ def _shown(name: str, value: float) -> str:
 
 
 def difference(value: float, other: float) -> str:
-    """A value against another: "+1.2%"; empty where that is not known."""
-    return f"{value / other - 1:+.1%}" if other and not math.isnan(value / other) else ""
+    """A value against another: "+1.2 %"; empty where that is not known."""
+    return change(value / other - 1) if other and not math.isnan(value / other) else ""
