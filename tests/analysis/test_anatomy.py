@@ -8,7 +8,10 @@ from stepped import frames
 
 from loadgen_study.analysis import roofline
 from loadgen_study.analysis.anatomy import NoAnatomy, Placed, anatomy, placed, shares
+from loadgen_study.analysis.counted_steps import counted_steps
 from loadgen_study.facts.inputs import MachineLimits, Model
+from loadgen_study.report.sections.anatomy import text
+from vllm_loadgen.records.result import ServerCounts
 
 SMALL = Model(**MODEL)
 MACHINE = MachineLimits(
@@ -160,3 +163,38 @@ def test_a_test_without_an_answer_has_none():
     steps, frame = frames(ASKED)
     assert isinstance(placed(steps, frame.assign(done_s=np.nan)), NoAnatomy)
     assert isinstance(placed(pd.DataFrame(), frame.iloc[:0]), NoAnatomy)
+
+
+# Steps that a server counts -----------------------------------------------------------------------
+def counted_of(asked, **changes):
+    """What counters would say of imitated steps; and those steps' anatomy."""
+    steps, frame = frames(asked)
+    found, whole_s = placed(steps, frame), float(frame["done_s"].max())
+    assert isinstance(found, Placed)
+    counts = ServerCounts(
+        prompt_tokens=int(frame["input_tokens"].sum()),
+        output_tokens=int(frame["output_tokens"].sum()),
+        steps=len(found.steps),
+    )
+    counts = ServerCounts(**counts.model_dump() | changes)
+    counted = counted_steps(counts, frame, whole_s, SMALL, LIMITS)
+    return counted, anatomy(found, frame, whole_s, SMALL, LIMITS)
+
+
+@given(QUERIES)
+def test_the_bound_of_counted_steps_is_never_above_that_of_the_steps(asked):
+    counted, steps = counted_of(asked)
+    assert 0 < counted.least_s <= steps.least_s * (1 + 1e-9)
+
+
+def test_steps_that_read_the_weights_have_nearly_the_bound_of_the_steps():
+    counted, steps = counted_of([(0.0, 4, 100)])
+    assert counted.least_s == pytest.approx(steps.least_s, rel=0.05)
+    assert counted.tokens == pytest.approx(104 / 100)
+    assert f"at least {counted.share * 100:.0f} % of the limit" in text(NoAnatomy("x"), counted)
+
+
+def test_without_a_count_of_steps_nothing_is_claimed():
+    unknown = ({"steps": None}, {"output_tokens": None}, {"prompt_tokens": None},
+               {"cached_tokens": 10**6}, {"draft_tokens": 5})  # fmt: skip
+    assert [counted_of(ASKED, **changes)[0] for changes in unknown] == [None] * len(unknown)

@@ -88,6 +88,7 @@ def check_counters(run, first):
     counts = first.result.server
     assert (counts.prompt_tokens, counts.output_tokens) == (prompts, output)
     assert (counts.cached_tokens, counts.problem) == (0, "")
+    assert counts.steps >= first.latencies["output_tokens"].max()
     assert first.telemetry["server_running"].notna().any()
     again = run.test("accuracy")
     assert again.result.server.prompt_tokens == prompts

@@ -193,7 +193,7 @@ class Report:
             said,
             machine_figures.roofline(found, step_ms),
             machine_figures.roofline_caption(found, step_ms),
-            *anatomy.parts(self.run.anatomy),
+            *anatomy.parts(self.run.anatomy, self.run.counted_steps),
         )
 
     def published(self) -> Section:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy, Placed, Shares, anatomy, shares
+from loadgen_study.analysis.counted_steps import CountedSteps, counted_steps
 from loadgen_study.analysis.metrics import metrics
 from loadgen_study.analysis.repeats import median_place
 from loadgen_study.analysis.roofline import Roofline, as_loaded, impossible, roofline
@@ -272,6 +273,15 @@ class Run:
     def anatomy(self) -> Anatomy | NoAnatomy:
         """Where the performance test's time went, step by step, against the machine's limits."""
         return self._anatomy_of(self.performance, self.roofline)
+
+    @cached_property
+    def counted_steps(self) -> CountedSteps | None:
+        """The steps that a server counted over the performance test; None if it did not."""
+        test, limits = self.performance, self.roofline
+        if test is None or limits is None or not test.result.server or self.steps_at_once > 1:
+            return None
+        dtype, whole_s = self.params.kv_cache_dtype, test.metrics.duration_s
+        return counted_steps(test.result.server, test.latencies, whole_s, self.model, limits, dtype)
 
     @cached_property
     def shares(self) -> Shares | None:

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from loadgen_study.analysis.anatomy import Anatomy, NoAnatomy
+from loadgen_study.analysis.counted_steps import CountedSteps
 from loadgen_study.analysis.roofline import say_share
 from loadgen_study.prose import render
 from loadgen_study.report.figures.base import MOST_POINTS, thin
@@ -10,18 +11,18 @@ from loadgen_study.report.figures.machine import steps
 from loadgen_study.words import fixed, percent, significant
 
 
-def parts(found: Anatomy | NoAnatomy) -> list[object]:
-    """All of it, in order; without an anatomy the reason alone."""
+def parts(found: Anatomy | NoAnatomy, counted: CountedSteps | None = None) -> list[object]:
+    """All of it, in order; without an anatomy the reason, and what a server's counters say."""
     if isinstance(found, NoAnatomy):
-        return [text(found)]
+        return [text(found, counted)]
     drawn = steps(shown(found))
     return [text(found), time_table(found), steps_table(found), drawn, caption(found)]
 
 
-def text(found: Anatomy | NoAnatomy) -> str:
+def text(found: Anatomy | NoAnatomy, counted: CountedSteps | None = None) -> str:
     """The share of the limit that the whole test reaches; or why it is not known."""
     if isinstance(found, NoAnatomy):
-        return render("report/sections/anatomy", why_not=found.reason)
+        return render("report/sections/anatomy", why_not=found.reason, counted=counted)
     below = int((found.steps["duration_ms"] < found.steps["least_ms"]).sum())
     return render(
         "report/sections/anatomy",
