@@ -38,9 +38,10 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 # The lock without PyTorch, which goes its own way.
 OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
 
-.PHONY: help setup install-torch install-others ray report test test-fast test-fast-report \
-	test-fast-others coverage bench bench-gpu bench-load bench-client bench-peers \
-	bench-official submission lab lint lock compat compat-install licences clean
+.PHONY: help setup install-torch install-others ray report test test-engine test-process \
+	test-plain test-notebook test-fast test-fast-1 test-fast-2 coverage bench bench-gpu \
+	bench-load bench-client bench-peers bench-official submission lab lint lock compat \
+	compat-install licences clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -83,21 +84,35 @@ $(RAY_STAMP): $(STAMP) .requirements/ray.txt
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
 	@$(BIN)/vllm-loadgen report --params $(PARAMS)
 
+# Most tests of processes and notebooks wait, so three groups share two cores. One vLLM at a time.
+AT_ONCE := $(MAKE) --no-print-directory --keep-going --output-sync=target
+PYTEST := $(BIN)/python -m pytest -q -m
 test: setup ray  ## Pass the tests
-	@$(BIN)/python -m pytest
+	@echo "Four groups of tests, three at a time: each prints when it has ended"
+	@$(AT_ONCE) --jobs=3 test-engine test-process test-plain test-notebook
 
-# In two halves at once, about equally long; each prints when it has ended. Not so the tests with an
-# engine: on two cores they would wait for one another.
-FAST := $(BIN)/python -m pytest -q -m "not (engine or process or notebook or browser)"
-test-fast: setup  ## Pass the tests that need no engine, notebook or browser
-	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
-		test-fast-report test-fast-others
+test-engine:
+	@$(PYTEST) "engine"
 
-test-fast-report:
-	@$(FAST) tests/report tests/test_*.py
+test-process:
+	@$(PYTEST) "process and not (engine or notebook or browser)"
 
-test-fast-others:
-	@$(FAST) tests --ignore=tests/report --ignore-glob='tests/test_*.py'
+test-plain:
+	@$(PYTEST) "not (engine or process or notebook or browser)"
+
+test-notebook:
+	@$(PYTEST) "(notebook or browser) and not engine"
+
+FAST_1 := $(addprefix tests/,report submission rules scorers others facts findings results harness)
+FAST := $(PYTEST) "not (engine or process or notebook or browser or slow)"
+test-fast: setup  ## Pass the tests that need no engine, process, notebook or browser, and are quick
+	@$(AT_ONCE) --jobs=2 test-fast-1 test-fast-2
+
+test-fast-1:
+	@$(FAST) $(wildcard tests/test_*.py) $(FAST_1)
+
+test-fast-2:
+	@$(FAST) tests --ignore-glob='tests/test_*.py' $(addprefix --ignore=,$(FAST_1))
 
 # With the tests' processes; what pytest ends with is not asked, since all of it is slower.
 coverage: setup ray  ## Measure what of src the tests reach without vLLM, notebooks and a browser

@@ -257,6 +257,7 @@ def test_synthetic_prompts_have_the_official_mean_length(tmp_path):
     assert [len(row["tok_input"]) for row in same] == [760] * 5
 
 
+@pytest.mark.slow
 def test_a_shape_without_weights_is_described(tmp_path):
     import workload
 

@@ -202,6 +202,7 @@ def test_the_checkers_file_and_the_official_limits_are_of_its_metrics():
     assert [row.met for row in rows] == [True, False]
 
 
+@pytest.mark.slow  # the first to import datasets
 def test_data_without_the_tasks_columns_are_refused(params):
     bare = params.dataset.replace("integers", "bare")
     with open(bare, "w", encoding="utf-8") as file:

@@ -19,6 +19,8 @@ GOLDEN = Path(__file__).parent / "golden"
 sys.path.append(str(GOLDEN))
 import figures  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 RUNS = ("default", "explore", "offline", "openai", "served")
 SUBMITTED, COMPARED = ("default", "offline"), ("default", "served", "offline")
 

@@ -74,6 +74,7 @@ def test_what_only_resembles_a_secret_is_none(text):
     assert secrets_in(text) == []
 
 
+@pytest.mark.slow
 def test_the_committed_examples_hold_no_secret():
     for path in (ROOT / "outputs").rglob("*"):
         if path.is_file():

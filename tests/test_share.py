@@ -141,6 +141,7 @@ def test_loadgens_own_logs_are_told_of_and_never_changed(tmp_path, capsys):
 @pytest.mark.parametrize(
     "name", ["example", "example-invalid", "example-explore", "example-served"]
 )
+@pytest.mark.slow
 def test_the_committed_runs_give_nothing_away(name):
     assert list(map(str, share.check(ROOT / "outputs" / name))) == []
 

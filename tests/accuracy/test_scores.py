@@ -57,6 +57,7 @@ def score(path: Path) -> Score:
     return SCORER.totals(scored(path))
 
 
+@pytest.mark.slow
 def test_score_is_what_a_human_computes(tmp_path: Path) -> None:
     """The two samples, F1 of each:
 
@@ -76,6 +77,7 @@ def test_score_is_what_a_human_computes(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_score_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a connection was tried")

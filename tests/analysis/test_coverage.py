@@ -4,6 +4,8 @@ import pytest
 
 from . import coverage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("load", coverage.LOADS)
 @pytest.mark.parametrize("queue", coverage.QUEUES)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from loadgen_study.analysis.decision import against_best, confidence_of, decide
 from loadgen_study.runs.gate_run import LOOKS
 
+pytestmark = pytest.mark.slow
+
 BASE = [100, 101, 99, 100.5]
 
 

@@ -70,7 +70,7 @@ def controller(monkeypatch):
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         started.append(server)
         url = f"http://127.0.0.1:{server.server_port}"
         return Controller(url, "reader", "a-long-password"), asked

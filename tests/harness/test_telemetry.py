@@ -47,6 +47,7 @@ while time.monotonic() < until:
 """
 
 
+@pytest.mark.slow
 def test_a_server_on_this_machine_counts_as_the_benchmarks_own(monkeypatch):
     monkeypatch.setattr(telemetry, "INTERVAL_S", 0.2)
     # Not a child of this process: the shell that starts it ends.

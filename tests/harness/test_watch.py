@@ -48,6 +48,7 @@ def loop():
     thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lives_s", "status", "problem"),
     [

@@ -21,6 +21,8 @@ from loadgen_study.report.report import Report
 from loadgen_study.report.sections import setup, tests
 from loadgen_study.runs import compare
 
+pytestmark = pytest.mark.slow
+
 ODD = (
     "<script>alert(1)</script><img src=x onerror=alert(1)>[link](javascript:alert(1))\n\n# Head\n"
     "<u>line</u> **stars** ~~gone~~ $x^2$ `code` \x1b[31mred &lt;i&gt;"

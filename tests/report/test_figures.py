@@ -12,6 +12,8 @@ from loadgen_study.report import embed
 from loadgen_study.report.figures import base, machine, queries, runs
 from loadgen_study.report.figures.base import VEGALITE, extremes, thin
 
+pytestmark = pytest.mark.slow
+
 UNFINISHED = make_records([(0, 0, 0, 0.1, 1.0, 9, 5), (1, 1, None, None, None, 9, 0)])
 MANY = make_records(
     [(i * 0.01, i * 0.01, None, i * 0.01 + (3 if i % 100 == 7 else 0.1), i * 0.01 + 4, 9, 50)

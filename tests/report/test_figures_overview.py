@@ -5,6 +5,8 @@ from helpers import RESULT, imitated, make_records, seed_records
 
 from loadgen_study.report.figures.overview import overview
 
+pytestmark = pytest.mark.slow
+
 MANY = make_records([(i * 0.01, i * 0.01, None, i * 0.01 + 0.1, i * 0.01 + 1, 9, 5)
                      for i in range(3000)])  # fmt: skip
 ONE = make_records([(0, 0, 0, 0.1, 0.1, 9, 1)])

@@ -14,6 +14,8 @@ from loadgen_study.report.figures import sizing as figure
 from loadgen_study.report.sections import sizing
 from loadgen_study.runs.sweep import sweep
 
+pytestmark = pytest.mark.slow
+
 NAN = float("nan")
 POINTS = pd.DataFrame(
     [(2.0, 1.9, 2.1, 1.0, 300.0, 20.0, 0.0), (4.0, 3.6, 4.1, 2.0, 800.0, 30.0, 0.0),

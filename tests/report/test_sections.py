@@ -17,6 +17,8 @@ from loadgen_study.report.report import PICTURE, Report
 from loadgen_study.report.sections import accuracy, provenance
 from loadgen_study.results import test as results_test
 
+pytestmark = pytest.mark.slow
+
 SECTIONS = (
     "headline", "summary", "what_the_data_say", "further_questions", "accuracy", "performance",
     "tests", "throughput", "latency", "machine", "limits", "extra_tests", "comparison",

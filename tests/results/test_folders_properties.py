@@ -17,6 +17,8 @@ from loadgen_study import share
 from loadgen_study.report.embed import PLAIN
 from loadgen_study.results.folders import portable, portable_path, without_paths
 
+pytestmark = pytest.mark.slow
+
 ODD = " '\"`äÖß市😀[](){}<>&%+#;,=@!$^~-_.:|\\"
 
 

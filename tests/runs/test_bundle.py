@@ -79,6 +79,7 @@ def test_what_cannot_be_taken_out_is_refused(run):
     assert not run.folder.with_name("mine.zip").exists()
 
 
+@pytest.mark.slow
 def test_the_committed_example_can_be_bundled(tmp_path):
     file, taken = bundle(Run.open(ROOT / "outputs" / "example"), tmp_path / "example.zip")
     assert taken == []

@@ -22,6 +22,8 @@ from loadgen_study.report.figures.history import history_figure
 from loadgen_study.runs.history import read_histories
 from vllm_loadgen import ParameterError
 
+pytestmark = pytest.mark.slow
+
 RUNS, STEP = 24, 14
 
 
