@@ -260,6 +260,16 @@ def test_a_name_that_moved_says_where(name):
     assert getattr(loadgen_study, name) is not None
 
 
+def test_the_python_of_every_page_imports_what_there_is():
+    tracked = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True)
+    pages = [(ROOT / name).read_text(encoding="utf-8") for name in tracked.stdout.split()]
+    blocks = [code for page in pages for code in re.findall(r"```python\n(.*?)```", page, re.S)]
+    imports = [node for block in blocks for node in ast.parse(block).body
+               if isinstance(node, ast.Import | ast.ImportFrom)]  # fmt: skip
+    assert len(imports) >= 3
+    exec(compile(ast.Module(imports, []), "pages", "exec"), {})
+
+
 def test_the_workflow_runs_the_projects_own_ci():
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     (job,) = workflow["jobs"].values()
