@@ -38,7 +38,7 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 # The lock without PyTorch, which goes its own way.
 OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
 
-.PHONY: help setup install-torch install-others ray report test test-engine test-process \
+.PHONY: help setup install-torch install-others ray report test test-engine test-runs test-process \
 	test-plain test-notebook test-fast test-fast-1 test-fast-2 coverage bench bench-gpu \
 	bench-load bench-client bench-peers bench-official submission lab lint lock compat \
 	compat-install licences clean
@@ -87,24 +87,29 @@ report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its repor
 # Most tests of processes and notebooks wait, so three groups share two cores. One vLLM at a time.
 AT_ONCE := $(MAKE) --no-print-directory --keep-going --output-sync=target
 PYTEST := $(BIN)/python -m pytest -q -m
+OWN_GROUP := engine or notebook or browser or quiet
 test: setup ray  ## Pass the tests
-	@echo "Four groups of tests, three at a time: each prints when it has ended"
-	@$(AT_ONCE) --jobs=3 test-engine test-process test-plain test-notebook
+	@echo "Five groups of tests, three at a time, then one alone: each prints when it has ended"
+	@$(AT_ONCE) --jobs=3 test-engine test-runs test-plain test-process test-notebook; \
+		others=$$?; $(PYTEST) quiet && exit $$others
 
 test-engine:
-	@$(PYTEST) "engine"
+	@$(PYTEST) engine
+
+test-runs:
+	@$(PYTEST) "process and not ($(OWN_GROUP))" tests/runs
 
 test-process:
-	@$(PYTEST) "process and not (engine or notebook or browser)"
+	@$(PYTEST) "process and not ($(OWN_GROUP))" --ignore=tests/runs
 
 test-plain:
-	@$(PYTEST) "not (engine or process or notebook or browser)"
+	@$(PYTEST) "not (process or $(OWN_GROUP))"
 
 test-notebook:
 	@$(PYTEST) "(notebook or browser) and not engine"
 
 FAST_1 := $(addprefix tests/,report submission rules scorers others facts findings results harness)
-FAST := $(PYTEST) "not (engine or process or notebook or browser or slow)"
+FAST := $(PYTEST) "not (process or slow or $(OWN_GROUP))"
 test-fast: setup  ## Pass the tests that need no engine, process, notebook or browser, and are quick
 	@$(AT_ONCE) --jobs=2 test-fast-1 test-fast-2
 

@@ -79,7 +79,7 @@ def test_a_server_on_this_machine_is_no_other_program():
     assert others(pd.DataFrame()).empty
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_a_process_that_burns_a_core_is_found(tmp_path, echo):
     """The burner is no child of the worker that samples the machine."""
     params = echo_params(target_qps=8.0, min_query_count=64, min_duration_ms=8_000)

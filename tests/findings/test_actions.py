@@ -6,7 +6,7 @@ from helpers import echo_params, write_articles
 from loadgen_study import LiveRun
 from loadgen_study.findings.collect import findings_of
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.quiet
 # Of one query: 5 ms to its first token, and 1 ms for each of 20 more. A slot serves 40 a second.
 SLOW = {"ttft_ms": 5, "tpot_ms": 1, "output_tokens": 21}
 

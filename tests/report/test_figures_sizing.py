@@ -125,7 +125,7 @@ def test_no_demand_and_a_negative_number_are_one_line(capsys, flags, said):
     assert error.count("\n") == 1
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_two_replicas_carry_twice_what_one_does(tmp_path):
     """Of 4 slots and 50 ms a query one replica serves 80 queries/s at most; two share 8 slots."""
     made = {}

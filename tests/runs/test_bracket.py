@@ -42,7 +42,7 @@ def params(tmp_path):
     )  # fmt: skip
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_the_highest_valid_rate_is_the_performance_test(params, monkeypatch):
     monkeypatch.setattr(bracket, "measured_rate", lambda *_: 50.0)
     lines = []
@@ -61,14 +61,14 @@ def test_the_highest_valid_rate_is_the_performance_test(params, monkeypatch):
         assert measure(run).params.rate == 67.5
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_offline_is_sized_by_the_batch_rate(params, monkeypatch):
     monkeypatch.setattr(bracket, "measured_rate", lambda *_: 50.0)
     with LiveRun.start(params.changed(scenario="Offline")) as run:
         assert measure(run).params.rate == 50.0
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_the_batch_rate_is_that_of_the_accuracy_test(params):
     # Slow enough that its samples, due within 12 ms, are due at once.
     with LiveRun.start(params.changed(engine_options={"ttft_ms": 300.0})) as run:
@@ -79,7 +79,7 @@ def test_the_batch_rate_is_that_of_the_accuracy_test(params):
     assert math.isfinite(rate)
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_an_accuracy_test_whose_samples_came_one_by_one_gives_no_batch_rate(params):
     options = {"ttft_ms": 0.0, "tpot_ms": 0.0}
     with LiveRun.start(params.changed(engine_options=options)) as run:

@@ -7,7 +7,7 @@ from loadgen_study import LiveRun, ParameterError, RunParams
 from loadgen_study.runs.concurrency import measure_concurrency
 from loadgen_study.runs.sweep import sweep, sweep_table
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.quiet
 # 20 ms to the first token and 20 for the 20 others: a slot answers 25 queries/s, four slots 100.
 SPEED = {"ttft_ms": 20, "tpot_ms": 1, "output_tokens": 21, "slots": 4}
 

@@ -102,7 +102,7 @@ def test_two_settings_are_measured_in_turn():
     assert visits(3, 5) == [(1, [4]), (0, [4, 5]), (1, [5])]
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_a_planted_slower_setting_is_found(tmp_path, capsys):
     files = []
     for name, tpot_ms in (("a", 2.0), ("b", 3.0)):

@@ -51,7 +51,7 @@ def made_tests(run):
     return len(list(run.folder.glob("tune/*/performance*/result.json")))
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_the_planted_best_of_a_grid_is_found(offline):
     """Of 4 x 3 settings the fastest answers 8 at once, each in 10 ms; the run as it is 1 in 20."""
     engines = [{"ttft_ms": 20.0, "slots": 8}, {"ttft_ms": 10.0, "slots": 8},
@@ -73,7 +73,7 @@ def test_the_planted_best_of_a_grid_is_found(offline):
     assert (table["tests"] == 1).sum() == 5
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_a_fast_option_that_drops_tokens_is_refused_by_name(offline):
     slow, fast = {"ttft_ms": 20.0}, {"ttft_ms": 10.0}
     wrong = {"ttft_ms": 2.0, "drop_every": 5}
@@ -95,7 +95,7 @@ def test_a_fast_option_that_drops_tokens_is_refused_by_name(offline):
     assert made_tests(run) == 4 + 3
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_a_tuning_whose_every_value_fails_is_one_line_and_loses_nothing(offline):
     params = offline.changed(
         engine_options={"ttft_ms": 20.0, "fail_at": 0}, warmup_queries=0,
@@ -111,7 +111,7 @@ def test_a_tuning_whose_every_value_fails_is_one_line_and_loses_nothing(offline)
     assert len(list(run.folder.glob("tune/*/variant.json"))) == 3
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_the_highest_valid_rate_decides(params, coarse):
     """The limits hold by the search; each search is a run of its own."""
     slow = {"ttft_ms": 20.0, "tpot_ms": 0.01, "slots": 2}

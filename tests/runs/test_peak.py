@@ -94,7 +94,7 @@ def test_a_probe_knows_why_it_failed(slow, queries, why):
     assert peak.probe_of(imitated(make_records(rows), result, params)).why == why
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 @pytest.mark.usefixtures("coarse")
 def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
     params = params.changed(target_qps="auto")
@@ -136,7 +136,7 @@ def test_the_peak_is_confirmed_by_the_performance_test(params, capsys):
         peak.find_peak(run, lambda _: None)
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 @pytest.mark.usefixtures("coarse")
 def test_a_search_goes_on_where_it_was_interrupted(params):
     params = params.changed(target_qps="auto")
@@ -155,7 +155,7 @@ def test_a_search_goes_on_where_it_was_interrupted(params):
     assert rates.count(first.qps) == 1
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_accuracy_needs_no_rate(params):
     with LiveRun.start(params.changed(target_qps="auto")) as run:
         assert run.perform("accuracy").result.scenario == "Server"
@@ -163,7 +163,7 @@ def test_accuracy_needs_no_rate(params):
             run.perform("performance")
 
 
-@pytest.mark.process
+@pytest.mark.quiet
 def test_a_rate_that_the_harness_did_not_offer_is_no_peak(params, monkeypatch):
     """An engine that answers at once: without limits that bind, the harness ends the search."""
     monkeypatch.setattr(search, "GROWTH", 4.0)  # some tests of 10^4 queries, in place of twenty

@@ -8,7 +8,7 @@ from loadgen_study.report.sections import tuning
 from loadgen_study.runs.tuning import TUNED, tune
 from vllm_loadgen import ParameterError
 
-pytestmark = pytest.mark.process
+pytestmark = pytest.mark.quiet
 
 
 def test_tuning_varies_one_parameter_at_a_time(params):
