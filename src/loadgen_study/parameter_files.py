@@ -54,7 +54,7 @@ def kinds(annotation: Any) -> set[Any]:
 
 
 def takes_text(annotation: Any) -> bool:
-    """Whether a parameter of this type takes text of any form, or one of some words alone."""
+    """Whether a parameter of this type takes any text, or nothing but certain words."""
     found = kinds(annotation) - {NoneType}
     return str in found or found == {Literal}
 
@@ -67,7 +67,7 @@ def plain_yaml(text: str, types: Types | None = None) -> Any:
 
     Raises:
         KeyTwice: if a mapping has a key twice.
-        ValueError: if it is not YAML, holds other objects, or contains itself.
+        ValueError: if it is not YAML, or holds other objects or a reference to itself.
     """
     try:
         loader = _Loader(text)
@@ -92,7 +92,7 @@ def _keep_text(node: yaml.MappingNode, types: Types) -> None:
 
 
 def _kind(text: str, annotation: Any) -> Literal["null", "str"] | None:
-    """What an unquoted text is to a parameter of this type; None: what YAML makes of it."""
+    """How a parameter of this type reads an unquoted text; None: as YAML does."""
     if NoneType in kinds(annotation) and text in _NULLS:
         return "null"
     return "str" if takes_text(annotation) else None

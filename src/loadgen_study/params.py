@@ -234,7 +234,8 @@ class RunParams(TestParams):
         if len(places) > MOST_COMBINATIONS:
             draw = random.Random(COMBINATIONS_SEED)
             places = sorted(draw.sample(places, MOST_COMBINATIONS))
-        return [one for one in map(self._combination, places) if self._differs(one)]
+        found = map(self._combination, places)
+        return [one for one in found if any(getattr(self, name) != one[name] for name in one)]
 
     @property
     def combinations(self) -> int:
@@ -248,9 +249,6 @@ class RunParams(TestParams):
             place, at = divmod(place, len(values))
             found[name] = values[at]
         return dict(reversed(found.items()))
-
-    def _differs(self, changes: Mapping[str, Any]) -> bool:
-        return any(getattr(self, name) != value for name, value in changes.items())
 
     @property
     def rules(self) -> Benchmark:

@@ -1,4 +1,4 @@
-"""Runs to be shared: secrets, paths and names found in their files and taken out; zip files."""
+"""Runs made safe to share: secrets, paths and names found in files and removed; zip files."""
 
 import getpass
 import json
@@ -48,10 +48,10 @@ _IMAGE = re.compile(r"(data:[\w/+.-]+;base64,[A-Za-z0-9+/=]*)")
 
 @dataclass(frozen=True)
 class Leak:
-    """What one file gives away.
+    """A secret, path or name in a file, or a file that could not be checked.
 
     Attributes:
-        excerpt: never a secret itself. times: how often it stands there.
+        excerpt: never a secret itself. times: how often the file holds it.
     """
 
     file: Path
@@ -70,7 +70,7 @@ class Leak:
 
 
 def check(path: Path, known: Iterable[Path] = ()) -> list[Leak]:
-    """What a run's folder, or one file of it, gives away; pictures are not looked into.
+    """The leaks in a run's folder or in one of its files; pictures are not examined.
 
     Args:
         known: paths that the files may hold, besides ``path`` and those of this machine.
@@ -126,8 +126,9 @@ def bundle(run: Run, out: Path | None = None, as_it_is: bool = False) -> tuple[P
     with tempfile.TemporaryDirectory(prefix="vllm-loadgen-") as folder:
         copy = Path(folder) / run.folder.name
         shutil.copytree(run.folder, copy)
-        found = check(copy, [run.folder.absolute()])
-        if left := (clean(copy, [run.folder.absolute()]) if found else []):
+        known = [run.folder.absolute()]
+        found = check(copy, known)
+        if found and (left := clean(copy, known)):
             first = f"{left[0].file.relative_to(folder)}: {left[0].kind}: {left[0].excerpt}"
             problem = f"gives away what cannot be taken out of it ({first})"
             cure = "see vllm-loadgen check, or bundle it --as-it-is"
@@ -199,24 +200,24 @@ def _notebook(content: Any) -> str:
 
 
 def _is_image(key: object) -> bool:
-    """Whether a notebook keeps base64 under this key."""
+    """Whether a notebook stores base64 under this key."""
     return isinstance(key, str) and key.startswith("image/") and key != "image/svg+xml"
 
 
 def _is_lines(value: list[Any]) -> bool:
-    """Whether this is one text in lines, as notebooks keep it."""
+    """Whether a list is one text split into lines, as notebooks store it."""
     ends = [isinstance(line, str) and line.endswith("\n") for line in value[:-1]]
     return bool(ends) and all(ends) and isinstance(value[-1], str)
 
 
 class _Search:
-    """Takes a file's content, notes what it gives away, and returns it without that.
+    """Removes secrets, paths and names from a file's content, and counts them.
 
     Args:
-        known: paths that are replaced whole. names: whether names of user and host go, too.
+        known: paths that are replaced whole. names: whether to remove names of user and host too.
 
     Attributes:
-        found: how often each (kind, excerpt) was met.
+        found: how often each (kind, excerpt) occurred.
     """
 
     def __init__(self, known: Iterable[Path], names: bool = True) -> None:
@@ -225,10 +226,10 @@ class _Search:
         self._names = list(_names()) if names else []
 
     def without(self, value: Any, is_key: bool = False) -> Any:
-        """A text, a tree of values or a table with each text in it changed.
+        """A text, a tree of values or a table, with every text in it cleaned.
 
         Args:
-            is_key: a key may be a name: "max" is a user of some machine.
+            is_key: keep names of user and host: a key may be the same word, such as "max".
         """
         match value:
             case str():
@@ -270,7 +271,7 @@ class _Search:
 
 
 def _names() -> Iterator[Name]:
-    """What this machine and its user are called, the longest first, and addresses of any."""
+    """IP addresses, then the names of this machine and its user, the longest first."""
     yield "host name", "[host]", _ADDRESS
     host = socket.gethostname()
     names: dict[str, tuple[Kind, str]] = {}

@@ -27,7 +27,7 @@ def unpacked(path: Path) -> Path:
 
 
 def find_within(name: str) -> str:
-    """As ``find_file``, and of a file named within a zip, as in peak.zip/params.yaml, unpacked.
+    """``find_file``, which also unpacks a file inside a zip, such as peak.zip/params.yaml.
 
     Raises:
         ParameterError: as ``unpacked``.
@@ -40,7 +40,7 @@ def find_within(name: str) -> str:
 
 @cache
 def _unpacked(path: Path, *_: int) -> Path:
-    """Each file once; the other arguments identify a file that was written again."""
+    """Unpack each file once; the other arguments differ if it was written again."""
     try:
         with zipfile.ZipFile(path) as file:
             return _extract(path, file)

@@ -39,7 +39,7 @@ def identity(
 
 
 def machine_identity(environment: Environment) -> Identity:
-    """The part of an identity that is machine and software."""
+    """The part of an identity that describes machine and software."""
     packages, variables = environment.packages, dict(environment.variables)
     variables.pop(SET_BY_PYTORCH, None)
     return {

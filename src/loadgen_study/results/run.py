@@ -42,12 +42,12 @@ def repeated_name(name: str) -> str:
 
 
 def median_run(tests: Sequence[Test]) -> Test:
-    """The median by tokens/s of the runs of a test; of an even number the slower in the middle."""
+    """The median by tokens/s of a test's runs; of an even number the slower of the middle two."""
     return tests[median_place([test.metrics.tokens_per_s for test in tests])]
 
 
 def _has_ended(folder: Path) -> bool:
-    """Whether a test of a run came to its end; of a run that cannot be read it is not known."""
+    """Whether any test of a run came to its end; False for a run that cannot be read."""
     try:
         tests = (Summary.read_if_there(folder / "summary.json") or Summary()).tests
     except BenchmarkError:
@@ -57,11 +57,11 @@ def _has_ended(folder: Path) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One folder under outputs, as it is. ``LiveRun`` makes one, and ``read`` of it gives this.
+    """One folder under outputs, as ``LiveRun`` made it; ``LiveRun.read`` returns this.
 
     Attributes:
         folder: where it lies. params: those of the run.
-        bundle: the zip that it came in, as it was named; empty of a folder.
+        bundle: the zip file that it was unpacked from, as the user named it; else empty.
     """
 
     folder: Path
@@ -101,9 +101,9 @@ class Run:
         return cls.open(next((run for run in runs if _has_ended(run)), runs[0]))
 
     def display_path(self, file: str = "") -> str:
-        """The run, or a file of it, as its reader has it: in its folder, or in the zip it came in.
+        """The path of the run, or of a file in it, as the user may give it to the program.
 
-        The program takes it where it takes a run or a file of parameters.
+        Of a run from a zip file it lies in the zip file.
         """
         return shown(Path(self.bundle or self.folder) / file)
 
@@ -226,9 +226,9 @@ class Run:
 
     @property
     def _weights_known(self) -> bool:
-        """Whether a model answers whose weights and type are known: not a server's, not the echo's.
+        """Whether a model with known weights answers: not a server, and not the echo engine.
 
-        Without them no limit is claimed.
+        Without them no limit is computed.
         """
         traits = self.params.engine_traits
         return traits.started_here and traits.runs_model
@@ -285,7 +285,7 @@ class Run:
 
     @cached_property
     def shares(self) -> Shares | None:
-        """How near the performance test came to the machine's limits; None if not measured."""
+        """``shares_of`` the performance test; None if not measured."""
         if self.performance is None or self.roofline is None:
             return None
         return shares(self.anatomy, self.roofline, self.performance.metrics)

@@ -53,13 +53,13 @@ def facts_of(kind: type[F], name: str) -> "cached_property[F]":
 
 
 def facts_if_any(kind: type[F], name: str) -> "cached_property[F | None]":
-    """The same; None where there is no such file."""
+    """As ``facts_of``; None where there is no such file."""
     return cached_property(lambda owner: kind.read_if_there(owner.folder / name))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Test:
-    """What one test left. Everything that reports, compares or submits a test takes this object.
+    """A test's files. Everything that reports, compares or submits a test takes this object.
 
     Attributes:
         result: result.json. params: what this test was made with.
@@ -75,14 +75,13 @@ class Test:
 
     @classmethod
     def open(cls, folder: Path) -> "Test":
-        """The test in a folder; one that was killed is as interrupted, with what it wrote.
+        """The test in a folder; one that was killed has the status interrupted and what it wrote.
 
         Raises:
             BenchmarkError: if its facts cannot be read.
         """
-        own = folder / "params.yaml"
-        if not own.is_file():  # the run's parameters are the test's
-            own = next(p / "params.yaml" for p in folder.parents if (p / "params.yaml").is_file())
+        files = (place / "params.yaml" for place in (folder, *folder.parents))
+        own = next(file for file in files if file.is_file())  # of the test, or of its run
         result, params = Result.read(folder / "result.json"), RunParams.recorded(own)
         tables = partial(_table, folder, cut_off=result.status == "running")
         if result.status == "running":
@@ -92,7 +91,7 @@ class Test:
             result = result.model_copy(update={"status": "interrupted", **known})
         return cls(result, params, folder, tables)
 
-    # None of what was not recorded for this test alone.
+    # None where only the run recorded them.
     environment = facts_if_any(Environment, "environment.json")
     machine = facts_if_any(MachineLimits, "machine.json")
 
@@ -119,18 +118,18 @@ class Test:
 
     @cached_property
     def replica_steps(self) -> pd.DataFrame:
-        """The engine's steps (see ``telemetry.steps_table``); empty if it tells none."""
+        """The engine's steps (see ``telemetry.steps_table``); empty if it reports none."""
         return self.tables("engine_steps")
 
     # What is computed from it -------------------------------------------------------------------
     @cached_property
     def steps(self) -> pd.DataFrame:
-        """The same, where several engines share the queries as those of one."""
+        """``replica_steps``, with several engines as one (see ``analysis.replicas.together``)."""
         return replicas.together(self.replica_steps)
 
     @cached_property
     def replicas(self) -> pd.DataFrame:
-        """What each of several engines had to do (see ``analysis.replicas``); empty of one."""
+        """The load of each of several engines (see ``analysis.replicas``); empty for one."""
         return replicas.loads(self.replica_steps)
 
     @cached_property
@@ -140,7 +139,7 @@ class Test:
 
     @cached_property
     def latencies(self) -> pd.DataFrame:
-        """What a reader asks of each query (see ``analysis.metrics.latencies``)."""
+        """Times and tokens of each query (see ``analysis.metrics.latencies``)."""
         return latencies(self.records)
 
     @cached_property
@@ -204,7 +203,7 @@ class Test:
 
     @property
     def _metered(self) -> pd.DataFrame:
-        """The telemetry, if its power is that of the engine; else no more than that of a machine
+        """The telemetry, if it measures the engine's power; otherwise only the power of the machine
         that the user named."""
         gpus = self.environment.gpus if self.environment else ()
         own = self.params.here and not (gpus and self.params.devices > len(gpus))
@@ -233,12 +232,11 @@ class Test:
         if isinstance(found, NotSteady) or frame.empty:
             return None
         if not idle:
-            before = frame[frame["time_s"] < self.latencies["issued_s"].min()]
-            idle = watts_of(before)
+            idle = watts_of(frame[frame["time_s"] < self.latencies["issued_s"].min()])
         return steady_energy_of(frame, self.latencies, (found.begin_s, found.end_s), idle)
 
     def price(self, per_hour: float | None) -> Price | None:
-        """What its rate costs at this price of an hour; None without."""
+        """The costs of its rate at a price per hour; None without one."""
         rates = self.metrics.tokens_per_s, self.metrics.samples_per_s
         return price_of(per_hour, *rates, self.params.rules.samples)
 
@@ -275,8 +273,8 @@ class Test:
 def _table(folder: Path, name: str, cut_off: bool) -> pd.DataFrame:
     """A table of a test; of one that was cut off the records are in the journal."""
     path = folder / f"{name}.parquet"
-    if name == "records" and cut_off and not path.is_file():
+    if name != "records":
+        return read_frame(path) if path.is_file() else pd.DataFrame()
+    if cut_off and not path.is_file():
         return read_journal(folder / JOURNAL).records
-    if name == "records":
-        return read_records(path)
-    return read_frame(path) if path.is_file() else pd.DataFrame()
+    return read_records(path)

@@ -22,8 +22,16 @@ from loadgen_study.runs.costs import COSTS, costs
 from loadgen_study.runs.curve_points import CurvePoint, points_of
 from loadgen_study.runs.others import loadgen_logs
 from loadgen_study.runs.others.formats import is_other, read_other
-from loadgen_study.runs.others.origin import Figure, Load, Origin, forbidden
-from loadgen_study.runs.others.queries import figure, quantiles
+from loadgen_study.runs.others.origin import (
+    Compared,
+    Figure,
+    Load,
+    Origin,
+    figure,
+    forbidden,
+    if_known,
+    quantiles,
+)
 from loadgen_study.scorers.scorer import Metric
 from loadgen_study.words import change
 from vllm_loadgen.errors import ParameterError
@@ -32,7 +40,7 @@ from vllm_loadgen.traits import VLLM, engines
 
 # An executed notebook carries its run's figures under this MIME type, shown by no front end.
 MIME = "application/vnd.vllm-loadgen.run+json"
-# Figure -> (how it is called, digits); the bigger the better of rates alone.
+# Figure -> (title, digits). Of the rates more is better, of the latencies less.
 FIGURES = {
     "samples_per_s": ("Queries answered per second", 3),
     "tokens_per_s": ("Output tokens per second", 1),
@@ -44,35 +52,25 @@ LATENCIES = ("ttft_ms", "tpot_ms", "latency_ms")
 NOTHING: Figure = (None, None, None)
 
 
-class Digest(Facts):
-    """What a comparison needs of a run, small enough to travel in a notebook.
+class Digest(Facts, Compared):
+    """What a comparison needs of a run, small enough to be part of a notebook.
+
+    Of several runs of the test, verdict and quantiles are of the median one.
 
     Attributes:
-        name: of the run. params: its parameters.
-        verdict: LoadGen's, of the median run.
-        figures: by the names of ``FIGURES``: of one run with the interval of its own queries, of
-            several their mean with the interval between them; of ``COSTS`` those that are known.
-        runs: how often the test was made.
+        figures: all of ``FIGURES``: of one run with the interval of its own queries, of several
+            their mean with the interval between them; of ``COSTS`` those that are known.
+        params: the run's. runs: how often the test was made.
         conditions: under which it was made; None of another tool's result.
         curve: its tests at fixed concurrency.
-        quantiles: by the names of ``LATENCIES``, ascending, of the median run (see
-            ``others.queries.quantiles``); of another tool's result those that are known.
-        origin: whose tool measured it, and how. reported: further figures as that tool states them,
-            by name with unit.
     """
 
     model_config = ConfigDict(extra="allow")
 
-    name: str
     params: dict[str, JsonValue]
-    verdict: str | None
-    figures: dict[str, Figure]
     runs: int = 1
     conditions: Conditions | None
-    quantiles: dict[str, tuple[float, ...]]
     curve: tuple[CurvePoint, ...] = ()
-    origin: Origin = Origin()
-    reported: dict[str, float] = Field(default_factory=dict)
     # The main metric's figure, by its name; None if not scored, or not scorable.
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
     # Where the run was read from; not sent with it.
@@ -125,29 +123,26 @@ def digest(run: Run) -> Digest:
         quantiles={name: quantiles(test.latencies[name]) for name in LATENCIES},
         curve=points_of(run),
         origin=_origin(run, test),
-        reported=loadgen_logs.of_own(test.result.loadgen_results),
+        reported=loadgen_logs.reported(test.result.loadgen_results.__pydantic_extra__),
         folder=run.folder,
         **{run.task.scorer.main.name: run.score},
     )
 
 
 def _origin(run: Run, test: Test) -> Origin:
-    traits, metrics = test.result.scenario_traits, test.metrics
-    at_once: Load = "all at once" if traits.at_once else "closed loop"
-    closed = test.params.concurrency is not None
+    traits = test.result.scenario_traits
+    load: Load = "closed loop"
+    if test.params.concurrency is None and not traits.one_by_one:
+        load = "open loop" if traits.scheduled else "all at once"
     return Origin(
         model=run.model.name,
-        load="closed loop" if closed else "open loop" if traits.scheduled else at_once,
+        load=load,
         latency_from="due",
         tokens_by="the system under test",
         warmed_up=test.result.warmup_queries > 0,
-        input_tokens=_if_known(float(test.latencies["input_tokens"].mean())),
-        output_tokens=_if_known(metrics.output_tokens.mean),
+        input_tokens=if_known(float(test.latencies["input_tokens"].mean())),
+        output_tokens=if_known(test.metrics.output_tokens.mean),
     )
-
-
-def _if_known(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _portable(value: JsonValue) -> JsonValue:
@@ -198,38 +193,36 @@ def read_digest(name: str) -> Digest:
         known = {**dict(result), "figures": figures, "params": {}, "conditions": None}
         return Digest.model_validate(known)
     path = Path(find_file(name))
-    if path.suffix != ".ipynb":
-        return digest(Run.open(path))
-    import nbformat  # a second, which no other notebook should wait for
+    return _sent(path, name) if path.suffix == ".ipynb" else digest(Run.open(path))
+
+
+def _sent(path: Path, name: str) -> Digest:
+    """The digest in an executed notebook, without the folder, which is on its sender's machine."""
+    import nbformat  # takes a second to import
 
     try:
-        outputs = [
-            output.get("data")
-            for cell in nbformat.read(path, as_version=4).cells
-            for output in cell.get("outputs") or []
-        ]
+        cells = nbformat.read(path, as_version=4).cells
+        outputs = [output.get("data") for cell in cells for output in cell.get("outputs") or []]
     except Exception as error:  # of many types: the file may hold anything
         problem = f"cannot be read as a notebook ({type(error).__name__})"
         cure = "give folders or zips of runs, or executed perf or analysis notebooks"
         raise ParameterError("runs", name, problem, cure) from None
-    for output in outputs:
-        if isinstance(output, dict) and MIME in output:
-            sent = output[MIME]
-            try:
-                is_text = isinstance(sent, str)  # some front ends keep JSON as text
-                found = (Digest.model_validate_json if is_text else Digest.model_validate)(sent)
-            except ValidationError:
-                problem = "holds no figures that this version reads"
-                cure = "execute its notebook again and give that"
-                raise ParameterError("runs", name, problem, cure) from None
-            # The sender's folder is not on this machine.
-            return found.model_copy(update={"name": found.name or path.stem, "folder": None})
-    cure = "execute perf.ipynb or analysis.ipynb and give that"
-    raise ParameterError("runs", name, "holds no figures of a run", cure)
+    sent = [data[MIME] for data in outputs if isinstance(data, dict) and MIME in data]
+    if not sent:
+        cure = "execute perf.ipynb or analysis.ipynb and give that"
+        raise ParameterError("runs", name, "holds no figures of a run", cure)
+    try:
+        is_text = isinstance(sent[0], str)  # some front ends keep JSON as text
+        found = (Digest.model_validate_json if is_text else Digest.model_validate)(sent[0])
+    except ValidationError:
+        problem = "holds no figures that this version reads"
+        cure = "execute its notebook again and give that"
+        raise ParameterError("runs", name, problem, cure) from None
+    return found.model_copy(update={"name": found.name or path.stem, "folder": None})
 
 
 def check_distinct(runs: Sequence[Digest]) -> None:
-    """Refuse to compare a run with itself, be it by its folder or by its notebook.
+    """Refuse to compare a run with itself, whether its folder or its notebook was given.
 
     Raises:
         ParameterError: naming the run.
@@ -290,14 +283,14 @@ def not_compared(first: Digest, other: Digest, name: str) -> str:
 
 def reservations(runs: Sequence[Digest]) -> list[str]:
     """The limits of a comparison of own runs, a sentence each; text from files is not escaped."""
-    first, first_run, found = heading(runs, 0), runs[0], []
+    first, first_name, found = runs[0], heading(runs, 0), []
     for place, run in enumerate(runs[1:], 1):
         name = heading(runs, place)
-        if first_run.of_other_tool or run.of_other_tool:
+        if first.of_other_tool or run.of_other_tool:
             continue  # see origins_table
-        if why := obstacle(runs[0], run):
-            found.append(f"{name} is of {why} than {first}: their figures are not compared.")
-        elif _differ(runs[0], run, ["scenario"]):
+        if why := obstacle(first, run):
+            found.append(f"{name} is of {why} than {first_name}: their figures are not compared.")
+        elif _differ(first, run, ["scenario"]):
             found.append(f"{name} is of another scenario: TTFT and latency are not compared.")
     return found
 
@@ -339,19 +332,14 @@ def changed_table(runs: Sequence[Digest]) -> pd.DataFrame:
     """
     found = [run.conditions for run in runs if run.conditions]
     places = RunParams.names("place")  # the same run elsewhere does not differ
-    known = [
-        {name: _shown(run, name) for name in run.params if name not in places}
-        | (run.conditions.rows(found) if run.conditions else {})
-        for run in runs
-    ]
-    names = dict.fromkeys(name for one in known for name in one)
-    # What one run records and another does not is not a difference.
-    differ = [n for n in names if len({one[n] for one in known if n in one}) > 1]
     columns = {
-        heading(runs, place): {name: one.get(name, "not recorded") for name in differ}
-        for place, one in enumerate(known)
+        heading(runs, place): {name: _shown(run, name) for name in run.params if name not in places}
+        | (run.conditions.rows(found) if run.conditions else {})
+        for place, run in enumerate(runs)
     }
-    return pd.DataFrame(columns).rename_axis("What differs")
+    table = pd.DataFrame(columns).rename_axis("What differs")
+    # What one run records and another does not is not a difference.
+    return table[table.nunique(axis="columns") > 1].fillna("not recorded")
 
 
 def origins_table(runs: Sequence[Digest]) -> pd.DataFrame:
@@ -363,7 +351,7 @@ def origins_table(runs: Sequence[Digest]) -> pd.DataFrame:
 
 
 def _shown(run: Digest, name: str) -> str:
-    """A parameter; those of a server that runs already are not known."""
+    """A parameter as text; those of a server that was running before are not known."""
     traits = engines().get(str(run.params.get("engine")), VLLM)
     known = traits.started_here or name not in RunParams.names("server")
     return str(run.params[name]) if known else NOT_KNOWN

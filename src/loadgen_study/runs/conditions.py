@@ -1,6 +1,6 @@
-"""Under what conditions a run was made: what a comparison must know besides parameters and figures.
+"""The conditions of a run that a comparison needs, besides its parameters and figures.
 
-Names of hosts, users and folders are none of it: it travels in notebooks that are sent.
+They hold no names of hosts, users or folders: they are part of notebooks that are sent to others.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from loadgen_study.rules.rule import departures
 from vllm_loadgen.records.base import Part
 from vllm_loadgen.traits import engine_packages
 
-# What makes two checkpoints the same model in other weights, as a quantized one is.
+# Equal for two checkpoints of one model with other weights, such as quantized ones.
 SHAPE = ("architecture", "num_layers", "hidden_size", "num_heads", "num_kv_heads", "vocab_size")
 SHA_SHOWN = 12
 
@@ -60,6 +60,7 @@ class Conditions(Part):
             compared: of all runs: what one of them has is a row of each.
         """
         packages = _names(one.packages for one in compared)
+        weights = [f"{name} {_short(sha)}" for name, sha in self.weights_sha256.items()]
         found: dict[str, object] = {
             "CPU": self.cpu,
             "cores": self.cores,
@@ -72,9 +73,7 @@ class Conditions(Part):
             "commit of this program": self.commit and self.commit[:SHA_SHOWN],
             "changed since the commit": self.changed,
             "model's shape": ", ".join(f"{key} {value}" for key, value in self.shape.items()),
-            "model's weights": ", ".join(
-                sorted(f"{name} {_short(sha)}" for name, sha in self.weights_sha256.items())
-            ),
+            "model's weights": ", ".join(sorted(weights)),
             "checksum of the data": _short(self.data_checksum),
             "samples of the data": self.samples,
         }

@@ -1,4 +1,4 @@
-"""What a test costs, where runs and variants are set side by side."""
+"""Price and energy of a test, for tables that compare runs or variants."""
 
 import math
 
@@ -13,11 +13,10 @@ COSTS = {
 
 def costs(test: Test, price_per_hour: float | None) -> dict[str, float]:
     """What is known of a test's costs, by the names of ``COSTS``."""
-    price, energy = test.price(price_per_hour), test.energy
     found = {}
-    if price is not None:
+    if price := test.price(price_per_hour):
         found["price_per_million"] = price.per_million_tokens
-    if energy is not None:
+    if energy := test.energy:
         found["joules_per_token"] = energy.joules_per_token
         found["watts"] = sum(energy.watts.values())
     return {name: value for name, value in found.items() if math.isfinite(value)}

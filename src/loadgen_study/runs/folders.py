@@ -1,10 +1,10 @@
-"""Room for what is measured: a run's folder, a test's, and nothing overwritten or mixed."""
+"""Folders of runs and of their tests: made, joined, locked; nothing is overwritten or mixed."""
 
 import fcntl
 import io
 import os
 import re
-import secrets as random_names
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ CLAIMS = ".claims"  # a folder of the run's, with an empty file a notebook
 
 
 def make_folder(params: RunParams) -> Path:
-    """The run's folder, made and found writable.
+    """Make the run's folder, and check that it can be written to.
 
     Raises:
         ParameterError: if it cannot be written.
@@ -39,9 +39,8 @@ def make_folder(params: RunParams) -> Path:
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{random_names.token_hex(4)}"
-        probe.write_bytes(os.urandom(4096))
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(os.urandom(4096))
     except OSError as error:
         problem = f"{folder} cannot be written: {error.strerror}"
         cure = "give a folder that you may write to, on a disk with room"
@@ -76,7 +75,7 @@ def run_folder(params: RunParams, requested: RunParams, kind: str) -> Path:
 
 
 def _joined(params: RunParams, kind: str) -> Path | None:
-    """The folder that a notebook joins and claims."""
+    """The newest unnamed run, claimed; None if this notebook may not join it."""
     outputs = outputs_folder(params.outputs)
     stamped = [path for path in outputs.glob("*") if STAMPED.match(path.name) and path.is_dir()]
     newest = max(stamped, default=None)
@@ -89,7 +88,7 @@ def _joined(params: RunParams, kind: str) -> Path | None:
 
 
 def claim(folder: Path, kind: str) -> bool:
-    """Whether this notebook is the first of its kind in a run."""
+    """Claim a run for a notebook of this kind; False if another has claimed it."""
     (folder / CLAIMS).mkdir(exist_ok=True)
     try:
         (folder / CLAIMS / kind).touch(exist_ok=False)
@@ -99,7 +98,7 @@ def claim(folder: Path, kind: str) -> bool:
 
 
 def _same(folder: Path, params: RunParams) -> bool:
-    """Whether a run's parameters are these, but for the rate and the extra tests of perf.ipynb."""
+    """Whether a run has these parameters, apart from the rate and the extra tests."""
     try:
         known = RunParams.recorded(folder / "params.yaml")
     except BenchmarkError:
@@ -112,46 +111,42 @@ def _same(folder: Path, params: RunParams) -> bool:
 def check_unmixed(
     folder: Path, params: RunParams, model: Model, dataset: Dataset, here: Environment
 ) -> None:
-    """Refuse to mix: all tests of a folder are of one model, dataset, engine and machine.
+    """Refuse a test of another model, dataset, engine or machine than the others in the folder.
 
     Raises:
         ParameterError, BenchmarkError: naming the first thing that differs.
     """
-    if other := next(_others(folder, params, model, here), None):
+    if other := _other(folder, params, model, here):
         problem = f"this run's tests are of {other}"
         raise ParameterError("run_name", folder.name, problem, "give another run_name")
     if known := Dataset.read_if_there(folder / "dataset.json"):
         check_same_dataset(known, dataset)
 
 
-def _others(folder: Path, params: RunParams, model: Model, here: Environment) -> Iterator[str]:
-    """In what the folder's tests differ from model, parameters and machine."""
+def _other(folder: Path, params: RunParams, model: Model, here: Environment) -> str:
+    """The first difference of the folder's tests from model, parameters and machine; or empty."""
     if before := Model.read_if_there(folder / "model.json"):
         if (before.weights_sha256, before.dtype) != (model.weights_sha256, model.dtype):
-            yield f"{before.name} in {before.dtype}"
+            return f"{before.name} in {before.dtype}"
         for name in {**model.sha256, **before.sha256}:
             if before.sha256.get(name) != model.sha256.get(name):
-                yield f"{before.name} with another {name}"
-    if any(folder.rglob("result.json")):
-        known = RunParams.recorded(folder / "params.yaml")
-        # Of dtype the model's own type decides, which "auto" may mean: it is compared above.
-        for name in params.names("fixed"):
-            same = _as_set(getattr(known, name)) == _as_set(getattr(params, name))
-            if not same and name != "dtype":
-                yield f"{name} = {getattr(known, name)!r}"
-        where = Environment.read_if_there(folder / "environment.json") or here
-        if differs := difference(machine_identity(where), machine_identity(here)):
-            yield differs
-
-
-def _as_set(value: object) -> object:
-    """Servers are the same in any order."""
-    return sorted(value) if isinstance(value, list) else value
+                return f"{before.name} with another {name}"
+    if not any(folder.rglob("result.json")):
+        return ""
+    known = RunParams.recorded(folder / "params.yaml")
+    for name in params.names("fixed"):
+        one, other = getattr(known, name), getattr(params, name)
+        if isinstance(one, list):  # servers, in any order
+            one, other = sorted(one), sorted(other)
+        if one != other and name != "dtype":  # the model's dtype, compared above, is what counts
+            return f"{name} = {getattr(known, name)!r}"
+    where = Environment.read_if_there(folder / "environment.json") or here
+    return difference(machine_identity(where), machine_identity(here))
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Hold a run's folder while it is written into: two processes would lose each other's tests.
+    """Lock a run's folder while it is written to: two processes would lose each other's tests.
 
     Raises:
         BenchmarkError: if another process holds it, or it cannot be written.
@@ -170,7 +165,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def make_room(folder: Path) -> None:
-    """Make an empty folder for a test; an interrupted test's is renamed, not overwritten.
+    """Make an empty folder for a test; the folder of an interrupted one is renamed.
 
     Raises:
         ParameterError: if it holds a finished test.
@@ -188,7 +183,7 @@ def make_room(folder: Path) -> None:
 
 
 def pack(folder: Path, names: Iterable[str]) -> bytes:
-    """What lies under these names of a folder, as a zip; a name that is not there is left out."""
+    """The files and folders of these names in a folder, as a zip; missing ones are left out."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as file:
         for name in names:
@@ -199,6 +194,6 @@ def pack(folder: Path, names: Iterable[str]) -> bytes:
 
 
 def unpack(packed: bytes, folder: Path) -> None:
-    """``pack`` undone, into a folder."""
+    """Extract what ``pack`` made into a folder."""
     with zipfile.ZipFile(io.BytesIO(packed)) as file:
         file.extractall(folder)

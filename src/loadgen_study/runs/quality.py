@@ -1,4 +1,4 @@
-"""Answers of runs compared with those of one: of a tuning's variants, of runs side by side."""
+"""The answers of runs, or of a tuning's variants, compared with those of the first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,10 +33,9 @@ def tuned(run: Run) -> list[AnswerComparison]:
 
 def compared(runs: Sequence[Digest]) -> list[AnswerComparison]:
     """Runs compared with the first; those that came in a notebook bring no answers."""
-    folders = [(run.name, run.folder) for run in runs if run.folder is not None]
-    if not folders or runs[0].folder is None:
+    if not runs or runs[0].folder is None:
         return []
-    return compare_answers([(name, Run.open(folder)) for name, folder in folders])
+    return compare_answers([(run.name, Run.open(run.folder)) for run in runs if run.folder])
 
 
 def compare_answers(runs: Sequence[tuple[str, Run]]) -> list[AnswerComparison]:
@@ -46,7 +45,7 @@ def compare_answers(runs: Sequence[tuple[str, Run]]) -> list[AnswerComparison]:
         return []
     first, data, metric = answered[0], runs[0][1].scored_data, runs[0][1].task.scorer.main
     found = []
-    for (title, run), other in list(zip(runs, answered, strict=True))[1:]:
+    for (title, run), other in zip(runs[1:], answered[1:], strict=True):
         if other is None or metric.name not in other.samples:
             found.append(AnswerComparison(title, problem=NOT_SCORED))
         elif problem := _obstacle(data, run.scored_data):
@@ -58,11 +57,10 @@ def compare_answers(runs: Sequence[tuple[str, Run]]) -> list[AnswerComparison]:
 
 def _answered(run: Run) -> Answered | None:
     """What a run's accuracy test answered; None if it was not scored."""
-    folder = run.folder / "accuracy"
-    if run.accuracy is None or not (folder / "scores.parquet").is_file():
+    scores = run.folder / "accuracy" / "scores.parquet"
+    if run.accuracy is None or not scores.is_file():
         return None
-    samples = read_frame(folder / "scores.parquet")
-    return Answered(samples, Forced.read_if_there(folder / FORCED))
+    return Answered(read_frame(scores), Forced.read_if_there(scores.with_name(FORCED)))
 
 
 def _obstacle(first: Dataset, other: Dataset) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from pydantic import Field, JsonValue
 
-from loadgen_study.runs.others.origin import Load, Origin, OtherResult, without_intervals
+from loadgen_study.runs.others.origin import Compared, Load, Origin, from_files
 from vllm_loadgen.records.base import Part
 
 TOOL = "AIPerf"
@@ -50,7 +50,7 @@ class Export(Part):
     is_complete: bool | None = None
 
 
-def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
+def read(content: Mapping[str, JsonValue], name: str) -> list[Compared]:
     """The result in a file.
 
     Raises:
@@ -75,8 +75,7 @@ def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
             for share in ("p50", "p90", "p99")
             if (value := getattr(found, share)) is not None
         }
-    figures = without_intervals(values)
-    return [OtherResult(name=name, origin=_origin(export), figures=figures, reported=reported)]
+    return [from_files(name, _origin(export), values, reported)]
 
 
 def _origin(export: Export) -> Origin:
@@ -85,14 +84,15 @@ def _origin(export: Export) -> Origin:
     by_server = endpoint.get("useServerTokenCount") or endpoint.get("use_server_token_count")
     lengths = (export.input_sequence_length, export.output_sequence_length)
     input_tokens, output_tokens = (found and found.avg for found in lengths)
+    load, warmed_up = _load(config)
     return Origin(
         tool=TOOL,
         version=export.aiperf_version,
         model=_model(config, endpoint),
-        load=_load(config),
+        load=load,
         latency_from="sent",
         tokens_by=("the server" if by_server else "the client's tokenizer") if endpoint else None,
-        warmed_up=_warmed_up(config),
+        warmed_up=warmed_up,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
     )
@@ -114,23 +114,19 @@ def _model(config: Mapping[str, JsonValue], endpoint: Mapping[str, JsonValue]) -
     return name if isinstance(name, str) else None
 
 
-def _phases(config: Mapping[str, JsonValue]) -> list[dict[str, JsonValue]]:
-    phases = config.get("phases")
-    return [one for one in phases if isinstance(one, dict)] if isinstance(phases, list) else []
+def _load(config: Mapping[str, JsonValue]) -> tuple[Load | None, bool | None]:
+    """The load of the last phase, and whether a phase was a warm-up.
 
-
-def _load(config: Mapping[str, JsonValue]) -> Load | None:
-    """The load of the last phase, in older files of the load generator's options."""
-    if phases := _phases(config):
-        return LOADS.get(str(phases[-1].get("type")))
+    Older files have the load generator's options in place of phases.
+    """
+    found = config.get("phases")
+    phases = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    if phases:
+        warmed_up = any("warmup" in (one.get("kind"), one.get("name")) for one in phases)
+        return LOADS.get(str(phases[-1].get("type"))), warmed_up
     options = _part(config, "loadgen")
+    count = options.get("warmup_request_count")
+    load: Load | None = "closed loop" if options.get("concurrency") is not None else None
     if options.get("request_rate") is not None:
-        return "open loop"
-    return "closed loop" if options.get("concurrency") is not None else None
-
-
-def _warmed_up(config: Mapping[str, JsonValue]) -> bool | None:
-    if phases := _phases(config):
-        return any("warmup" in (one.get("kind"), one.get("name")) for one in phases)
-    count = _part(config, "loadgen").get("warmup_request_count")
-    return count > 0 if isinstance(count, int) else None
+        load = "open loop"
+    return load, count > 0 if isinstance(count, int) else None

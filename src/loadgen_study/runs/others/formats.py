@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -11,7 +10,7 @@ from loadgen_study.results.bundles import SUFFIX
 from loadgen_study.results.folders import find_file
 from loadgen_study.results.run import Run
 from loadgen_study.runs.others import aiperf, guidellm, llm_d, loadgen_logs, vllm_bench
-from loadgen_study.runs.others.origin import OtherResult
+from loadgen_study.runs.others.origin import Compared
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.files import write_json
 from vllm_loadgen.records.base import describe
@@ -20,17 +19,8 @@ from vllm_loadgen.records.base import describe
 DECODER = json.JSONDecoder(parse_constant=lambda _: None)
 
 
-@dataclass(frozen=True)
-class Tool:
-    """A tool that writes JSON, the keys that identify its files, and their reader."""
-
-    name: str
-    marks: set[str]
-    read: Callable[[Mapping[str, JsonValue], str], list[OtherResult]]
-
-
-# A file is of the first tool whose marks it holds.
-TOOLS = [Tool(one.TOOL, one.MARKS, one.read) for one in (vllm_bench, guidellm, aiperf)]
+# A file is of the first tool whose keys (MARKS) it holds.
+TOOLS = (vllm_bench, guidellm, aiperf)
 KNOWN = "LoadGen, vllm bench serve --save-result, GuideLLM or AIPerf"
 CURE = f"give a result of {KNOWN} as the tool wrote it"
 WRITERS: dict[str, Callable[[Run], Mapping[str, object]]] = {
@@ -40,38 +30,38 @@ WRITERS: dict[str, Callable[[Run], Mapping[str, object]]] = {
 
 
 def is_other(name: str) -> bool:
-    """Whether a name given for a comparison is a result of another tool."""
-    path = Path(find_file(_file(name)))
+    """Whether a name to be compared is that of a result of another tool."""
+    path = Path(find_file(_file_and_number(name)[0]))
     if path.is_dir():
         return not (path / "params.yaml").is_file() and loadgen_logs.find(path) is not None
     return path.suffix == ".json"
 
 
-def read_other(name: str) -> OtherResult:
+def read_other(name: str) -> Compared:
     """A result of another tool; NAME#2 is the second in a file of several.
 
     Raises:
         ParameterError: if it cannot be read, no known tool wrote it, or it holds several results.
         BenchmarkError: for a damaged log of LoadGen.
     """
-    path = Path(find_file(_file(name)))
+    file, number = _file_and_number(name)
+    path = Path(find_file(file))
     if (folder := loadgen_logs.find(path)) is not None:
         return loadgen_logs.read(folder, name)
     results = [one for content in _contents(path, name) for one in _read(content, path, name)]
-    number = name.removeprefix(_file(name)).removeprefix("#")
     if not number and len(results) == 1:
         return results[0]
-    if number.isdigit() and 0 < int(number) <= len(results):
+    if number and 0 < int(number) <= len(results):
         chosen = results[int(number) - 1]
         return chosen.model_copy(update={"name": f"{chosen.name}#{number}"})
     cure = f"name one, as in {path.name}#1"
     raise ParameterError("runs", name, f"holds {len(results)} results", cure)
 
 
-def _file(name: str) -> str:
-    """A name without #NUMBER."""
+def _file_and_number(name: str) -> tuple[str, str]:
+    """FILE and NUMBER of FILE#NUMBER; of any other name the name itself and an empty text."""
     file, mark, number = name.rpartition("#")
-    return file if mark and number.isdigit() else name
+    return (file, number) if mark and number.isdecimal() else (name, "")
 
 
 def _contents(path: Path, name: str) -> list[Mapping[str, JsonValue]]:
@@ -92,15 +82,17 @@ def _contents(path: Path, name: str) -> list[Mapping[str, JsonValue]]:
     raise ParameterError("runs", name, problem, CURE)
 
 
-def _read(content: Mapping[str, JsonValue], path: Path, name: str) -> list[OtherResult]:
-    tool = next((one for one in TOOLS if content.keys() >= one.marks), None)
+def _read(content: Mapping[str, JsonValue], path: Path, name: str) -> list[Compared]:
+    tool = next((one for one in TOOLS if content.keys() >= one.MARKS), None)
     if tool is None:
         raise ParameterError("runs", name, f"is not a result of {KNOWN}", CURE)
     try:
-        return tool.read(content, path.stem)
-    except (ValueError, OverflowError) as error:  # of integers beyond any float
+        found: list[Compared] = tool.read(content, path.stem)
+    except (ValueError, OverflowError) as error:  # OverflowError: an integer beyond any float
         problem = describe(error) if isinstance(error, ValidationError) else str(error)
-    raise ParameterError("runs", name, f"cannot be read as {tool.name}'s: {problem}", CURE)
+        problem = f"cannot be read as {tool.TOOL}'s: {problem}"
+        raise ParameterError("runs", name, problem, CURE) from None
+    return found
 
 
 def export(run: Run, form: str, out: Path | None = None) -> Path:

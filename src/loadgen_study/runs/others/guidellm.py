@@ -12,8 +12,7 @@ from typing import Any
 import pandas as pd
 from pydantic import AliasPath, Field, JsonValue
 
-from loadgen_study.runs.others.origin import Load, Origin, OtherResult, without_intervals
-from loadgen_study.runs.others.queries import of_queries
+from loadgen_study.runs.others.origin import Compared, Load, Origin, from_files
 from vllm_loadgen.records.base import Part
 
 TOOL = "GuideLLM"
@@ -78,7 +77,7 @@ class Report(Part):
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
 
 
-def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
+def read(content: Mapping[str, JsonValue], name: str) -> list[Compared]:
     """The benchmarks in a file.
 
     Raises:
@@ -88,10 +87,9 @@ def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
     return [_result(one, name, report.version) for one in report.benchmarks]
 
 
-def _result(one: Benchmark, name: str, version: str | None) -> OtherResult:
+def _result(one: Benchmark, name: str, version: str | None) -> Compared:
     ttft, latency = one.time_to_first_token_ms, one.request_latency
     are_all = len(one.queries) == latency.count
-    means, quantiles = of_queries(_frame(one.queries if are_all else ()))
     stated = {
         "samples_per_s": one.requests_per_second.mean,
         "tokens_per_s": one.output_tokens_per_second.mean,
@@ -101,16 +99,12 @@ def _result(one: Benchmark, name: str, version: str | None) -> OtherResult:
     if ttft.mean > 0:  # GuideLLM writes 0 without streaming
         stated["ttft_ms"] = ttft.mean
         reported |= ttft.shown("TTFT")
-    return OtherResult(
-        name=name, origin=_origin(one, version), figures=without_intervals(stated) | means,
-        quantiles=quantiles, reported=reported,
-    )  # fmt: skip
+    queries = _frame(one.queries) if one.queries and are_all else None
+    return from_files(name, _origin(one, version), stated, reported, queries)
 
 
 def _frame(queries: tuple[Query, ...]) -> pd.DataFrame:
     """The latencies of queries in order of their start, ms."""
-    if not queries:
-        return pd.DataFrame()
     frame = pd.DataFrame([dict(query) for query in queries], dtype=float)
     frame = frame.sort_values("request_start_time").assign(
         latency_ms=1e3 * frame["request_latency"]

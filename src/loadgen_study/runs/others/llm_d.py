@@ -1,6 +1,6 @@
 """A run as llm-d's Benchmark Report, schema 0.2 (llm-d-benchmark, benchmark_report/schema_v0_2.py).
 
-The schema takes JSON or YAML; this is JSON. Left out are percentiles for which a test has too few
+The schema takes JSON or YAML; this is JSON. It leaves out percentiles for which a test has too few
 queries, and what a run does not record.
 """
 
@@ -22,7 +22,16 @@ OPTIONS = ("benchmark", "scenario", "max_new_tokens", "target_qps", "concurrency
 def written(run: Run) -> dict[str, object]:
     """The performance test of a run in this format."""
     test = run.test(run.performance_name)
-    result = test.result
+    result, metrics = test.result, test.metrics
+    figures = {
+        "requests": _requests(test),
+        "latency": _latency(metrics),
+        "throughput": {
+            "input_token_rate": {"units": "tokens/s", "mean": metrics.input_tokens_per_s},
+            "output_token_rate": {"units": "tokens/s", "mean": metrics.tokens_per_s},
+            "request_rate": {"units": "queries/s", "mean": metrics.samples_per_s},
+        },
+    }
     return {
         "version": SCHEMA,
         "run": {
@@ -32,15 +41,7 @@ def written(run: Run) -> dict[str, object]:
             f"LoadGen says {result.verdict}",
         },
         "scenario": {"load": _load(test, run.environment.git.commit)},
-        "results": {
-            "request_performance": {
-                "aggregate": {
-                    "requests": _requests(test),
-                    "latency": _latency(test.metrics),
-                    "throughput": _throughput(test.metrics),
-                }
-            }
-        },
+        "results": {"request_performance": {"aggregate": figures}},
     }
 
 
@@ -54,12 +55,16 @@ def _time(started_at: str, duration_s: float) -> dict[str, str]:
 
 def _load(test: Test, commit: str | None) -> dict[str, object]:
     rate, lengths = test.result.effective_settings.target_qps, test.latencies["input_tokens"]
-    found = {"value": float(lengths.mean()), "std_dev": float(lengths.std()), **_range(lengths)}
     load: dict[str, object] = {
         "tool": OWN,
         "tool_version": (commit or "not known")[:12],
         "source": "sampled",
-        "input_seq_len": {"distribution": "other", **found},
+        "input_seq_len": {
+            "distribution": "other",
+            "value": float(lengths.mean()),
+            "std_dev": float(lengths.std()),
+            **_range(lengths),
+        },
     }
     if test.result.scenario_traits.scheduled and rate:
         load["rate_qps"] = rate
@@ -103,11 +108,3 @@ def _latency(metrics: Metrics) -> dict[str, object]:
         if "mean" in known:
             found[name] = {"units": units, **known}
     return found
-
-
-def _throughput(metrics: Metrics) -> dict[str, object]:
-    return {
-        "input_token_rate": {"units": "tokens/s", "mean": metrics.input_tokens_per_s},
-        "output_token_rate": {"units": "tokens/s", "mean": metrics.tokens_per_s},
-        "request_rate": {"units": "queries/s", "mean": metrics.samples_per_s},
-    }

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from loadgen_study.runs.others.origin import Load, Origin, OtherResult, without_intervals
+from loadgen_study.runs.others.origin import Compared, Load, Origin, from_files
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.harness.log import DETAIL, SUMMARY, read_log
-from vllm_loadgen.records.result import LoadgenResults
 
 TOOL = "LoadGen"
 # MLCommons' layout: results/SYSTEM/MODEL/SCENARIO/performance/run_1.
@@ -64,23 +63,24 @@ def find(path: Path) -> Path | None:
     return next((f for f in found if (f / DETAIL).is_file() or (f / SUMMARY).is_file()), None)
 
 
-def read(folder: Path, name: str) -> OtherResult:
+def read(folder: Path, name: str) -> Compared:
     """The performance test in a folder of ``find``.
 
     Raises:
         ParameterError: if the logs are not of a performance test, or of different ones.
         BenchmarkError: if the detail log is damaged.
     """
-    summary = _summary(folder / SUMMARY)
+    path = folder / SUMMARY
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    summary = _summary(text)
+    results = _from_lines(summary)
     if (folder / DETAIL).is_file():
         log = read_log(folder)
-        scenario = str((log.effective_settings.__pydantic_extra__ or {}).get("scenario", ""))
+        scenario = str(log.effective_settings.__pydantic_extra__.get("scenario", ""))
         verdict: str | None = log.verdict
-        detail = log.loadgen_results.__pydantic_extra__ or {}
-        results = _finer(detail, _from_lines(summary), name)
+        results = _finer(log.loadgen_results.__pydantic_extra__, results, name)
     else:
         scenario, verdict = summary.get("scenario", ""), summary.get("result is")
-        results = _from_lines(summary)
     values = {
         figure: number * unit
         for key, (figure, unit) in FIGURES.items()
@@ -89,12 +89,17 @@ def read(folder: Path, name: str) -> OtherResult:
     if "samples_per_s" not in values and "latency_ms" not in values:
         cure = "give the folder of its performance test"
         raise ParameterError("runs", name, "has LoadGen's logs of no performance test", cure)
-    return OtherResult(
-        name=" ".join(_place(folder)) or Path(name).name or folder.name,
-        origin=_origin(folder, scenario, values),
+    place = _place(folder)
+    estimates = {
+        f"early-stopping estimate of latency p{float(share):g}, ms": float(estimate_ns) / 1e6
+        for share, estimate_ns in ESTIMATE.findall(text)
+    }
+    return from_files(
+        " ".join(place) or Path(name).name or folder.name,
+        _origin(place, scenario, values),
+        values,
+        reported(results) | estimates,
         verdict=verdict,
-        figures=without_intervals(values),
-        reported=reported(results) | _estimates(folder / SUMMARY),
     )
 
 
@@ -102,7 +107,7 @@ def reported(results: Mapping[str, JsonValue]) -> dict[str, float]:
     """LoadGen's percentiles by their titles: "TTFT p99, ms".
 
     Args:
-        results: of the detail log, by keys without "result_".
+        results: of the detail log, by keys without "result_", as in ``LoadgenResults``.
     """
     return {
         f"{latency} p{float(match[1]):g}, ms": number / 1e6
@@ -112,19 +117,15 @@ def reported(results: Mapping[str, JsonValue]) -> dict[str, float]:
     }
 
 
-def of_own(results: LoadgenResults) -> dict[str, float]:
-    """LoadGen's percentiles of a test of this project."""
-    return reported(results.__pydantic_extra__ or {})
-
-
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None  # type: ignore[arg-type]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return None
 
 
-def _origin(folder: Path, scenario: str, values: Mapping[str, float]) -> Origin:
+def _origin(place: tuple[str, ...], scenario: str, values: Mapping[str, float]) -> Origin:
     samples, tokens = values.get("samples_per_s"), values.get("tokens_per_s")
-    model = next(iter(_place(folder)[1:]), None)
+    model = place[1] if place else None
     return Origin(
         tool=TOOL,
         model=model,
@@ -143,17 +144,13 @@ def _place(folder: Path) -> tuple[str, ...]:
     return parts[-5:-2] if is_official else ()
 
 
-def _summary(path: Path) -> dict[str, str]:
+def _summary(text: str) -> dict[str, str]:
     """The lines "name : value", by name in lower case; of a repeated name the first."""
     found: dict[str, str] = {}
-    for name, colon, value in (line.partition(":") for line in _text(path).splitlines()):
+    for name, colon, value in (line.partition(":") for line in text.splitlines()):
         if colon:
             found.setdefault(name.strip().lower(), value.strip())
     return found
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _from_lines(summary: Mapping[str, str]) -> dict[str, JsonValue]:
@@ -167,7 +164,7 @@ def _from_lines(summary: Mapping[str, str]) -> dict[str, JsonValue]:
 
 def _finer(
     detail: Mapping[str, JsonValue], summary: Mapping[str, JsonValue], name: str
-) -> Mapping[str, JsonValue]:
+) -> dict[str, JsonValue]:
     """The detail log's results, which have six digits, or the summary's where it has more.
 
     Raises:
@@ -184,10 +181,3 @@ def _finer(
         if abs(one) * DETAIL_ROUNDS_BY > SUMMARY_ROUNDS_BY and not isinstance(detail[key], int):
             finer[key] = other
     return finer
-
-
-def _estimates(path: Path) -> dict[str, float]:
-    return {
-        f"early-stopping estimate of latency p{float(share):g}, ms": int(estimate_ns) / 1e6
-        for share, estimate_ns in ESTIMATE.findall(_text(path))
-    }

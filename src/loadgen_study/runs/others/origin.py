@@ -1,12 +1,18 @@
-"""Whose tool measured a result, and how: this decides which figures may be compared."""
+"""A result as it is compared: its figures, which tool measured them, and how.
+
+How they were measured decides which of them may be compared.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import pandas as pd
 from pydantic import Field
 
+from loadgen_study.analysis.intervals import mean_interval
 from vllm_loadgen.records.base import Part
 
 OWN = "vllm-loadgen"
@@ -26,6 +32,9 @@ ASPECTS: dict[str, tuple[Scope, str]] = {
 }
 LENGTHS = ("input_tokens", "output_tokens")
 SAME_LENGTH = 0.02  # relative difference up to which mean lengths are the same
+
+# Enough to draw a distribution; no percentile is read from them.
+MOST_QUANTILES = 100
 
 # A value with its 95 % interval; None for what is not known.
 Figure = tuple[float | None, float | None, float | None]
@@ -61,19 +70,22 @@ class Origin(Part):
         return {"tool": tool, **values}
 
 
-class OtherResult(Part):
-    """A result of another tool, as it is compared (see ``runs.compare.Digest``).
+class Compared(Part):
+    """A result as it is compared: of another tool, or of an own run (``runs.compare.Digest``).
 
     Attributes:
-        figures: those that its files hold.
+        origin: whose tool measured it, and how.
+        verdict: LoadGen's, if it made the test.
+        figures: those that are known.
+        quantiles: of each latency that is known, ascending (see ``quantiles``).
         reported: further figures as the tool states them, by name with unit: "TTFT p99, ms".
     """
 
     name: str
-    origin: Origin
-    verdict: str | None = None
-    figures: dict[str, Figure] = Field(default_factory=dict)
-    quantiles: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    origin: Origin = Origin()
+    verdict: str | None
+    figures: dict[str, Figure]
+    quantiles: dict[str, tuple[float, ...]]
     reported: dict[str, float] = Field(default_factory=dict)
 
 
@@ -121,14 +133,54 @@ def _bare(model: str) -> str:
     return re.sub(r"[^a-z0-9]", "", model.rpartition("/")[2].lower())
 
 
-def without_intervals(values: Mapping[str, float | None]) -> dict[str, Figure]:
-    """Figures of which only the value is known."""
-    return {name: (value, None, None) for name, value in values.items()}
-
-
 def _shown(value: object) -> str:
     if value is None:
         return "not known"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,.1f} tokens" if isinstance(value, float) else str(value)
+
+
+def from_files(
+    name: str,
+    origin: Origin,
+    stated: Mapping[str, float | None],
+    reported: dict[str, float],
+    queries: pd.DataFrame | None = None,
+    verdict: str | None = None,
+) -> Compared:
+    """Another tool's result, by the values that its files state and by their single queries.
+
+    Args:
+        stated: by figure. Where the files hold single queries, means with intervals replace them.
+        queries: (queries,) in order of issue; ttft_ms, tpot_ms, latency_ms. None without them.
+    """
+    figures: dict[str, Figure] = {key: (value, None, None) for key, value in stated.items()}
+    found = {}
+    if queries is not None:
+        for latency, values in queries.dropna(axis="columns", how="all").items():
+            figures[str(latency)] = figure(float(values.mean()), *mean_interval(values))
+            found[str(latency)] = quantiles(values)
+    return Compared(
+        name=name, origin=origin, verdict=verdict, figures=figures, quantiles=found,
+        reported=reported,
+    )  # fmt: skip
+
+
+def figure(value: float, low: float, high: float) -> Figure:
+    """A value with its interval, None for NaN."""
+    return if_known(value), if_known(low), if_known(high)
+
+
+def if_known(value: float) -> float | None:
+    """A value, None for NaN."""
+    return None if np.isnan(value) else value
+
+
+def quantiles(values: "pd.Series[float]") -> tuple[float, ...]:
+    """All values, ascending, or ``MOST_QUANTILES`` quantiles of them."""
+    found = np.sort(values.dropna().to_numpy(float))
+    if len(found) > MOST_QUANTILES:
+        places = (np.arange(MOST_QUANTILES) + 0.5) / MOST_QUANTILES
+        found = np.quantile(found, places, method="inverted_cdf")
+    return tuple(float(f"{value:.5g}") for value in found)

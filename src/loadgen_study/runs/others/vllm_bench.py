@@ -15,8 +15,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from loadgen_study.analysis.metrics import answered
 from loadgen_study.results.run import Run
-from loadgen_study.runs.others.origin import OWN, Load, Origin, OtherResult, without_intervals
-from loadgen_study.runs.others.queries import of_queries
+from loadgen_study.runs.others.origin import OWN, Compared, Load, Origin, from_files
 from vllm_loadgen.records.base import Part
 
 TOOL = "vllm bench serve"
@@ -50,17 +49,16 @@ class Saved(Part):
     latencies: tuple[float, ...] = ()
 
 
-def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
+def read(content: Mapping[str, JsonValue], name: str) -> list[Compared]:
     """The result in a file.
 
     Raises:
         ValueError: if the file is damaged.
     """
     saved = Saved.model_validate(content)
-    extra = saved.__pydantic_extra__ or {}
-    means, quantiles = of_queries(_queries(saved))
-    rates = {"samples_per_s": saved.request_throughput, "tokens_per_s": saved.output_throughput}
-    stated = {
+    extra = saved.__pydantic_extra__
+    stated = {"samples_per_s": saved.request_throughput, "tokens_per_s": saved.output_throughput}
+    stated |= {
         figure: float(value)
         for short, (figure, _) in LATENCIES.items()
         if isinstance(value := extra.get(f"mean_{short}_ms"), int | float)
@@ -73,9 +71,12 @@ def read(content: Mapping[str, JsonValue], name: str) -> list[OtherResult]:
         input_tokens=saved.total_input_tokens / saved.completed if saved.completed else None,
         output_tokens=saved.total_output_tokens / saved.completed if saved.completed else None,
     )
-    figures = without_intervals(rates | stated) | means
-    return [OtherResult(name=name, origin=origin, figures=figures, quantiles=quantiles,
-                        reported=_reported(extra))]  # fmt: skip
+    reported = {
+        f"{LATENCIES[match[2]][1]} p{float(match[1] or 50):g}, ms": float(value)
+        for key, value in extra.items()
+        if (match := PERCENTILE.fullmatch(key)) and isinstance(value, int | float)
+    }
+    return [from_files(name, origin, stated, reported, _queries(saved))]
 
 
 def _load(saved: Saved) -> Load:
@@ -84,11 +85,11 @@ def _load(saved: Saved) -> Load:
     return "all at once" if saved.max_concurrency is None else "closed loop"
 
 
-def _queries(saved: Saved) -> pd.DataFrame:
-    """Latencies of the answered queries, ms; empty without single queries."""
+def _queries(saved: Saved) -> pd.DataFrame | None:
+    """Latencies of the answered queries, ms; None without single queries."""
     lengths, ttfts = np.array(saved.output_lens), np.array(saved.ttfts)
     if not len(lengths):
-        return pd.DataFrame()
+        return None
     from_tokens = [first + sum(gaps) for first, gaps in zip(saved.ttfts, saved.itls, strict=False)]
     latencies = np.array(saved.latencies or from_tokens)
     if not len(lengths) == len(ttfts) == len(latencies):
@@ -97,14 +98,6 @@ def _queries(saved: Saved) -> pd.DataFrame:
     gaps = pd.Series(lengths - 1).where(lengths > 1)
     frame["tpot_ms"] = (frame["latency_ms"] - frame["ttft_ms"]) / gaps
     return frame[lengths > 0]
-
-
-def _reported(extra: Mapping[str, JsonValue]) -> dict[str, float]:
-    return {
-        f"{LATENCIES[match[2]][1]} p{float(match[1] or 50):g}, ms": float(value)
-        for key, value in extra.items()
-        if (match := PERCENTILE.fullmatch(key)) and isinstance(value, int | float)
-    }
 
 
 def written(run: Run) -> dict[str, object]:
@@ -146,19 +139,19 @@ def _totals(frame: pd.DataFrame, duration_s: float) -> dict[str, float]:
 def _detailed(frame: pd.DataFrame) -> dict[str, object]:
     """Single queries, s, and their statistics, ms; times count from when each was sent."""
     sent_ms = 1e3 * (frame["done_s"] - frame["given_s"])
-    values_ms = {"ttft": frame["sent_ttft_ms"], "tpot": frame["tpot_ms"], "e2el": sent_ms}
+    times_ms = {"ttft": frame["sent_ttft_ms"], "tpot": frame["tpot_ms"], "e2el": sent_ms}
+    stats: dict[str, float] = {}
+    for name, values in times_ms.items():
+        if len(known := values.dropna()):
+            stats[f"mean_{name}_ms"] = float(known.mean())
+            stats[f"median_{name}_ms"] = float(known.median())
+            stats[f"std_{name}_ms"] = float(known.std(ddof=0))
+            stats[f"p99_{name}_ms"] = float(known.quantile(0.99))
     return {
         "input_lens": frame["input_tokens"].tolist(),
         "output_lens": frame["output_tokens"].tolist(),
         "ttfts": (frame["sent_ttft_ms"] / 1e3).tolist(),
         "latencies": (sent_ms / 1e3).tolist(),
         "start_times": frame["given_s"].tolist(),
-        **{key: value for item in values_ms.items() for key, value in _stats(*item).items()},
+        **stats,
     }
-
-
-def _stats(name: str, values_ms: pd.Series) -> dict[str, float]:
-    known = values_ms.dropna()
-    stats = {"mean": known.mean(), "median": known.median(), "std": known.std(ddof=0),
-             "p99": known.quantile(0.99)}  # fmt: skip
-    return {f"{stat}_{name}_ms": float(value) for stat, value in stats.items() if len(known)}
