@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any, Literal
@@ -90,19 +91,13 @@ def _software(params: RunParams, here: Environment) -> Iterator[Finding]:
 
 def _model(params: RunParams) -> tuple[Model | None, list[Finding]]:
     """The model, if it is on this machine, and its findings."""
-    name = find_file(params.model)
+    name, revision = find_file(params.model), params.model_revision
     weights = params.engine_traits.started_here
-    if (
-        name.count("/") == 1
-        and not Path(name).exists()
-        and not _cached(name, params.model_revision)
-    ):
-        return None, [_on_hub(name, params.model_revision, weights)]
-    path = models.resolve(name, params.model_revision, weights)
+    if name.count("/") == 1 and not Path(name).exists() and not _cached(name, revision):
+        return None, [_on_hub(name, revision, weights)]
+    path = models.resolve(name, revision, weights)
     dtype = models.resolve_dtype(params.dtype, path)
-    model = models.describe(
-        params.model, path, dtype, params.model_revision, params.trust_remote_code
-    )
+    model = models.describe(params.model, path, dtype, revision, params.trust_remote_code)
     found = f"{model.name}: {model.size_text}"
     found += f" in {dtype}" if weights else ""  # a server has a type of its own
     return model, [Finding("model", "ok", found)]
@@ -151,11 +146,8 @@ def refusals(params: RunParams, here: Environment, model: Model | None) -> Itera
     Args:
         model: None if it is not on this machine yet.
     """
-
-    def refusal(name: str, problem: str, cure: str) -> ParameterError:
-        return ParameterError(name, getattr(params, name), problem, cure)
-
     yield from _tuning_refusals(params)
+    refusal = partial(_refusal, params)
     longest = model.max_position_embeddings if model else None
     if longest and params.max_model_len > longest:
         knows = f"the model knows {longest} positions"
@@ -190,6 +182,10 @@ def refusals(params: RunParams, here: Environment, model: Model | None) -> Itera
         times = f" {params.devices} times" if params.devices > 1 else ""
         problem = f"this machine has {memory_gib:.0f} GiB of memory, which do not hold it{times}"
         yield refusal("cpu_kv_cache_gib", problem, "lower it")
+
+
+def _refusal(params: RunParams, name: str, problem: str, cure: str) -> ParameterError:
+    return ParameterError(name, getattr(params, name), problem, cure)
 
 
 def _type(params: RunParams, model: Model, here: Environment) -> Finding:
@@ -265,9 +261,11 @@ def _disk(params: RunParams) -> Finding:
 def _quiet(here: Environment) -> Iterator[Finding]:
     """What else uses the machine, and what holds it back."""
     busy = psutil.cpu_percent(0.5) / 100
-    status: Status = "look" if busy > BUSY_SHARE else "ok"
-    cure = "End other programs: they would be measured too" if status == "look" else ""
-    yield Finding("quiet", status, f"other programs use {percent(busy)} of the cores", cure)
+    found = f"other programs use {percent(busy)} of the cores"
+    if busy > BUSY_SHARE:
+        yield Finding("quiet", "look", found, "End other programs: they would be measured too")
+    else:
+        yield Finding("quiet", "ok", found)
     governor = ""
     with suppress(OSError):
         governor = GOVERNOR.read_text(encoding="utf-8").strip()
@@ -303,10 +301,7 @@ def _tuning_refusals(params: RunParams) -> Iterator[ParameterError]:
     objective, scenario = params.tune_objective, params.scenario
     if not params.tune or objective == "tokens_per_s":
         return
-
-    def refusal(problem: str, cure: str) -> ParameterError:
-        return ParameterError("tune_objective", objective, problem, cure)
-
+    refusal = partial(_refusal, params, "tune_objective")
     if objective == "cost":
         if params.price_per_hour is None:
             yield refusal("has no price", "give price_per_hour")

@@ -28,8 +28,8 @@ def trusted() -> ssl.SSLContext:
                     return ssl.create_default_context(capath=name)
                 return ssl.create_default_context(cafile=name)
             except OSError as error:  # ssl.SSLError, too
-                no_file = not isinstance(error, ssl.SSLError)
-                problem = error.strerror if no_file else "not a file of PEM certificates"
+                unfit = isinstance(error, ssl.SSLError)
+                problem = "not a file of PEM certificates" if unfit else error.strerror
                 cure = "Correct the variable, or unset it"
                 raise EngineError(f"{variable} = {name!r}: {problem}. {cure}.") from None
     return ssl.create_default_context()
@@ -38,8 +38,7 @@ def trusted() -> ssl.SSLContext:
 def reason(error: BaseException | None) -> str:
     """An error of the hub's client by its type: some messages repeat headers.
 
-    An untrusted certificate, which its libraries wrap in errors of other types, gets its cure. They
-    know SSL_CERT_FILE alone.
+    Of an untrusted certificate, which its libraries wrap in other errors, the cure is given, too.
     """
     name = type(error).__name__
     while error is not None:

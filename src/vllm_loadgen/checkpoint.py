@@ -13,7 +13,7 @@ from vllm_loadgen.errors import ParameterError
 CHECKPOINT_CURE = "fetch the checkpoint again, or give another model"
 TOKENIZER_CURE = "give a folder with a tokenizer's files"
 CURE = "read that code, and give trust_remote_code True to run it, or give another model"
-# The files whose auto_map names the code of a class of transformers'.
+# The files whose auto_map may name the checkpoint's code for a class of transformers.
 MAPS = {
     "AutoTokenizer": ("tokenizer_config.json", "config.json"),
     "AutoConfig": ("config.json",),
@@ -96,7 +96,7 @@ def own_code(folder: Path, name: str) -> str | None:
 
 
 def check_engine(folder: Path) -> None:
-    """Refuse a checkpoint whose config.json vLLM reads by the checkpoint's own code alone.
+    """Refuse a checkpoint whose config.json vLLM can read only by the checkpoint's own code.
 
     vLLM has classes of its own for some that transformers does not know.
 

@@ -60,7 +60,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def report_os_errors(path: Path) -> Iterator[None]:
-    """What the body may not write, as an error that a user can act on.
+    """Turn the body's errors of the file system into one that a user can act on.
 
     Raises:
         BenchmarkError: for any error of the file system.

@@ -43,4 +43,4 @@ def _visible_gpus() -> Iterator[Any]:
                 else pynvml.nvmlDeviceGetHandleByUUID(name)
             )
         except pynvml.NVMLError:
-            return  # CUDA, too, passes over all that follows a name that it does not know
+            return  # CUDA, too, ignores all that follows a name that it does not know

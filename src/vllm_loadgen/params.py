@@ -31,7 +31,7 @@ Milliseconds = Annotated[int, Field(gt=0, le=10**9)]  # LoadGen counts ns in 64 
 ENDPOINT = re.compile(
     r"(/+inference/+v1/+generate|/+v1(/+(completions|chat/+completions|models))?)?/*$"
 )
-# What may hold of a parameter. Its field says it; ``TestParams.names`` finds it by that.
+# What is known of a parameter. Its field lists these; ``TestParams.names`` finds it by them.
 Trait = Literal[
     "vllm",  # vLLM's AsyncEngineArgs has it under the same name
     "server",  # belongs to the server: not known of one that runs already (engine openai)
@@ -336,7 +336,7 @@ class TestParams(BaseModel):
 
     @property
     def here(self) -> bool:
-        """Whether the engine runs on this machine, as far as the URLs tell."""
+        """Whether the engine runs on this machine, by its URLs."""
         return all(is_loopback(url) for url in self.base_url)
 
     @property

@@ -14,8 +14,7 @@ MOST_ID = 2**31 - 1
 class Prompts(Sequence[Sequence[int]]):
     """Token ids of each prompt, by number.
 
-    Every process of a run has all prompts. A prompt is read as a view, which copies nothing, and
-    whose ids are Python's ints.
+    A prompt is read as a view, which copies nothing, and whose ids are Python's ints.
 
     Args:
         ids: of all prompts, one behind the other; int32.

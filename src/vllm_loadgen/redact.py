@@ -37,7 +37,7 @@ def secrets() -> list[str]:
 
 
 def secrets_in(text: str) -> list[tuple[str, str]]:
-    """The secrets that stand in a text, each as often as it does: (what it is, itself)."""
+    """The secrets in a text, repeated ones too: (what it is, the secret)."""
     found = []
     for value in secrets():
         found += [(OF_ENVIRONMENT, form) for form in re.findall(spelled(value), text)]
@@ -54,11 +54,11 @@ def scrub(text: str) -> str:
 
 
 def environment_without_secrets() -> dict[str, str]:
-    """The environment for a process that must not print a secret, since it has none."""
+    """The environment of a process that must not be able to print a secret."""
     hidden = set(secrets())
     return {name: value for name, value in os.environ.items() if value not in hidden}
 
 
 def holds_secret(value: object) -> bool:
-    """Whether a secret stands in a value, however deep."""
+    """Whether a value contains a secret, however deep."""
     return bool(secrets_in(repr(value)))

@@ -12,8 +12,8 @@ class Sampling:
 
     Attributes:
         top_p: draw from the likeliest tokens of this total probability.
-        top_k: draw from the so many likeliest tokens; 0: from all.
-        seed: of all queries' draws; None: none is seeded.
+        top_k: draw from this many of the likeliest tokens; 0: from all.
+        seed: from which each query's own is derived; None: no query is seeded.
     """
 
     temperature: float = 0.0
@@ -27,7 +27,7 @@ class Sampling:
         return self.temperature == 0
 
     def seed_of(self, row: int) -> int | None:
-        """The seed of a query: its own, the same at each run; None if it has none.
+        """A query's own seed, the same at each run; None if it has none.
 
         Args:
             row: number of the query in its test.

@@ -9,12 +9,11 @@ MOST_BYTES = 107  # of a socket's path (Linux: sun_path in sockaddr_un)
 SHORT = ("/tmp", "/var/tmp")
 
 
-def short_folder(name_bytes: int, most_bytes: int = MOST_BYTES) -> str:
+def short_folder(name_bytes: int) -> str:
     """The temporary directory, or a shorter one if paths within it would be too long.
 
     Args:
         name_bytes: longest name of a path within it.
-        most_bytes: longest path.
 
     Raises:
         BenchmarkError: if there is no temporary directory, or none is short enough.
@@ -24,7 +23,7 @@ def short_folder(name_bytes: int, most_bytes: int = MOST_BYTES) -> str:
     except FileNotFoundError:
         problem = "No temporary directory can be written"
         raise BenchmarkError(f"{problem}. Set TMPDIR to a folder that can.") from None
-    longest = most_bytes - 1 - name_bytes
+    longest = MOST_BYTES - 1 - name_bytes
     for place in (folder, *SHORT):
         if len(os.fsencode(place)) <= longest and os.access(place, os.W_OK | os.X_OK):
             return place

@@ -25,7 +25,7 @@ class EngineTraits:
         over_http: asked no faster than the parameters say.
         packages: distributions that compute its answers, each with the device that it is built for
             ("cuda", "cpu", or "" for any).
-        imports: a module whose import takes seconds; a worker can begin with it early.
+        imports: a module whose import takes seconds, which a worker can begin early.
         key_variable: environment variable of the key that a server may want.
         seeded: whether a query's own seed decides its sampled tokens; None: not known.
         served: the same engine behind its own HTTP server (parameter ``serve``).

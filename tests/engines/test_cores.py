@@ -1,6 +1,6 @@
 import pytest
 
-from vllm_loadgen.engines.cores import cores_of_parts
+from vllm_loadgen.engines.cpu import cores_of_parts
 
 
 def machine(root, cpus, nodes=1, threads=1):

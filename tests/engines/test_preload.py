@@ -1,7 +1,7 @@
 import pytest
 
-from vllm_loadgen.engines import preload as module
-from vllm_loadgen.engines.preload import preload
+from vllm_loadgen.engines import cpu as module
+from vllm_loadgen.engines.cpu import preload
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from loadgen_study.facts.inputs import Attention
 from vllm_loadgen.checkpoint import read_json
 from vllm_loadgen.errors import ParameterError
 
-# Where the decoder of a model for more than text stands.
+# The names of the decoder's part in a model for more than text.
 TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 # Other names of the same thing (the attribute_map of transformers' configurations, and models that
 # bring code of their own).
@@ -30,7 +30,7 @@ NAMES = {
     ),
 }  # fmt: skip
 NEEDED = ("hidden_size", "num_hidden_layers", "vocab_size")
-# Where a quantization stands that config.json does not mention, and whose it is.
+# Files with a quantization that config.json does not mention, and its method.
 QUANTIZATION_FILES = {
     "hf_quant_config.json": "modelopt",
     "quantize_config.json": "gptq",
@@ -169,8 +169,8 @@ class Config:
     def attention(self) -> Attention | None:
         """What attention keeps of a token; None where it is not known.
 
-        It is known of transformers' own model types whose layers differ in nothing but their kind.
-        Other types may do anything, whatever the names in their config.json.
+        It is known of transformers' own model types whose layers differ only in their kind. Other
+        types may do anything, whatever the names in their config.json.
         """
         heads = self.get("num_attention_heads")
         try:

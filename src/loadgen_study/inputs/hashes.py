@@ -73,7 +73,7 @@ def _read() -> Known:
 
 
 def _write(known: Known) -> None:
-    # A cache that cannot be written, or that two runs write at once, costs a reading and no more.
+    # If it cannot be written, or two runs write it at once, files are only hashed again.
     with suppress(OSError, BenchmarkError):
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_json(cache_folder() / CACHE_FILE, known)

@@ -1,6 +1,6 @@
-"""A machine's limits: memory bandwidth and matrix rate, measured in a process of its own.
+"""A machine's limits: memory bandwidth and matrix rate, measured in another process.
 
-The GPU memory that PyTorch takes ends with it, and an engine can start.
+Its end frees the GPU memory that PyTorch took, for the engine.
 """
 
 import subprocess
@@ -54,7 +54,7 @@ def measure_limits(dtypes: Sequence[str]) -> MachineLimits:
 
 
 def idle_power_w(devices: int) -> dict[str, float]:
-    """Mean power of this machine over some seconds, by source; empty, and at once, without a meter.
+    """Mean power of this machine over some seconds, by source; empty without a meter.
 
     Args:
         devices: GPUs to look at.
@@ -135,8 +135,8 @@ def _cpu_cache_bytes(root: Path = Path("/sys/devices/system/cpu")) -> int:
 def _rate(work: Callable[[], object], device: str) -> float:
     """How often a second ``work`` runs: the fastest of repeats of about ``BENCH_S`` in all.
 
-    The fastest, since whatever else the machine does only ever slows a repeat, and a limit that
-    was measured too low would let a run seem nearer to it than it is.
+    Other work of the machine only slows a repeat, and a limit that is too low would let a run seem
+    nearer to it than it is.
     """
     import torch
 

@@ -89,7 +89,7 @@ def embedded_checkpoint() -> Path:
             progress.ticking("Converting the embedded model, once"),
             tempfile.TemporaryDirectory(dir=target.parent) as folder,
         ):
-            # A process of its own: torch's memory goes with it, and so does what it prints.
+            # In another process, whose end frees torch's memory; what it prints is not shown.
             made = Path(folder) / "made"
             command = [sys.executable, "-m", "loadgen_study.inputs.models", str(source), str(made)]
             done = subprocess.run(

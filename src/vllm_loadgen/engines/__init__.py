@@ -1,4 +1,1 @@
-"""Who answers: prompt token ids in, the first token and then the rest out.
-
-An engine is a subclass of ``base.Engine``; ``traits.engines`` knows them by name.
-"""
+"""Who answers: prompt token ids in, the first token and then the rest out."""

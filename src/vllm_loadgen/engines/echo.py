@@ -35,8 +35,8 @@ class EchoEngine(Engine):
         output_tokens: tokens of an answer, in place of ``max_new_tokens``; 0 leaves it.
         fail_at: at the query with this number the engine dies; -1 for none.
         refuse_at: the query with this number is refused; -1 for none.
-        drop_every: leaves out each token of the prompt whose place is a multiple of this, as an
-            option that is fast and wrong; 0: none.
+        drop_every: leaves out each token of the prompt whose place is a multiple of this, to
+            imitate an option that is fast and wrong; 0: none.
         sampling: by its temperature tokens are dropped, at 1.0 a tenth.
     """
 
@@ -61,11 +61,10 @@ class EchoEngine(Engine):
         self, row: int, prompt: Sequence[int], sink: Sink, most_tokens: int | None = None
     ) -> None:
         length = self.output_tokens or self.max_new_tokens
-        said = prompt if self.sampling.greedy else self._sampled(row, prompt)
-        if self.drop_every:
-            every = self.drop_every
-            said = [token for at, token in enumerate(said) if at == 0 or (at + 1) % every]
-        answer = said[: min(length, most_tokens or length)]
+        tokens = prompt if self.sampling.greedy else self._sampled(row, prompt)
+        if every := self.drop_every:
+            tokens = [token for at, token in enumerate(tokens) if at == 0 or (at + 1) % every]
+        answer = tokens[: min(length, most_tokens or length)]
         if self.slots and self._busy >= self.slots:
             self._waiting.append((row, answer, sink))
         else:
@@ -78,12 +77,13 @@ class EchoEngine(Engine):
         return [token for at, token in enumerate(prompt) if at == 0 or draw() >= dropped]
 
     def _serve(self, row: int, answer: Sequence[int], sink: Sink) -> None:
+        number = self._served
         self._busy += 1
         self._served += 1
-        if self._served - 1 == self.fail_at:
+        if number == self.fail_at:
             sink.failed(RuntimeError("the echo engine fails here, as requested"))
             return
-        if self._served - 1 == self.refuse_at:
+        if number == self.refuse_at:
             sink.refuse(row, ValueError("the echo engine refuses this, as requested"))
             self._release()
             return

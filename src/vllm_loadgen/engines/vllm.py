@@ -14,8 +14,7 @@ from pydantic import JsonValue
 
 from vllm_loadgen.checkpoint import check_engine
 from vllm_loadgen.engines.base import Engine, Sink
-from vllm_loadgen.engines.cores import cores_of_parts
-from vllm_loadgen.engines.preload import preload
+from vllm_loadgen.engines.cpu import cores_of_parts, preload
 from vllm_loadgen.engines.vllm_steps import StepLog, detailed
 from vllm_loadgen.errors import EngineError, ParameterError
 from vllm_loadgen.params import TestParams
@@ -32,10 +31,10 @@ FEW_CORES = 4
 SOCKET_NAME_BYTES = 36  # vLLM names each by a UUID
 # Options that vLLM's configuration keeps under another name.
 RENAMED = {"kv_cache_dtype": "cache_dtype"}
-# What is this harness's own: a server for users streams each token, and logs as it likes.
+# Options that only this harness needs: a server for users streams each token, and logs.
 HARNESS = ("model", "stream_interval", "disable_log_stats", "skip_tokenizer_init",
            "enable_logging_iteration_details")  # fmt: skip
-# Switches that the command line cannot set off, which they are.
+# Switches that are off, and that the command line can only turn on.
 ONLY_ON = ("disable_log_stats", "aggregate_engine_logging")
 
 
@@ -54,9 +53,8 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     for name, value in params.engine_options.items():
         if name not in known:
-            raise ParameterError(
-                f"engine_options.{name}", value, "vLLM has no such option", "see EngineArgs"
-            )
+            option, problem = f"engine_options.{name}", "vLLM has no such option"
+            raise ParameterError(option, value, problem, "see EngineArgs")
     args: dict[str, JsonValue] = {
         "model": model_path,
         "stream_interval": WHOLE_REST,
@@ -92,16 +90,14 @@ def command_line(args: Mapping[str, object]) -> list[str]:
     words: list[str] = []
     for name, value in args.items():
         flag = name.replace("_", "-")
-        if name in ONLY_ON and not value:
+        if value is None or (name in ONLY_ON and not value):
             continue
-        if value is True or value is False:
+        if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif isinstance(value, dict):
-            words += [f"--{flag}", json.dumps(value)]
         elif isinstance(value, list | tuple):
             words += [f"--{flag}", *map(str, value)]
-        elif value is not None:
-            words += [f"--{flag}", str(value)]
+        else:
+            words += [f"--{flag}", json.dumps(value) if isinstance(value, dict) else str(value)]
     return words
 
 
@@ -152,7 +148,7 @@ def cpu_variables(params: TestParams, cores: int) -> dict[str, str]:
 
 
 def set_environment(params: TestParams) -> tuple[str, ...]:
-    """What vLLM takes from the environment alone; the parameters win, since they are recorded.
+    """Set what vLLM reads from the environment alone; recorded parameters win over variables.
 
     Returns:
         the libraries that its processes load before all others.
@@ -249,20 +245,14 @@ class VllmEngine(Engine):
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, row: int, prompt: Sequence[int], sink: Sink, sampling: Any) -> None:
-        tokens: Sequence[int] = ()
-        first = True
-        rest: list[int] = []
+        answer: list[int] = []
         try:
             inputs = {"type": "token", "prompt_token_ids": list(prompt)}
             async for output in self._llm.generate(inputs, sampling, str(row)):
-                tokens = output.outputs[0].token_ids
-                if first and len(tokens):
-                    first = False
-                    sink.first(row, tokens[0], _started_ns(output))
-                    tokens = tokens[1:]
-                rest.extend(tokens)
-        except asyncio.CancelledError:
-            raise
+                begun = bool(answer)
+                answer.extend(output.outputs[0].token_ids)
+                if answer and not begun:
+                    sink.first(row, answer[0], _started_ns(output))
         except Exception as error:
             # vLLM refuses a query by whatever its checks raise; only a dead engine ends them all.
             if self._llm.errored:
@@ -270,10 +260,10 @@ class VllmEngine(Engine):
             else:
                 sink.refuse(row, error.__cause__ or error)
             return
-        if first:
-            sink.refuse(row, EngineError("the engine answered with no token at all"))
+        if answer:
+            sink.done(row, answer[1:])
         else:
-            sink.done(row, rest)
+            sink.refuse(row, EngineError("the engine answered with no token at all"))
 
     async def score(self, prompt: Sequence[int], answer: Sequence[int]) -> TokenScores:
         from vllm import SamplingParams
@@ -294,9 +284,9 @@ class VllmEngine(Engine):
             raise ValueError("vLLM returned no log-probabilities of the prompt")
         rows = list(zip(answer, known[len(prompt) :], strict=True))
         logprobs = tuple(row[token].logprob for token, row in rows)
-        best = [max(other.logprob for other in row.values()) for _, row in rows]
-        chosen = (own >= most for own, most in zip(logprobs, best, strict=True))
-        return TokenScores(logprobs=logprobs, chosen=tuple(chosen))
+        best = (max(other.logprob for other in row.values()) for _, row in rows)
+        chosen = tuple(own >= most for own, most in zip(logprobs, best, strict=True))
+        return TokenScores(logprobs=logprobs, chosen=chosen)
 
     def steps(self) -> dict[str, Sequence[float]]:
         return self._steps.take()
@@ -310,8 +300,7 @@ class VllmEngine(Engine):
         # Stopping the readers first keeps EngineDeadError traces out of the log.
         for task in tuple(self._tasks):
             task.cancel()
-        handler = getattr(self._llm, "output_handler", None)
-        if handler is not None:
+        if (handler := getattr(self._llm, "output_handler", None)) is not None:
             handler.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await handler

@@ -1,5 +1,4 @@
-"""An engine's log: the cause of a failure, which vLLM's own error does not name, the time of
-compilation, and compilations during a test."""
+"""An engine's log: why it failed, how long it compiled, what it compiled during a test."""
 
 import re
 from collections import deque
@@ -40,7 +39,7 @@ CURES = {
 
 
 def position(log: Path) -> int:
-    """Where the log ends now, to be given to ``explain``; an engine adds to what is there."""
+    """Where the log ends now: ``begin`` of the functions below, as an engine appends to it."""
     return log.stat().st_size if log.exists() else 0
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +14,11 @@ INTERVAL_S = 2.0
 
 
 class Journal:
-    """journal.arrows, written by whoever watches the test; use it as a context manager.
+    """The writer of journal.arrows; use it as a context manager.
 
     Args:
         folder: of the test.
-        sut: whose records, and answers if it keeps them, are noted.
+        sut: has the records, and the answers if it keeps them.
         due_ns: gives the due times of the first n queries; None when due as issued.
         numbers: the sample of each index, when LoadGen is given a part of them.
 
@@ -72,17 +71,12 @@ class Journal:
             return
         if self._numbers is not None:
             columns["sample_index"] = self._numbers[columns["sample_index"]]
-        kind = SCHEMA.field("answer").type
+        missing = pa.nulls(len(rows))
         # A query that was refused has no answer.
-        taken = [answers.pop(row, None) for row in rows.tolist()] if answers else None
+        taken = [answers.pop(row, None) for row in rows.tolist()] if answers else missing
         due = self._due_of(rows)
-        arrays = [
-            pa.array(rows),
-            pa.nulls(len(rows), pa.int64()) if due is None else pa.array(due),
-            *(pa.array(columns[field.name]) for field in SCHEMA if field.name in columns),
-            pa.nulls(len(rows), kind) if taken is None else pa.array(taken, kind),
-        ]
-        self._stream.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+        batch = {"row": rows, "due_ns": missing if due is None else due, **columns, "answer": taken}
+        self._stream.write_batch(pa.RecordBatch.from_pydict(batch, SCHEMA))
 
     def _due_of(self, rows: np.ndarray) -> np.ndarray | None:
         if self._due is not None and rows.max() >= len(self._due):
@@ -92,7 +86,5 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()

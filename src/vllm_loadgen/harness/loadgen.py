@@ -30,7 +30,7 @@ READ_BACK: dict[str, tuple[str, float]] = {
 def user_conf(params: TestParams, sample_count: int, mode: str = "performance") -> dict[str, float]:
     """The keys of user.conf and their values, in that file's units.
 
-    Only what departs from the benchmark's own values is written, besides the rate.
+    The rate, and what differs from the benchmark's own values.
 
     Args:
         sample_count: samples in the dataset; fewer than the benchmark's must be declared.
@@ -114,7 +114,7 @@ def run_test(
     log_settings.log_output.copy_summary_to_stdout = False
     log_settings.enable_trace = False
     loaded = min(sample_count, settings.performance_sample_count_override)
-    # All samples are in memory from the start, so loading them is nothing.
+    # All samples are in memory from the start: there is nothing to load.
     qsl = lg.ConstructQSL(sample_count, loaded, _nothing, _nothing)
     handle = lg.ConstructFastSUT(sut.issue, sut.flush)
     try:
@@ -173,9 +173,8 @@ def schedule_ns(params: TestParams, seed: int, issued_ns: np.ndarray) -> np.ndar
 def offered_share(params: TestParams, seed: int | None, issued_s: Sequence[float]) -> float:
     """The share of a Server test's rate at which its queries were issued: 1 unless issued late.
 
-    The time over which LoadGen meant to issue them, by the gaps that it drew (so their luck does
-    not matter), over the time that it took. Unlike ``schedule_ns``, it has a value where the two
-    are far apart.
+    The time over which LoadGen meant to issue them, by the gaps that it drew, over the time that it
+    took. Unlike ``schedule_ns``, it has a value where the two are far apart.
 
     Args:
         seed: LoadGen's schedule_rng_seed; None if its log lacks it.
@@ -189,7 +188,7 @@ def offered_share(params: TestParams, seed: int | None, issued_s: Sequence[float
 
 
 def expected_queries(params: TestParams, samples: int, mode: str) -> int:
-    """About how many queries LoadGen will issue (it rounds up to whole passes of the samples)."""
+    """About how many queries LoadGen will issue: it rounds up to whole passes of the samples."""
     if mode == "accuracy":
         return samples
     official = official_settings(params)

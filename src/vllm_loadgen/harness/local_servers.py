@@ -10,19 +10,12 @@ import psutil
 
 def on_this_machine(urls: Sequence[str]) -> list[str]:
     """The URLs whose host has an address of this machine."""
-    own = {
-        address.address.split("%")[0]
-        for addresses in psutil.net_if_addrs().values()
-        for address in addresses
-    }
-    return [
-        url
-        for url in urls
-        if any(
-            address in own or ipaddress.ip_address(address).is_loopback
-            for address in _addresses(url)
-        )
-    ]
+    own = {one.address.split("%")[0] for each in psutil.net_if_addrs().values() for one in each}
+
+    def is_here(address: str) -> bool:
+        return address in own or ipaddress.ip_address(address).is_loopback
+
+    return [url for url in urls if any(map(is_here, _addresses(url)))]
 
 
 def _addresses(url: str) -> list[str]:
@@ -37,7 +30,7 @@ def _addresses(url: str) -> list[str]:
 def listeners(urls: Sequence[str]) -> list[psutil.Process] | None:
     """The processes that listen on the ports of URLs of this machine.
 
-    Behind a port may be a proxy: its servers are not found by it.
+    If a proxy listens there, the servers behind it are not found.
 
     Returns:
         None if one of the ports has no process that this user may see, as with a server of

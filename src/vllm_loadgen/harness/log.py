@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.records.base import Part, describe
@@ -48,6 +48,7 @@ def read_log(folder: Path) -> LoadgenLog:
             elif entry.metadata.is_warning:
                 warnings += 1
             values.setdefault(entry.key, entry.value)
+        early = {"early_stopping_met": values.get("early_stopping_met")}
         return LoadgenLog.model_validate(
             {
                 "verdict": values.get("result_validity"),
@@ -57,7 +58,7 @@ def read_log(folder: Path) -> LoadgenLog:
                 "error_lines": errors[:MOST_ERRORS],
                 "total_sample_count": values.get("qsl_reported_total_count"),
                 "effective_settings": _settings(values),
-                "loadgen_results": _results(values),
+                "loadgen_results": early | _named(values, "result_"),
             }
         )
     except OSError as error:
@@ -70,15 +71,14 @@ def read_log(folder: Path) -> LoadgenLog:
 
 
 def _entries(path: Path) -> Iterator[Entry]:
-    adapter = TypeAdapter(Entry)
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if MARK in line:
-                yield adapter.validate_python(json.loads(line.split(MARK, 1)[1]))
+                yield Entry.model_validate(json.loads(line.split(MARK, 1)[1]))
 
 
 def _named(values: dict[str, JsonValue], prefix: str) -> dict[str, JsonValue]:
-    """The values whose key begins so, without the prefix."""
+    """The values whose key has the prefix, by the rest of the key."""
     return {key.removeprefix(prefix): values[key] for key in values if key.startswith(prefix)}
 
 
@@ -91,13 +91,6 @@ def _settings(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
         "tpot_latency": requested.get("server_tpot_latency"),
     }
     return token_latencies | _named(values, "effective_")
-
-
-def _results(values: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    results = _named(values, "result_")
-    if "early_stopping_met" in values:
-        results["early_stopping_met"] = values["early_stopping_met"]
-    return results
 
 
 def verdict_reasons(folder: Path) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Ended:
-    """A test ended; unless it is complete, so does the process."""
+    """A test ended; unless it is complete, the process ends as well."""
 
     status: Status
     message: str = ""

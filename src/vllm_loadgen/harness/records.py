@@ -5,7 +5,7 @@ from array import array
 import numpy as np
 import pyarrow as pa
 
-from vllm_loadgen.records.columns import COUNTED, MISSING, records_table, schedule_start_ns
+from vllm_loadgen.records.columns import COUNTED, MISSING, records_table
 
 
 class Recorder:
@@ -32,22 +32,14 @@ class Recorder:
     def __len__(self) -> int:
         return len(self.sample_index)
 
-    def add(self, sample_index: int, issued_ns: int, input_tokens: int) -> int:
-        """Append a query and return its row; times are those of ``time.monotonic_ns``."""
-        row = len(self.sample_index)
+    def add(self, sample_index: int, issued_ns: int, input_tokens: int) -> None:
+        """Append a query; times are those of ``time.monotonic_ns``."""
         self.sample_index.append(sample_index)
         self.issued_ns.append(issued_ns)
-        self.given_ns.append(MISSING)
-        self.started_ns.append(MISSING)
-        self.first_token_ns.append(MISSING)
-        self.done_ns.append(MISSING)
+        for times in (self.given_ns, self.started_ns, self.first_token_ns, self.done_ns):
+            times.append(MISSING)
         self.input_tokens.append(input_tokens)
         self.output_tokens.append(0)
-        return row
-
-    def start_ns(self, due_ns: np.ndarray | None = None) -> int:
-        """The test's start by ``time.monotonic_ns`` (see ``schedule_start_ns``)."""
-        return schedule_start_ns(np.array(self.issued_ns), due_ns)
 
     def issued_since(self, row: int) -> dict[str, np.ndarray]:
         """The columns from this row on, as they are now."""
@@ -77,7 +69,4 @@ class Recorder:
 
     def table(self, due_ns: np.ndarray | None = None) -> pa.Table:
         """The records (see ``records_table``); a test that was given up may still be issuing."""
-        rows = len(self.output_tokens)
-        return records_table(
-            {name: np.array(column[:rows]) for name, column in self._columns.items()}, due_ns
-        )
+        return records_table(self.issued_since(0), due_ns)

@@ -30,7 +30,7 @@ MOST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Controller:
-    """Where the power is read; its account goes to no record and no log."""
+    """Where the power is read; its account is neither recorded nor logged."""
 
     url: str = field(repr=False)
     user: str = field(default="", repr=False)
@@ -96,7 +96,7 @@ class Redfish:
         return {COLUMN: watts} if time.monotonic() - at_s <= STALE_S else {}
 
     def _watch(self, controller: Controller) -> None:
-        said = False
+        reported = False
         while not self._stop.is_set():
             try:
                 client = _Client(controller)
@@ -107,9 +107,9 @@ class Redfish:
                 problem = "" if sources else "no chassis reports its power"
             except Exception as error:  # whatever it is, the test goes on; its text names the host
                 problem = type(error).__name__
-            if problem and not said:
+            if problem and not reported:
                 print(f"Redfish: no power is read ({problem})", flush=True)
-                said = True
+                reported = True
             self._stop.wait(self._interval_s)
 
 
@@ -124,11 +124,7 @@ class _Client:
         self._opener = urllib.request.build_opener(direct, https, _Stay)
 
     def get(self, path: str) -> Mapping[str, Any]:
-        """A resource of the controller.
-
-        Raises:
-            OSError: if it does not answer. ValueError: if it answers no JSON object.
-        """
+        """A resource of the controller; raises an OSError or a ValueError if it gives none."""
         if not path.startswith("/") or path.startswith("//"):
             raise ValueError("not a path of this controller")
         request = urllib.request.Request(self._url + path, headers=self._headers)
@@ -154,11 +150,7 @@ class _Client:
                         break
 
     def watts(self, path: str) -> float:
-        """The power that a source reports now.
-
-        Raises:
-            ValueError: if it reports none any more.
-        """
+        """The power that a source reports now, W; raises a ValueError if it reports none."""
         if (found := _power(self.get(path))) is None:
             raise ValueError("no power")
         return found

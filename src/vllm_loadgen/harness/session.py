@@ -164,8 +164,8 @@ class Session:
         """The next event.
 
         Raises:
-            EngineError: if the process has ended, or stands still: it watches its engine by
-                the same limit, so that its silence is its own.
+            EngineError: if the process has ended, or stands still. It watches its engine by the
+                same limit, so a slow engine does not silence it.
         """
         try:
             if self.worker.pipe.poll(limit_s + GRACE_S):
@@ -198,7 +198,7 @@ class Session:
         return self.worker.alive
 
     def release(self) -> None:
-        """Let go of the worker, whose pipe another process holds now."""
+        """Leave the worker to another process, which holds its pipe now."""
         atexit.unregister(self.close)
         self.worker.pipe.close()
 

@@ -114,8 +114,8 @@ class Sut:
             prompt = self._prompts[self.records.sample_index[row]]
             self._engine.submit(row, prompt, self, self._most_tokens)
 
+    # The engine's answers (see ``Sink``).
     def first(self, row: int, token: int, started_ns: int | None) -> None:
-        """An engine's first token (see ``Sink``)."""
         if started_ns is not None:
             self.records.started_ns[row] = started_ns
         self._first_tokens[row] = token
@@ -123,20 +123,17 @@ class Sut:
         self._flush_soon()
 
     def done(self, row: int, rest: Sequence[int]) -> None:
-        """An engine's full answer (see ``Sink``)."""
         self._new_done.append((row, rest))
         self._in_engine -= 1
         self._flush_soon()
 
     def refuse(self, row: int, error: BaseException) -> None:
-        """An engine's refusal of one query (see ``Sink``)."""
         self.refused[row] = describe(error)
         self._new_refused.append(row)
         self._in_engine -= 1
         self._flush_soon()
 
     def failed(self, error: BaseException) -> None:
-        """An engine's end (see ``Sink``)."""
         self.failure = self.failure or error
 
     def _flush_soon(self) -> None:
@@ -161,15 +158,13 @@ class Sut:
 
     def _tell_firsts(self, rows: list[int]) -> None:
         tokens = array("i", [self._first_tokens[row] for row in rows])
-        address, _ = tokens.buffer_info()
-        size = tokens.itemsize
+        address, size = tokens.buffer_info()[0], tokens.itemsize
         now_ns = time.monotonic_ns()
         responses = []
-        for place, row in enumerate(rows):
+        for at, row in enumerate(rows):
             self.records.first_token_ns[row] = now_ns
-            responses.append(
-                lg.QuerySampleResponse(self._ids[row], address + place * size, size, 1)
-            )
+            token = lg.QuerySampleResponse(self._ids[row], address + at * size, size, 1)
+            responses.append(token)
         lg.FirstTokenComplete(responses)
         self.first_count += len(rows)
 
@@ -185,9 +180,8 @@ class Sut:
             if self.answers is not None:
                 self.answers[row] = answer
             address, length = answer.buffer_info()
-            responses.append(
-                lg.QuerySampleResponse(self._ids[row], address, length * answer.itemsize, length)
-            )
+            size = length * answer.itemsize
+            responses.append(lg.QuerySampleResponse(self._ids[row], address, size, length))
         lg.QuerySamplesComplete(responses)
         self.done_count += len(dones)
         self.records.finished.extend(row for row, _ in dones)

@@ -18,7 +18,7 @@ from vllm_loadgen.harness.local_servers import listeners, on_this_machine
 
 INTERVAL_S = 1.0
 POWERCAP = Path("/sys/class/powercap")
-# How vLLM's processes call themselves that compute; its server's own is VLLM::APIServer.
+# The names of vLLM's processes that compute; its server is VLLM::APIServer.
 ENGINES = ("VLLM::EngineCore", "VLLM::Worker")
 # Reasons for a GPU's clocks below the requested ones, where that slows a run (nvml.h, "clocks event
 # reasons"); idle and application settings do not count as throttling.
@@ -101,16 +101,14 @@ class Telemetry:
         rows = list(self._rows)  # a copy: the thread appends
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: [row.get(name, math.nan) for row in rows] for name in names}
-        return _table(columns, start_ns)
+        return steps_table(columns, start_ns)
 
 
-def steps_table(steps: Mapping[str, Sequence[float]], start_ns: int) -> pa.Table:
-    """An engine's steps (see ``Engine.steps``) with time_s since the run's start."""
-    return _table(steps, start_ns)
+def steps_table(columns: Mapping[str, Sequence[float]], start_ns: int) -> pa.Table:
+    """Columns (of an engine's: see ``Engine.steps``) as a table.
 
-
-def _table(columns: Mapping[str, Sequence[float]], start_ns: int) -> pa.Table:
-    """The columns with time_s since the start for monotonic_ns, and null for NaN."""
+    In place of monotonic_ns it has time_s since the run's start, and for NaN null.
+    """
     arrays = {name: np.array(column) for name, column in columns.items()}
     if "monotonic_ns" in arrays:
         arrays = {"time_s": (arrays.pop("monotonic_ns") - start_ns) / 1e9, **arrays}
@@ -206,15 +204,13 @@ def _number(file: Path) -> int:
 
 
 def _total_s(times: Any) -> float:
-    # Guest time is counted in user time already.
-    guest = getattr(times, "guest", 0) + getattr(times, "guest_nice", 0)
-    return float(sum(times) - guest)
+    return float(sum(times) - times.guest - times.guest_nice)  # which user time and nice contain
 
 
 def _cpu_shares(before: Any, now: Any) -> dict[str, float]:
     total = max(_total_s(now) - _total_s(before), 1e-9)
-    idle = now.idle - before.idle + getattr(now, "iowait", 0) - getattr(before, "iowait", 0)
-    steal = getattr(now, "steal", 0) - getattr(before, "steal", 0)
+    idle = now.idle - before.idle + now.iowait - before.iowait
+    steal = now.steal - before.steal
     return {"cpu_share": 1 - (idle + steal) / total, "steal_share": steal / total}
 
 

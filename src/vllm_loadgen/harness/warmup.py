@@ -1,8 +1,8 @@
 """The warm-up before the clock starts: rounds of queries until the engine is warm.
 
-An engine's first tests are slower than its later ones: memory is touched, and kernels are made, for
-batches that it has not had before. So the rounds grow to the batch that the test will reach, and go
-on until two of them are equally fast, within a bound of time.
+An engine's first tests are slower than its later ones: each new batch size touches memory and makes
+kernels. So the rounds grow to the batch that the test will reach, and go on until two of them are
+equally fast or the time is up.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from vllm_loadgen.records.result import WarmUp, WarmUpRound
 AGREE_SHARE = 0.05
 # Rounds of an engine that answers at once differ by chance.
 MOST_ROUNDS = 8
-# Answers are cut short: what a batch needs is there after some steps of it.
+# Answers are cut short: some steps of a batch are enough to warm it.
 DECODE_STEPS = 16
-# In a round without a budget of time no answer is longer, whatever a test's may be, tokens.
+# The longest answer in a round without a budget of time, tokens.
 LONGEST_ANSWER = 128
-# A batch that is to be larger by less than this is as good as it is.
+# A batch that would grow by less than this factor stays as it is.
 WORTH_GROWING = 1.25
 
 
@@ -57,12 +57,12 @@ def warm_up(
 ) -> WarmUp:
     """Rounds of queries, until the last two of the expected batch are equally fast.
 
-    Each round is as large as the time that is left allows, by what a query of the last one took,
-    so that two of its size end in time. What does not fit is left out, and the result has it.
+    A round has as many queries as let two rounds of its size end in the time that is left, by what
+    a query of the last one took.
 
     Args:
-        ask: has so many queries answered at once. expected: the batch that the test will reach,
-            by the last round.
+        ask: asks so many queries at once, and waits for their answers. expected: the batch that
+            the test will reach, by the last round.
         least: queries of the first round; 0: no warm-up at all.
         max_s: no round is begun that would end later; 0: only the first.
         warm_to: the batch up to which the engine is known to be warm.
@@ -111,11 +111,11 @@ def _agree(one: Round, other: Round) -> bool:
 def expected_batch(
     params: TestParams, samples: int, mode: str, facts: EngineFacts
 ) -> Callable[[Round], int]:
-    """How many queries the engine will have at once in a test, by what a round of them shows.
+    """A function from the last round to the queries that the engine will have at once in the test.
 
     Offline all that the engine takes; in SingleStream one; in Server the rate times the time that
-    a query takes (Little's law, with the longest answers). No more than the test has. 0, which no
-    round is made for, if the engine's maximum is unknown.
+    a query takes (Little's law, with the longest answers). No more than the test has; 0, for which
+    there is no round, if the engine's maximum is unknown.
     """
     most = min(facts.max_num_seqs or 0, params.concurrency or math.inf)
 
@@ -134,22 +134,22 @@ def expected_batch(
 
 
 def pick_prompts(prompts: Sequence[Sequence[int]], count: int) -> list[Sequence[int]]:
-    """``count`` of the prompts, longest and shortest first, repeated if there are fewer."""
+    """``count`` prompts, longest and shortest in turn, repeated if there are fewer."""
     by_length = sorted(prompts, key=len)
     ends = chain.from_iterable(zip(reversed(by_length), by_length, strict=True))
     return list(islice(cycle(ends), count))
 
 
 def reordered(prompts: Sequence[Sequence[int]], turn: int) -> list[Sequence[int]]:
-    """The prompts' tokens in another order, one of its own for each turn."""
+    """The prompts' tokens in an order that differs from turn to turn."""
     backwards = [prompt[::-1] for prompt in map(list, prompts)]
     return [ids[turn % len(ids) :] + ids[: turn % len(ids)] for ids in backwards]
 
 
 def answer_cap(prompts: Sequence[Sequence[int]], facts: EngineFacts) -> int:
-    """The least tokens of an answer that keep the first query running until the last has started.
+    """The shortest answer, in tokens, that lasts from the first query's start to the last one's.
 
-    A step takes only so many tokens of prompts; each one brings a token to those that are in.
+    A step computes ``max_num_batched_tokens`` of prompts at most, and a token of each answer.
     """
     tokens = sum(map(len, prompts))
     return DECODE_STEPS + math.ceil(tokens / (facts.max_num_batched_tokens or tokens))
@@ -199,24 +199,20 @@ class PendingRound:
         """A number that rises with each sign of life."""
         return len(self._first_s) + len(self._done_s)
 
-    # The sink -----------------------------------------------------------------------------------
+    # The engine's answers (see ``Sink``).
     def first(self, row: int, token: int, started_ns: int | None) -> None:
-        """See ``Sink``."""
         self._first_s[row] = time.monotonic()
 
     def done(self, row: int, rest: Sequence[int]) -> None:
-        """See ``Sink``."""
         self._done_s[row] = time.monotonic()
         self._tokens[row] = 1 + len(rest)
         if not self._answers[row].done():  # it may have failed with all others
             self._answers[row].set_result(None)
 
     def refuse(self, row: int, error: BaseException) -> None:
-        """See ``Sink``."""
         self._answers[row].set_exception(error)
 
     def failed(self, error: BaseException) -> None:
-        """See ``Sink``."""
         for answer in self._answers:
             if not answer.done():
                 answer.set_exception(error)

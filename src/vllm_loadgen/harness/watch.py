@@ -1,4 +1,4 @@
-"""One LoadGen test in a thread of its own, and the watch over it: LoadGen has no way to abort."""
+"""One LoadGen test in its own thread, and the watch over it: LoadGen has no way to abort."""
 
 import asyncio
 import gc
@@ -24,7 +24,7 @@ class Watch:
         sut: under test. loop: the SUT's, in ``loop_thread``.
         journal: takes the records now and then.
         pipe: progress goes out on it, and ``Stop`` comes in.
-        stall_s: an engine that owes answers and makes none for so long is dead.
+        stall_s: an engine that owes answers and makes no progress for so long is dead.
         duration_s: of the test.
     """
 
@@ -89,8 +89,7 @@ class Watch:
             return f"the engine died: {describe(self.sut.failure)}"
         if not self.loop_thread.is_alive():
             return "the engine's event loop has ended"
-        # A loop that stands still would look idle: while all that it knows of is answered, it owes
-        # nothing.
+        # A loop that stands still takes no queries, and so would only look idle.
         if not self._beat_due:
             self._beat_due = True
             self.loop.call_soon_threadsafe(self._beat)
@@ -114,7 +113,7 @@ class Watch:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Nothing pauses the body, and objects made before it are not looked at again."""
+    """No garbage collection while the body runs, and none of the objects made before it."""
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -31,6 +31,7 @@ from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_table
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.harness.engine_log import late_compilations, position
+from vllm_loadgen.harness.engine_process import end_session
 from vllm_loadgen.harness.journal import Journal
 from vllm_loadgen.harness.log import read_log
 from vllm_loadgen.harness.messages import (
@@ -47,7 +48,6 @@ from vllm_loadgen.harness.messages import (
     Start,
     Stop,
 )
-from vllm_loadgen.harness.processes import end_session
 from vllm_loadgen.harness.redfish import Controller, Redfish
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import INTERVAL_S, Telemetry, steps_table
@@ -63,7 +63,7 @@ from vllm_loadgen.harness.warmup import (
 )
 from vllm_loadgen.harness.watch import Watch
 from vllm_loadgen.http.metrics import ServerWatch
-from vllm_loadgen.records.columns import JOURNAL
+from vllm_loadgen.records.columns import JOURNAL, schedule_start_ns
 from vllm_loadgen.records.engine import EngineFacts, TokenScores
 from vllm_loadgen.records.result import Result, WarmUp
 
@@ -72,9 +72,7 @@ T = TypeVar("T")
 LOOK_S = 0.5
 OBSERVE_S = 2.0
 MOST_REASONS = 3
-# Answers that the engine is asked about at once: enough for its batch, and progress now and then.
-# A first few show how long more would take.
-SCORED_AT_ONCE = 4
+SCORED_AT_ONCE = 4  # answers of the first batch: a few show how long more would take
 
 
 class Worker:
@@ -123,9 +121,8 @@ class Worker:
     def _start(self, command: Start) -> Ready:
         traits = command.params.engine_traits
         self._longest = command.params.max_new_tokens
-        self._controller = command.controller
+        self._controller, self._log = command.controller, command.log
         self._engine = resolve_name(traits.make)(command.params, command.model_path, command.key)
-        self._log = command.log
         limit_s = command.params.load_timeout_s
         begin = time.monotonic()
         facts = self._on_loop(self._engine.start(), "the engine's start", limit_s)
@@ -143,29 +140,27 @@ class Worker:
         begun = self._begin(command)
         keep = command.mode == "accuracy"
         cap = params.max_new_tokens if params.max_new_tokens < self._longest else None
-        held = params.concurrency, params.longest_first
-        sut = Sut(engine, prompts, self._loop, *held, keep, cap)
-        # What a callback raises would be logged and forgotten, and its query waited for for ever.
+        order = params.concurrency, params.longest_first
+        sut = Sut(engine, prompts, self._loop, *order, keep, cap)
+        # asyncio only logs what a callback raises, and LoadGen would wait for its query for ever.
         self._loop.set_exception_handler(partial(_note_failure, sut))
         seed = settings.schedule_rng_seed
         test = partial(loadgen.run_test, sut, len(prompts), settings, folder, command.audit_config)
-        engine.steps()  # those of the warm-up do not count
-        engine.take_routing()
-        engine.ends()
+        for take in (engine.steps, engine.take_routing, engine.ends):
+            take()  # those of the warm-up do not count
         log_begin = position(self._log)
         server = ServerWatch(self._observe)
+        planned, limit_s = partial(loadgen.planned_ns, params, seed), params.stall_timeout_s
         with (
             Redfish(self._controller, INTERVAL_S) as power,
             Telemetry(params.devices, params.base_url, server.look, power.read) as telemetry,
-            Journal(
-                folder, sut, partial(loadgen.planned_ns, params, seed), command.numbers
-            ) as journal,
+            Journal(folder, sut, planned, command.numbers) as journal,
         ):
-            limit_s = params.stall_timeout_s
             watch = Watch(sut, self._loop, self._thread, journal, self._pipe, limit_s)
             ended = watch.run(test)
-        due = loadgen.schedule_ns(params, seed, np.array(sut.records.issued_ns))
-        start_ns = sut.records.start_ns(due)
+        issued_ns = np.array(sut.records.issued_ns)
+        due = loadgen.schedule_ns(params, seed, issued_ns)
+        start_ns = schedule_start_ns(issued_ns, due)
         write_table(folder / "telemetry.parquet", telemetry.table(start_ns))
         write_table(folder / "engine_steps.parquet", steps_table(engine.steps(), start_ns))
         records = _records(sut, due, command.numbers, engine)
@@ -173,16 +168,17 @@ class Worker:
         if ended.status == "complete" and begun.warmup is not None:
             # A whole test warms better than any rounds.
             self._warm_to = max(self._warm_to, begun.warmup.batch)
-        # LoadGen may be issuing still, if the test was given up: those that were written count.
-        begun = begun.model_copy(
-            update={
-                "late_compilations": late_compilations(self._log, log_begin),
-                "queries": len(records),
-                "finish_reasons": dict(engine.ends()),
-                "server": server.counts(),
-            }
-        )
-        return _write(begun, ended, watch.duration_s, sut, folder)
+        measured = {
+            "duration_s": round(watch.duration_s, 6),
+            # LoadGen may be issuing still, if the test was given up: those that were written count.
+            "queries": len(records),
+            "late_compilations": late_compilations(self._log, log_begin),
+            "refused": len(sut.refused),
+            "refused_because": tuple(dict.fromkeys(sut.refused.values()))[:MOST_REASONS],
+            "finish_reasons": dict(engine.ends()),
+            "server": server.counts(),
+        }
+        return _write(begun.model_copy(update=measured), ended, folder)
 
     def _observe(self) -> Mapping[str, float]:
         asked = asyncio.run_coroutine_threadsafe(self._engine.observe(), self._loop)
@@ -193,7 +189,7 @@ class Worker:
             return {}
 
     def _begin(self, command: RunTest) -> Result:
-        """The warm-up, and the result.json that a test leaves which is killed."""
+        """Warm up, and write the result.json that remains if the test is killed."""
         params = command.params
         begin = time.monotonic()
         warmup = self._warm_up(command)
@@ -214,8 +210,7 @@ class Worker:
     def _warm_up(self, command: RunTest) -> WarmUp:
         """Rounds of queries until the engine is warm, where that matters."""
         params, prompts, facts = command.params, command.prompts, self._facts
-        # An accuracy test measures answers, not speed.
-        for_answers = command.mode == "accuracy"
+        for_answers = command.mode == "accuracy"  # it measures no speed
         max_s = 0.0 if for_answers else params.warmup_max_s
 
         def ask(queries: int) -> Round:
@@ -225,13 +220,12 @@ class Worker:
                 picked = reordered(picked, self._rounds)
             cap = answer_cap(picked, facts) if for_answers or max_s else LONGEST_ANSWER
             pending = PendingRound(picked, cap)
-            answered = pending.answered(self._engine)
-            return self._on_loop(
-                answered,
-                "the warm-up",
-                params.stall_timeout_s,
-                lambda: pending.moved() + self._engine.progress(),
-            )
+
+            def moved() -> int:
+                return pending.moved() + self._engine.progress()
+
+            asked = pending.answered(self._engine)
+            return self._on_loop(asked, "the warm-up", params.stall_timeout_s, moved)
 
         expected = expected_batch(params, len(prompts), command.mode, facts)
         return warm_up(ask, expected, params.warmup_queries, max_s, self._warm_to)
@@ -278,7 +272,7 @@ class Worker:
         limit_s: float,
         moved: Callable[[], int] | None = None,
     ) -> T:
-        """Run on the engine's loop to its end, and look now and then whether to go on.
+        """Run on the engine's loop to its end, unless it takes too long or the parent gives up.
 
         Args:
             moved: a number that rises with progress, which is reported to the caller; the limit
@@ -313,8 +307,7 @@ def _note_failure(sut: Sut, loop: asyncio.AbstractEventLoop, context: dict[str, 
 def _records(
     sut: Sut, due_ns: np.ndarray | None, numbers: Sequence[int] | None, engine: Engine
 ) -> pa.Table:
-    """The records, with samples by their number in the whole dataset, and with the replica that
-    each query was given to, where the engine chose one."""
+    """The records, with samples by their number in the whole dataset and each query's replica."""
     records = sut.records.table(due_ns)
     rows, replicas = engine.take_routing()
     if len(rows):
@@ -327,14 +320,8 @@ def _records(
     return records
 
 
-def _write(begun: Result, ended: Ended, duration_s: float, sut: Sut, folder: Path) -> Ended:
-    """result.json, after the records; returns how the test ended, its logs looked at."""
-    known = {
-        "duration_s": round(duration_s, 6),
-        "refused": len(sut.refused),
-        "refused_because": tuple(dict.fromkeys(sut.refused.values()))[:MOST_REASONS],
-    }
-    result = begun.model_copy(update=known)
+def _write(result: Result, ended: Ended, folder: Path) -> Ended:
+    """result.json with LoadGen's logs; returns how the test ended, its logs looked at."""
     if ended.status == "complete":
         try:
             result = result.with_log(read_log(folder))

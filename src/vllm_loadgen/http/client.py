@@ -26,7 +26,7 @@ from vllm_loadgen.redact import MARK
 KEEP_ALIVE_S = 3.0
 CONNECT_S = 30.0
 ASK_S = 60.0  # for an answer to GET
-ASIDE_S = 1.0  # without queries after a failed connection, if there are other servers
+ASIDE_S = 1.0  # a server gets no query after a failed connection, if there are others
 LONGEST_PROBLEM = 4096
 LONGEST_HEADER = 2**16  # bytes of one header line
 BUSY = (429, 503)

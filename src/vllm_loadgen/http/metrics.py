@@ -34,7 +34,7 @@ RESTARTED = "the counters restarted during the test"
 
 
 def read(text: str) -> dict[str, float]:
-    """The known metrics by the project's names: summed over engines, of KV caches the fullest.
+    """The known metrics by the project's names: sums over engines, the fullest of their KV caches.
 
     Raises:
         ValueError: if the text is not Prometheus's.

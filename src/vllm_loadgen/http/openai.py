@@ -4,25 +4,28 @@ import asyncio
 import time
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import JsonValue
 
 from vllm_loadgen.checkpoint import load_tokenizer, vocab_size
 from vllm_loadgen.engines.base import Engine, Sink
 from vllm_loadgen.errors import EngineError
 from vllm_loadgen.http import metrics, probe
-from vllm_loadgen.http.answers import Answer, Encode
 from vllm_loadgen.http.client import Client, Server
-from vllm_loadgen.http.routes import CHAT_ROUTE, ROUTES, Route
+from vllm_loadgen.http.routes import CHAT_ROUTE, ROUTES, Piece, Route
 from vllm_loadgen.params import TestParams
 from vllm_loadgen.records.engine import EngineFacts
 
 METRICS_S = 1.5
 # Of the prompts that look for a prefix cache, tokens; and of a server that gives no length.
 PROBE_LENGTH, USUAL_LENGTH = 2048, 1024
+Encode = Callable[[str], list[int]]
 
 
 class OpenAIEngine(Engine):
@@ -62,13 +65,12 @@ class OpenAIEngine(Engine):
     async def start(self) -> EngineFacts:
         checkpoint, trust = Path(self._model_path), self._params.trust_remote_code
         self._vocab_size = vocab_size(checkpoint, trust)
-        client, servers = self._client, self._servers
+        client, servers, sampling = self._client, self._servers, self._params.sampling
         client.open(any(server.url.startswith("https:") for server in servers))
         named = self._params.served_model
         listed = [await probe.list_models(client, server, named) for server in servers]
         self._model = probe.choose_model(servers, listed, named)
-        asked = self._routes, self._model, self._params.sampling
-        self._route = await probe.find_route(client, servers, *asked)
+        self._route = await probe.find_route(client, servers, self._routes, self._model, sampling)
         if not (self._route.ids_in and self._route.ids_out):
             self._tokenizer = load_tokenizer(checkpoint, trust)
         if not self._route.ids_out:
@@ -79,9 +81,7 @@ class OpenAIEngine(Engine):
         return EngineFacts(
             engine="openai",
             version=await probe.find_version(client, servers),
-            options=self._route.options(
-                self._params.max_new_tokens, self._params.min_new_tokens, self._params.sampling
-            ),
+            options=self._options(self._params.max_new_tokens),
             route=self._route.name,
             served_model=self._model,
             token_ids="the server" if self._route.ids_out else "the tokenizer here",
@@ -149,9 +149,9 @@ class OpenAIEngine(Engine):
         return taken
 
     def _least_busy(self) -> Server:
-        """The server that owes least; one that could not be reached just now comes last.
+        """The server with the fewest queries; one that could not be reached just now comes last.
 
-        Of equals the one that was sent the fewest, or the first would get all of a light load.
+        Of equals the one that was sent fewest, or the first would get all of a light load.
         """
         now = time.monotonic()
         return min(
@@ -163,9 +163,7 @@ class OpenAIEngine(Engine):
     ) -> None:
         answer = Answer(row, sink, most, self._vocab_size, self._encode)
         try:
-            least = min(self._params.min_new_tokens, most)
-            options = self._route.options(most, least, self._params.sampling, row)
-            asked = self._route.body(self._model, self._prompt(prompt), options)
+            asked = self._route.body(self._model, self._prompt(prompt), self._options(most, row))
             async with aclosing(self._client.pieces(server, self._route, asked)) as pieces:
                 async for piece in pieces:
                     self._events += 1
@@ -179,6 +177,10 @@ class OpenAIEngine(Engine):
         finally:
             server.outstanding -= 1
 
+    def _options(self, most: int, row: int | None = None) -> dict[str, JsonValue]:
+        least = min(self._params.min_new_tokens, most)
+        return self._route.options(most, least, self._params.sampling, row)
+
     def _prompt(self, ids: Sequence[int]) -> object:
         if self._route.ids_in:
             return list(ids)
@@ -190,3 +192,76 @@ class OpenAIEngine(Engine):
         for task in tuple(self._tasks):
             task.cancel()
         await self._client.close()
+
+
+@dataclass
+class Answer:
+    """One answer as it comes; reports its first token and its end to the sink.
+
+    Attributes:
+        most: tokens that it may have. vocab_size: ids are below it.
+        encode: text to token ids, where the server gives none.
+        whole: whether its end has come.
+    """
+
+    row: int
+    sink: Sink
+    most: int
+    vocab_size: int
+    encode: Encode | None
+    whole: bool = False
+    _begun: bool = False
+    _pieces: int = 0
+    _rest: list[int] = field(default_factory=list)
+    _text: list[str] = field(default_factory=list)
+
+    def take(self, piece: Piece) -> None:
+        """What a stream brought.
+
+        Raises:
+            EngineError: if it does not answer the query.
+        """
+        if self.whole:
+            return
+        if self.encode is None:
+            self._take_ids(piece.ids)
+        else:
+            self._take_text(piece.text, self.encode)
+        if piece.ended:
+            if not self._begun:
+                raise EngineError("it answered with no token at all")
+            if self.encode is not None:
+                self._rest += self.encode("".join(self._text))
+            self.whole = True
+            self.sink.done(self.row, self._rest)
+
+    def _take_ids(self, ids: object) -> None:
+        if not isinstance(ids, list | None):
+            raise EngineError(f"it answered with token_ids = {ids!r}, which is not a list")
+        for token in ids or ():
+            if type(token) is not int or not 0 <= token < self.vocab_size:
+                raise EngineError(f"it answered with {token!r}, which is not a token of the model")
+        self._add(ids or [])
+        if len(self._rest) >= self.most:
+            raise EngineError(f"it answered with more than the {self.most} tokens requested")
+
+    def _take_text(self, text: object, encode: Encode) -> None:
+        """Only the first piece is encoded at once, the rest at the answer's end."""
+        if not isinstance(text, str | None):
+            raise EngineError(f"it answered with text = {text!r}, which is not text")
+        if not text:
+            return
+        self._pieces += 1
+        if self._pieces > self.most:
+            raise EngineError(f"it answered with more than the {self.most} tokens requested")
+        if self._begun:
+            self._text.append(text)
+        else:
+            self._add(encode(text))
+
+    def _add(self, ids: list[int]) -> None:
+        """Keep token ids; the answer's first goes to the sink at once."""
+        if ids and not self._begun:
+            self._begun = True
+            self.sink.first(self.row, ids.pop(0), None)
+        self._rest += ids

@@ -23,7 +23,7 @@ OLLAMA = "fp_ollama"
 PROBE_TOKENS = 2
 PROBE_IDS, PROBE_TEXT = (1, 2, 3), "Hello"
 # A prefix cache is likely if a repeated long prompt takes less than this share of another prompt's
-# time, and is faster by at least so many seconds.
+# time, and is faster by at least this many seconds.
 FASTER_SHARE, FASTER_S = 0.5, 0.02
 NAMES_SHOWN = 5
 NO_PATH = (404, 405)

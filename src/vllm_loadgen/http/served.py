@@ -4,7 +4,9 @@ import asyncio
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
+
+import aiohttp
 
 from vllm_loadgen.engines.base import Sink
 from vllm_loadgen.engines.vllm import command_line, engine_args, set_environment
@@ -31,8 +33,8 @@ class ServedVllm(OpenAIEngine):
         self, params: TestParams, model_path: str, key: str = "", command: Sequence[str] = SERVER
     ) -> None:
         self._port = free_port()
-        url = f"http://{HOST}:{self._port}"
-        super().__init__(params, model_path, key, [url], ROUTES[:2])
+        self._url = f"http://{HOST}:{self._port}"
+        super().__init__(params, model_path, key, [self._url], ROUTES[:2])
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -59,18 +61,15 @@ class ServedVllm(OpenAIEngine):
         return facts.model_copy(update=known)
 
     async def _listens(self) -> bool:
-        """Whether the port is open: vLLM opens it for answers once the model is loaded."""
-        request = f"GET /health HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
-        with suppress(OSError):  # TimeoutError, too
-            reader, writer = await asyncio.open_connection(HOST, self._port)
-            async with asyncio.timeout(STOP_S):
-                with closing(writer):
-                    writer.write(request.encode())
-                    return b" 200 " in await reader.readline()
+        """Whether it is healthy: vLLM opens its port once the model is loaded."""
+        limit = aiohttp.ClientTimeout(STOP_S)
+        with suppress(aiohttp.ClientError, OSError):  # TimeoutError, too
+            async with aiohttp.request("GET", f"{self._url}/health", timeout=limit) as response:
+                return response.status == 200
         return False
 
     async def _until_its_end(self, process: asyncio.subprocess.Process) -> None:
-        """Our own server does not come back, as one of somebody else's may."""
+        """Report the server's end: nobody starts this one again."""
         status = await process.wait()
         if self._sink is not None:
             self._sink.failed(EngineError(f"vllm serve ended with status {status}"))
@@ -81,7 +80,7 @@ class ServedVllm(OpenAIEngine):
         return seen
 
     def progress(self) -> int:
-        """Its streams bring the first token and then the whole rest; its counters tell of both."""
+        """With the server's counters: a stream brings only the first token, then all the rest."""
         return super().progress() + self._tokens
 
     def submit(
@@ -106,7 +105,7 @@ class ServedVllm(OpenAIEngine):
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
+    """A port of the loopback that is free now."""
     with socket.socket() as held:
         held.bind((HOST, 0))
         port: int = held.getsockname()[1]

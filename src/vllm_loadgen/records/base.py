@@ -17,7 +17,7 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 
 
 class Part(BaseModel):
-    """A frozen piece of facts. Fields of a later version are passed over."""
+    """A frozen piece of facts. Fields of a later version are ignored."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", protected_namespaces=(), populate_by_name=True

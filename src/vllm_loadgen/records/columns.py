@@ -7,8 +7,8 @@ import pyarrow as pa
 
 # In ns since the run's start.
 TIMES = ("scheduled_ns", "issued_ns", "given_ns", "started_ns", "first_token_ns", "done_ns")
-# A query may end without these: not every engine reports a start, and a run may be interrupted.
-# given_ns is when the harness gave it to the engine, or sent the request.
+# What a query may lack: not every engine reports a start, and a run may be interrupted. given_ns is
+# when the harness gave it to the engine, or sent the request.
 NULLABLE = ("given_ns", "started_ns", "first_token_ns", "done_ns")
 # What is counted and timed of a query, int64; a time by ``time.monotonic_ns``, or ``MISSING``.
 COUNTED = (
@@ -16,10 +16,9 @@ COUNTED = (
     "input_tokens", "output_tokens",
 )  # fmt: skip
 MISSING = -1
-# journal.arrows: the records of a test as they reach the disk while it runs. An Arrow IPC stream,
-# of which each piece stands for itself: a process that is killed in the middle of one loses that
-# piece and nothing before it. A query has a row when it was issued and another when it was
-# answered; the later one counts.
+# journal.arrows: the records of a test as they reach the disk while it runs. An Arrow IPC stream:
+# a process that is killed while it writes a batch loses that batch alone. A query has a row when it
+# was issued and another when it was answered; the later one counts.
 JOURNAL = "journal.arrows"
 SCHEMA = pa.schema(
     [

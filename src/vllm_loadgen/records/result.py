@@ -8,7 +8,7 @@ from vllm_loadgen.records.base import Facts, Part
 from vllm_loadgen.traits import SCENARIOS, Scenario, ScenarioTraits
 
 Mode = Literal["performance", "accuracy", "compliance"]
-# "running" stands on the disk while a test is made; whoever reads it finds an interrupted one.
+# The file says "running" while a test runs; a later reader takes that for an interrupted one.
 Status = Literal["complete", "failed", "interrupted", "running"]
 Verdict = Literal["VALID", "INVALID"]
 
