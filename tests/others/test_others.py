@@ -82,6 +82,13 @@ def test_a_spoilt_number_of_a_summary_is_left_out(tmp_path):
     assert "TTFT p99.9, ms" in found.reported
 
 
+def test_a_number_beyond_any_float_is_left_out(tmp_path):
+    folder = logs(tmp_path / "sent")
+    edited(folder, "mlperf_log_detail.txt", '"value": 143.939', f'"value": 1{"0" * 400}')
+    edited(folder, "mlperf_log_summary.txt", "tokens per second: 143.94", "tokens per second: ?")
+    assert compare.read_digest(str(folder)).figures["tokens_per_s"] == (None, None, None)
+
+
 def test_logs_of_two_tests_are_refused(tmp_path):
     folder = logs(tmp_path / "sent")
     edited(folder, "mlperf_log_summary.txt", ": 143.94", ": 144.94")

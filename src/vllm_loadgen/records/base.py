@@ -66,3 +66,13 @@ def describe(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else str(first["msg"])
+
+
+def as_number(value: object) -> float | None:
+    """A value of a JSON file; None if it is not a number, or an integer beyond any float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from vllm_loadgen.records.base import Facts, Part
+from vllm_loadgen.records.base import Facts, Part, as_number
 from vllm_loadgen.traits import SCENARIOS, Scenario, ScenarioTraits
 
 Mode = Literal["performance", "accuracy", "compliance"]
@@ -51,9 +51,8 @@ class LoadgenResults(Part):
     early_stopping_met: bool | None = None
 
     def number(self, key: str) -> float | None:
-        """A figure by LoadGen's own name; None if it is not there or no number."""
-        value = self.__pydantic_extra__.get(key)
-        return float(value) if isinstance(value, int | float) else None
+        """A figure by LoadGen's own name; None if it is missing or not a number."""
+        return as_number(self.__pydantic_extra__.get(key))
 
     @property
     def ttft_p99_ns(self) -> float | None:

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 from loadgen_study.runs.others.origin import Compared, Load, Origin, from_files
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.harness.log import DETAIL, SUMMARY, read_log
+from vllm_loadgen.records.base import as_number
 
 TOOL = "LoadGen"
 # MLCommons' layout: results/SYSTEM/MODEL/SCENARIO/performance/run_1.
@@ -84,7 +85,7 @@ def read(folder: Path, name: str) -> Compared:
     values = {
         figure: number * unit
         for key, (figure, unit) in FIGURES.items()
-        if (number := _number(results.get(key))) is not None
+        if (number := as_number(results.get(key))) is not None
     }
     if "samples_per_s" not in values and "latency_ms" not in values:
         cure = "give the folder of its performance test"
@@ -113,14 +114,8 @@ def reported(results: Mapping[str, JsonValue]) -> dict[str, float]:
         f"{latency} p{float(match[1]):g}, ms": number / 1e6
         for key, value in results.items()
         for pattern, latency in PERCENTILES.items()
-        if (match := re.fullmatch(pattern, key)) and (number := _number(value)) is not None
+        if (match := re.fullmatch(pattern, key)) and (number := as_number(value)) is not None
     }
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    return None
 
 
 def _origin(place: tuple[str, ...], scenario: str, values: Mapping[str, float]) -> Origin:
@@ -172,7 +167,7 @@ def _finer(
     """
     finer = dict(detail)
     for key, value in summary.items():
-        one, other = _number(detail.get(key)), _number(value)
+        one, other = as_number(detail.get(key)), as_number(value)
         if one is None or other is None:
             continue
         if abs(one - other) > max(SUMMARY_ROUNDS_BY, DETAIL_ROUNDS_BY * abs(one)):
