@@ -15,8 +15,7 @@ from loadgen_study.params import RunParams, as_markdown, read_yaml, value_of
 from loadgen_study.results.bundles import SUFFIX, find_within
 from loadgen_study.results.folders import find_file, note_outside
 from loadgen_study.results.run import Run
-from loadgen_study.runs.gate import METRICS, gate
-from loadgen_study.runs.gate_run import measure_and_gate
+from loadgen_study.runs.gate import METRICS, gate, measure_and_gate
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.others.formats import WRITERS, export
 from loadgen_study.submission.preflight import preflight

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadgen_study.analysis.decision import against_best, confidence_of, decide
-from loadgen_study.runs.gate_run import LOOKS
+from loadgen_study.runs.gate import LOOKS
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,7 @@ from helpers import RESULT, echo_params, seed_records, write_facts, write_test
 
 from loadgen_study import ParameterError, Run, RunParams, cli
 from loadgen_study.facts.scores import Accuracy, AccuracyVerdict
-from loadgen_study.runs.gate import METRICS, gate
-from loadgen_study.runs.gate_run import visits
+from loadgen_study.runs.gate import METRICS, gate, visits
 
 NOISE = (1.0, 1.004, 0.997, 1.001)
 

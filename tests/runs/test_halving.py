@@ -26,8 +26,7 @@ from loadgen_study.facts.scores import Estimate, Variant
 from loadgen_study.report.report import Report
 from loadgen_study.report.sections import tuning
 from loadgen_study.runs import halving
-from loadgen_study.runs.halving import Race, in_turn, race, race_table, tune
-from loadgen_study.runs.serve_line import serve_line
+from loadgen_study.runs.halving import Race, in_turn, race, race_table, serve_line, tune
 from loadgen_study.runs.settings import BASE, Setting, worse_answers
 from loadgen_study.runs.tuning import TUNED, own_changes
 from vllm_loadgen.records.engine import EngineFacts

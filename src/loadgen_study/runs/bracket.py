@@ -1,10 +1,10 @@
 """``target_qps: measured``: a rate from the machine's own, and the capacity between two rates.
 
-The accuracy test has all samples in the system at once: its rate is the batch rate, and its steps
-tell what a Server test at a share of it is expected to take (analysis/batching.py). The first test
-is at the highest share that is expected to keep the limits; one or two more at other rates leave
-the capacity between one that is VALID and one that is not. A search (``auto``, runs/peak.py)
-narrows that down and takes longer.
+The accuracy test has all samples in the system at once, so its rate is the batch rate, and its
+steps predict the latencies of a Server test at a share of it (analysis/batching.py). The first test
+is at the highest share that is expected to keep the limits. One or two more bracket the capacity
+between a rate that is VALID and one that is not. A search (``auto``, runs/peak.py) narrows that
+down and takes longer.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,11 @@ from loadgen_study.runs.search import bounds, next_bracket
 from loadgen_study.words import per_s
 from vllm_loadgen.harness.loadgen import expected_queries, official_settings, server_schedule_ns
 
-# Rates that are simulated, of the batch rate: from what leaves room for bursts down to where a test
-# takes too long.
+# Shares of the batch rate that are simulated: from one that leaves room for bursts down to one at
+# which a test takes too long.
 SHARES = 0.6 * 0.92 ** np.arange(12)
-# Of the limits: measured tails were up to a third longer than simulated ones.
-ROOM = 0.75
-# No further rate is tried once the tests have taken so long.
-BUDGET_S = 100.0
+ROOM = 0.75  # of the limits: measured tails were up to a third longer than simulated ones
+BUDGET_S = 100.0  # no further rate is tried once the tests have taken this long
 
 
 def measured_rate(run: LiveRun, say: Callable[[str], object] = print) -> float:
@@ -39,28 +37,24 @@ def measured_rate(run: LiveRun, say: Callable[[str], object] = print) -> float:
 
 
 def find_rate(run: LiveRun, say: Callable[[str], object] = print) -> Test:
-    """The performance test at a rate that was not given; a finished one is not made again.
+    """The performance test at a rate that was not given; a finished one is reused.
 
-    Server tries rates around the capacity. Offline is sized by the batch rate. A server that is
-    reached by HTTP gets no more than the default rate: its user gave none.
+    Server tries rates around the capacity. Offline is sized by the batch rate. A server reached by
+    HTTP gets the default rate, since its user gave none.
     """
-    found = run.read()
-    if found.finished("performance"):
-        return run.once("performance", "performance")
-    traits = run.params.scenario_traits
-    if run.params.engine_traits.over_http:
-        rate = RunParams().rate
-    elif traits.limited:
+    if run.read().finished("performance"):
+        return run.once("performance")
+    traits, over_http = run.params.scenario_traits, run.params.engine_traits.over_http
+    if traits.limited and not over_http:
         return find_bracket(run, say)
-    else:
-        rate = measured_rate(run, say) if traits.at_once else RunParams().rate
-    return run.once("performance", "performance", target_qps=float(f"{rate:.3g}"))
+    rate = measured_rate(run, say) if traits.at_once and not over_http else RunParams().rate
+    return run.once("performance", target_qps=float(f"{rate:.3g}"))
 
 
 def find_bracket(run: LiveRun, say: Callable[[str], object] = print) -> Test:
-    """The performance test at a measured rate: the highest that is VALID of up to three.
+    """The performance test at a measured rate: of up to three, the highest that is VALID.
 
-    If none is, it is the lowest one. The course goes to peak.json, as a search's does.
+    If none is VALID, the lowest. The course is written to peak.json, as that of a search.
 
     Args:
         say: takes a line before and after each test.
@@ -76,26 +70,24 @@ def find_bracket(run: LiveRun, say: Callable[[str], object] = print) -> Test:
         probes.append(peak.probe_of(test))
         peak.note(run, batch, probes, confirmed=False)
         say(f"{per_s(rate)}: {test.result.verdict}")
-    best = bounds(probes)[0] or min(probe.qps for probe in probes)
+    highest_valid, _ = bounds(probes)
+    best = highest_valid or min(probe.qps for probe in probes)
     tests = run.read().finished_tests(peak.PROBES)
-    run.rename(
-        next(name for name, test in tests.items() if test.params.rate == best), "performance"
-    )
-    peak.note(run, batch, probes, confirmed=bounds(probes)[0] == best)
+    name = next(name for name, test in tests.items() if test.params.rate == best)
+    run.rename(name, "performance")
+    peak.note(run, batch, probes, confirmed=highest_valid == best)
     return run.read().test("performance")
 
 
 def expected_rate(run: LiveRun, batch_per_s: float) -> float:
     """The highest of ``SHARES`` of the batch rate that is expected to keep the limits, queries/s.
 
-    The accuracy test's steps tell what a batch takes, and LoadGen's schedule when queries are due.
-    Without its steps, or where no rate is expected to keep them, the first or the last of them.
+    By the durations of the accuracy test's steps, and LoadGen's schedule of queries. The first of
+    ``SHARES`` if these steps are not known, the last if no rate is expected to keep the limits.
     """
     found, rates = run.read(), batch_per_s * SHARES
-    if not found.finished("accuracy"):
-        return float(rates[0])
-    test = found.test("accuracy")
-    if (costs := step_costs(test.replica_steps)) is None:
+    test = found.test("accuracy") if found.finished("accuracy") else None
+    if test is None or (costs := step_costs(test.replica_steps)) is None:
         return float(rates[0])
     limits_s = {f"{name}_s": ms / 1000 for name, ms in test.limits_ms.items() if ms}
     tokens = test.latencies["output_tokens"].to_numpy()

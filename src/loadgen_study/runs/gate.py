@@ -1,21 +1,43 @@
-"""Is a run worse than another? One decision on its speed and its answers, and an exit status."""
+"""Is a run worse than another? One decision on its speed and its answers, and an exit status.
+
+Two runs that are there are compared as they are. Two settings are measured in turn until the gate
+decides, or a budget ends. The order is A B B A A B B A, so that a machine that slows down with time
+slows both. The gate looks only after some of the pairs, with intervals wide enough to bound false
+alarms over all looks (``decision.confidence_of``).
+"""
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby, pairwise
+from operator import itemgetter
+from pathlib import Path
 
-from loadgen_study.analysis.decision import CONFIDENCE, Decision, Outcome, decide, judge
+from loadgen_study.analysis.decision import (
+    CONFIDENCE,
+    Decision,
+    Outcome,
+    confidence_of,
+    decide,
+    judge,
+)
 from loadgen_study.analysis.percentiles import percentile
-from loadgen_study.results.run import Run
+from loadgen_study.params import RunParams
+from loadgen_study.results.run import Run, repeat_name
 from loadgen_study.results.test import Test
 from loadgen_study.runs.compare import digest, obstacle
+from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.quality import compare_answers
-from loadgen_study.words import change, percent
+from loadgen_study.runs.repeats import measure, mixed_order
+from loadgen_study.words import change, count, percent, say_duration
 from vllm_loadgen.errors import ParameterError
 
-EXIT_STATUS: dict[Outcome, int] = {"better": 0, "same": 0, "worse": 10, "cannot tell": 11}
-WORST_FIRST: tuple[Outcome, ...] = ("worse", "cannot tell", "better", "same")
+# The exit status by the outcome, worst first: the worst of all metrics decides.
+EXIT_STATUS: dict[Outcome, int] = {"worse": 10, "cannot tell": 11, "better": 0, "same": 0}
+LOOKS = (3, 5, 8, 12)  # pairs of tests after which the gate looks
+SIDES = ("base", "new")
 SCORE = "score"
 BOTH = "give runs that measured it"
 
@@ -24,7 +46,7 @@ def _p90(name: str, test: Test) -> float:
     return percentile(test.latencies[name], 0.9)
 
 
-# By name: the figure of a test, and whether more is better. Then there is the score of the answers.
+# By name: the figure of a test, and whether more is better. ``SCORE`` is of the answers of a run.
 FIGURES: dict[str, tuple[Callable[[Test], float], bool]] = {
     "tokens_per_s": (lambda test: test.metrics.tokens_per_s, True),
     "ttft_p90": (partial(_p90, "ttft_ms"), False),
@@ -36,7 +58,7 @@ METRICS = (*FIGURES, SCORE)
 
 @dataclass(frozen=True)
 class Gate:
-    """The decision, and that of each metric by its name."""
+    """The decision, and the one on each metric by its name."""
 
     outcome: Outcome
     metrics: dict[str, Decision]
@@ -95,7 +117,7 @@ def gate(
     if not found:
         raise ParameterError("NEW", new.display_path(), "shares no figure with BASE", BOTH)
     outcomes = {one.outcome for one in found.values()}
-    return Gate(next(one for one in WORST_FIRST if one in outcomes), found, margin)
+    return Gate(next(one for one in EXIT_STATUS if one in outcomes), found, margin)
 
 
 def _speed(base: Run, new: Run, margin: float, name: str, confidence: float) -> Decision | None:
@@ -118,13 +140,81 @@ def _scores(base: Run, new: Run, margin: float) -> Decision | None:
     low, high = (math.nan if end is None else end / score for end in (found.low, found.high))
     if found.value == 0 and math.isnan(low):  # every answer is the same
         low = high = 0.0
-    known = not math.isnan(low) and not math.isnan(high)
-    end = judge(low, high, -margin) if known else "cannot tell"
-    return Decision(end, found.value / score, low, high)
+    # NaN gives "cannot tell".
+    return Decision(judge(low, high, -margin), found.value / score, low, high)
 
 
 def _said(found: Decision) -> str:
-    between = f" [{change(found.low)}, {change(found.high)}]" if not math.isnan(found.low) else ""
+    said = f"{found.outcome}, {change(found.change)}"
+    if math.isnan(found.low):
+        return f"{said}; single runs: repeats 3"
     more = f"; {found.more_runs} more runs of each would tell" if found.more_runs else ""
-    single = "; single runs: repeats 3" if math.isnan(found.low) else ""
-    return f"{found.outcome}, {change(found.change)}{between}{more}{single}"
+    return f"{said} [{change(found.low)}, {change(found.high)}]{more}"
+
+
+# Measured until it is known ---------------------------------------------------------------------
+def measure_and_gate(
+    given: Sequence[RunParams],
+    margin: float,
+    names: Sequence[str] = (),
+    budget_s: float = 3600,
+) -> Gate:
+    """Measure two settings until the gate decides; prints a line at each look.
+
+    Tests that were finished before are reused.
+
+    Args:
+        given: the parameters of the base, and of the setting that is compared with it. Both are
+            tested at the base's rate.
+        margin, names: as for ``gate``.
+        budget_s: after the first look, no tests are begun that would end later.
+
+    Raises:
+        BenchmarkError: as ``LiveRun.once`` and ``gate``; what was measured is kept.
+    """
+    begin, scored = time.monotonic(), not names or SCORE in names
+    sides = [
+        params.changed(run_name=f"{params.run_name or 'gate'}-{side}", repeats=1)
+        for params, side in zip(given, SIDES, strict=True)
+    ]
+    speed = [name for name in names or METRICS if name != SCORE]
+    confidence = confidence_of(len(LOOKS), max(len(speed), 1))
+    folders = [Path(), Path()]
+    for made, look in pairwise((0, *LOOKS)):
+        if made and (time.monotonic() - begin) * look / made > budget_s:
+            print(f"{count(look, 'pair')} would take more than {say_duration(budget_s)}")
+            break
+        for side, numbers in visits(made, look):
+            folders[side], rate = _visit(sides[side], numbers, scored)
+            sides[1] = sides[1].changed(target_qps=rate)
+        base, new = (Run.open(folder) for folder in folders)
+        found = gate(base, new, margin, names, confidence)
+        took = say_duration(time.monotonic() - begin)
+        print(f"{count(look, 'pair')} in {took}: {found.outcome}")
+        if found.outcome != "cannot tell":
+            break
+    return found
+
+
+def visits(made: int, wanted: int) -> list[tuple[int, list[int]]]:
+    """The tests that bring ``made`` pairs to ``wanted``, in their order.
+
+    Returns:
+        visits: the side (0 base, 1 new) and the numbers of its next tests, with one loaded engine.
+    """
+    turns = [turn for turn in mixed_order((0, 1), wanted) if turn[1] > made]
+    return [
+        (side, [number for _, number in group]) for side, group in groupby(turns, itemgetter(0))
+    ]
+
+
+def _visit(params: RunParams, numbers: Sequence[int], scored: bool) -> tuple[Path, float]:
+    """Run tests of one setting; returns the run's folder and the rate."""
+    with LiveRun.start(params) as live:
+        if scored and live.read().accuracy is None:
+            live.once("accuracy", "accuracy")
+            live.score()
+        rate = measure(live).params.rate
+        for number in numbers:
+            live.once(repeat_name("performance", number), target_qps=rate)
+    return live.folder, rate

@@ -3,11 +3,12 @@
 Successive halving (Jamieson and Talwalkar, Non-stochastic Best Arm Identification and
 Hyperparameter Optimization, 2016): every setting gets one test, and those that stay get as many
 again. Here noise decides how many stay: a setting leaves the race when it is worse than the best
-beyond doubt, after a single test only from the lower half. One that breaks a limit or a rule, or
-whose answers are worse, is refused first.
+beyond doubt (after the first test, only if it is also in the lower half). A setting that breaks a
+limit or a rule, or whose answers are worse, is refused.
 """
 
 import math
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +21,12 @@ from loadgen_study.results.test import Test
 from loadgen_study.runs import search, tuning
 from loadgen_study.runs.gate import FIGURES
 from loadgen_study.runs.live import LiveRun
-from loadgen_study.runs.serve_line import serve_line
 from loadgen_study.runs.settings import BASE, Setting, settings_of
 from loadgen_study.runs.tuning import TUNED, keep_best, measure_all, variant_of
 from loadgen_study.words import change, count, percent
+from vllm_loadgen.engines.vllm import HARNESS, command_line, cpu_variables, given_options
 
-RUNGS = (1, 2, 4, 8)  # tests of each setting in the race by the end of a rung
+RUNGS = (1, 2, 4, 8)  # tests of each setting that stays, in total after each rung
 BASE_EVERY = 4  # settings between two tests of the run as it is
 MARGIN = 0.03  # settings within it are the same
 
@@ -56,8 +57,9 @@ class Race:
     """What the tests say so far.
 
     Attributes:
-        figures: of each test of the settings that are not refused, by title.
-        best: the best of these; None without one. decisions: of these against it, by title.
+        figures: of each test of the settings that are not refused, by the setting's title.
+        best: the best of these settings; None if all are refused.
+        decisions: each of these settings against the best, by title.
     """
 
     objective: Objective
@@ -78,17 +80,19 @@ class Race:
         Args:
             keep_half: whether the better half stays in any case.
         """
-        stay = {name for name, one in self.decisions.items() if one.outcome != "worse"}
+        stay = self._not_worse()
         if keep_half:
             ranked = sorted(self.decisions, key=lambda name: -self.decisions[name].change)
-            stay |= set(ranked[: math.ceil(len(ranked) / 2)])
-        return [one.variant for one in self.settings if one.title in stay - {BASE}]
+            stay += ranked[: math.ceil(len(ranked) / 2)]
+        return [one.variant for one in self.settings if one.title in stay and one.title != BASE]
 
     @property
     def alike(self) -> list[str]:
-        """The settings that are not worse than the best beyond doubt."""
-        near = [name for name, one in self.decisions.items() if one.outcome != "worse"]
-        return [name for name in near if self.best is not None and name != self.best.title]
+        """The other settings that are not worse than the best beyond doubt."""
+        return [name for name in self._not_worse() if self.best and name != self.best.title]
+
+    def _not_worse(self) -> list[str]:
+        return [name for name, one in self.decisions.items() if one.outcome != "worse"]
 
     @property
     def helped(self) -> bool:
@@ -98,8 +102,8 @@ class Race:
 
     @property
     def changes(self) -> dict[str, object] | None:
-        """Of the run's parameters in the best, with the rate that it was found to hold; None if it
-        did not help."""
+        """The best's changes of the run's parameters, with the rate that it holds; None if it did
+        not help."""
         if self.best is None or not self.helped:
             return None
         found: dict[str, object] = dict(self.best.variant.changes)
@@ -121,7 +125,6 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
         return tuning.tune(run, say)
     left = [variant_of(changes) for changes in run.params.tune_settings]
     made = {one.title: 0 for one in left} | {BASE: 0}
-    found = None
     for wanted in RUNGS:
         order = list(in_turn(left, made, wanted))
         measure_all(run, order, say)
@@ -133,7 +136,6 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
         say(f"{count(sum(made.values()), 'test')}: {count(len(left), 'setting')} in the race")
         if not left or not (found.open or is_first):
             break
-    assert found is not None  # there is a first rung
     keep_best(run, found.changes)
     say(closing(run.read(), found))
     return race_table(found)
@@ -142,11 +144,14 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
 def in_turn(
     variants: Sequence[Variant], made: Mapping[str, int], wanted: int
 ) -> Iterator[tuple[Variant, int]]:
-    """The tests of a rung: forth and back, the run as it is first, last and in between.
+    """The tests of a rung, in alternating order; the run as it is comes first, last and in between.
 
     Args:
         variants: in the race. made: tests so far, by title.
-        wanted: tests of each variant by the end.
+        wanted: tests of each variant after the rung.
+
+    Yields:
+        a variant, and the number of its test.
     """
     base, number = Variant(title=BASE), made[BASE] + 1
     yield base, number
@@ -162,7 +167,7 @@ def race(run: Run, made: Mapping[str, int] | None = None) -> Race:
     """Judge the settings of a run's tuning.
 
     Args:
-        made: how many tests of each to look at, by title; all of them without it.
+        made: how many tests of each to look at, by title; None: all.
 
     Raises:
         KeyError: if the run has no ``tune_objective`` of ``OBJECTIVES``.
@@ -170,12 +175,12 @@ def race(run: Run, made: Mapping[str, int] | None = None) -> Race:
     name, settings = run.params.tune_objective, settings_of(run)
     objective = OBJECTIVES[name]
     margin = search.PRECISION - 1 if name == "valid_qps" else MARGIN
-    figures = {
-        one.title: [objective.figure(test) for test in one.tests[: (made or {}).get(one.title)]]
-        for one in settings
-        if not one.refused
-    }
-    figures = {title: values for title, values in figures.items() if _comparable(values)}
+    figures: dict[str, list[float]] = {}
+    for one in settings:
+        tests = [] if one.refused else one.tests[: (made or {}).get(one.title)]
+        values = [objective.figure(test) for test in tests]
+        if values and all(0 < value < math.inf for value in values):
+            figures[one.title] = values
     if not figures:
         return Race(objective, margin, settings, {}, None, {})
     confidence = confidence_of(len(RUNGS), max(len(run.params.tune_settings), 1))
@@ -184,10 +189,6 @@ def race(run: Run, made: Mapping[str, int] | None = None) -> Race:
     )
     chosen = next(one for one in settings if one.title == best)
     return Race(objective, margin, settings, figures, chosen, decisions)
-
-
-def _comparable(values: Sequence[float]) -> bool:
-    return bool(values) and all(0 < value < math.inf for value in values)
 
 
 # What it found ---------------------------------------------------------------------------------
@@ -220,7 +221,7 @@ def _row(found: Race, one: Setting) -> dict[str, object]:
 
 
 def _said(one: Decision, higher_is_better: bool) -> str:
-    """The change of the figure itself, of which less may be better, with its interval."""
+    """The change of the figure itself, which may be better if lower, with its interval."""
     ends = [one.change, one.low, one.high]
     if not higher_is_better:
         ends = [1 / (1 + end) - 1 for end in (one.change, one.high, one.low)]
@@ -229,7 +230,7 @@ def _said(one: Decision, higher_is_better: bool) -> str:
 
 
 def closing(run: Run, found: Race) -> str:
-    """The end of a tuning for a console, a line each: the best and how to run it, or why none."""
+    """The result of a tuning for a console: the best and how to run it, or why there is none."""
     if found.best is None:
         refused = "; ".join(f"{one.title}: {one.refused}" for one in found.settings)
         return f"No setting can be used ({refused}). The tests are kept in {run.display_path()}"
@@ -239,3 +240,21 @@ def closing(run: Run, found: Race) -> str:
     alike = f"Not worse beyond doubt: {'; '.join(found.alike)}" if found.alike else ""
     ends = [f"Best: {found.best.title}", alike, f"Parameters: {run.display_path(TUNED)}", line]
     return "\n".join(filter(None, ends))
+
+
+def serve_line(run: Run) -> str:
+    """One whole command for a shell; empty for a run of another engine than vLLM.
+
+    With the options that vLLM ran with, the harness's own left out. Before vLLM was loaded: those
+    that the parameters give.
+    """
+    params = run.params
+    if params.engine != "vllm":
+        return ""
+    known = run.engine.options if run.engine else {}
+    options = known or given_options(params)
+    options = {name: value for name, value in options.items() if name not in HARNESS}
+    revision = ["--revision", params.model_revision] if params.model_revision else []
+    words = ["vllm", "serve", params.model, *command_line(options), *revision]
+    on_cpu = {} if run.environment.gpus else cpu_variables(params, run.environment.cpu.cores)
+    return " ".join([*(f"{name}={value}" for name, value in on_cpu.items()), shlex.join(words)])

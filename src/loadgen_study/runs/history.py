@@ -17,7 +17,7 @@ from loadgen_study.runs.compare import Digest, changed_table, digest
 from loadgen_study.runs.gate import FIGURES, SCORE
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 
-# What each of the gate's metrics is called.
+# The title of each of the gate's metrics.
 METRICS = {
     "tokens_per_s": "Output tokens/s",
     "ttft_p90": "TTFT p90, ms",
@@ -27,6 +27,7 @@ METRICS = {
 # These differ between most runs, and have a column of their own.
 COMMIT = ("commit of this program", "changed since the commit")
 SHA_SHOWN = 8
+CURE = "give the folder of runs, such as outputs"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class History:
     entries: tuple[Entry, ...]
 
     def series(self, metric: str) -> tuple[list[Entry], list[float]]:
-        """The runs that have a metric, and the mean over the repeats of each."""
+        """The runs that have a metric, and the mean of each over its repeats."""
         held = [entry for entry in self.entries if entry.values.get(metric)]
         return held, [spread(entry.values[metric]).mean for entry in held]
 
@@ -77,12 +78,11 @@ class History:
             level, and where one more of them is expected (see ``analysis.repeats``). NaN: not
             known.
         """
-        rows = [row for metric in METRICS for row in self._points(metric)]
-        return pd.DataFrame(rows)
+        return pd.DataFrame([row for metric in METRICS for row in self._points(metric)])
 
     def _points(self, metric: str) -> Iterator[dict[str, object]]:
         held, values = self.series(metric)
-        for begin, end in self._levels(metric):
+        for begin, end in _levels(values):
             level = spread(values[begin:end])
             for entry, value in zip(held[begin:end], values[begin:end], strict=True):
                 own = spread(entry.values[metric])
@@ -101,21 +101,16 @@ class History:
                     "next_high": level.next_high,
                 }
 
-    def _levels(self, metric: str) -> list[tuple[int, int]]:
-        values = self.series(metric)[1]
-        ends = [0, *change_points(values), len(values)]
-        return list(pairwise(ends))
-
     def changes(self) -> list[Change]:
         """Each change of level of each metric."""
-        return [change for metric in METRICS for change in self._changes(metric)]
-
-    def _changes(self, metric: str) -> Iterator[Change]:
-        held, values = self.series(metric)
-        for (begin, end), (_, after) in pairwise(self._levels(metric)):
+        changes = []
+        for metric in METRICS:
             better = metric == SCORE or FIGURES[metric][1]
-            found = decide(values[begin:end], values[end:after], higher_is_better=better)
-            yield Change(metric, held[end], found)
+            held, values = self.series(metric)
+            for (begin, end), (_, after) in pairwise(_levels(values)):
+                found = decide(values[begin:end], values[end:after], higher_is_better=better)
+                changes.append(Change(metric, held[end], found))
+        return changes
 
     def replaced(self) -> pd.DataFrame:
         """Machine, versions and settings in which a run differs from the one before.
@@ -131,6 +126,11 @@ class History:
                 if what not in COMMIT:
                     rows.append((place, two.date, what, before, now))
         return pd.DataFrame(rows, columns=columns)
+
+
+def _levels(values: Sequence[float]) -> list[tuple[int, int]]:
+    """The begin and end of each level in a series."""
+    return list(pairwise([0, *change_points(values), len(values)]))
 
 
 def _commit(run: Digest) -> str:
@@ -157,8 +157,7 @@ def read_histories(folder: str) -> tuple[list[History], dict[str, str]]:
             left_out[path.name] = str(error)
     if not entries:
         problem = "holds no run with a finished performance test"
-        cure = "give the folder of runs, such as outputs"
-        raise ParameterError("history", folder, problem, cure)
+        raise ParameterError("history", folder, problem, CURE)
     groups: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda one: (one.date, one.digest.name)):
         groups.setdefault(_group(entry.digest), []).append(entry)
@@ -169,8 +168,7 @@ def read_histories(folder: str) -> tuple[list[History], dict[str, str]]:
 def _paths(folder: str) -> Sequence[Path]:
     path = Path(find_file(folder))
     if not path.is_dir():
-        cure = "give the folder of runs, such as outputs"
-        raise ParameterError("history", folder, "is not a folder", cure)
+        raise ParameterError("history", folder, "is not a folder", CURE)
     inside = sorted(path.iterdir())
     return [one for one in inside if one.suffix == SUFFIX or (one / "params.yaml").is_file()]
 
@@ -181,8 +179,8 @@ def _entry(run: Run) -> Entry:
         cure = "run perf.ipynb into it"
         raise ParameterError("run", run.display_path(), "has no finished performance test", cure)
     values = {name: [FIGURES[name][0](test) for test in tests] for name in METRICS if name != SCORE}
-    values[SCORE] = [run.score] if run.score else []
-    known = {name: held for name, held in values.items() if held and all(v > 0 for v in held)}
+    values[SCORE] = [run.score or 0.0]
+    known = {name: held for name, held in values.items() if all(value > 0 for value in held)}
     begun = min(test.result.started_at for test in tests)
     return Entry(digest(run), begun[:19].replace("T", " "), known)
 

@@ -1,15 +1,16 @@
 """The highest rate that LoadGen calls VALID: bracketed, bisected, doubted, confirmed.
 
-Which rate comes next is ``runs/search.py``. A rate that the harness did not offer does not hold,
-whatever LoadGen's verdict is. A search resumes: finished tests of the same ``run_name`` are reused.
+``runs/search.py`` chooses the next rate. A rate that the harness did not offer does not hold,
+whatever LoadGen's verdict is. Finished tests of the same ``run_name`` are reused.
 
-LoadGen issues whole passes of the samples: 13,368 queries at least with the official data, hours
-at a low rate. So a probe draws from fewer samples, the first ones, and the full test that confirms
-a peak from all. The fewer queries, the smaller the share of them that LoadGen lets be over a limit
-(at p99 none of 459, 0.5 % of 2,010, 0.8 % of 13,368): a probe of few would fail where the full test
-holds. So it has queries enough for ``ROOM`` of them over it.
+LoadGen issues whole passes of the samples: at least 13,368 queries with the official data, which
+takes hours at a low rate. So a probe draws from the first samples only, and the full test that
+confirms a peak draws from all. The fewer queries, the smaller the share of them that LoadGen allows
+over a limit (at p99 none of 459, 0.5 % of 2,010, 0.8 % of 13,368): a probe of few would fail where
+the full test holds. So a probe has enough queries that ``ROOM`` of them may be over a limit.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -33,34 +34,31 @@ from loadgen_study.runs.search import bounds, next_rate, probes_left
 from loadgen_study.words import change, count, say_duration
 from vllm_loadgen.harness.loadgen import expected_queries, official_settings
 
-# A first guess, on the low side: a search that begins with a rate that holds is the shorter.
-SERVER_SHARE = 0.7
+SERVER_SHARE = 0.7  # of the batch rate, tried first: a search from a rate that holds is shorter
 PROBE_MS = 60_000
-# So many queries over a limit must be allowed in a probe, unless the full test has no more.
-ROOM = 10
-# A probe draws from as many samples at least, and the first guess from as many at most: fewer are
-# no mix of lengths, and more only take longer.
-FEWEST_SAMPLES, GUESS_SAMPLES = 64, 1024
+ROOM = 10  # queries that a probe allows over a limit, unless the full test allows fewer
+FEWEST_SAMPLES = 64  # of a probe: fewer are no mix of lengths
+GUESS_SAMPLES = 1024  # of the first guess, at most: more only take longer
 PROBES = "peak/[0-9]*"
-# An Offline test takes what its queries take, and no longer.
+# An Offline test ends with its queries.
 OFFLINE = {"scenario": "Offline", "target_qps": 1.0, "min_duration_ms": 1}
 
 
 def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
     """The highest rate that LoadGen calls VALID, confirmed by the full performance test.
 
-    The first guess comes from a short Offline test. A peak that does not hold in the full test is
-    taken back into the search. The course goes to peak.json.
+    The first guess comes from a short Offline test. If a peak does not hold in the full test, the
+    search goes on. Its course is written to peak.json.
 
     Args:
-        say: takes a line before each test, with what it costs, and one after it.
+        say: takes a line before each test, with its length, and one after it.
 
     Raises:
         BenchmarkError: if no rate keeps the limits.
     """
     samples = len(run.samples)
     guess = guess_changes(run.params, samples)
-    queries = expected_queries(run.params.changed(**guess), samples, "performance")
+    queries, _ = _size(run, guess)
     say(f"first guess: {count(queries, 'sample')} at once (Offline)")
     capacity = run.once("peak/offline", "performance", **guess).metrics.samples_per_s
     probes = resumed(run)
@@ -82,26 +80,24 @@ def find_peak(run: LiveRun, say: Callable[[str], object] = print) -> Test:
         if confirmed:
             return test
         if full:
-            # Nothing measured is lost: it becomes one of the probes.
+            # It becomes one of the probes.
             run.rename("performance", next_name(run))
 
 
 def guess_changes(params: RunParams, samples: int) -> dict[str, object]:
-    """What makes the Offline test of the first guess of a run's parameters."""
-    changes: dict[str, object] = dict(OFFLINE)
-    if samples > GUESS_SAMPLES:
-        fewest = min(params.min_query_count or GUESS_SAMPLES, GUESS_SAMPLES)
-        changes |= {"performance_samples": GUESS_SAMPLES, "min_query_count": fewest}
-    return changes
+    """The changes of a run's parameters for the Offline test of the first guess."""
+    if samples <= GUESS_SAMPLES:
+        return dict(OFFLINE)
+    fewest = min(params.min_query_count or GUESS_SAMPLES, GUESS_SAMPLES)
+    return {**OFFLINE, "performance_samples": GUESS_SAMPLES, "min_query_count": fewest}
 
 
 def probe_changes(params: RunParams, samples: int, rate: float) -> dict[str, object]:
-    """What makes a probe at this rate of a run's parameters: shorter, and not more queries.
+    """The changes of a run's parameters for a probe at this rate: shorter, and not more queries.
 
     Args:
         samples: in the dataset.
     """
-    full = params.changed(target_qps=rate)
     duration_ms = min(params.min_duration_ms or PROBE_MS, PROBE_MS)
     changes: dict[str, object] = {"target_qps": rate, "min_duration_ms": duration_ms}
     official = official_settings(params)
@@ -111,8 +107,9 @@ def probe_changes(params: RunParams, samples: int, rate: float) -> dict[str, obj
         params.min_query_count or official.min_query_count,
         early_stopping_queries(ROOM, share),
     )
-    wanted = min(needed, expected_queries(full, samples, "performance"))
-    # As many passes as all samples would take, of no more of them than that needs.
+    full = expected_queries(params.changed(target_qps=rate), samples, "performance")
+    wanted = min(needed, full)
+    # As many passes as of all samples, each of no more samples than that needs.
     whole = min(samples, params.performance_samples or params.rules.samples)
     drawn = max(math.ceil(wanted / math.ceil(wanted / whole)), min(FEWEST_SAMPLES, whole))
     if drawn < whole:
@@ -123,7 +120,7 @@ def probe_changes(params: RunParams, samples: int, rate: float) -> dict[str, obj
 
 
 # Messages -----------------------------------------------------------------------------------
-def _cost(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
+def _size(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
     """Queries of a test, and about how long it takes to issue them, s."""
     params = run.params.changed(**changes)
     queries = expected_queries(params, len(run.samples), "performance")
@@ -131,7 +128,7 @@ def _cost(run: LiveRun, changes: Mapping[str, object]) -> tuple[int, float]:
 
 
 def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> str:
-    queries, seconds = _cost(run, changes)
+    queries, seconds = _size(run, changes)
     drawn, few = changes.get("performance_samples"), ""
     if isinstance(drawn, int):
         lengths = run.samples.prompts.lengths
@@ -144,13 +141,14 @@ def _announcement(run: LiveRun, changes: Mapping[str, object], full: bool) -> st
 def _outcome(run: LiveRun, probes: Sequence[Probe], full: bool) -> str:
     last = probes[-1]
     text = f"{last.qps:.4g} queries/s: {_verdict(last)}"
+    if full and not last.valid:
+        return f"{text} in the full test, so the search goes on"
     if full:
         limit = harness_limit(probes)
-        held = f". {limit}" if limit else ""
-        return f"{text} in the full test" + (held if last.valid else ", so the search goes on")
+        return f"{text} in the full test" + (f". {limit}" if limit else "")
     left, samples = probes_left(probes), len(run.samples)
-    _, probe_s = _cost(run, probe_changes(run.params, samples, last.qps))
-    queries, full_s = _cost(run, {"target_qps": last.qps})
+    _, probe_s = _size(run, probe_changes(run.params, samples, last.qps))
+    queries, full_s = _size(run, {"target_qps": last.qps})
     probes_text = f"about {count(left, 'more probe')} and " if left else ""
     return (
         f"{text}; {probes_text}the full test of {count(queries, 'query')}, "
@@ -161,23 +159,23 @@ def _outcome(run: LiveRun, probes: Sequence[Probe], full: bool) -> str:
 def _verdict(probe: Probe) -> str:
     if probe.reached_qps is not None:
         return f"not offered, the harness reached {probe.reached_qps:,.4g}"
-    why = f": {probe.why}" if probe.why else ""
-    return "VALID" if probe.valid else f"INVALID{why}"
+    if probe.valid:
+        return "VALID"
+    return f"INVALID: {probe.why}" if probe.why else "INVALID"
 
 
 def lowest_that_fails(run: Run) -> str:
     """The lowest rate that fails, and why: "6.51 fails: too slow"; empty if none failed."""
     if run.peak is None or (rate := run.peak.lowest_invalid_qps) is None:
         return ""
-    probes = [probe for probe in _explained(run) if probe.qps == rate and not probe.valid]
-    reasons = {probe.why for probe in probes if probe.why}
+    reasons = {probe.why for probe in _explained(run) if probe.qps == rate and probe.why}
     # A probe of too few queries does not show that the rate is too high; one that is too slow may.
     why = "too slow" if "too slow" in reasons else next(iter(reasons), "")
     return f"{rate:.4g} fails" + (f": {why}" if why else "")
 
 
 def harness_limit(probes: Sequence[Probe]) -> str:
-    """That the harness ended the search and not the system, in a sentence; empty if not so."""
+    """A sentence if the harness, and not the system, ended the search; else empty."""
     high = bounds(probes)[1]
     reached = [p.reached_qps for p in probes if p.qps == high and p.reached_qps is not None]
     if not reached:
@@ -199,7 +197,7 @@ def resumed(run: LiveRun) -> list[Probe]:
     for name, test in run.read().finished_tests(PROBES).items():
         rate = test.params.rate
         changes = probe_changes(run.params, len(run.samples), rate)
-        # A full test that did not confirm lies among the probes.
+        # A full test that did not confirm its rate is kept as a probe.
         if any(getattr(test.params, key) != value for key, value in changes.items()):
             changes = {"target_qps": rate}
         run.check_same(name, test, run.params.changed(**changes))
@@ -211,14 +209,12 @@ def resumed(run: LiveRun) -> list[Probe]:
 
 def next_name(run: LiveRun) -> str:
     """The next probe's folder within the run: "peak/03"."""
-    number = 1
-    while (run.folder / f"peak/{number:02d}").exists():
-        number += 1
-    return f"peak/{number:02d}"
+    names = (f"peak/{number:02d}" for number in itertools.count(1))
+    return next(name for name in names if not (run.folder / name).exists())
 
 
 def probe_of(test: Test) -> Probe:
-    """A test as a search counts it."""
+    """The result of a test for a search."""
     _, over, share = queries_needed(test.result, test.latencies)
     is_offered = offered(test)
     valid = is_offered and effective_verdict(test).status == "VALID"
@@ -238,7 +234,7 @@ def probe_of(test: Test) -> Probe:
 
 
 def note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool) -> None:
-    """Write the course of a search so far, peak.json; ``capacity`` is the batch rate."""
+    """Write the course of a search so far to peak.json; ``capacity`` is the batch rate."""
     low, high = bounds(probes)
     Peak(
         offline_samples_per_s=capacity,
@@ -250,15 +246,12 @@ def note(run: LiveRun, capacity: float, probes: Sequence[Probe], confirmed: bool
 
 
 def _explained(run: Run) -> list[Probe]:
-    """The probes of peak.json; an earlier version left out why one failed, its test has it."""
+    """The probes of peak.json; where an earlier version left out why one failed, by its test."""
     tests = map(probe_of, run.finished_tests(PROBES).values())
     known = {probe.qps: probe.why for probe in tests if probe.why}
-    probes = run.peak.probes if run.peak else ()
     return [
-        probe
-        if probe.valid or probe.why
-        else probe.model_copy(update={"why": known.get(probe.qps, "")})
-        for probe in probes
+        one if one.valid else one.model_copy(update={"why": one.why or known.get(one.qps, "")})
+        for one in (run.peak.probes if run.peak else ())
     ]
 
 

@@ -1,12 +1,11 @@
 """The same test several times: how much of a figure is the run's own.
 
-The runs of a test lie side by side, as ``performance``, ``performance-2``, ``performance-3``. Each
-is a whole LoadGen test with its own verdict; the report's is the median by tokens/s. LoadGen's
-seeds are the same in all, so the queries and the times when they are due are, too: what differs is
-the machine.
+The runs of a test are the folders ``performance``, ``performance-2``, ``performance-3``. Each is a
+whole LoadGen test with its own verdict; the report shows the median by tokens/s. All have the same
+LoadGen seeds, so the same queries at the same times: only the machine differs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import pandas as pd
@@ -20,7 +19,7 @@ from loadgen_study.runs.peak import find_peak
 from loadgen_study.runs.side_by_side import make_tests
 
 T = TypeVar("T")
-# Of a row of ``repeats_table``: what it is called, and the figure.
+# The columns of ``repeats_table``, and the figure of a test in each.
 COLUMNS = {
     "tokens/s": lambda test: test.metrics.tokens_per_s,
     "queries/s": lambda test: test.metrics.samples_per_s,
@@ -54,13 +53,19 @@ def measure(run: LiveRun) -> Test:
 
 
 def mixed_order(items: Sequence[T], repeats: int) -> Iterator[tuple[T, int]]:
-    """Each item with the number of its run, from 1: all once, then all again the other way round.
+    """Each item with the number of its run, from 1: all once, then all again in reverse order.
 
-    So a machine that grows slower with time does not make the last item look slow.
+    A machine that slows down with time then does not make the last item look slow.
     """
     for number in range(1, repeats + 1):
         for item in items if number % 2 else reversed(items):
             yield item, number
+
+
+def make_repeated(run: LiveRun, tests: Mapping[str, Mapping[str, object]]) -> None:
+    """Make performance tests, by name with what they change, ``repeats`` times in mixed order."""
+    order = mixed_order(list(tests), run.params.repeats)
+    make_tests(run, {repeat_name(name, number): tests[name] for name, number in order})
 
 
 def verdicts(runs: Sequence[Test]) -> str:
@@ -80,17 +85,16 @@ def repeats_table(run: Run) -> pd.DataFrame:
     tests = run.repeats("performance")
     if len(tests) < 2:
         return pd.DataFrame()
-    rows: dict[str, dict[str, object]] = {
-        name: {title: f"{figure(test):,.4g}" for title, figure in COLUMNS.items()}
-        | {"verdict": test.result.verdict}
-        for name, test in tests.items()
-    }
-    found = {t: spread([figure(test) for test in tests.values()]) for t, figure in COLUMNS.items()}
-    rows["mean"] = {title: f"{one.mean:,.4g}" for title, one in found.items()}
-    rows["coefficient of variation, %"] = {t: f"{100 * one.cv:.1f}" for t, one in found.items()}
-    if len(tests) > 2:
-        rows["95 % interval between runs"] = {
-            title: f"{one.low:,.4g} to {one.high:,.4g}" for title, one in found.items()
-        }
-    frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
-    return frame.fillna({"verdict": ""})
+    together = ["mean", "coefficient of variation, %", "95 % interval between runs"]
+    frame = pd.DataFrame(index=pd.Index([*tests, *together], name="run"))
+    for title, figure in COLUMNS.items():
+        values = [figure(test) for test in tests.values()]
+        all_runs = spread(values)
+        frame[title] = [
+            *(f"{value:,.4g}" for value in values),
+            f"{all_runs.mean:,.4g}",
+            f"{100 * all_runs.cv:.1f}",
+            f"{all_runs.low:,.4g} to {all_runs.high:,.4g}",
+        ]
+    frame["verdict"] = [*(test.result.verdict or "" for test in tests.values()), "", "", ""]
+    return frame if len(tests) > 2 else frame.iloc[:-1]

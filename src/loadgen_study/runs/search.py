@@ -1,13 +1,13 @@
 """Which rate a search tries next, from the tests that it has made; pure.
 
-LoadGen's two verdicts are not alike. VALID is sure: were the rate too high, one such test in a
-hundred would pass at most (its early stopping). INVALID only says that the limits were not shown to
-be kept, and close to the peak a rate that keeps them fails often by chance. So
+LoadGen's VALID is sure: if the rate were too high, at most one test in a hundred would pass (its
+early stopping). INVALID only says that the limits were not shown to be kept: close to the peak, a
+rate that keeps them often fails by chance. So
 
 - a rate fails if more of its tests failed than held. One failure moves the search down;
-- before a peak is accepted, the lowest rate that failed is tried once more, if it failed but once.
-  Should it hold, the search goes on upward from it;
-- so is a peak whose full test fails once, although its probe held;
+- before a peak is accepted, the lowest rate that failed is tried again if it failed only once. If
+  it then holds, the search goes on upward from it;
+- a peak whose full test fails once, although its probe held, is tried again too;
 - a failure that is not chance (``Probe.conclusive``) is final.
 """
 
@@ -20,7 +20,7 @@ from vllm_loadgen.errors import BenchmarkError
 # The search ends when the lowest rate that fails is this multiple of the highest that holds.
 PRECISION = 1.05
 GROWTH = 1.5
-# A rate so far below the first guess is not worth finding.
+# A rate this many times below the first guess is not worth finding.
 HOPELESS = 50
 # Tests of ``target_qps: measured``, which must end within minutes.
 MOST_BRACKETING = 3
@@ -80,9 +80,9 @@ def next_rate(probes: Sequence[Probe], start: float) -> float | None:
 
 
 def next_bracket(probes: Sequence[Probe], start: float) -> float | None:
-    """The rate to try next until one that holds has one that fails above it; None then.
+    """The rate to try next; None once one rate holds and one above it fails.
 
-    None also after ``MOST_BRACKETING`` tests: the capacity then lies above or below them all.
+    None also after ``MOST_BRACKETING`` tests: the capacity then lies above or below all of them.
     """
     low, high = bounds(probes)
     if len(probes) == MOST_BRACKETING or (low and not math.isinf(high)):
@@ -92,9 +92,9 @@ def next_bracket(probes: Sequence[Probe], start: float) -> float | None:
 
 
 def probes_left(probes: Sequence[Probe]) -> int:
-    """How many more probes it takes if none that holds fails; one more while it still brackets.
+    """How many more probes it takes if no rate that holds fails; one more while it brackets.
 
-    Each halves the interval on a logarithmic scale; the last that fails may be tried once more.
+    Each halves the interval on a logarithmic scale; the last that fails may be tried again.
     """
     low, high = bounds(probes)
     bracketing = not low or math.isinf(high)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadgen_study.accuracy.paired import Difference
-from loadgen_study.facts.scores import Estimate, Variant
+from loadgen_study.facts.scores import Variant
 from loadgen_study.findings.queries import broken_limits
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
@@ -20,7 +20,7 @@ BASE = BASELINES[0]
 
 @dataclass(frozen=True)
 class Setting:
-    """A measured setting: its tests in their order, and why it is refused; empty if it is not."""
+    """A measured setting: its tests in their order, and why it is refused (empty if it is not)."""
 
     variant: Variant
     folder: Path
@@ -54,7 +54,7 @@ def settings_of(run: Run) -> list[Setting]:
 
 
 def _tests(tuned: Run) -> list[Test]:
-    """The tests of a setting in their order; of searches the one that each confirmed."""
+    """The tests of a setting in their order; of each search for a rate, its final test."""
     if tuned.params.tune_objective != "valid_qps":
         return list(tuned.repeats("performance").values())
     searches = [tuned, *map(Run.open, sorted(tuned.folder.glob(f"{SEARCH}*")))]
@@ -84,15 +84,15 @@ def _lost_rules(tuned: Run, base: Setting) -> str:
 
 
 def worse_answers(found: Difference | None) -> str:
-    """In what the answers are worse than the base's, beyond the 95 % interval; empty if in none."""
+    """How the answers are worse than the base's beyond the 95 % interval; empty if they are not."""
     if found is None:
         return ""
-    figures: dict[str, tuple[Estimate | None, float]] = {
-        f"{found.metric.title} {{}} points": (found.score, 1),
-        "first choices {} % points": (found.agreement, 100),
-    }
-    for title, (one, scale) in figures.items():
+    figures = [
+        (found.score, found.metric.title, 1, "points"),
+        (found.agreement, "first choices", 100, "% points"),
+    ]
+    for one, name, scale, unit in figures:
         if one and one.low is not None and one.high is not None and one.high < 0:
             value, low, high = (f"{end * scale:+.2f}" for end in (one.value, one.low, one.high))
-            return f"worse answers: {title.format(f'{value} [{low}, {high}]')}"
+            return f"worse answers: {name} {value} [{low}, {high}] {unit}"
     return ""

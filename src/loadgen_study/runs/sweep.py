@@ -1,7 +1,7 @@
 """Throughput against latency: a test at each rate, and at each number of queries at once.
 
-With ``repeats`` each of them several times, in mixed order. A sweep resumes: finished tests
-of the same ``run_name`` are reused.
+With ``repeats``, each is made several times, in mixed order. Finished tests of the same
+``run_name`` are reused.
 """
 
 import math
@@ -13,16 +13,15 @@ from loadgen_study.analysis.closed_loop import closed_loop
 from loadgen_study.analysis.percentiles import PERCENTILES
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.results import Distribution
-from loadgen_study.results.run import Run, median_run, repeat_name, repeated_name
+from loadgen_study.results.run import Run, median_run, repeated_name
 from loadgen_study.results.test import Test
 from loadgen_study.runs.concurrency import measure_concurrency
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.peak import PROBES
-from loadgen_study.runs.repeats import mixed_order, verdicts
-from loadgen_study.runs.side_by_side import make_tests
+from loadgen_study.runs.repeats import make_repeated, verdicts
 
 SPREAD = ["runs", "tokens_per_s_cv", "tokens_per_s_low", "tokens_per_s_high"]
-# What of a run is measured at a rate, and where its tests lie.
+# The parts of a run that are measured at a rate, and the folders of their tests.
 PARTS = {"main test": "performance", "sweep": "sweep/*", "search": PROBES}
 
 
@@ -32,29 +31,27 @@ def sweep(run: LiveRun) -> pd.DataFrame:
     Returns:
         see ``sweep_table``.
     """
-    points: dict[str, dict[str, object]] = {
-        f"sweep/{rate:.12g}-qps": {"scenario": "Server", "target_qps": rate}
-        for rate in run.params.sweep_qps
-    }
-    order = mixed_order(list(points), run.params.repeats)
-    make_tests(run, {repeat_name(name, number): points[name] for name, number in order})
+    rates = run.params.sweep_qps
+    make_repeated(
+        run, {f"sweep/{one:.12g}-qps": {"scenario": "Server", "target_qps": one} for one in rates}
+    )
     if run.params.sweep_concurrency:
         measure_concurrency(run)
     return sweep_table(run.read())
 
 
 def sweep_table(run: Run) -> pd.DataFrame:
-    """What a run's sweep found, one row a test, its median run; empty if there was none.
+    """What a run's sweep found, one row per test, of its median run; empty if there was none.
 
     Returns:
         index test; kind ("rate" or "concurrency"), offered (queries/s, or queries at once),
         verdict, samples_per_s, tokens_per_s, user_tokens_per_s (1 / mean TPOT: what one user
         sees), tpot_mean_ms, latency_mean_ms, goodput_per_s (queries/s that kept the limits on
         TTFT and TPOT; all, where there is none), queries, ttft_max_ms, and of TTFT and TPOT
-        p50, p90 and p99, each with its bound (ttft_p90_ms, ttft_p90_upper_ms). Percentiles that
-        no test has queries for are left out; NaN where this one has not. Where a test was made
-        more than once also runs, tokens_per_s_cv (a share; NaN of one run), tokens_per_s_low and
-        tokens_per_s_high (95 %, between runs; NaN below three).
+        p50, p90 and p99, each with its bound (ttft_p90_ms, ttft_p90_upper_ms). Percentiles that no
+        test has enough queries for are left out; NaN where one test has too few. Where a test was
+        made more than once also runs, tokens_per_s_cv (a share; NaN of one run), tokens_per_s_low
+        and tokens_per_s_high (95 %, between runs; NaN below three).
     """
     return _frame(_rows(run, "sweep"))
 
@@ -66,18 +63,17 @@ def points_table(run: Run) -> pd.DataFrame:
         as ``sweep_table``, the search's tests by names such as "peak/01" and the main test's by
         "performance", and part, of ``PARTS``.
     """
-    rows = {part: _rows(run, part) for part in PARTS}
-    if not rows["sweep"]:
-        return pd.DataFrame()
     found = {
-        name: {"part": part, **row} for part, tests in rows.items() for name, row in tests.items()
+        name: {"part": part, **row} for part in PARTS for name, row in _rows(run, part).items()
     }
+    if not any(row["part"] == "sweep" for row in found.values()):
+        return pd.DataFrame()
     table = _frame(found)
     return table[table["kind"] == "rate"]
 
 
 def _rows(run: Run, part: str) -> dict[str, dict[str, object]]:
-    """The tests of one of ``PARTS``; of a main test that offered no rate nothing."""
+    """The tests of one of ``PARTS``; without a main test that offered no rate."""
     names = dict.fromkeys(map(repeated_name, run.finished_tests(PARTS[part])))
     tests = {name: list(run.repeats(name).values()) for name in names}
     return {
@@ -101,7 +97,7 @@ def _frame(rows: Mapping[str, dict[str, object]]) -> pd.DataFrame:
 def _row(runs: Sequence[Test]) -> dict[str, object]:
     test, between = median_run(runs), spread([run.metrics.tokens_per_s for run in runs])
     m = test.metrics
-    # In Server the rate is the parameter; a limit on concurrent queries belongs to the harness.
+    # In Server the rate is the parameter, and ``concurrency`` only limits the harness.
     at_once = test.params.concurrency if test.result.scenario_traits.at_once else None
     return {
         "kind": "rate" if at_once is None else "concurrency",

@@ -1,7 +1,7 @@
 """One setting at a time, each value with an engine of its own, then all that helped together.
 
-With ``repeats`` each value several times, in mixed order and each time with a new engine. A tuning
-resumes: what was finished under the same ``run_name`` is not made again.
+With ``repeats``, each value is measured several times, in mixed order, each time with a new engine.
+Finished tests of the same ``run_name`` are reused.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ import yaml
 
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.scores import Variant
-from loadgen_study.results.run import Run, repeat_name
+from loadgen_study.results.run import Run, median_run, repeat_name
 from loadgen_study.rules.conformance import engine_departures
 from loadgen_study.runs.costs import COSTS, costs
 from loadgen_study.runs.live import LiveRun
@@ -27,8 +27,8 @@ from loadgen_study.runs.study import recorded
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.files import write_text
 
-# The unchanged run, measured first and last; the column "rules" where none is broken.
-BASELINES, KEPT = ("baseline", "baseline again"), "kept"
+BASELINES = ("baseline", "baseline again")  # the unchanged run, measured first and last
+KEPT = "kept"  # in the column "rules", where none is broken
 TUNED = "tuned.yaml"
 VARIANT = "variant.json"
 SEARCH = "search-"  # the folder of a variant's further search for a rate, with its number
@@ -48,20 +48,19 @@ def tune(run: LiveRun, say: Callable[[str], object] = print) -> pd.DataFrame:
         see ``tune_table``.
     """
     first, last = (Variant(title=title) for title in BASELINES)
-    singles = [first]
-    singles += [variant_of(changes) for changes in run.params.tune_settings]
-    measure_all(run, mixed_order([*singles, last], run.params.repeats), say)
-    if whole := combination(best_of_each(run.read(), tune_table(run.read()))):
-        measure_all(run, mixed_order([whole], run.params.repeats), say)
+    singles = [variant_of(changes) for changes in run.params.tune_settings]
+    measure_all(run, mixed_order([first, *singles, last], run.params.repeats), say)
     found = run.read()
+    if whole := combination(best_of_each(found, tune_table(found))):
+        measure_all(run, mixed_order([whole], run.params.repeats), say)
+        found = run.read()
     table = tune_table(found)
-    best = outcome(found, table)
-    keep_best(run, best.changes if best.best else None)
+    keep_best(run, outcome(found, table).changes)
     return table
 
 
 def variant_of(changes: dict[str, Any]) -> Variant:
-    """A variant with the title that its changes give it."""
+    """A variant, its title made of its changes: "max_num_seqs=64, dtype=float16"."""
     title = ", ".join(_title(name, value) for name, value in changes.items())
     return Variant(title=title, changes=changes)
 
@@ -69,7 +68,7 @@ def variant_of(changes: dict[str, Any]) -> Variant:
 def measure_all(
     run: LiveRun, order: Iterable[tuple[Variant, int]], say: Callable[[str], object]
 ) -> None:
-    """Variants in this order, each with the number of its run, from 1.
+    """Measure variants in this order, each with the number of its run, from 1.
 
     One that failed is not tried again in this call.
     """
@@ -109,7 +108,7 @@ def _title(name: str, value: object) -> str:
 def _begin(run: LiveRun, planned: Variant, number: int) -> LiveRun:
     """A variant's run, recorded as interrupted until it ends.
 
-    Each search for a rate is a run of its own: ``peak.json`` is of one.
+    Each search for a rate is a run of its own, as ``peak.json`` holds one search.
     """
     place = _place(run, planned)
     _write(run, planned, "interrupted")
@@ -118,7 +117,7 @@ def _begin(run: LiveRun, planned: Variant, number: int) -> LiveRun:
 
 
 def own_changes(run: LiveRun, changes: Mapping[str, object]) -> dict[str, object]:
-    """The changes of a variant, with the rate that the run found and the price of its devices."""
+    """The changes of a variant, with the rate that the run found and the price of the devices."""
     own: dict[str, object] = {}
     if isinstance(run.params.target_qps, str) and not _searches(run):
         own["target_qps"] = run.test_params("performance", {}).target_qps
@@ -148,7 +147,7 @@ def _steps(run: LiveRun, number: int) -> list[Step]:
 
 
 def _scored(variant: LiveRun, number: int) -> str:
-    """Score a variant's answers, if any; returns the problem in one line."""
+    """Score a variant's answers, if any; returns the problem in one line, empty if none."""
     try:
         if variant.params.tune_accuracy and number == 1:
             variant.score()
@@ -167,7 +166,7 @@ def _place(run: LiveRun, planned: Variant) -> str:
 
 
 def tune_table(run: Run) -> pd.DataFrame:
-    """What a run's tuning found, one row a variant in order; empty if there was none.
+    """What a run's tuning found, one row per variant in order; empty if there was none.
 
     Returns:
         index variant; tokens_per_s (of the median run), ci_low and ci_high (95 %: of one run
@@ -196,10 +195,10 @@ def tune_table(run: Run) -> pd.DataFrame:
 
 
 def _row(variant: Run) -> dict[str, object]:
-    runs, test = list(variant.repeats("performance").values()), variant.performance
-    if not runs or test is None:
+    runs = list(variant.repeats("performance").values())
+    if not runs:
         return {"runs": 0, "verdict": "", "score": variant.score, "rules": []}
-    between = spread([one.metrics.tokens_per_s for one in runs])
+    test, between = median_run(runs), spread([one.metrics.tokens_per_s for one in runs])
     low, high = test.tokens_per_s_interval if len(runs) == 1 else (between.low, between.high)
     return {
         "tokens_per_s": test.metrics.tokens_per_s, "ci_low": low, "ci_high": high,
@@ -220,13 +219,13 @@ class Outcome:
     Attributes:
         helped: titles of the values that helped beyond noise, the best of each parameter.
         best: the title of the fastest of them and of their combination; None where none helped.
-        changes: of the run's parameters in ``best``.
+        changes: of the run's parameters in ``best``; None where none helped.
         combined: the title of the combination, if it was measured.
     """
 
     helped: tuple[str, ...]
     best: str | None
-    changes: dict[str, object]
+    changes: Mapping[str, object] | None
     combined: str | None
 
 
@@ -239,13 +238,12 @@ def variants(run_folder: Path) -> list[tuple[Variant, Path]]:
 def helped(table: pd.DataFrame) -> list[str]:
     """The values that gave more tokens/s beyond noise, fastest first.
 
-    Beyond noise: above the faster of both baselines by more than these two differ, and, where both
-    have an interval (95 %: between runs from three on, of one run within it), with intervals that
-    do not meet. A value that breaks a rule or a verdict which the baselines keep does not help. The
-    combination is judged as the others are.
+    Beyond noise: above the faster baseline by more than the two baselines differ, and, where there
+    are 95 % intervals, with an interval above those of the baselines. A value that breaks a rule,
+    or a verdict that the baselines keep, does not help. The combination is judged the same way.
 
     Args:
-        table: of ``tuning.tune_table``.
+        table: of ``tune_table``.
     """
     is_base = table.index.isin(BASELINES)
     base, rates = table[is_base], table["tokens_per_s"]
@@ -261,7 +259,7 @@ def helped(table: pd.DataFrame) -> list[str]:
 
 
 def combination(chosen: Sequence[Variant]) -> Variant | None:
-    """The variants (of ``best_of_each``) as one more; None for fewer than two."""
+    """A variant of all the changes of ``best_of_each``; None for fewer than two."""
     if len(chosen) < 2:
         return None
     changes = {name: value for one in chosen for name, value in one.changes.items()}
@@ -271,14 +269,13 @@ def combination(chosen: Sequence[Variant]) -> Variant | None:
 def outcome(run: Run, table: pd.DataFrame) -> Outcome:
     """What a tuning found, by its table."""
     chosen = best_of_each(run, table)
-    rates = table.get("tokens_per_s", pd.Series(dtype=float)).dropna()
-    whole = combination(chosen)
+    rates, whole = table["tokens_per_s"].dropna(), combination(chosen)
     measured = [whole] if whole and whole.title in rates else []
     best = max([*chosen, *measured], key=lambda one: float(rates[one.title]), default=None)
     return Outcome(
         helped=tuple(one.title for one in chosen),
         best=best.title if best else None,
-        changes=dict(best.changes) if best else {},
+        changes=best.changes if best else None,
         combined=measured[0].title if measured else None,
     )
 
@@ -294,13 +291,11 @@ def keep_best(run: LiveRun, changes: Mapping[str, object] | None) -> None:
 
 
 def best_of_each(run: Run, table: pd.DataFrame) -> list[Variant]:
-    """Of each parameter the fastest value that helped, fastest first."""
-    if table.empty:
-        return []
-    # Not of the combination.
-    by_title = {one.title: one for one, _ in variants(run.folder) if len(one.changes) == 1}
-    chosen: dict[tuple[str, ...], Variant] = {}
+    """The fastest value that helped of each parameter, fastest first."""
+    singles = {one.title: one for one, _ in variants(run.folder) if len(one.changes) == 1}
+    chosen: dict[str, Variant] = {}
     for title in helped(table):
-        if title in by_title:
-            chosen.setdefault(tuple(by_title[title].changes), by_title[title])
+        if title in singles:  # and not the combination
+            (parameter,) = singles[title].changes
+            chosen.setdefault(parameter, singles[title])
     return list(chosen.values())

@@ -7,8 +7,7 @@ import pandas as pd
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.prose import render
 from loadgen_study.results.run import Run
-from loadgen_study.runs.halving import OBJECTIVES, Race, race, race_table
-from loadgen_study.runs.serve_line import serve_line
+from loadgen_study.runs.halving import OBJECTIVES, Race, race, race_table, serve_line
 from loadgen_study.runs.settings import BASE
 from loadgen_study.runs.tuning import BASELINES, TUNED, outcome, tune_table
 
