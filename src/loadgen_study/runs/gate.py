@@ -71,7 +71,7 @@ class Gate:
 
     def lines(self) -> list[str]:
         """A line for each metric, and the decision."""
-        shown = [f"{name}: {_said(found)}" for name, found in self.metrics.items()]
+        shown = [f"{name}: {_said(name, found)}" for name, found in self.metrics.items()]
         deciding = [name for name, one in self.metrics.items() if one.outcome == self.outcome]
         ends = {
             "better": f"Better: {', '.join(deciding)}; nothing is worse.",
@@ -144,10 +144,10 @@ def _scores(base: Run, new: Run, margin: float) -> Decision | None:
     return Decision(judge(low, high, -margin), found.value / score, low, high)
 
 
-def _said(found: Decision) -> str:
+def _said(name: str, found: Decision) -> str:
     said = f"{found.outcome}, {change(found.change)}"
     if math.isnan(found.low):
-        return f"{said}; single runs: repeats 3"
+        return f"{said}; {'too few samples' if name == SCORE else 'single runs: repeats 3'}"
     more = f"; {found.more_runs} more runs of each would tell" if found.more_runs else ""
     return f"{said} [{change(found.low)}, {change(found.high)}]{more}"
 
