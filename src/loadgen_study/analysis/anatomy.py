@@ -1,4 +1,4 @@
-"""A test's time, step by step, against what the machine's measured limits allow for that very step.
+"""A test's time, step by step, against what the machine's measured limits allow for each step.
 
 The limits and the counting are those of ``analysis.roofline``. The least time of a step is the
 longer of two: to read the weights and its queries' keys and values, and to compute its tokens.
@@ -62,7 +62,7 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class NoAnatomy:
-    """Nothing can be said of a test's steps; ``reason`` ends a sentence."""
+    """A test whose steps cannot be analysed; ``reason`` ends a sentence."""
 
     reason: str
 
@@ -131,8 +131,8 @@ def _work(steps: pd.DataFrame) -> Work:
 def placed(steps: pd.DataFrame, frame: pd.DataFrame) -> Placed | NoAnatomy:
     """Which step made which query's tokens, derived from counts, not from clocks.
 
-    A step makes so many first tokens as it says, and queries get theirs in the order of
-    the steps. From there each step makes one token of a query.
+    Each step reports how many first tokens it made, and queries get theirs in the order of the
+    steps. From there each step makes one token of a query.
     """
     if steps.empty:
         return NoAnatomy("the engine reports no steps")
@@ -198,8 +198,8 @@ def _least_ms(
     as read, and attention in prefill is that of the mean prompt: the first makes the least time a
     little too small, the second moves a little of it from step to step.
     """
-    prefill, decode = (found.steps[name].to_numpy(float) for name in
-                       ("prefill_tokens", "decode_tokens"))  # fmt: skip
+    prefill = found.steps["prefill_tokens"].to_numpy(float)
+    decode = found.steps["decode_tokens"].to_numpy(float)
     decoded, context = _contexts(found)
     prompts = found.queries["input_tokens"].to_numpy(float)
     looked_back = decode * context + prefill * (prompts**2).sum() / prompts.sum() / 2
@@ -222,10 +222,8 @@ def _contexts(found: Placed) -> tuple[np.ndarray, np.ndarray]:
 
     def over_steps(amounts: np.ndarray) -> np.ndarray:
         """Sum over the queries of what each has in its steps after the first."""
-        edges = np.zeros(steps + 2)
-        np.add.at(edges, first + 1, amounts)
-        np.add.at(edges, last + 1, -amounts)
-        return np.cumsum(edges)[:steps]
+        begun, ended = (np.bincount(at + 1, amounts, steps + 1) for at in (first, last))
+        return np.cumsum(begun - ended)[:steps]
 
     decoded = over_steps(np.ones(len(queries)))
     context = over_steps(prompts - first) + decoded * np.arange(steps)

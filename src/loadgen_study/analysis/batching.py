@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-# So many different batches tell how a step grows with them.
+from loadgen_study.analysis.replicas import several
+
+# Fewer different batches do not show how a step's time grows with the batch.
 FEWEST_BATCHES = 3
 
 
@@ -37,7 +39,7 @@ def step_costs(steps: pd.DataFrame) -> StepCosts | None:
     Returns:
         None of several engines, of one whose steps are not known, and where batches hardly differ.
     """
-    if "prefill_tokens" not in steps or ("replica" in steps and steps["replica"].nunique() > 1):
+    if "prefill_tokens" not in steps or several(steps):
         return None
     lasted_s = steps["time_s"].diff()
     prefill = steps["prefill_tokens"] > 0

@@ -8,7 +8,6 @@ FEWEST_SIDE = 3  # runs on each side of a change: fewer are outliers
 FEWEST_RUNS = 11  # of ten, not even a clean step is reliably rarer than LEVEL
 LEAST_CHANGE = 0.005  # a smaller step is not marked, however sure it is; a share
 PERMUTATIONS = 999
-SEED = 0
 TINY = 1e-9  # a spread that rounding makes, as a share
 
 
@@ -34,23 +33,34 @@ def change_points(values: ArrayLike) -> list[int]:
 def _split(logs: np.ndarray, offset: int) -> list[int]:
     if len(logs) < FEWEST_RUNS or np.ptp(logs) < TINY:
         return []
-    statistics = _between(logs[np.newaxis])[0]
-    rng = np.random.default_rng(SEED)
-    shuffled = rng.permuted(np.tile(logs, (PERMUTATIONS, 1)), axis=1)
-    as_large = int((_between(shuffled).max(axis=1) >= statistics.max()).sum())
+    at, as_large = best_split(logs, FEWEST_SIDE, PERMUTATIONS)
     if (1 + as_large) / (1 + PERMUTATIONS) > LEVEL:
         return []
-    at = FEWEST_SIDE + int(statistics.argmax())
     if abs(logs[at:].mean() - logs[:at].mean()) < LEAST_CHANGE:
         return []
     return [*_split(logs[:at], offset), offset + at, *_split(logs[at:], offset + at)]
 
 
-def _between(series: np.ndarray) -> np.ndarray:
+def best_split(values: np.ndarray, fewest: int, permutations: int) -> tuple[int, int]:
+    """Where two means fit a series best, and how many permutations of it two means fit as well.
+
+    Args:
+        values: (values,) in order. fewest: values on each side.
+
+    Returns:
+        the index of the first value after the split, and the number of permutations.
+    """
+    between = _between(values[np.newaxis], fewest)[0]
+    shuffled = np.random.default_rng(0).permuted(np.tile(values, (permutations, 1)), axis=1)
+    as_large = _between(shuffled, fewest).max(axis=1) >= between.max()
+    return fewest + int(between.argmax()), int(as_large.sum())
+
+
+def _between(series: np.ndarray, fewest: int) -> np.ndarray:
     """The sum of squares between both sides of each split; (series, splits)."""
-    runs = series.shape[1]
-    before = np.arange(FEWEST_SIDE, runs - FEWEST_SIDE + 1)
+    length = series.shape[1]
+    before = np.arange(fewest, length - fewest + 1)
     centred = series - series.mean(axis=1, keepdims=True)
     sums = centred.cumsum(axis=1)[:, before - 1]
-    found: np.ndarray = sums**2 * runs / (before * (runs - before))
+    found: np.ndarray = sums**2 * length / (before * (length - before))
     return found

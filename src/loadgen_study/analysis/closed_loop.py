@@ -15,13 +15,13 @@ from loadgen_study.analysis.metrics import answered
 from loadgen_study.analysis.percentiles import distribution
 from loadgen_study.facts.results import Distribution
 
-# MLPerf Endpoints: percentiles of TPOT that stay flat over at least so many passes over the data.
+# MLPerf Endpoints: TPOT's percentiles stay flat over at least this many passes over the data.
 FLAT_PASSES, FLAT_SHARE = 4, 0.05
 
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """What users see of a system that always has so many queries.
+    """What users see of a system that always has the same number of queries.
 
     Attributes:
         reached: most queries that were there at once.
@@ -45,18 +45,14 @@ class ClosedLoop:
 
 
 def closed_loop(frame: pd.DataFrame) -> ClosedLoop | None:
-    """The figures of a test at fixed concurrency; None of one that notes no sending and no start.
-
-    Args:
-        frame: of ``metrics.latencies``.
-    """
+    """The figures of a test at fixed concurrency; None if neither sending nor start is recorded."""
     # Records up to version 0.2.0 have the engine's start of a query alone.
     done = frame.assign(sent_s=frame["given_s"].fillna(frame["started_s"]))
     done = done[answered(frame) & done["sent_s"].notna()]
     if done.empty:
         return None
     given, ended = np.sort(done["sent_s"]), np.sort(done["done_s"])
-    # Those that were given so far less those that had ended before.
+    # Sent so far, less those that had ended before.
     at_once = np.arange(1, len(given) + 1) - np.searchsorted(ended, given, side="right")
     reached = int(at_once.max())
     begin_s, end_s = float(ended[min(reached, len(ended)) - 1]), float(given[-1])

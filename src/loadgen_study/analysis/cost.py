@@ -110,7 +110,7 @@ def steady_energy_of(
     """Energy for each token between two times of a test; None if nothing was measured there.
 
     Args:
-        frame: of ``analysis.metrics.latencies``. span_s: begin and end since the test's start.
+        span_s: begin and end since the test's start.
         idle: power by source without a query, W; empty if it is not known.
     """
     if telemetry.empty:

@@ -32,14 +32,14 @@ def counted_steps(
     counts: ServerCounts, frame: pd.DataFrame, whole_s: float, model: Model, limits: Roofline,
     kv_cache_dtype: str = "auto",
 ) -> CountedSteps | None:  # fmt: skip
-    """What the counters say of a test's steps; None where they do not count them.
+    """A test's steps by the server's counters; None where it does not count them.
 
     Each step reads the weights; each token after the first, the keys and values of its prompt at
     least. The longer of reading and computing is a lower bound: each step needs the longer of its
     own two.
 
     Args:
-        frame: (queries,) of ``metrics.latencies``. whole_s: the test's duration.
+        whole_s: the test's duration.
     """
     computed = (counts.prompt_tokens or 0) - (counts.cached_tokens or 0)
     if not counts.steps or not counts.output_tokens or counts.draft_tokens or computed <= 0:

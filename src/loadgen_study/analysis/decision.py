@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from loadgen_study.analysis.intervals import student_t
+
 Outcome = Literal["better", "same", "worse", "cannot tell"]
 CONFIDENCE = 0.95  # of the interval; so either error has half of what is left
 FALSE_ALARMS = 0.05  # of a test that looks several times
@@ -116,7 +118,7 @@ def against_best(
             found[name] = Decision("cannot tell", math.expm1(difference))
             continue
         error = math.sqrt(squares / free * (1 / len(logs[name]) + 1 / len(logs[best])))
-        half = float(stats.t.ppf((1 + confidence) / 2, free)) * error
+        half = student_t((1 + confidence) / 2, free) * error
         low, high = difference - half, difference + half
         end: Outcome = "same" if low > math.log1p(-margin) else "cannot tell"
         end = "worse" if high < 0 else end
@@ -140,11 +142,11 @@ def judge(low: float, high: float, margin: float) -> Outcome:
 def _more_runs(
     logs: Sequence[np.ndarray], difference: float, margin: float, confidence: float
 ) -> int | None:
-    """Runs of each beyond those that there are, if means and spreads stay what they are."""
+    """Further runs of each that decide, if means and spreads stay what they are."""
     variance = sum(float(values.var(ddof=1)) for values in logs)
     had = min(map(len, logs))
-    runs = np.arange(had + 1, MOST_RUNS + 1)
-    halves = stats.t.ppf((1 + confidence) / 2, 2 * (runs - 1)) * np.sqrt(variance / runs)
-    ends = ((difference - half, difference + half) for half in halves)
-    decided = [judge(low, high, margin) != "cannot tell" for low, high in ends]
-    return decided.index(True) + 1 if True in decided else None
+    for runs in range(had + 1, MOST_RUNS + 1):
+        half = student_t((1 + confidence) / 2, 2 * (runs - 1)) * math.sqrt(variance / runs)
+        if judge(difference - half, difference + half, margin) != "cannot tell":
+            return runs - had
+    return None

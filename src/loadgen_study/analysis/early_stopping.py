@@ -24,46 +24,50 @@ def violations_allowed(queries: int, share: float) -> int:
 
 
 def early_stopping_queries(violations: int, share: float) -> int:
-    """Fewest queries with which LoadGen accepts so many violations (459 for 0 at 0.99).
+    """Fewest queries with which LoadGen accepts this many violations (459 for 0 at 0.99).
 
-    So many that one more violation would have come by then with a probability of CONFIDENCE.
+    Among as many queries one more violation would occur with a probability of CONFIDENCE.
     """
     kept = scipy.stats.nbinom.ppf(CONFIDENCE, violations + 1, 1 - share)
     return int(kept) + violations + 1
 
 
 def significantly_violated(queries: int, violations: int, share: float) -> bool:
-    """Whether so many violations show, as surely as LoadGen asks, that the percentile is not kept.
+    """Whether the violations show, as surely as LoadGen asks, that the percentile is not kept.
 
     Early stopping turned around: were the true share of violations (1 - share), P[Binomial(n,
     1 - share) >= violations] <= 0.01. Between the two a test shows nothing.
     """
-    # So many kept the limit at most, of queries that keep it with probability ``share``.
+    # At most this many keep the limit, of queries that each keep it with probability ``share``.
     return queries - violations <= violations_allowed(queries, 1 - share)
 
 
 def judged(result: Result, name: str) -> tuple[float, float]:
-    """The limit, ms, on "ttft" or "tpot" that LoadGen judges a test by, and the percentile.
-
-    The limit is 0 where there is none: outside of Server, or without token latencies.
-    """
-    settings = result.effective_settings
-    limited = result.scenario_traits.limited and settings.use_token_latencies is not False
-    limit_ns = {"ttft": settings.ttft_latency, "tpot": settings.tpot_latency}[name]
-    limit_ms = (limit_ns or 0) / 1e6 if limited else 0.0
-    share = settings.target_latency_percentile
-    return limit_ms, result.scenario_traits.percentile if share is None else share
+    """One of ``limits_ms``, and the percentile at which it is judged."""
+    return limits_ms(result)[name], judged_share(result)
 
 
-def no_limit(result: Result) -> str:
-    """What a report says where ``judged`` gives no limit: LoadGen logs settings at a test's end."""
-    known = result.effective_settings.use_token_latencies is not None
-    return "no limit" if known or not result.scenario_traits.limited else "limit not known"
+def judged_share(result: Result) -> float:
+    """The percentile that LoadGen judges a test by, 0 to 1."""
+    share = result.effective_settings.target_latency_percentile
+    return result.scenario_traits.percentile if share is None else share
 
 
 def limits_ms(result: Result) -> dict[str, float]:
-    """The limits on "ttft" and "tpot" that LoadGen judges a test by; 0 where there is none."""
-    return {name: judged(result, name)[0] for name in ("ttft", "tpot")}
+    """The limits on "ttft" and "tpot" that LoadGen judges a test by.
+
+    0 where there is none: outside of Server, or without token latencies.
+    """
+    settings = result.effective_settings
+    limited = result.scenario_traits.limited and settings.use_token_latencies is not False
+    limits_ns = {"ttft": settings.ttft_latency, "tpot": settings.tpot_latency}
+    return {name: (ns or 0) / 1e6 if limited else 0.0 for name, ns in limits_ns.items()}
+
+
+def no_limit(result: Result) -> str:
+    """What a report says of a limit of 0; LoadGen logs its settings only at a test's end."""
+    known = result.effective_settings.use_token_latencies is not None
+    return "no limit" if known or not result.scenario_traits.limited else "limit not known"
 
 
 def queries_needed(result: Result, frame: pd.DataFrame) -> tuple[int, int, float]:
@@ -73,7 +77,7 @@ def queries_needed(result: Result, frame: pd.DataFrame) -> tuple[int, int, float
     percentile leaves room for, further queries like these cannot help, and the number is that for
     none over. SingleStream needs enough for one (loadgen/results.cc), Offline needs none.
     """
-    share = judged(result, "ttft")[1]
+    share = judged_share(result)
     if result.scenario_traits.one_by_one:
         return early_stopping_queries(1, share), 0, share
     limits = {name: limit for name, limit in limits_ms(result).items() if limit}

@@ -12,8 +12,8 @@ def others(telemetry: pd.DataFrame, server_here: bool = False) -> pd.DataFrame:
 
     Args:
         telemetry: see ``vllm_loadgen.harness.telemetry``.
-        server_here: whether a server that ran already answers from this machine. Its process is
-            then no other program; samples that lack it are left out.
+        server_here: whether a server that the test did not start runs on this machine. Its process
+            is not another program then; samples that lack it are left out.
 
     Returns:
         (samples,) begin_s and end_s from the test's start, share of all cores, 0 to 1.
@@ -38,7 +38,7 @@ def stretches(samples: pd.DataFrame, frame: pd.DataFrame, at_once: bool) -> pd.D
     """Times in which other programs used more than ``LEAST_SHARE`` for ``LEAST_S`` or longer.
 
     Args:
-        samples: of ``others``. frame: of ``metrics.latencies``.
+        samples: of ``others``.
         at_once: whether all queries were due at the start: see ``during``.
 
     Returns:
@@ -63,8 +63,8 @@ def stretches(samples: pd.DataFrame, frame: pd.DataFrame, at_once: bool) -> pd.D
 def during(frame: pd.DataFrame, begin_s: float, end_s: float, at_once: bool) -> "pd.Series[bool]":
     """Which queries a time overlaps, from issue to answer, (queries,).
 
-    Where all are issued at once they wait for most of the test, and count from their start in the
-    engine, as far as it tells.
+    Queries issued at once wait for most of the test, so they count from their start in the engine,
+    where that is known.
     """
     begun = frame["started_s"].fillna(frame["issued_s"]) if at_once else frame["issued_s"]
     return (begun < end_s) & (frame["done_s"].fillna(np.inf) > begin_s)

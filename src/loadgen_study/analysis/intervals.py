@@ -9,12 +9,12 @@ import pandas as pd
 import scipy
 from numpy.typing import ArrayLike
 
-# Simulated queues (tests/analysis/test_coverage.py) say what an interval needs: with fewer values
-# to each that tells something new, those given cover less than they claim.
+# By simulated queues (tests/analysis/test_coverage.py): with fewer values, or fewer independent
+# ones, intervals cover less than 95 %.
 FEWEST_VALUES = 500
 VALUES_A_NEW_ONE = 250
-# Of tokens/s the values are windows of so many queries: by single ones, a queue that is still
-# filling passes for a steady one.
+# The values of tokens/s are windows of this many queries: by single ones, a queue that is still
+# filling would pass for a steady one.
 WINDOW_QUERIES = 8
 # Variances of fewer batches than this say little.
 FEWEST_BATCHES = 5
@@ -22,24 +22,24 @@ TWO_SIDED_95 = 0.975
 
 
 def mean_interval(values: ArrayLike) -> tuple[float, float]:
-    """95 % interval of the mean of what queries have in common, by batch means; or (NaN, NaN).
+    """95 % interval of the mean of a figure of queries, by batch means; or (NaN, NaN).
 
-    The mean of a batch of queries in a row varies the more, for its size, the more they hang
-    together. Batches of 1, 2, 4, ... are tried, and the interval is the widest of theirs: the data
+    The more successive queries are correlated, the more the mean of a batch of them varies for its
+    size. Batches of 1, 2, 4, ... are tried, and the interval is the widest of theirs: the data
     choose the length (Law, Simulation Modeling and Analysis, 9.5.3, for batch means; choosing it by
     a low lag-1 correlation takes short lucky tests for independent ones). There is none for fewer
-    than ``FEWEST_VALUES``, nor where fewer than ``VALUES_A_NEW_ONE`` independent values would vary
-    as much as the mean. It is symmetric in the logarithm, since times and rates are skewed.
+    than ``FEWEST_VALUES``, nor where the mean of fewer than ``VALUES_A_NEW_ONE`` independent values
+    would vary as little. It is symmetric in the logarithm, since times and rates are skewed.
 
     Args:
-        values: positive, in order of issue or of time; NaN ones are passed over.
+        values: positive, in order of issue or of time; NaN is left out.
     """
     known = np.asarray(values, dtype=float)
     known = known[~np.isnan(known)]
     mean = float(known.mean()) if len(known) >= FEWEST_VALUES else math.nan
     if not mean > 0:
         return math.nan, math.nan
-    # Some digits of equal values differ: that is no variance.
+    # Equal values may differ in their last digits: that is not variance.
     variance = float(known.var(ddof=1))
     if variance <= (1e-9 * mean) ** 2:
         return mean, mean
@@ -54,7 +54,7 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
 
 
 def _batches(values: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """Sizes 1, 2, 4, ... with the means of their batches; a rest at the start is left out."""
+    """Sizes 1, 2, 4, ... with the means of their batches; a remainder at the start is left out."""
     found, size = [], 1
     while (number := len(values) // size) >= FEWEST_BATCHES:
         found.append((size, values[-number * size :].reshape(number, size).mean(axis=1)))

@@ -11,8 +11,8 @@ def load_over_time(frame: pd.DataFrame, points: int = 200) -> pd.DataFrame:
     """How many queries were where, at ``points`` instants over the test.
 
     Returns:
-        (points,) time_s, arrived, completed, waiting (no prefill yet; no first token yet where
-        the engine does not tell), in_flight (arrived and not completed).
+        (points,) time_s, arrived, completed, waiting (no prefill yet; no first token yet where the
+        start of prefill is not known), in_flight (arrived and not completed).
     """
     return _counts(frame, np.linspace(0, max(_end_s(frame), 1e-9), points))
 
@@ -71,11 +71,10 @@ def load_of(frame: pd.DataFrame) -> Load:
         slope = float(np.polyfit(arriving["time_s"], arriving["in_flight"], 1)[0])
     done_by_then = int((frame["done_s"] <= window_s).sum())
     end_s = _end_s(frame)
-    load, lasted_s = _states(frame)
-    served = load["in_flight"] - load["waiting"]
-    busy_s = float(lasted_s[load["in_flight"] > 0].sum())
-    behind_one_s = float(lasted_s[(served == 1) & (load["waiting"] > 0)].sum())
-    peaks = load.assign(served=served).max().fillna(0)
+    states = _states(frame)
+    busy_s = _busy_s(states)
+    behind_one = (states["served"] == 1) & (states["waiting"] > 0)
+    peaks = states.max().fillna(0)
     return Load(
         arrivals_per_s=(len(frame) - 1) / window_s if window_s > 0 else math.inf,
         completions_per_s=done_by_then / window_s if window_s > 0 else 0.0,
@@ -85,7 +84,7 @@ def load_of(frame: pd.DataFrame) -> Load:
         peak_waiting=float(peaks["waiting"]),
         peak_served=float(peaks["served"]),
         mean_served=mean_served(frame),
-        serial_share=behind_one_s / busy_s if busy_s else 0.0,
+        serial_share=float(states["lasted_s"][behind_one].sum()) / busy_s if busy_s else 0.0,
         window_s=window_s,
         fastest_s=float(frame["latency_ms"].min()) / 1e3,
         # An unanswered query has waited until the end at least.
@@ -99,24 +98,28 @@ def mean_served(frame: pd.DataFrame, begin_s: float = 0.0, end_s: float = math.i
 
     The one definition of a mean batch: of the whole test, or of a part of it. 0 without a query.
     """
-    load, lasted_s = _states(frame, begin_s, end_s)
-    served = load["in_flight"] - load["waiting"]
-    busy_s = float(lasted_s[load["in_flight"] > 0].sum())
-    return float((served * lasted_s).sum()) / busy_s if busy_s else 0.0
+    states = _states(frame, begin_s, end_s)
+    busy_s = _busy_s(states)
+    return float((states["served"] * states["lasted_s"]).sum()) / busy_s if busy_s else 0.0
+
+
+def _busy_s(states: pd.DataFrame) -> float:
+    return float(states["lasted_s"][states["in_flight"] > 0].sum())
 
 
 def _states(
     frame: pd.DataFrame, begin_s: float = -math.inf, end_s: float = math.inf
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """The columns of ``load_over_time`` after each event of this time, and how long they lasted, s.
+) -> pd.DataFrame:
+    """The columns of ``load_over_time`` after each event of this time; the last one ends the test.
 
-    The last event ends the test.
+    Also served (queries in the engine) and lasted_s (until the next event).
     """
     events = frame[["scheduled_s", "started_s", "first_token_s", "done_s"]].to_numpy().ravel()
     known = events[~np.isnan(events)]
     load = _counts(frame, np.unique(np.clip(known, begin_s, end_s)))
     last_s = load["time_s"].max() if len(load) else 0.0
-    return load, np.diff(load["time_s"], append=last_s)
+    served = load["in_flight"] - load["waiting"]
+    return load.assign(served=served, lasted_s=np.diff(load["time_s"], append=last_s))
 
 
 def _rise_s(values: pd.Series) -> float:

@@ -15,7 +15,7 @@ METRIC_NAMES = {
     "tpot_ms": "Time per output token (TPOT), ms",
     "latency_ms": "Latency of a query, ms",
 }
-MANY_QUERIES = 1000  # from here on a fourth digit is known
+MANY_QUERIES = 1000  # from here on a fourth digit is significant
 LATENCIES = (*METRIC_NAMES, "queue_ms", "prefill_ms", "decode_ms", "schedule_delay_ms")
 
 
@@ -36,8 +36,8 @@ def latencies(records: pd.DataFrame) -> pd.DataFrame:
     """
     names = ("scheduled", "issued", "given", "started", "first_token", "done")
     # Whole ns, exact in float64: a query at its limit is not over it, as in LoadGen.
-    at_ns = {name: records[f"{name}_ns"].astype("Float64").to_numpy(float, na_value=np.nan)
-             for name in names}  # fmt: skip
+    stamps = {name: records[f"{name}_ns"].astype("Float64") for name in names}
+    at_ns = {name: each.to_numpy(float, na_value=np.nan) for name, each in stamps.items()}
     kept = records.columns.isin(["sample_index", "input_tokens", "output_tokens", "replica"])
     frame = records.loc[:, kept].copy()
     frame["ttft_ms"] = (at_ns["first_token"] - at_ns["scheduled"]) / 1e6
@@ -100,10 +100,10 @@ def metrics(frame: pd.DataFrame, scenario: Scenario, kept: float | None = None) 
 
 
 def _load_per_s(frame: pd.DataFrame) -> tuple[float | None, float | None]:
-    """Queries/s that were due and that were issued; None of what is not known.
+    """Queries/s that were due and that were issued; None if not known.
 
-    Where the schedule could not be recomputed, each query was noted as due when it was issued
-    (``harness.loadgen.schedule_ns``): that is no schedule.
+    Where the schedule could not be recomputed, each query was recorded as due when it was issued
+    (``harness.loadgen.schedule_ns``), which is not a schedule.
     """
     if len(frame) < 2:
         return None, None

@@ -1,7 +1,7 @@
-"""Percentiles with a bound, or none: what so many queries can say of a tail.
+"""Percentiles with a bound, as far as there are enough queries for one.
 
-As LoadGen's early stopping, this takes queries for independent. Those of a queue are not: the
-more they hang together, the less often a bound holds (tests/benchmarks/README.md: how often).
+Like LoadGen's early stopping, this takes queries as independent. Those of a queue are not: the
+more they are correlated, the less often a bound holds (tests/benchmarks/README.md: how often).
 """
 
 import functools
@@ -29,14 +29,14 @@ def percentile(values: ArrayLike, share: float) -> float:
 def queries_needed(share: float) -> int:
     """Fewest queries that bound a percentile: 11, 64 and 662 for 0.5, 0.9 and 0.99.
 
-    So many that one value may lie above the bound, as in mlcommons/endpoints. With 7, 44 and 459
-    the bound is the maximum: one slow query decides it, and the maximum is shown as what it is.
+    Enough for one value to lie above the bound, as in mlcommons/endpoints. With 7, 44 and 459 the
+    bound would be the maximum, which one slow query decides, and which is shown anyway.
     """
     return early_stopping_queries(1, share)
 
 
 def upper_bound(values: ArrayLike, share: float) -> float:
-    """What the true percentile stays under with a confidence of 99 %, in the values' unit.
+    """Upper bound of the true percentile with a confidence of 99 %, in the values' unit.
 
     The smallest order statistic x(k) with P[Binomial(n, 1 - share) <= n - k] <= 0.01, the tail that
     LoadGen's early stopping sums (David and Nagaraja, Order Statistics, 7.1). NaN values do not
@@ -65,13 +65,13 @@ def distribution(values: ArrayLike) -> Distribution:
 
 
 def tail(queries: int) -> str | None:
-    """The highest of ``PERCENTILES`` that so many queries bound: "p99"; None below all."""
+    """The highest of ``PERCENTILES`` with queries enough for a bound, such as "p99", or None."""
     labels = [label for label, share in PERCENTILES.items() if queries >= queries_needed(share)]
     return labels[-1] if labels else None
 
 
 def say(known: Distribution, label: str) -> str:
-    """A percentile in ms with its bound, "p90 545 ms (at most 1,017 ms)"; else what it lacks."""
+    """A percentile in ms with its bound; else ``lacking``."""
     value, upper = getattr(known, label), getattr(known, f"{label}_upper")
     if math.isnan(value):
         return lacking(known.queries, PERCENTILES[label])

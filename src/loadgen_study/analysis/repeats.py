@@ -30,8 +30,8 @@ class Spread:
 def spread(values: Sequence[float]) -> Spread:
     """The spread of one figure over runs, by Student's t on the runs' values.
 
-    Queries of one run hang together in ways that the run itself does not show, runs hardly: so the
-    interval is of runs and not of queries (Law, Simulation Modeling and Analysis, 9.4.1).
+    Queries of one run are correlated in ways that the run itself does not show, runs hardly are: so
+    the interval is of runs, not of queries (Law, Simulation Modeling and Analysis, 9.4.1).
 
     Args:
         values: one of each run; NaN is left out.

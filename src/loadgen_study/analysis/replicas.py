@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-# One that is at work this much of the test longer than all others was left alone.
+# An engine is late if it works longer than all others by this share of the test.
 LATE_SHARE = 0.1
-# One whose tokens take this many times as long as the slowest of the others' is slower, if of the
-# same queries, dealt out at random, so few show as large a difference.
+# One whose tokens take this many times as long as the slowest of the others' is slower, if at most
+# this share of random deals of the same queries shows as large a difference.
 SLOWER, CHANCE, DEALS = 1.2, 0.01, 2000
-# One whose queue is this many times the next longest had more than it could do.
+# An engine has too much to do if its queue is this many times the next longest.
 LONGER_QUEUE = 2.0
 
 
@@ -39,7 +39,7 @@ def several(steps: pd.DataFrame) -> bool:
 
 
 def working(steps: pd.DataFrame) -> pd.DataFrame:
-    """The steps that computed a token; where they do not tell, those with a query in the batch."""
+    """The steps that computed a token; if that is not recorded, those with a query in the batch."""
     if "prefill_tokens" not in steps:
         return steps[steps["running"] > 0]
     return steps[steps["prefill_tokens"] + steps["decode_tokens"] > 0]
@@ -51,7 +51,7 @@ def loads(steps: pd.DataFrame) -> pd.DataFrame:
     Returns:
         index replica; queries (with a first token), input_tokens, output_tokens (computed), steps,
         mean_running and mean_waiting (queries, from the test's start to the last step of all),
-        begin_s and end_s of its work. Empty of one engine, and where the steps tell no tokens.
+        begin_s and end_s of its work. Empty for one engine, or if steps record no tokens.
     """
     if not several(steps) or "first_tokens" not in steps:
         return pd.DataFrame()
@@ -77,7 +77,7 @@ def _load(own: pd.DataFrame, end_s: float) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Straggler:
-    """The one engine that the others had to wait for, or that had a queue when they had none."""
+    """The one engine that the test waited for, or that had a queue when the others had none."""
 
     replica: int
     late_s: float  # how long it worked after all others had ended

@@ -24,7 +24,7 @@ LOADED_BYTES = {
     "fp8": 1, "fp8_per_tensor": 1, "fp8_per_channel": 1, "fp8_per_block": 1, "mxfp8": 1,
     "experts_int8": 1, "int8_per_channel_weight_only": 1, "nvfp4_per_token": 0.5,
 }  # fmt: skip
-# Bandwidth is measured by a copy; reading alone can be this much faster before it is a wonder.
+# Bandwidth is measured by a copy; reading alone can be faster by this factor.
 TOLERANCE = 1.15
 # One figure, or an array of them.
 Numbers = TypeVar("Numbers", float, np.ndarray)
@@ -84,7 +84,7 @@ def _active_layer_parameters(model: Model) -> int:
 
 
 def kv_bytes(model: Model, context_tokens: Numbers, kv_cache_dtype: str = "auto") -> Numbers:
-    """Bytes of keys and values that a context of so many tokens leaves in all layers.
+    """Bytes of keys and values of a context in all layers.
 
     Layers that look back over a window keep no more than it holds. The state of layers that keep
     one in place of keys and values is not counted, so limits made of this stay bounds.
@@ -102,11 +102,7 @@ def _kv_layers(model: Model) -> int:
 
 
 def _known(value: int | None) -> int:
-    """A value of a model that is described.
-
-    Raises:
-        ValueError: if it is not.
-    """
+    """The value; a ValueError where the model is not described."""
     if value is None:
         raise ValueError("the model is not described: see Model.not_known")
     return value
@@ -130,12 +126,13 @@ def flops(model: Model, tokens: Numbers, sampled: Numbers, attended: Numbers) ->
     weights = (
         _active_layer_parameters(model) * tokens + _known(model.embedding_parameters) * sampled
     )
-    made: Numbers = 2 * weights + 4 * _attention_width(model) * attended
+    width = _kv_layers(model) * _known(model.num_heads) * _known(model.head_dim)
+    made: Numbers = 2 * weights + 4 * width * attended
     return made
 
 
 def decode_flops(model: Model, context_tokens: float) -> float:
-    """Operations of one token after so many."""
+    """Operations of one token after a context."""
     return flops(model, 1.0, 1.0, context_tokens)
 
 
@@ -145,10 +142,6 @@ def prefill_flops(model: Model, tokens: float) -> float:
     Attention is causal: a token sees half of the prompt on average.
     """
     return flops(model, tokens, 1.0, tokens**2 / 2)
-
-
-def _attention_width(model: Model) -> int:
-    return _kv_layers(model) * _known(model.num_heads) * _known(model.head_dim)
 
 
 def critical_batch(
@@ -204,7 +197,7 @@ class Roofline:
         return self.weights_read_ms(batch) + self.kv_ms * batch
 
     def weights_read_ms(self, tokens: np.ndarray) -> np.ndarray:
-        """Least time to read the weights that a step of so many tokens needs."""
+        """Least time to read the weights that a step needs, for each number of tokens."""
         idle_ms: np.ndarray = self.experts_ms * (1 - self.expert_share) ** tokens
         return self.weights_ms - idle_ms
 

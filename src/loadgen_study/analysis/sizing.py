@@ -1,7 +1,7 @@
 """How many replicas a demand takes, and their cost, from measured rates of one replica."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 import pandas as pd
@@ -90,8 +90,7 @@ def size(
     Raises:
         ValueError: if the demand is not above 0, or a number is below 0.
     """
-    given = (demand.queries_per_s, demand.users, demand.think_s, replica.price_per_hour,
-             replica.watts)  # fmt: skip
+    given = (*astuple(demand), replica.price_per_hour, replica.watts)
     if not all(value >= 0 for value in given) or not demand.queries_per_s + demand.users > 0:
         raise ValueError("a demand must be above 0, and nothing below 0")
     kept = (points["ttft_ms"] <= ttft_limit_ms) & (points["tpot_ms"] <= tpot_limit_ms)

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from loadgen_study.analysis.change_points import best_split
 from loadgen_study.analysis.intervals import tokens_by
 from loadgen_study.analysis.load import mean_served
 from vllm_loadgen.traits import SCENARIOS, Scenario
 
 # The batch counts as full from this share of the level that it keeps.
 FULL_SHARE = 0.9
-# With fewer windows than this no order of them has a chance as small as SHIFT_CHANCE.
+# Of fewer windows than this no order is as rare as SHIFT_CHANCE.
 LEAST_WINDOWS, MOST_WINDOWS = 10, 20
-# A shift is reported from this size on, and if so few orders of the windows show as large a one.
+# A shift is reported if it is as large, and if at most this share of random orders of the windows
+# shows one as large.
 SHIFT_SHARE, SHIFT_CHANCE = 0.05, 0.01
 ORDERS = 2000
 
@@ -39,7 +41,7 @@ class Steady:
     queries: int  # answered in that time
     tokens_per_s: float  # of output
     tpot_ms: float  # mean of the queries that were decoded wholly in it; NaN without one
-    # How much shorter the test would be with its tokens of before and after at ``tokens_per_s``.
+    # How much shorter the test would be if ramp and drain were at ``tokens_per_s``.
     ramp_cost_s: float
     drain_cost_s: float
     thirds: tuple[float, float]  # tokens/s of its first and its last third
@@ -49,7 +51,7 @@ class Steady:
 
 @dataclass(frozen=True)
 class NotSteady:
-    """There is no steady state in a test; ``reason`` ends a sentence."""
+    """A test without a steady state; ``reason`` ends a sentence."""
 
     reason: str
 
@@ -125,36 +127,19 @@ def _rates(
 
 
 def _shift(done: pd.DataFrame, begin_s: float, end_s: float) -> tuple[Shift | None, int]:
-    """The largest change of the tokens/s within this time if it is no chance; the windows looked
-    at.
+    """The largest change of the tokens/s in this time if it is not chance; the number of windows.
 
-    A window is as long as a query is answered for, at least, so that neighbours have few queries
-    in common. The change is where two means fit the windows best; it counts if at most
-    ``SHIFT_CHANCE`` of the orders of the same windows fit two means as well (a permutation test).
+    A window is at least as long as a query takes, so that neighbours have few queries in common.
+    The change is where two means fit the windows best; it counts if at most ``SHIFT_CHANCE`` of
+    the random orders of the same windows fit two means as well (a permutation test).
     """
     served_s = float((done["done_s"] - done["started_s"].fillna(done["first_token_s"])).mean())
     windows = min(MOST_WINDOWS, int((end_s - begin_s) / max(served_s, 1e-9)))
     if windows < LEAST_WINDOWS:
         return None, 0
     edges, rates = _rates(done, begin_s, end_s, windows)
-    at, gain = _best_split(rates[None])
-    before, after = float(rates[: at[0]].mean()), float(rates[at[0] :].mean())
-    shuffled = np.random.default_rng(0).permuted(np.tile(rates, (ORDERS, 1)), axis=1)
-    chance = float((_best_split(shuffled)[1] >= gain[0]).mean())
-    if chance > SHIFT_CHANCE or abs(after - before) < SHIFT_SHARE * before:
+    at, as_large = best_split(rates, 1, ORDERS)
+    before, after = float(rates[:at].mean()), float(rates[at:].mean())
+    if as_large > SHIFT_CHANCE * ORDERS or abs(after - before) < SHIFT_SHARE * before:
         return None, windows
-    return Shift(float(edges[at[0]]), before, after), windows
-
-
-def _best_split(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where two means fit each row of rates (rows, windows) best, and by how much better than one.
-
-    Returns:
-        (rows,) windows before the change, (rows,) the part of the sum of squares that it explains.
-    """
-    windows = rates.shape[1]
-    before = np.arange(1, windows)
-    sums = np.cumsum(rates, axis=1)[:, :-1]
-    low, high = sums / before, (rates.sum(axis=1, keepdims=True) - sums) / (windows - before)
-    gain = before * (windows - before) / windows * (low - high) ** 2
-    return before[gain.argmax(axis=1)], gain.max(axis=1)
+    return Shift(float(edges[at]), before, after), windows

@@ -13,7 +13,7 @@ from loadgen_study.scorers.unscored import unscored_text
 
 # Of a token's log-probability: a token that is 1 % less likely, the loss that MLPerf allows ROUGE.
 LOSS_NATS = 0.01
-# Two engines in float32 differ by less, one way or the other: it is rounding.
+# Two engines in float32 differ by less, in either direction: that is rounding.
 NOISE_NATS = 1e-4
 
 
@@ -78,7 +78,7 @@ def _not_judged(run: Run) -> str:
 
 
 def _covered(run: Run) -> int | None:
-    """Samples of the baseline that lacks nothing but the run's number of them."""
+    """Samples of the baseline that fits the run in all but their number."""
     return samples_covered(baseline_key(run.model, run.scored_data, run.params.scored))
 
 

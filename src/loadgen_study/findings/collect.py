@@ -34,7 +34,7 @@ def given_by(run: Run) -> dict[str, object]:
 
 
 def find(given: Mapping[str, object]) -> list[Finding]:
-    """What the findings find whose needs are given."""
+    """The results of all findings whose needs are given."""
     able = [(needs, make) for needs, make in FINDINGS.values() if set(needs) <= given.keys()]
     found = [make(*(given[name] for name in needs)) for needs, make in able]
     return [one for one in found if one]

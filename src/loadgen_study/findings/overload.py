@@ -13,7 +13,7 @@ from vllm_loadgen.records.engine import EngineFacts
 OFFERED_SHARE = 0.95
 # A queue that a steady system would not build: this share of arrivals piles up.
 GROWTH_SHARE = 0.1
-TREND_QUERIES = 10  # fewer tell nothing of a trend
+TREND_QUERIES = 10  # fewer show no trend
 # Between its middle and its last third (analysis.load) a run above capacity gets slower by
 # 0.037 of its length at GROWTH_SHARE; half of that is left to chance.
 RISE_SHARE = 0.02
@@ -33,15 +33,15 @@ def offered(test: Test) -> bool:
 
 
 def issued_per_s(test: Test) -> float:
-    """At which rate the harness issued the queries, whenever they were due; NaN if not known."""
+    """The rate at which the harness issued the queries, whenever due; NaN if not known."""
     return test.metrics.issued_per_s or math.nan
 
 
 def overloaded(test: Test) -> bool:
-    """Whether queries arrived faster than they were served; False where the run cannot tell.
+    """Whether queries arrived faster than they were served; False if that is not known.
 
-    A queue that grows while queries arrive is not enough: queries that take long pile up in any
-    short run. They must also be getting slower to its end.
+    A queue that grows while queries arrive is not enough: long queries pile up in any short run.
+    They must also get slower towards its end.
     """
     result, load = test.result, test.load
     return (
@@ -62,7 +62,7 @@ def _ever_slower(load: Load) -> bool:
 
 
 def full_steps(test: Test, engine: EngineFacts | None) -> pd.DataFrame:
-    """The steps in which queries waited for a place alone: those after which more places help.
+    """The steps in which queries waited for nothing but a place, so that more places would help.
 
     The batch was at max_num_seqs, and half of the KV cache was free. Empty where that is not known.
     """

@@ -25,7 +25,7 @@ from vllm_loadgen.http.routes import USUAL
 SERIAL_SHARE = 0.1
 LATE_MS = 10.0
 LATE_SHARE = 0.05
-# A tail is worth a word at that multiple of p50.
+# A tail is reported from this multiple of p50.
 TAIL = 5
 
 
@@ -36,7 +36,7 @@ def _no_queries(test: Test) -> Found:
 
 @finding("loadgen-errors", "problem", "Errors in LoadGen's log", doubts=True)
 def errors(test: Test) -> Found:
-    """What LoadGen logged as an error, of which its verdict takes no account."""
+    """What LoadGen logged as an error; its verdict ignores such errors."""
     result = test.result
     if not result.num_errors:
         return None
@@ -98,7 +98,7 @@ def _overload(test: Test) -> Found:
 
 
 def _queueing(test: Test) -> str:
-    """That the first tokens were late by queueing, if they were, and why it is nothing else."""
+    """The evidence that queueing made the first tokens late; empty if it did not."""
     metrics, frame = test.metrics, test.latencies
     ttft, queue = metrics.ttft_ms, metrics.queue_ms.mean
     known = not math.isnan(queue)
@@ -228,7 +228,7 @@ def limit(test: Test, name: str) -> Finding | None:
 
 
 def _at(values: pd.Series, share: float, limit_ms: float) -> str:
-    """The percentile with its bound and its distance from the limit, or what it lacks."""
+    """The percentile with its bound and its distance from the limit, or ``lacking``."""
     if lacks := lacking(int(values.count()), share):
         return lacks
     actual, bound = percentile(values, share), upper_bound(values, share)
@@ -238,7 +238,7 @@ def _at(values: pd.Series, share: float, limit_ms: float) -> str:
 
 @finding("early-stopping", "problem", "Too few queries for early stopping")
 def early_stopping(test: Test) -> Found:
-    """Whether there are queries enough to be sure of the percentile."""
+    """Whether there are enough queries to be sure of the percentile."""
     result, frame = test.result, test.latencies
     needed, over, share = queries_needed(result, frame)
     if len(frame) >= needed:

@@ -43,8 +43,7 @@ def _likely_cached(_: Test, engine: EngineFacts) -> Found:
     return "before the test the server answered a repeated prompt much sooner", CACHE_OFF
 
 
-@finding("other-clients", "problem", "Server shared with other clients", needs=("queries",),
-         doubts=True)  # fmt: skip
+@finding("other-clients", "problem", "Server shared with other clients", doubts=True)
 def _shared(test: Test) -> Found:
     counts = test.result.server
     if counts is None or counts.output_tokens is None or not test.result.complete:
@@ -58,7 +57,7 @@ def _shared(test: Test) -> Found:
     )
 
 
-@finding("one-piece", "problem", "Answers streamed in one piece", needs=("queries",), doubts=True)
+@finding("one-piece", "problem", "Answers streamed in one piece", doubts=True)
 def _in_one_piece(test: Test) -> Found:
     if test.params.engine_traits.started_here:
         return None

@@ -15,7 +15,7 @@ from vllm_loadgen.records.engine import EngineFacts
 
 # Least that is reported: this share of the slowest queries' time, this gain in a percentile.
 CAUSE_SHARE, GAIN_SHARE = 0.25, 0.1
-# A smaller cap costs more steps than it is worth anywhere.
+# A smaller cap costs more steps than it saves on any machine.
 LEAST_TOKENS = 64
 FULL_CACHE = 0.9
 SLOWEST = {"p90": "tenth", "p99": "hundredth"}
@@ -52,9 +52,9 @@ def _cap(tokens: float, where: Placed, engine: EngineFacts) -> int | None:
 def _shared_prefill(test: Test, where: Placed, engine: EngineFacts) -> Found:
     """First tokens that came out of a step with the prompts of queries that came later.
 
-    One after the other, in the order in which they came, none is later than its step was, and the
-    last as late. So it is asked what the percentile would have been, with the step's time shared
-    in proportion to its tokens, as where arithmetic bounds it.
+    Read one after the other in order of arrival, no prompt would end later than the whole step, and
+    the last as late. The percentile is estimated for that case, with the step's time shared in
+    proportion to its tokens, as where arithmetic bounds it.
     """
     label, slowest = _slowest(where.queries, "ttft_ms")
     if slowest.empty or overloaded(test):
@@ -76,11 +76,9 @@ def _shared_prefill(test: Test, where: Placed, engine: EngineFacts) -> Found:
 
 
 def _later_tokens(where: Placed) -> tuple[pd.Series, pd.Series, pd.Series]:
-    """Of the step that made each query's first token: the prefill tokens of later queries, all
-    its tokens, and its time in ms.
+    """Of the step that made each first token: tokens of later prompts, all tokens, its time in ms.
 
-    Of later queries is what is left after the prompts, counted whole, that ended in it and came
-    before.
+    Tokens of later prompts are those left after the whole prompts that ended in it and came before.
     """
     by_arrival = where.queries.sort_values("issued_s", kind="stable")
     until = by_arrival.groupby("first_step")["input_tokens"].cumsum()
@@ -121,16 +119,15 @@ def _between_tokens(where: Placed) -> Found:
     """Answers whose steps had other queries' prompts in them.
 
     Smaller parts of a prompt do not help: a step's time grows with its tokens, so the same work
-    lies between the same tokens. They shorten the longest pause, which LoadGen does not look at.
+    lies between the same tokens. They shorten the longest pause, which LoadGen does not measure.
     """
     label, slowest = _slowest(where.queries, "tpot_ms")
     alone = where.steps.loc[where.steps["prefill_tokens"] == 0, "duration_ms"]
     if slowest.empty or alone.empty:
         return None
     usual_ms = float(alone.median())
-    theirs = [where.steps.iloc[first + 1 : last + 1] for first, last in
-              zip(slowest["first_step"], slowest["last_step"], strict=True)]  # fmt: skip
-    decoded = pd.concat(theirs)
+    ends = zip(slowest["first_step"], slowest["last_step"], strict=True)
+    decoded = pd.concat([where.steps.iloc[first + 1 : last + 1] for first, last in ends])
     prefill = decoded[decoded["prefill_tokens"] > 0]
     lost_ms = float((prefill["duration_ms"] - usual_ms).clip(lower=0).sum())
     if (share := lost_ms / float(decoded["duration_ms"].sum())) < CAUSE_SHARE:

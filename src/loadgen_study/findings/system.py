@@ -13,7 +13,7 @@ from vllm_loadgen.records.engine import EngineFacts
 
 MOST_STRETCHES = 3  # of interference, in a sentence
 THROTTLED_SHARE = 0.1
-# Of one core: a thread as busy as that keeps what comes waiting.
+# Of one core: so busy a thread delays queries.
 CLIENT_CORES = 0.8
 
 
@@ -110,7 +110,7 @@ def _throttled(telemetry: pd.DataFrame) -> Found:
 
 @finding("slow-client", "problem", "HTTP client is the bottleneck", needs=("run", "telemetry"))
 def _client(run: Run, telemetry: pd.DataFrame) -> Found:
-    """Whether the HTTP client, and no server, set the pace: its queries share one thread."""
+    """Whether the HTTP client, not the server, limited the rate: its queries share one thread."""
     # Where the project starts the server, that is a front end too.
     if run.params.engine_traits.started_here or "front_cpu_cores" not in telemetry:
         return None

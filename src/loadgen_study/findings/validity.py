@@ -1,4 +1,4 @@
-"""What would make a valid test of one that LoadGen does not call so."""
+"""What would make a test valid that LoadGen does not call valid."""
 
 from loadgen_study.findings.queries import early_stopping, errors, limit
 from loadgen_study.results.test import Test
@@ -9,7 +9,7 @@ def what_would_make_valid(test: Test) -> dict[str, str]:
     """What LoadGen (and errors that it only logs) asks of a valid test; empty if this is one.
 
     Returns:
-        sentences by an id each: of a finding, where one tells the fault.
+        sentences by an id each, that of a finding if one describes the fault.
     """
     result = test.result
     if result.verdict == "VALID" and not result.num_errors:

@@ -8,14 +8,7 @@ from loadgen_study.findings.overload import overloaded
 from loadgen_study.findings.queries import broken_limits, early_stopping
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
-from loadgen_study.rules.rule import (
-    Rule,
-    departures,
-    reservation,
-    standing,
-    unchecked,
-    undecided,
-)
+from loadgen_study.rules.rule import Rule, departures, reservation, standing, unchecked, undecided
 from loadgen_study.rules.verdict import effective_verdict
 
 Kind = Literal["good", "open", "bad", "plain"]
@@ -63,10 +56,13 @@ def quality(run: Run) -> Badge:
         return Badge(f"Quality: {run.task.scorer.title} FAIL", "bad")
     if found == "some":
         return Badge("Quality: loss measured", "open")
-    if found == "none" or status == "PASS":
-        return Badge(f"Quality: {'PASS' if found != 'none' else 'no measurable loss'}", "good")
-    known = {"NO BASELINE": Badge("Quality: not judged (no matching baseline)")}
-    return known.get(status, Badge("Quality: undecided", "open"))
+    if found == "none":
+        return Badge("Quality: no measurable loss", "good")
+    if status == "PASS":
+        return Badge("Quality: PASS", "good")
+    if status == "NO BASELINE":
+        return Badge("Quality: not judged (no matching baseline)")
+    return Badge("Quality: undecided", "open")
 
 
 def as_a_result(rules: Sequence[Rule]) -> list[Badge]:

@@ -1,4 +1,4 @@
-"""What the job prints: one line that lives while a notebook runs, and how long each took."""
+"""What the job prints: a line that is updated while a notebook runs, and how long each took."""
 
 import os
 import shutil
@@ -30,10 +30,8 @@ class Console:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Show where a notebook stands while the body runs."""
-        begin, title = (
-            time.monotonic(),
-            f"[{self._steps.index(name) + 1}/{len(self._steps)}] {name}",
-        )
+        begin = time.monotonic()
+        title = f"[{self._steps.index(name) + 1}/{len(self._steps)}] {name}"
         with TemporaryDirectory(prefix="vllm-loadgen-") as folder:
             place = Path(folder) / "line"
             stop = threading.Event()

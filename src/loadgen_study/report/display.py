@@ -20,7 +20,7 @@ NAMES = {
     "user_p90_tokens_per_s": "one user's tokens/s (TPOT p90)", "passes": "passes over the data",
     "steady_tokens_per_s": "tokens/s, steady", "flat": "flat TPOT",
     "tokens_per_price": "tokens for a price of 1",
-    "tokens_per_s_per_device": "tokens/s a device", "source": "source",
+    "tokens_per_s_per_device": "tokens/s a device",
     "samples_per_s": "completed, queries/s", "goodput_per_s": "goodput, queries/s",
     "tpot_mean_ms": "mean TPOT, ms", "ttft_mean_ms": "mean TTFT, ms",
     "latency_mean_ms": "mean latency, ms", "ttft_max_ms": "longest TTFT, ms",

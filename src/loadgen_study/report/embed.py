@@ -1,4 +1,4 @@
-"""What lets the one file answer: its charts, its tables and its downloads, by scripts within it."""
+"""The interactive parts of the report's one file: charts, their tables, and downloads."""
 
 import base64
 import functools
@@ -21,7 +21,7 @@ from vllm_loadgen.redact import scrub
 # The largest report: 26,736 queries with all that can be had from it.
 MOST_BYTES = 3_900_000
 LIBRARY = "window.vegaEmbed = vegaEmbed;"  # all that the page asks of it
-# Left as they are in a download, so that a search for secrets and paths finds them there.
+# Not escaped in a download, so that a search for secrets and paths finds them there.
 PLAIN = "/:;,.?@&=+$-_!~*'()[]{}| "
 
 
@@ -51,16 +51,12 @@ def _parted(output: NotebookNode, tables: dict[str, str]) -> list[NotebookNode]:
 
 
 def _json(value: object) -> str:
-    """JSON that no markup can end."""
+    """JSON in which no HTML tag can end the script around it."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
 def scripts(tables: Mapping[str, str]) -> str:
-    """All that the page's scripts need, for the end of its body.
-
-    Args:
-        tables: of ``take_charts``.
-    """
+    """All that the page's scripts need, with the tables of ``take_charts``; ends its body."""
     code, style = embedded("interactive.js"), embedded("interactive.css")
     data = scrub(_json(tables))
     return (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from loadgen_study.analysis.anatomy import Anatomy
-from loadgen_study.analysis.early_stopping import judged, no_limit
+from loadgen_study.analysis.early_stopping import no_limit
 from loadgen_study.analysis.percentiles import PERCENTILES, lacking, percentile, tail, upper_bound
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.facts.results import Metrics
@@ -14,13 +14,8 @@ from loadgen_study.facts.scores import AccuracyVerdict
 from loadgen_study.findings.finding import Finding, doubts
 from loadgen_study.findings.overload import issued_per_s, offered, overloaded
 from loadgen_study.findings.queries import broken_limits
-from loadgen_study.report.badges import (
-    Kind,
-    joined,
-    named,
-    open_rules,
-    quality,
-)
+from loadgen_study.report.badges import Kind, joined, named, open_rules, quality
+from loadgen_study.report.figures.queries import limit_of
 from loadgen_study.results.run import Run
 from loadgen_study.results.test import Test
 from loadgen_study.rules.rule import Rule, departures
@@ -41,7 +36,7 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class Fact:
-    """A large value with what it is held against.
+    """A large value with what it is compared with.
 
     Attributes:
         value: without its ``unit``. notes: a line each.
@@ -57,18 +52,18 @@ class Fact:
 
 def facts(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> list[Fact]:
     """Latencies, load, throughput, quality, efficiency, confidence and rules, as far as known."""
-    test, quality, batch = run.performance, _answers(run), run.batch
+    test, answers, batch = run.performance, _answers(run), run.batch
     if run.params.scenario_traits.at_once:
         batch = None  # the test is the batch itself
     if test and not test.latencies.empty:
         speed = [*_latencies(test), _load(run, test, batch), _tokens(test, batch)]
         trust = _confidence(run, test, findings)
-        return [*speed, *quality, *_serving(run), _efficiency(run), trust, *_rules(rules)]
+        return [*speed, *answers, *_serving(run), _efficiency(run), trust, *_rules(rules)]
     if batch is None:
-        return quality
+        return answers
     rate = per_s(batch.samples_per_s)
     tokens = f"{significant(batch.tokens_per_s)} output tokens/s"
-    return [_fact("Batch throughput", rate, tokens, "no latency limit"), *quality]
+    return [_fact("Batch throughput", rate, tokens, "no latency limit"), *answers]
 
 
 def _fact(
@@ -98,12 +93,10 @@ def _latencies(test: Test) -> list[Fact]:
 
 
 def _latency(test: Test, name: str) -> Fact:
-    limit_ms, share = judged(test.result, "tpot" if name == "tpot" else "ttft")
-    limit_ms = 0.0 if name == "latency" else limit_ms
-    label, at_ms, bound_ms = judged_value(
-        test, name, share if limit_ms or name == "latency" else None
-    )
-    lacks = lacking(int(test.latencies[f"{name}_ms"].count()), share) if limit_ms else ""
+    limit_ms, share = limit_of(test, name)
+    label, at_ms, bound_ms = judged_value(test, name, share)
+    queries = int(test.latencies[f"{name}_ms"].count())
+    lacks = lacking(queries, share) if limit_ms and share else ""
     over = name in broken_limits(test)
     return _fact(
         f"{name.upper() if len(name) == 4 else name.capitalize()} {label}",
@@ -118,10 +111,10 @@ def _latency(test: Test, name: str) -> Fact:
 
 
 def judged_value(test: Test, name: str, share: float | None) -> tuple[str, float, float]:
-    """The percentile's name, value and bound; the maximum where the queries do not carry it.
+    """The percentile's name, value and bound; the maximum if there are too few queries for it.
 
     Args:
-        share: the percentile, 0 to 1; None: the highest that the queries carry.
+        share: the percentile, 0 to 1; None: the highest for which there are enough queries.
     """
     values = test.latencies[f"{name}_ms"].dropna()
     share = PERCENTILES.get(tail(len(values)) or "") if share is None else share
@@ -151,16 +144,14 @@ def _load(run: Run, test: Test, batch: Metrics | None) -> Fact:
         able, bar = f"capacity {significant(load.served_per_s)}", _bar(rate, load.served_per_s)
         return _fact(label, shown, able, joined(target, done), bar=bar, kind="bad")
     most = batch.samples_per_s if batch else 0.0
-    capacity = (
-        f"{percent(rate / most)} of batch throughput {significant(most)} (accuracy test)"
-        if most
-        else ""
-    )
+    capacity = searched = ""
     if broken := broken_limits(test):
         capacity = f"capacity at the {named(broken)} limit is lower"
-    elif not most and not run.peak:
+    elif most:
+        share = percent(rate / most)
+        capacity = f"{share} of batch throughput {significant(most)} (accuracy test)"
+    elif not run.peak:
         capacity = "capacity not measured"
-    searched = ""
     if peak := run.peak:
         best, searched = peak.highest_valid_qps, lowest_that_fails(run)
         if peak.confirmed and searched:
@@ -246,7 +237,10 @@ def _efficiency(run: Run) -> Fact:
 
 def _confidence(run: Run, test: Test, findings: Sequence[Finding]) -> Fact:
     """Runs, queries, and what disturbed them."""
-    runs, m = list(run.repeats("performance").values()), test.metrics
+    runs, m, counts = list(run.repeats("performance").values()), test.metrics, test.result.server
+    cache_known = run.params.engine_traits.started_here or (
+        counts is not None and counts.cached_tokens is not None
+    )
     ended = [] if test.result.complete else [f"test {test.result.status}"]
     why_not = [_within(reason) for reason in doubts(list(findings))] or ended
     varies = spread([each.metrics.tokens_per_s for each in runs]).cv if len(runs) > 1 else math.nan
@@ -256,15 +250,8 @@ def _confidence(run: Run, test: Test, findings: Sequence[Finding]) -> Fact:
         *(f"! {reason}" for reason in why_not),
         f"{count(m.samples, 'query')} in {significant(m.duration_s)} s",
         "" if math.isnan(varies) else f"tokens/s vary by {percent(varies, 1)} (CV)",
-        "" if _cache_known(run, test) else "server's prefix cache: not known",
+        "" if cache_known else "server's prefix cache: not known",
         kind="bad" if why_not else "plain",
-    )
-
-
-def _cache_known(run: Run, test: Test) -> bool:
-    counts = test.result.server
-    return run.params.engine_traits.started_here or bool(
-        counts and counts.cached_tokens is not None
     )
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from markupsafe import Markup
 
-from loadgen_study.analysis.early_stopping import judged
+from loadgen_study.analysis.early_stopping import judged_share
 from loadgen_study.findings.finding import Finding
 from loadgen_study.findings.overload import overloaded
 from loadgen_study.findings.queries import broken_limits
@@ -58,15 +58,11 @@ def screen(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> Mark
 def lines(run: Run, rules: Sequence[Rule], findings: Sequence[Finding]) -> list[str]:
     """The same for a console: title, verdicts, latencies, load, throughput, quality and doubts."""
     badges = [speed(run), quality(run), *as_a_result(rules)]
-    known = [
-        one
+    shown = [
+        f"{one.label}: {one.value} {one.unit}" + (f" ({joined(*one.notes)})" if one.notes else "")
         for one in facts(run, rules, findings)
         if not one.label.startswith(NOT_IN_SHORT)
         or (one.label == "Confidence" and one.kind == "bad")
-    ]
-    shown = [
-        f"{one.label}: {one.value} {one.unit}" + f" ({joined(*one.notes)})" * bool(one.notes)
-        for one in known
     ]
     return [f"{_subject(run)}{_outcome(run)}", "; ".join(one.text for one in badges), *shown]
 
@@ -108,7 +104,7 @@ def _outcome(run: Run) -> str:
     if traits.at_once:
         return f" completes {per_s(test.metrics.samples_per_s, 2)}, all due at once"
     if traits.one_by_one:
-        label, latency_ms, _ = judged_value(test, "latency", judged(test.result, "ttft")[1])
+        label, latency_ms, _ = judged_value(test, "latency", judged_share(test.result))
         return f" answers one query at a time, {label} latency {say_ms(latency_ms)}"
     rate, broken = per_s(test.load.arrivals_per_s, 2), broken_limits(test)
     if overloaded(test):

@@ -54,13 +54,11 @@ def make_report(
     folder = make_folder(params)
     given = {**given, "run_name": folder.name}
     console = Console([*notebooks, ANALYSIS])
-    executed = folder / "notebooks"
-    executed.mkdir(exist_ok=True)
     with Handover() as engine:
         for name in notebooks:
             if module := params.engine_traits.imports:
                 engine.prepare(folder / "engine.log", module)
-            execute(source / f"{name}.ipynb", executed, given, console)
+            execute(source / f"{name}.ipynb", folder / "notebooks", given, console)
         engine.dismiss()
         return render_report(folder, console)
 
@@ -73,7 +71,6 @@ def render_report(folder: Path, console: Console | None = None) -> Path:
     """
     source = notebooks_folder()
     executed = folder / "notebooks"
-    executed.mkdir(exist_ok=True)
     console = console or Console([ANALYSIS])
     execute(source / f"{ANALYSIS}.ipynb", executed, {"run": shown(folder)}, console)
     report = folder / "report.html"
@@ -99,7 +96,8 @@ def notebooks_folder() -> Path:
 
 
 def execute(notebook: Path, folder: Path, values: Mapping[str, object], console: Console) -> None:
-    """One notebook by papermill, in its own directory, with the kernel of this environment."""
+    """Execute one notebook by papermill, in its own directory; the result goes to ``folder``."""
+    folder.mkdir(exist_ok=True)
     target = folder / notebook.name
     # Every parameter goes to every notebook, which checks them all itself; papermill would warn
     # of those that its parameters cell does not show.

@@ -29,14 +29,11 @@ def steps(run: Run) -> list[Step]:
     return [step for part in parts for step in part(run)]
 
 
-def commands(asked: Sequence[Step]) -> str:
-    """Steps as Markdown; the commands as they are to be pasted."""
-    return "\n\n".join(f"**{step.question}**\n\n```\n{step.command}\n```" for step in asked)
-
-
 def further_commands(run: Run) -> str:
-    """The questions that the first screen left out; empty if it has all."""
-    return commands(steps(run)[FIRST:])
+    """The steps that are not on the first screen, as Markdown; empty if it has all."""
+    return "\n\n".join(
+        f"**{step.question}**\n\n```\n{step.command}\n```" for step in steps(run)[FIRST:]
+    )
 
 
 def _file(run: Run) -> str:
@@ -90,13 +87,12 @@ def _rate(run: Run) -> list[Step]:
     if test is None or not test.result.complete:
         return []
     if run.peak is None:
-        server = test.result.scenario_traits.limited
-        slow = server and (overloaded(test) or bool(broken_limits(test)))
+        if not test.result.scenario_traits.limited:
+            command = _report(run, "peak", "scenario Server", "target_qps auto")
+            return [Step("Which Server load meets the latency limits?", command)]
+        slow = overloaded(test) or broken_limits(test)
         question = "Which load meets the limits?" if slow else "What is the highest VALID load?"
-        scenario = () if server else ("scenario Server",)
-        if not server:
-            question = "Which Server load meets the latency limits?"
-        return [Step(question, _report(run, "peak", *scenario, "target_qps auto"))]
+        return [Step(question, _report(run, "peak", "target_qps auto"))]
     if run.peak.highest_valid_qps and run.peak.lowest_invalid_qps is None:
         question = "How much more load is VALID?"
         return [Step(question, _report(run, "peak", "target_qps auto"))]
@@ -116,9 +112,8 @@ def _answers(run: Run) -> list[Step]:
         return []
     more = run.dataset.samples < run.dataset.total_samples
     if status in ("NO BASELINE", "INCONCLUSIVE") and more:
-        return [
-            Step("How good are the answers to all samples?", _report(run, "all", "num_samples 0"))
-        ]
+        command = _report(run, "all", "num_samples 0")
+        return [Step("How good are the answers to all samples?", command)]
     if status == "NO BASELINE":
         command = f"vllm-loadgen baseline --params {_file(run)}"
         return [Step("What does float32 score?", command)]

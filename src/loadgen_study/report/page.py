@@ -11,10 +11,10 @@ from itertools import chain, count, takewhile
 
 from bs4 import BeautifulSoup, Tag
 
-# A table of more rows than a reader takes in at a glance is folded; its heading says what it is.
+# A table of more rows is folded under its heading.
 FOLDED_ROWS = 15
 FIRST, FIRST_TITLE = "summary", "Summary"
-# nbconvert's boxes in boxes; and the one of Markdown that a cell shows, with its heading in it.
+# nbconvert's nested boxes, and that of a cell's Markdown with a heading.
 BOXES = (
     ".cell, .inner_cell, .output_wrapper, .output, .output_area, .prompt, .input, "
     ".text_cell_render, .output_markdown:has(> h2)"
@@ -67,7 +67,7 @@ def _drop_empty(soup: BeautifulSoup) -> None:
 
 
 def _level(cell: Tag) -> int:
-    """That of a cell's heading, 2 or 3; 4 of an output."""
+    """The level of a cell's heading, 2 or 3; 4 of an output."""
     heading = cell.find(["h2", "h3"]) if "text_cell_render" in cell["class"] else None
     return int(heading.name[1]) if heading else 4
 
@@ -92,14 +92,16 @@ def _in_a_box(soup: BeautifulSoup, table: Tag) -> None:
 
 
 def _into_sections(soup: BeautifulSoup) -> str:
-    """Each heading of the second level with all that follows it.
+    """Put each heading of the second level and all that follows it into a section.
 
     Returns:
-        the contents: a link to each section, and to its parts but those of the summary.
+        the contents: a link to each section, and to its parts except those of the summary.
     """
     listed, taken = "", set[str]()
     for heading in soup.find_all("h2"):
-        section = _gather(heading, soup.new_tag("section"), "h2")
+        section = heading.wrap(soup.new_tag("section"))
+        follows = takewhile(lambda one: getattr(one, "name", "") != "h2", section.next_siblings)
+        section.extend(list(follows))
         first, *parts = (_linked(soup, one, taken) for one in section.find_all(["h2", "h3"]))
         section["aria-labelledby"] = heading["id"]
         inner = "".join(f"<li>{part}</li>" for part in parts) if listed else ""
@@ -122,12 +124,3 @@ def _linked(soup: BeautifulSoup, heading: Tag, taken: set[str]) -> str:
     link.string = "#"
     heading.append(link)
     return f'<a href="#{name}">{html.escape(title, quote=False)}</a>'
-
-
-def _gather(heading: Tag, box: Tag, *ends: str) -> Tag:
-    """A heading into a box in its place, with all that follows up to the next of these tags."""
-    follows = takewhile(lambda one: getattr(one, "name", None) not in ends, heading.next_siblings)
-    held = [heading, *follows]
-    heading.insert_before(box)
-    box.extend(held)
-    return box

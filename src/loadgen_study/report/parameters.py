@@ -127,14 +127,14 @@ def _say_if_outside() -> None:
 def parameters_table(params: RunParams) -> pd.DataFrame:
     """All parameters with their values and what they mean; those not at their default marked."""
     defaults = type(params)()
-    rows = {
-        name: {
+    rows = {}
+    for name in params.names():
+        value = getattr(params, name)
+        rows[name] = {
             "value": NOT_KNOWN if name in params.unknown else value,
             "": "" if value == getattr(defaults, name) else "changed",
             "meaning": params.meaning(name),
         }
-        for name, value in ((name, getattr(params, name)) for name in params.names())
-    }
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("parameter")
     return frame.astype({"value": str})
 
@@ -151,8 +151,7 @@ def parameters_shown(params: RunParams) -> HTML:
 
 
 def run_to_read() -> Run:
-    """The run that the notebook's parameter ``run`` names, else the first of ``runs``, else the
-    newest.
+    """The run that the parameter ``run`` names, else the first of ``runs``, else the newest.
 
     Raises:
         ParameterError: for an unknown parameter, or a folder that holds no run.
@@ -195,7 +194,7 @@ def _compared() -> list[str]:
 
 
 def _names(value: object) -> list[str]:
-    """A list of names; papermill's -p gives it as text, of which every item is text as well."""
+    """A list of names; papermill's -p gives it as text, whose items are read as text as well."""
     try:
         is_text = isinstance(value, str) and value
         found = yaml.load(value, yaml.BaseLoader) if is_text else value or []

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from loadgen_study.analysis.early_stopping import judged
+from loadgen_study.analysis.early_stopping import judged_share
 from loadgen_study.analysis.metrics import latencies_table, rates_table
 from loadgen_study.findings import finding
 from loadgen_study.findings.collect import findings_of
@@ -121,7 +121,7 @@ class Report:
         )
 
     def accuracy(self) -> Section:
-        """What the answers are worth."""
+        """The quality of the answers."""
         return accuracy.section(self.run)
 
     def performance(self) -> Section:
@@ -165,7 +165,7 @@ class Report:
         )
 
     def what_if(self) -> Section:
-        """What other limits would come to, by sliders."""
+        """The results under other limits, by sliders."""
         test = self._test
         return what_if(test) if test and test.result.scenario_traits.limited else Section()
 
@@ -207,7 +207,7 @@ class Report:
         return Section(rules.text(self.rules), *rules.tables(self.rules))
 
     def extra_tests(self) -> Section:
-        """Both ways to ask, the peak, the sweep and the tuning."""
+        """Over HTTP and in process, the peak, the sweep and the tuning."""
         both_ways = served_table(self.run)
         return Section(
             served.text(self.run, both_ways),
@@ -224,34 +224,37 @@ class Report:
         if table.empty:
             return []
         limits_ms = self._test.limits_ms if self._test else {"ttft": 0.0, "tpot": 0.0}
-        share = judged(self._test.result, "ttft")[1] if self._test else None
+        share = judged_share(self._test.result) if self._test else None
         points, limits = points_table(self.run), sweep.limits_table(self.run, table)
         loops = concurrency.parts(
             self.run, table, limits, self.rules, concurrency.Others(self._others, self._points)
         )
         rates = table[table["kind"] == "rate"]
-        at_rates = [] if rates.empty else [
-            sweep.text(points),
-            runs_figures.sweep(points, limits_ms, share),
-            runs_figures.sweep_caption(points, limits_ms),
-            sweep.table(rates),
-        ]  # fmt: skip
+        at_rates: list[object] = []
+        if not rates.empty:
+            at_rates = [
+                sweep.text(points),
+                runs_figures.sweep(points, limits_ms, share),
+                runs_figures.sweep_caption(points, limits_ms),
+                sweep.table(rates),
+            ]
         return [*at_rates, *loops, *sweep.limits_parts(limits)]
 
     def comparison(self) -> Section:
         """This run compared with others; its figures travel in the notebook."""
-        others = self._others
+        others, digest = self._others, compare.digest(self.run) if self._test else None
+        if not others:
+            return Section(*previous.parts(self.run), digest)
         overlaid = runs_figures.overlaid(others)
         return Section(
             comparison.text(others),
-            compare.figures_table(others) if others else None,
+            compare.figures_table(others),
             compare.origins_table(others),
             runs_figures.distributions(overlaid) if overlaid else None,
             runs_figures.distributions_caption(overlaid) if overlaid else None,
-            compare.changed_table(others) if others else None,
+            compare.changed_table(others),
             *answers.parts(compared(others)),
-            *([] if others else previous.parts(self.run)),
-            compare.digest(self.run) if self._test else None,
+            digest,
         )
 
     def configuration(self) -> Section:

@@ -73,13 +73,13 @@ class Figure:
 
 
 def source(name: str, frame: pd.DataFrame) -> alt.NamedData:
-    """What a chart draws from: the table that ``Figure`` is given under this name."""
+    """A chart's data: the table that ``Figure`` gets under this name."""
     numbers = {column: "number" for column in frame.select_dtypes("number")}
     return alt.NamedData(name, format=alt.CsvDataFormat(type="csv", parse=numbers))
 
 
 def tooltip(**columns: str) -> list[alt.Tooltip]:
-    """Columns with what a reader calls them."""
+    """Columns with their titles."""
     return [alt.Tooltip(f"{name}:N", title=title) for name, title in columns.items()]
 
 
@@ -92,9 +92,9 @@ def called(chart: alt.Chart, kind: str, colors: Mapping[str, str]) -> alt.Chart:
 
 
 def thin(frame: pd.DataFrame, keep: "pd.Series[bool]", most: int) -> pd.DataFrame:
-    """At most so many rows, in their order and always the same: those to keep, then evenly spread.
+    """At most ``most`` rows in their order: those to keep, then others, evenly spread.
 
-    Of more to keep than that, the same is done among them.
+    If there are more to keep, an even choice of them.
     """
     if len(frame) <= most:
         return frame
@@ -105,7 +105,7 @@ def thin(frame: pd.DataFrame, keep: "pd.Series[bool]", most: int) -> pd.DataFram
 
 
 def _spread(places: np.ndarray, most: int) -> np.ndarray:
-    """So many of the places, evenly spread; all of fewer."""
+    """At most ``most`` of the places, evenly spread."""
     if len(places) <= most:
         return places
     chosen: np.ndarray = places[np.linspace(0, len(places) - 1, most).round().astype(int)]
@@ -113,7 +113,7 @@ def _spread(places: np.ndarray, most: int) -> np.ndarray:
 
 
 def extremes(frame: pd.DataFrame, column: str, buckets: int = 250) -> pd.DataFrame:
-    """The rows with the least and the greatest value of each stretch of a course, in order."""
+    """The rows with the least and the greatest value of each of ``buckets`` stretches, in order."""
     if len(frame) <= 2 * buckets:
         return frame
     plain = frame.reset_index(drop=True)
@@ -151,7 +151,7 @@ def bins(values: "pd.Series[float]") -> np.ndarray:
 
 def lines_at(axis: str, rows: Sequence[Mapping[str, object]], color: str,
              dash: Sequence[float] = (4, 3)) -> list[alt.Chart]:  # fmt: skip
-    """Lines across a panel, each with its name at its upper or right end; none of no rows.
+    """Lines across a panel, each with its name at its upper or right end; none without rows.
 
     Args:
         axis: x or y. rows: at (on that axis), label, and says, which a hover shows.
@@ -184,14 +184,14 @@ def bins_of(values: Mapping[str, "pd.Series[float]"]) -> pd.DataFrame:
 
 
 def stretch_of_time(name: str, chosen: Sequence[float] | None) -> alt.Parameter:
-    """A stretch of the x axis that can be dragged; it begins as the one that is given."""
+    """A stretch of the x axis that can be dragged; ``chosen`` at first."""
     value: Any = {"x": list(chosen)} if chosen else alt.Undefined
     mark = alt.BrushConfig(fill=GREY, fillOpacity=0.12)
     return alt.selection_interval(name=name, encodings=["x"], mark=mark, value=value)
 
 
 def disturbed(stretches: pd.DataFrame, across: str) -> list[alt.Chart]:
-    """Shaded times in which other programs used the machine; none of no stretches.
+    """Shaded times in which other programs used the machine; none without stretches.
 
     Args:
         stretches: of ``Test.disturbed``. across: the title of the panel's x axis.
@@ -214,7 +214,7 @@ def disturbed(stretches: pd.DataFrame, across: str) -> list[alt.Chart]:
 
 
 def ruler(base: alt.Chart, name: str, shown: list[alt.Tooltip]) -> alt.Chart:
-    """A line that follows the pointer and says what is there."""
+    """A line that follows the pointer and shows the values there."""
     nearest = alt.selection_point(name=name, nearest=True, on="pointermove", fields=["time_s"],
                                   empty=False, clear="pointerout")  # fmt: skip
     line: alt.Chart = (

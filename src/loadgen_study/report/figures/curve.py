@@ -58,12 +58,9 @@ def points(curves: Mapping[str, Sequence[CurvePoint]], limits: pd.DataFrame) -> 
 
 
 def curve(table: pd.DataFrame) -> Figure:
-    """Tokens/s of the system over tokens/s of a user, as steps: nothing is known between points.
+    """Tokens/s of the system, and TTFT if known, over tokens/s of a user; drawn from ``points``.
 
-    Beneath it TTFT over the same axis, as far as it is known.
-
-    Args:
-        table: of ``points``.
+    As steps: nothing is known between points.
     """
     panels = [_panel(table, "per_device", "tokens/s a device", 260)]
     panels[0] = panels[0].properties(title="System's speed by a user's")
@@ -95,11 +92,7 @@ def _panel(table: pd.DataFrame, name: str, title: str, height: int) -> alt.Layer
 
 
 def curve_caption(table: pd.DataFrame) -> str:
-    """The ends of the run's own curve, and how many others there are.
-
-    Args:
-        table: of ``points``.
-    """
+    """The ends of the run's own curve in ``points``, and how many others there are."""
     first, *_, last = table[table["curve"] == OWN].to_dict("records")
     others = table["curve"].nunique() - 1
     return render("report/figures/curve", first=first, last=last, others=others)

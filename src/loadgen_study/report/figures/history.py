@@ -3,16 +3,7 @@
 import altair as alt
 import pandas as pd
 
-from loadgen_study.report.figures.base import (
-    BLUE,
-    GREEN,
-    GREY,
-    RED,
-    WIDE,
-    Figure,
-    source,
-    tooltip,
-)
+from loadgen_study.report.figures.base import BLUE, GREEN, GREY, RED, WIDE, Figure, source, tooltip
 from loadgen_study.runs.history import METRICS, History
 from loadgen_study.words import change as say_change
 
@@ -73,11 +64,10 @@ def _panel(tables: dict[str, pd.DataFrame], metric: str, title: str) -> alt.Laye
         .transform_filter(alt.datum.metric == metric)
         .encode(x=at)
     )
-    lasting = alt.Detail("level:N")
     band = base.mark_area(color=BLUE, opacity=0.12).encode(
-        y="next_low:Q", y2="next_high:Q", detail=lasting
+        y="next_low:Q", y2="next_high:Q", detail="level:N"
     )
-    level = base.mark_line(color=GREY).encode(y="level:Q", detail=lasting)
+    level = base.mark_line(color=GREY).encode(y="level:Q", detail="level:N")
     bars = [base.mark_rule(color=BLUE).encode(y="low:Q", y2="high:Q")]
     if tables["history"]["low"].isna().all():
         bars = []  # Vega warns of a scale without a value

@@ -81,13 +81,13 @@ def over_time(test: Test) -> Figure:
         .properties(title=alt.Title("Drag to choose the time that all panels show", fontSize=12))
         .add_params(brush)
     )
-    panels = [
-        (panel, tables[panel.table], {name: panel.curves[name] for name in panel.curves
-                                      if name in tables[panel.table]})
-        for panel in PANELS if len(tables.get(panel.table, ()))
-    ]  # fmt: skip
     shaded = disturbed(test.disturbed, "time, s")
-    shown = [_panel(*panel, brush, shaded) for panel in panels if panel[2]]
+    shown = []
+    for panel in PANELS:
+        table = tables.get(panel.table, pd.DataFrame())
+        known = {name: said for name, said in panel.curves.items() if name in table}
+        if known and len(table):
+            shown.append(_panel(panel, table, known, brush, shaded))
     below = alt.vconcat(*shown, spacing=12).resolve_scale(x="shared", color="independent")
     return Figure(alt.vconcat(whole, below).resolve_scale(color="independent"), tables)
 
@@ -122,7 +122,7 @@ def _panel(
     brush: alt.Parameter,
     shaded: list[alt.Chart],
 ) -> alt.LayerChart:
-    """One panel: its known curves and the shaded times."""
+    """A panel: its known curves and the shaded times."""
     base = alt.Chart(source(panel.table, table), width=WIDE, height=HEIGHT)
     colors = dict(known.values())
     across = alt.X("time_s:Q", title="time, s", scale=alt.Scale(domain=brush, nice=False))
@@ -192,11 +192,7 @@ def roofline(found: Roofline, tpot_ms: float) -> Figure:
 
 
 def steps(drawn: pd.DataFrame) -> Figure:
-    """How long each step took against its least time, by the share of prefill in its tokens.
-
-    Args:
-        drawn: of ``anatomy.shown``.
-    """
+    """The time that each of ``anatomy.shown`` took, its least time, and its share of prefill."""
     tokens = drawn["prefill_tokens"] + drawn["decode_tokens"]
     table = drawn[["time_s", "prefill_tokens", "decode_tokens"]].assign(
         least_ms=drawn["least_ms"].round(3),

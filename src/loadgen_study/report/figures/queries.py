@@ -1,4 +1,4 @@
-"""Figures of a test's queries, which answer a hover by the query's stamps, and their captions."""
+"""Figures of a test's queries, with a query's times on hover, and their captions."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from loadgen_study.analysis.early_stopping import judged
+from loadgen_study.analysis.early_stopping import judged_share
 from loadgen_study.analysis.metrics import answered
 from loadgen_study.analysis.percentiles import lacking, percentile, say_bounded, tail, upper_bound
 from loadgen_study.facts.results import Distribution
@@ -82,7 +82,7 @@ class Mark:
 
 # What is drawn ----------------------------------------------------------------------------------
 def not_judged(test: Test) -> list[str]:
-    """What a reader asks of a test's queries apart from what they are judged by."""
+    """The latencies of a test that it is not judged by."""
     return [name for name in ("ttft", "tpot") if name not in test.result.scenario_traits.judged]
 
 
@@ -92,20 +92,19 @@ def short(name: str) -> str:
 
 
 def limit_of(test: Test, name: str) -> tuple[float, float | None]:
-    """The limit on one of ``NAMES``, ms, and the percentile that is judged.
+    """The limit on one of ``NAMES``, ms, and the percentile at which it is judged.
 
-    0 where there is no limit, None where LoadGen does not judge by it.
+    0 without a limit, None where LoadGen does not judge by it.
     """
-    limit_ms, share = judged(test.result, "tpot" if name == "tpot" else "ttft")
-    if name not in test.result.scenario_traits.judged or (name != "latency" and not limit_ms):
-        return 0.0, None
-    return (0.0 if name == "latency" else limit_ms), share
+    limit_ms = test.limits_ms.get(name, 0.0)
+    is_judged = name in test.result.scenario_traits.judged and (limit_ms or name == "latency")
+    return limit_ms, judged_share(test.result) if is_judged else None
 
 
 def marks(test: Test, name: str) -> list[Mark]:
     """What is marked of a distribution: p50, and the percentile that is judged.
 
-    Where none is judged, the highest that has a bound; of too few queries for it the maximum.
+    If none is judged, the highest that has a bound; with too few queries for it, the maximum.
     """
     found, values = known(test, name), test.latencies[f"{name}_ms"]
     if not found.queries:
@@ -128,19 +127,19 @@ def known(test: Test, name: str) -> Distribution:
 
 
 def stretch(queries: int) -> tuple[int, int]:
-    """The first and the last query of the timeline: of many an unbroken stretch from the middle.
+    """The first and the last query of the timeline: an unbroken stretch from the middle of many.
 
-    A few spread over a long test would be dots.
+    A few, spread over a long test, would be dots.
     """
     start = max(0, (queries - TIMELINE_QUERIES) // 2)
     return start, min(queries, start + TIMELINE_QUERIES) - 1
 
 
 def queries(test: Test) -> pd.DataFrame:
-    """The queries that are drawn, a row each: all of them, or of many those that matter.
+    """The queries that are drawn, a row each: all of them, or a choice of many.
 
-    Kept of many: those over a limit, the slowest, the unanswered, and the timeline's unbroken
-    stretch; of the others an even choice.
+    Always chosen: those over a limit, the slowest, the unanswered, and the timeline's unbroken
+    stretch; evenly chosen: the others.
 
     Returns:
         the columns of ``STAMPS``, times in s since the test's start to the ms, and how the sample
@@ -155,10 +154,7 @@ def queries(test: Test) -> pd.DataFrame:
         {
             "query": drawn.index,
             "sample": drawn["sample_index"],
-            **{
-                f"{short}_s": drawn[f"{long}_s"].round(3)
-                for short, long in TIMES.items()
-            },
+            **{f"{name}_s": drawn[f"{time}_s"].round(3) for name, time in TIMES.items()},
             "prompt_tokens": drawn["input_tokens"],
             "answer_tokens": drawn["output_tokens"],
             "ttft_ms": drawn["ttft_ms"].round(1),
@@ -166,7 +162,7 @@ def queries(test: Test) -> pd.DataFrame:
             "over": over[drawn.index],
             **_opening(test, drawn["sample_index"]),
         }
-    )  # fmt: skip
+    )
 
 
 def _over(test: Test, frame: pd.DataFrame) -> "pd.Series[str]":
@@ -206,9 +202,7 @@ def _counted(test: Test, names: Sequence[str]) -> pd.DataFrame:
 
 
 def over_test(test: Test) -> Figure:
-    """Latency over time, and the timeline of the stretch that is brushed there; above them the
-    distributions that are not judged.
-    """
+    """The distributions that are not judged, latency over time, and a timeline of its stretch."""
     drawn = queries(test)
     across = "due_s" if drawn["due_s"].nunique() > 1 else "query"
     begin, end = stretch(len(test.latencies))
@@ -216,17 +210,17 @@ def over_test(test: Test) -> Figure:
     brushed = [float(inside[across].min()), float(inside[across].max())] if len(inside) else None
     brush = stretch_of_time("stretch", brushed)
     shaded = disturbed(test.disturbed, ACROSS[across]) if across == "due_s" else []
-    below = (
-        _latency(drawn, across, shaded),
-        _chooser(drawn, across, brush),
-        _timeline(drawn, brush),
-    )
     above, tables = [], {"queries": drawn}
     if others := not_judged(test):
         tables["latencies"] = counted = _counted(test, others)
         above.append(alt.hconcat(*[_distribution(test, name, counted) for name in others]))
-    chart = alt.vconcat(*above, *below).resolve_scale(color="independent", x="independent")
-    return Figure(chart, tables)
+    chart = alt.vconcat(
+        *above,
+        _latency(drawn, across, shaded),
+        _chooser(drawn, across, brush),
+        _timeline(drawn, brush),
+    )
+    return Figure(chart.resolve_scale(color="independent", x="independent"), tables)
 
 
 def _distribution(test: Test, name: str, counted: pd.DataFrame) -> alt.LayerChart:
@@ -300,11 +294,12 @@ def _chooser(drawn: pd.DataFrame, across: str, brush: alt.Parameter) -> alt.Char
 
 
 def _timeline(drawn: pd.DataFrame, brush: alt.Parameter) -> alt.LayerChart:
-    """Queue, prefill and decode of the brushed queries; one bar where the engine does not tell."""
+    """Queue, prefill and decode of the brushed queries; queue and prefill as one if not known."""
     known = drawn.loc[drawn["first_s"].notna(), "begun_s"].notna().all()
-    parts = {"queue": ("due_s", "begin_s"), "prefill": ("begin_s", "first_s"),
-             "decode": ("first_s", "done_s")} if known else {
-             "queue + prefill": ("due_s", "first_s"), "decode": ("first_s", "done_s")}  # fmt: skip
+    parts = {"queue + prefill": ("due_s", "first_s")}
+    if known:
+        parts = {"queue": ("due_s", "begin_s"), "prefill": ("begin_s", "first_s")}
+    parts["decode"] = ("first_s", "done_s")
     colors = {part: PARTS[part] for part in parts}
     base = (
         alt.Chart(source("queries", drawn), width=WIDE, height=300)

@@ -96,13 +96,12 @@ def _held(
 
 
 def tail_of(table: pd.DataFrame, share: float | None) -> str:
-    """The percentile of TTFT to draw: the judged one where a test has it, else the highest that
-    every test has; "max" without one."""
+    """The TTFT percentile to draw: the judged one, the highest that all tests have, or "max"."""
     label = f"p{share * 100:g}" if share is not None else ""
     if table.get(f"ttft_{label}_ms", pd.Series(dtype=float)).notna().any():
         return label
-    every = [name for name in PERCENTILES if f"ttft_{name}_ms" in table
-             and table[f"ttft_{name}_ms"].notna().all()]  # fmt: skip
+    complete = table.dropna(axis="columns")
+    every = [name for name in PERCENTILES if f"ttft_{name}_ms" in complete]
     return every[-1] if every else "max"
 
 
@@ -138,11 +137,7 @@ def _curves(
 
 
 def against_limits(table: pd.DataFrame) -> Figure:
-    """Decode tokens/s of each test of a sweep, and the limit at its batch.
-
-    Args:
-        table: of ``sections.sweep.limits_table``.
-    """
+    """Decode tokens/s of each test in ``sections.sweep.limits_table``, and its limit."""
     points = table.reset_index().round(
         {"served_at_once": 2, "decode_tokens_per_s": 1, "limit_tokens_per_s": 1, "limit_share": 3}
     )
@@ -160,8 +155,7 @@ def against_limits(table: pd.DataFrame) -> Figure:
 
 
 def overlaid(runs: Sequence[Digest]) -> dict[str, Digest]:
-    """The runs that may be drawn over each other, by what they are called: those that record their
-    distributions and may be compared with the first; empty below two."""
+    """The runs, by name, that record distributions and compare with the first; empty below two."""
     found = {
         heading(runs, place): run
         for place, run in enumerate(runs)
@@ -177,11 +171,7 @@ def _apart(first: Digest, other: Digest) -> str:
 
 
 def distributions(runs: dict[str, Digest]) -> Figure:
-    """The share of queries within each latency, a line a run.
-
-    Args:
-        runs: of ``overlaid``.
-    """
+    """The share of queries within each latency, a line for each run of ``overlaid``."""
     rows = [
         pd.DataFrame({"run": visible(name), "of": latency, "share_percent": _shares(values),
                       "ms": np.round(values, 2)})
@@ -220,10 +210,10 @@ def _shares(values: tuple[float, ...]) -> np.ndarray:
 
 # Captions ---------------------------------------------------------------------------------------
 def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
-    """The best of all tests in a sweep's chart, whatever they were made for.
+    """The best of all tests in a sweep's chart, the main test and the search's probes included.
 
-    A rate may break the limits and complete more within them than a lower one that keeps them; and
-    of short tests a higher rate may complete less.
+    A rate that breaks the limits may complete more queries within them than a lower rate that keeps
+    them; in short tests a higher rate may complete fewer.
     """
     held = table[(table["verdict"] == "VALID") | (table["goodput_per_s"] >= table["samples_per_s"])]
     kept = held if any(limits_ms.values()) else held[:0]
@@ -236,7 +226,7 @@ def sweep_caption(table: pd.DataFrame, limits_ms: dict[str, float]) -> str:
 
 
 def _best(table: pd.DataFrame, column: str) -> dict[str, object]:
-    """The test with the most of a column, and its target; nothing of no tests."""
+    """The test with the most of a column, and its target; empty without tests."""
     if table.empty:
         return {}
     point = table.loc[table[column].idxmax()]

@@ -1,7 +1,7 @@
 """Other limits tried by two sliders, in the page and in a notebook, without a kernel.
 
-Vega-Lite counts and compares; LoadGen's rule comes to one number, which Python computes: how many
-of these queries may be over a limit.
+Vega-Lite counts and compares; Python computes the one number that LoadGen's rule needs: how many of
+these queries may be over a limit.
 """
 
 import math
@@ -14,7 +14,7 @@ import pandas as pd
 
 from loadgen_study.analysis.early_stopping import (
     early_stopping_queries,
-    judged,
+    judged_share,
     tightest_ms,
     violations_allowed,
 )
@@ -32,7 +32,7 @@ NAMES = ("ttft", "tpot")
 
 
 def what_if(test: Test) -> Section:
-    """Sliders for the limits on TTFT and TPOT, what they come to, and the tightest that hold."""
+    """Sliders for the limits on TTFT and TPOT, their results, and the tightest that hold."""
     if not test.result.scenario_traits.limited:
         return Section(
             "Only a Server test is judged by limits on TTFT and TPOT; this one is "
@@ -62,7 +62,7 @@ def blocked(test: Test) -> str:
     verdict = effective_verdict(replace(test, result=valid))
     if verdict.status == "NOT VALID":
         return verdict.text
-    log, share = test.result.loadgen_results, judged(test.result, "ttft")[1]
+    log, share = test.result.loadgen_results, judged_share(test.result)
     if log.min_duration_met is False:
         return "INVALID: the test was too short"
     if violations_allowed(len(test.latencies), share) < 0:
@@ -74,7 +74,7 @@ def blocked(test: Test) -> str:
 def counted(test: Test) -> pd.DataFrame:
     """All queries as the sliders count them: ttft and tpot in steps, rounded up, and answered.
 
-    A query is over a limit of n steps if it is so after rounding up: nothing is lost.
+    Rounding up loses nothing: a query over a limit of n steps is over it before and after.
     """
     frame = test.latencies
     steps = {name: slider(test, name)[0] for name in NAMES}
@@ -86,11 +86,11 @@ def counted(test: Test) -> pd.DataFrame:
 
 
 def chart(test: Test) -> Figure:
-    """The sliders, what they come to, and each query against them."""
-    drawn = queries(test)
+    """The sliders, their results, and each query against them."""
+    drawn, table = queries(test), counted(test)
     limits = [_parameter(test, name) for name in NAMES]
-    both = alt.vconcat(_figures(test), _queries(test, drawn)).add_params(*limits)
-    return Figure(both, {"what-if": counted(test), "queries": drawn})
+    both = alt.vconcat(_figures(test, table), _queries(test, drawn)).add_params(*limits)
+    return Figure(both, {"what-if": table, "queries": drawn})
 
 
 def _parameter(test: Test, name: str) -> alt.Parameter:
@@ -99,9 +99,9 @@ def _parameter(test: Test, name: str) -> alt.Parameter:
     return alt.param(name=f"{name}_limit", value=start, bind=bound)
 
 
-def _figures(test: Test) -> alt.LayerChart:
+def _figures(test: Test, table: pd.DataFrame) -> alt.LayerChart:
     """The counts of both limits as lines of text."""
-    total, share = len(test.latencies), judged(test.result, "ttft")[1]
+    total, share = len(test.latencies), judged_share(test.result)
     allowed = violations_allowed(total, share)
     over = {
         f"over_{name}": f"datum.{name} !== null && datum.{name} > "
@@ -114,11 +114,10 @@ def _figures(test: Test) -> alt.LayerChart:
         "within_both": "datum.within_ttft * (1 - datum.over_tpot)",
     }
     lines = _lines(total, allowed, test.metrics.samples_per_s, blocked(test))
-    data = source("what-if", counted(test))
     sums: Any = {name: f"sum({name})" for name in (*over, *within)}
     rows = alt.Y("what:N", sort=[*lines], axis=None)
     base = (
-        alt.Chart(data, width=WIDE, height=24 * len(lines))
+        alt.Chart(source("what-if", table), width=WIDE, height=24 * len(lines))
         .transform_calculate(**over)
         .transform_calculate(**within)
         .transform_aggregate(**sums)
@@ -182,7 +181,7 @@ def _queries(test: Test, drawn: pd.DataFrame) -> alt.LayerChart:
 
 def caption(test: Test) -> str:
     """The tightest limits that early stopping would accept."""
-    frame, share = test.latencies, judged(test.result, "ttft")[1]
+    frame, share = test.latencies, judged_share(test.result)
     held = tightest_ms(frame, share)
     return render(
         "report/figures/what_if",

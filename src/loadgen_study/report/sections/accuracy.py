@@ -6,12 +6,12 @@ import re
 import pandas as pd
 from markupsafe import Markup
 
-from loadgen_study.facts.scores import AccuracyVerdict, Comparison, Estimate, Fidelity
-from loadgen_study.findings.answers import NOISE_NATS, said
+from loadgen_study.facts.scores import Accuracy, AccuracyVerdict, Comparison, Estimate, Fidelity
+from loadgen_study.findings.answers import loss, said
 from loadgen_study.prose import render
 from loadgen_study.report.display import Section, table
 from loadgen_study.results.run import Run
-from loadgen_study.scorers.scorer import NOT_SCORED, UNDECIDED
+from loadgen_study.scorers.scorer import NOT_SCORED, UNDECIDED, Scorer
 from loadgen_study.words import fixed, percent, significant
 
 STRICT = 0.999  # MLPerf's other level of accuracy
@@ -21,28 +21,23 @@ DECIMALS = re.compile(r"\d+\.\d+")  # 36.3767
 
 def section(run: Run) -> Section:
     """The whole section; empty without an accuracy test."""
+    if (found := run.accuracy) is None:
+        return Section()
     return Section(
-        text(run), scores_table(run), fidelity_text(run), fidelity_table(run), examples(run)
+        render("report/sections/accuracy", verdict=found.verdict, said=said(run)),
+        scores_table(found, run.task.scorer),
+        fidelity_text(found, loss(run)),
+        fidelity_table(found.fidelity),
+        examples(run),
     )
 
 
-def text(run: Run) -> str:
-    """The verdict on the answers and what decided it; empty without an accuracy test."""
-    if run.accuracy is None:
-        return ""
-    verdict = run.accuracy.verdict
-    return render("report/sections/accuracy", verdict=verdict, said=said(run))
-
-
-def scores_table(run: Run) -> pd.DataFrame:
+def scores_table(accuracy: Accuracy, scorer: Scorer) -> pd.DataFrame:
     """Each accuracy metric against its limits; the score alone without a baseline."""
-    if run.accuracy is None:
-        return pd.DataFrame()
-    verdict, scorer = run.accuracy.verdict, run.task.scorer
+    verdict = accuracy.verdict
     titles = {metric.name: metric.title for metric in scorer.metrics}
     if not verdict.comparisons:
-        found = run.accuracy.score.items()
-        counts = (NOT_SCORED.name, UNDECIDED.name)
+        found, counts = accuracy.score.items(), (NOT_SCORED.name, UNDECIDED.name)
         score = {name: _score(value) for name, value in found if value or name not in counts}
         return pd.DataFrame({"actual": score}).rename(index=titles).rename_axis("Metric")
     rows = {
@@ -77,30 +72,20 @@ def _rounded(number: re.Match[str]) -> str:
     return significant(float(number[0]))
 
 
-def fidelity_text(run: Run) -> str:
+def fidelity_text(accuracy: Accuracy, measured: str) -> str:
     """How many of the reference's answers were forced, and whether quality was lost."""
-    if run.accuracy is None:
-        return ""
-    found = run.accuracy.fidelity
+    found = accuracy.fidelity
     return render(
         "report/sections/fidelity",
         found=found,
-        why_not=run.accuracy.no_fidelity,
+        why_not=accuracy.no_fidelity,
         forced=found is not None and found.agreement is not None,
-        loss=_loss(found),
+        loss=measured,
     )
 
 
-def _loss(found: Fidelity | None) -> bool | None:
-    """Whether the whole interval of the log-probability difference lies below rounding."""
-    if found is None or found.logprob_difference is None or found.logprob_difference.high is None:
-        return None
-    return found.logprob_difference.high < -NOISE_NATS
-
-
-def fidelity_table(run: Run) -> pd.DataFrame:
+def fidelity_table(found: Fidelity | None) -> pd.DataFrame:
     """Agreement with the reference engine, with 95 % intervals over answers; empty if unknown."""
-    found = run.accuracy.fidelity if run.accuracy else None
     if found is None:
         return pd.DataFrame()
     rows = {}
@@ -120,7 +105,7 @@ def fidelity_table(run: Run) -> pd.DataFrame:
 def examples(run: Run) -> Markup | None:
     """One answer of each kind (best, middle, worst) with its text and reference, folded, HTML."""
     path = run.folder / "accuracy" / EXAMPLES
-    if run.accuracy is None or not path.is_file():
+    if not path.is_file():
         return None
     try:
         found = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))

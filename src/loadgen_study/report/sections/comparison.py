@@ -8,9 +8,7 @@ from loadgen_study.runs.others.origin import differences
 
 
 def text(runs: Sequence[Digest]) -> str:
-    """How to read ``runs.compare.figures_table``, and what it cannot say; empty without runs."""
-    if not runs:
-        return ""
+    """How to read ``runs.compare.figures_table``, and what it cannot say."""
     return render(
         "report/sections/comparison",
         single=any(run.runs == 1 and not run.of_other_tool for run in runs),
@@ -22,7 +20,7 @@ def text(runs: Sequence[Digest]) -> str:
 
 
 def _others(runs: Sequence[Digest]) -> Iterator[dict[str, object]]:
-    """The pairs of which another tool measured one, and what keeps them from being compared."""
+    """The pairs with a result of another tool, and the reasons not to compare them."""
     first = runs[0]
     for place, run in enumerate(runs[1:], 1):
         if first.of_other_tool or run.of_other_tool:

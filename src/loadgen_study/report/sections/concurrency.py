@@ -1,5 +1,6 @@
 """Tests at fixed numbers of queries at once: their curve among others, their table, a preview."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,14 +114,10 @@ def _of_runs(
 
 def _of_points(run: Run, points: Sequence[NamedPoint]) -> tuple[list[NamedPoint], list[str]]:
     """Points of files that the run may be compared with, and a line for each source's others."""
-    kept, left_out = [], dict[str, int]()
-    for point in points:
-        if why := unlike(run, point):
-            said = f"{point.source}: {why}"
-            left_out[said] = left_out.get(said, 0) + 1
-        else:
-            kept.append(point)
-    return kept, [f"{said}, {count(points, 'point')}" for said, points in left_out.items()]
+    whys = [unlike(run, point) for point in points]
+    kept = [point for point, why in zip(points, whys, strict=True) if not why]
+    left_out = Counter(f"{p.source}: {why}" for p, why in zip(points, whys, strict=True) if why)
+    return kept, [f"{said}, {count(number, 'point')}" for said, number in left_out.items()]
 
 
 def _named(points: Sequence[NamedPoint]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from heapq import nlargest
 import pandas as pd
 
 from loadgen_study.analysis.decision import Decision, decide
-from loadgen_study.analysis.early_stopping import judged
+from loadgen_study.analysis.early_stopping import judged_share
 from loadgen_study.analysis.percentiles import percentile
 from loadgen_study.prose import render
 from loadgen_study.results.identity import identity
@@ -94,7 +94,7 @@ def table(before: Tests, now: Tests) -> pd.DataFrame:
 def _figures(mode: Mode, test: Test) -> dict[str, Figure]:
     if mode == "accuracy":
         return {"batch throughput, tokens/s": (lambda one: one.metrics.tokens_per_s, True)}
-    share = judged(test.result, "ttft")[1]
+    share = judged_share(test.result)
     names = test.result.scenario_traits.judged or ("tpot",)
     latencies: dict[str, Figure] = {
         f"{name.upper()} p{share * 100:g}, ms": (partial(_at, f"{name}_ms", share), False)

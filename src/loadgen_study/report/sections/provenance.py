@@ -54,6 +54,7 @@ def table(run: Run) -> pd.DataFrame:
     """Versions, checksums and seeds."""
     environment, dataset = run.environment, run.dataset
     git = environment.git
+    template = {"date in the chat template": dataset.template_date}
     rows: dict[str, object] = {
         "git commit": f"not known: {git.problem}" if git.problem else git.commit,
         "changed since the commit": git.dirty,
@@ -61,7 +62,7 @@ def table(run: Run) -> pd.DataFrame:
         "dataset": f"{dataset.source}, {dataset.samples} of {dataset.total_samples}",
         "dataset checksum": dataset.checksum,
         "SHA-256 of the prompts' token ids": dataset.prompts_sha256,
-        **({"date in the chat template": date} if (date := dataset.template_date) else {}),
+        **(template if dataset.template_date else {}),
         **_files(run),
         "operating system": environment.os,
         "python": environment.python,
@@ -70,8 +71,7 @@ def table(run: Run) -> pd.DataFrame:
     }
     if run.performance is not None:
         settings = run.performance.result.effective_settings.model_dump()
-        seeds = {name: str(settings[name]) for name in settings if name.endswith("rng_seed")}
-        rows |= seeds
+        rows |= {name: str(settings[name]) for name in settings if name.endswith("rng_seed")}
     return named(rows)
 
 

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
-from loadgen_study.analysis.early_stopping import judged, tightest_ms
+from loadgen_study.analysis.early_stopping import judged_share, tightest_ms
 from loadgen_study.analysis.repeats import spread
 from loadgen_study.analysis.sizing import Demand, Replica, size
 from loadgen_study.prose import render
@@ -46,7 +47,7 @@ def points_of(run: Run) -> pd.DataFrame:
 
 def _point(runs: Sequence[Test]) -> dict[str, float]:
     test, is_open = median_run(runs), runs[0].result.scenario_traits.scheduled
-    share = judged(test.result, "ttft")[1]
+    share = judged_share(test.result)
     rate = spread([one.metrics.samples_per_s for one in runs])
     offered = test.metrics.due_per_s if is_open else None
     # With a fixed number of queries at once TTFT counts from send.
@@ -105,10 +106,8 @@ def lines(run: Run, demand: Demand, **changes: float) -> list[str]:
     replica, limits = replica_of(run), limits_of(run, points)
     known = {name: value for name, value in changes.items() if value}
     limits |= {name: value for name, value in known.items() if name in limits}
-    costs = {"price_per_hour": replica.price_per_hour, "watts": replica.watts} | known
-    replica = Replica(
-        replica.devices, replica.output_tokens, costs["price_per_hour"], costs["watts"]
-    )
+    price = known.get("price_per_hour", replica.price_per_hour)
+    replica = replace(replica, price_per_hour=price, watts=known.get("watts", replica.watts))
     found = size(points, demand, replica, **limits)
     return [f"{name}: {text}" for name, text in figure.said(found).items()]
 

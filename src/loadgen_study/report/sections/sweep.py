@@ -11,11 +11,7 @@ from loadgen_study.words import count, per_s
 
 
 def text(points: pd.DataFrame) -> str:
-    """The tests in the chart that are not of the sweep.
-
-    Args:
-        points: of ``runs.sweep.points_table``.
-    """
+    """The tests among ``runs.sweep.points_table`` that are not of the sweep."""
     probes = int((points["part"] == "search").sum())
     others = [f"{count(probes, 'probe')} of the search"] if probes else []
     main = points.loc[points["part"] == "main test", "offered"]
@@ -24,21 +20,13 @@ def text(points: pd.DataFrame) -> str:
 
 
 def table(rates: pd.DataFrame) -> pd.DataFrame:
-    """The tests at a rate.
-
-    Args:
-        rates: of ``runs.sweep.sweep_table``.
-    """
+    """The tests at a rate, of ``runs.sweep.sweep_table``, as they are shown."""
     known = rates.dropna(axis=1, how="all").drop(columns="kind")
     return known.rename(columns={"offered": "target, queries/s"})
 
 
 def limits_parts(table: pd.DataFrame) -> list[object]:
-    """Figure, sentence and table of a sweep against the machine's limits; empty without limits.
-
-    Args:
-        table: of ``limits_table``.
-    """
+    """Figure, sentence and table of ``limits_table``; nothing without limits."""
     if table.empty:
         return []
     text = render("report/sections/sweep_limits", share=table["limit_share"])
