@@ -8,9 +8,9 @@ from helpers import echo_params
 
 from loadgen_study.accuracy.log import Answer
 from loadgen_study.benchmarks import BENCHMARKS
-from loadgen_study.rules import compliance, test07, test09
+from loadgen_study.rules import compliance
 from loadgen_study.rules.audit import Audited, ComplianceTest
-from loadgen_study.rules.test06 import TEST06
+from loadgen_study.rules.compliance import TEST06
 from vllm_loadgen.errors import BenchmarkError, ParameterError
 from vllm_loadgen.harness.session import Session
 
@@ -18,8 +18,8 @@ SAMPLES = 40
 TRUTHS = [[100 + sample, 200 + sample] for sample in range(SAMPLES)]
 LEAST = 60.698
 # TEST07 and TEST09 as for gpt-oss-120b, on as many samples as there are here.
-TEST07 = test07.compliance_test("exact_match", LEAST)
-TEST09 = test09.compliance_test(least_tokens=9.0, most_tokens=11.0)
+TEST07 = compliance.make_test07("exact_match", LEAST)
+TEST09 = compliance.make_test09(least_tokens=9.0, most_tokens=11.0)
 
 
 def share_right(answers: Sequence[Answer]) -> dict[str, float]:
@@ -99,7 +99,7 @@ def test_a_log_that_lacks_samples_is_refused(echo: Session, tmp_path: Path) -> N
 @pytest.mark.process
 def test_a_score_without_the_metric_is_refused(echo: Session, tmp_path: Path) -> None:
     run(echo, TEST07, "Offline", tmp_path, TRUTHS)
-    other = test07.compliance_test("rouge1", LEAST)
+    other = compliance.make_test07("rouge1", LEAST)
     with pytest.raises(BenchmarkError, match="TEST07 requires rouge1"):
         other.verify(tmp_path, audited("Offline"))
 

@@ -10,7 +10,7 @@ from helpers import PROMPTS, echo_params
 
 from loadgen_study.facts.scores import Compliance
 from loadgen_study.rules.audit import Audited
-from loadgen_study.rules.test06 import TEST06
+from loadgen_study.rules.compliance import TEST06
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.harness.session import Session
 

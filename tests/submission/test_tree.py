@@ -16,7 +16,7 @@ from loadgen_study import RunParams
 from loadgen_study.facts.scores import Accuracy
 from loadgen_study.facts.tables import read_records
 from loadgen_study.rules.audit import Audited
-from loadgen_study.rules.test06 import TEST06
+from loadgen_study.rules.compliance import TEST06
 from loadgen_study.submission import tree
 from loadgen_study.submission.preflight import preflight
 from vllm_loadgen import BenchmarkError, ParameterError

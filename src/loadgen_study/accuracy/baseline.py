@@ -6,10 +6,9 @@ the answers of each.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from loadgen_study import progress
-from loadgen_study.accuracy.scores import Decode, score_tokens
-from loadgen_study.benchmarks.record import Task
 from loadgen_study.facts.inputs import Dataset, Model
 from loadgen_study.facts.scores import Baseline, BaselineKey
 from loadgen_study.facts.tables import read_frame, write_frame
@@ -35,7 +32,6 @@ EMBEDDED = Path(str(resources.files("loadgen_study") / "embedded" / "baseline.js
 CURE = "Restore it, or make the baseline again (vllm-loadgen baseline)."
 LOGPROB_DIGITS = 4
 BATCH_SIZE = 8
-PACKAGES = ("transformers", "torch", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -75,24 +71,25 @@ def baseline_key(model: Model, dataset: Dataset, params: TestParams) -> Baseline
 
 
 def load_baseline(key: BaselineKey, scorer: Scorer, path: Path = EMBEDDED) -> Baseline | None:
-    """The stored baseline with exactly this key, or None.
+    """The stored baseline with this key, or None.
 
     Raises:
         BenchmarkError: if the file exists and is not a list of baselines, is of a later version,
             or if this one's scores are not the scorer's of all its samples.
     """
     found = next((entry for entry in _read(path) if entry.key == key), None)
-    if found is not None and found.samples:
-        for metric in scorer.by_sample:
-            count = len(found.samples.get(metric.name, []))
-            if count != key.samples:
-                problem = f"{count} {metric.name} scores of {key.samples} samples: it was cut short"
-                raise BenchmarkError(f"{path} holds a baseline with {problem}. {CURE}")
+    if found is None or not found.samples:
+        return found
+    for metric in scorer.by_sample:
+        count = len(found.samples.get(metric.name, []))
+        if count != key.samples:
+            problem = f"{count} {metric.name} scores of {key.samples} samples: it was cut short"
+            raise BenchmarkError(f"{path} holds a baseline with {problem}. {CURE}")
     return found
 
 
 def nearest(key: BaselineKey, path: Path = EMBEDDED) -> str:
-    """In what the stored baseline of the same weights that is nearest differs; empty if none is."""
+    """Fields in which the most similar baseline of the same weights differs; empty if none is."""
     names = [name for name in BaselineKey.model_fields if name != "weights_sha256"]
     known = [entry.key for entry in _read(path) if entry.key.weights_sha256 == key.weights_sha256]
     differ = [[name for name in names if getattr(k, name) != getattr(key, name)] for k in known]
@@ -177,55 +174,6 @@ def _read(path: Path) -> list[Baseline]:
     raise BenchmarkError(f"{problem}. Restore it, or delete it and make them again.")
 
 
-def make_baseline(
-    model_path: Path,
-    prompts: Sequence[Sequence[int]],
-    targets: Mapping[str, Sequence[str]],
-    decode: Decode,
-    task: Task,
-    key: BaselineKey,
-    eos_token_ids: Sequence[int],
-    trust_remote_code: bool = False,
-    sampling: Sampling = GREEDY,
-) -> tuple[Baseline, Answers]:
-    """Answer every prompt with transformers in float32, and score the answers.
-
-    A CPU needs about 5 minutes for the embedded job.
-
-    Args:
-        prompts: token ids by sample. targets: see ``score_tokens``.
-        key: of ``baseline_key``; its limits on the answers apply. sampling: of the key, seeded.
-        trust_remote_code: run the model's own code, if it brings any.
-
-    Raises:
-        BenchmarkError: if transformers cannot load the model.
-    """
-    begin = datetime.now(UTC)
-    limits = key.max_new_tokens, key.min_new_tokens
-    answers = generate(
-        model_path, prompts, *limits, eos_token_ids, BATCH_SIZE, trust_remote_code, sampling
-    )
-    seconds = (datetime.now(UTC) - begin).total_seconds()
-    scorer = task.scorer
-    scored = score_tokens(answers.tokens, targets, decode, scorer)
-    made = Baseline(
-        key=key,
-        score=scorer.totals(scored),
-        samples={one.name: scored[one.name].round(6).tolist() for one in scorer.by_sample},
-        provenance={
-            "engine": "transformers",
-            "dtype": "float32",
-            "sampling": str(sampling),
-            **({} if sampling.greedy else {"sampling_seed": sampling.seed}),
-            "batch_size": BATCH_SIZE,
-            "made_at": begin.isoformat(timespec="seconds"),
-            "generation_s": round(seconds, 1),
-            "packages": {name: metadata.version(name) for name in (*PACKAGES, *scorer.packages)},
-        },
-    )
-    return made, answers
-
-
 def generate(
     model_path: Path,
     prompts: Sequence[Sequence[int]],
@@ -237,6 +185,8 @@ def generate(
     sampling: Sampling = GREEDY,
 ) -> Answers:
     """Answers by prompt, each up to and with its end-of-text id if it has one.
+
+    A CPU needs about 5 minutes for the embedded job.
 
     Args:
         batch_size: prompts at once; padding on the left leaves results in float32 as they are.
@@ -268,10 +218,8 @@ def generate(
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             batch = [torch.tensor(prompts[index], device=model.device) for index in chosen]
-            ids, mask = (
-                pad_sequence(rows, batch_first=True, padding_side="left")
-                for rows in (batch, [torch.ones_like(row) for row in batch])
-            )
+            ones = [torch.ones_like(row) for row in batch]
+            ids, mask = (pad_sequence(rows, True, padding_side="left") for rows in (batch, ones))
             with torch.inference_mode():
                 out = model.generate(input_ids=ids, attention_mask=mask)
             tokens = out.sequences[:, ids.shape[1] :]

@@ -47,8 +47,7 @@ def mean(
     The ratio estimator: its variance is that of sum - ratio * count between clusters (Cochran,
     Sampling Techniques, 3rd edition, 2.11), Student's t with clusters - 1 degrees of freedom.
     """
-    above, below = summed(sums, clusters), summed(counts, clusters)
-    value, error = _ratio(above, below)
+    value, error, below = _ratio(sums, counts, clusters)
     if math.isnan(error):
         return Estimate(value=value)
     half = student_t(TWO_SIDED_95, len(below) - 1) * error
@@ -63,31 +62,31 @@ def share(
 
     At 0 and 1 that variance is unknown: the draws are the counts of one answer a cluster.
     """
-    above, below = summed(hits, clusters), summed(counts, clusters)
-    value, error = _ratio(above, below)
+    value, error, below = _ratio(hits, counts, clusters)
     if math.isnan(error):
         return Estimate(value=value)
     draws = float(np.sum(below)) * len(below) / len(counts)
     if error:
         draws = min(draws, value * (1 - value) / error**2)
     z = student_t(TWO_SIDED_95, len(below) - 1)
-    middle, spread = (
-        value + z**2 / (2 * draws),
-        z * math.sqrt(value * (1 - value) / draws + z**2 / (4 * draws**2)),
-    )
+    middle = value + z**2 / (2 * draws)
+    spread = z * math.sqrt(value * (1 - value) / draws + z**2 / (4 * draws**2))
     scale = 1 + z**2 / draws
     low, high = (middle - spread) / scale, (middle + spread) / scale
     # At a share of 0 or 1 one end is the share, but for the last digit.
     return Estimate(value=value, low=min(value, max(0.0, low)), high=max(value, min(1.0, high)))
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
-    """Sum over count of clusters, and its standard error; NaN where it is not known."""
+def _ratio(
+    sums: Sequence[float], counts: Sequence[float], clusters: Sequence[int] | None
+) -> tuple[float, float, np.ndarray]:
+    """Sum over count, its standard error (both NaN if not known), and the counts by cluster."""
+    above, below = summed(sums, clusters), summed(counts, clusters)
     if not below.sum():
-        return math.nan, math.nan
+        return math.nan, math.nan, below
     value = float(above.sum() / below.sum())
     if len(below) < FEWEST:
-        return value, math.nan
+        return value, math.nan, below
     rest = above - value * below
     error = math.sqrt(len(below) * float(np.var(rest, ddof=1))) / float(below.sum())
-    return value, error
+    return value, error, below

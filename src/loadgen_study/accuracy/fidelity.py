@@ -21,7 +21,7 @@ from loadgen_study.facts.scores import Baseline, Fidelity, Forced
 from vllm_loadgen.records.engine import TokenScores
 
 FORCED = "forced.json"
-# What scoring them may add to an accuracy test, seconds. A slow CPU does not score all in it.
+# How long an accuracy test may score them, seconds. A slow CPU scores only the first ones.
 FORCED_MAX_S = 45.0
 
 NOT_ASKED = "the engine did not score the reference's answers: the test was cut short"
@@ -34,18 +34,14 @@ def forced(scored: Sequence[TokenScores], reference: Answers, sha256: str, took_
     """An engine's scores of the reference's answers, summed by answer.
 
     Args:
-        scored: by sample, of the first of them at least; of answers that were cut short for want of
-            room, what there is.
-        sha256: of the baseline's answers. took_s: what it took to ask.
+        scored: by sample; the last samples may be missing, and answers may be cut short.
+        sha256: of the baseline's answers. took_s: duration of the scoring.
     """
     tokens, agreed, difference = [], [], []
     for scores, known in zip(scored, reference.logprobs[: len(scored)], strict=True):
         # Where the reference was not free to choose there is nothing to agree with.
-        rows = [
-            row
-            for row in zip(scores.logprobs, scores.chosen, known, strict=False)
-            if not math.isnan(row[2])
-        ]
+        given = zip(scores.logprobs, scores.chosen, known, strict=False)
+        rows = [row for row in given if not math.isnan(row[2])]
         tokens.append(len(rows))
         agreed.append(sum(chosen for _, chosen, _ in rows))
         difference.append(math.fsum(own - theirs for own, _, theirs in rows))
@@ -121,7 +117,7 @@ def _free(answers: Sequence[Ids], reference: Answers) -> Fidelity:
 
 
 def _same(answer: Ids, reference: Sequence[int]) -> int | None:
-    """How many tokens two answers begin with alike; None if they are the same to the end."""
+    """How many first tokens two answers share; None if the answers are the same."""
     if np.array_equal(answer, reference):
         return None
     both = min(len(answer), len(reference))

@@ -41,11 +41,11 @@ class Difference:
 
     Attributes:
         metric: what the answers are scored by.
-        score: of it in points, over the samples that it can score; None if it can score none.
-            agreement: of the share of the reference's tokens that the engine would
-            choose as well. logprob: of them, in nats a token. None where not both were scored on
-            the same answers.
-        most_changed: by the score, of the same samples; None if all their answers are the same.
+        score: in points, over the samples that the metric can score; None if there are none.
+        agreement: of the share of the reference's tokens that the engine would choose too.
+        logprob: of the reference's tokens, in nats a token. Both are None unless both engines
+            scored the same answers.
+        most_changed: the sample whose score differs most; None if all answers are the same.
     """
 
     metric: Metric

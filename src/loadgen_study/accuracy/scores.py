@@ -150,7 +150,7 @@ def baseline_verdict(
     Args:
         baseline: None if there is none for this model and data.
         samples: of ``score_tokens``; with them each metric by sample gets an interval.
-        nearest: in what the nearest baseline of this model differs, where there is none.
+        nearest: of ``baseline.nearest``, where there is no baseline.
     """
     if baseline is None:
         against = "nothing: no baseline of this model and data is stored"
@@ -171,11 +171,12 @@ def baseline_verdict(
         else row
         for row in verdict.comparisons
     )
-    status, needed = _status([_kept(scorer, row) for row in rows]), None
+    status = _status([_kept(scorer, row) for row in rows])
+    known: dict[str, object] = {"status": status, "comparisons": rows, "interval_level": level}
     if status == "INCONCLUSIVE" and all(row.decides for row in rows):
-        needed = max(_samples_needed(scorer, row, len(samples)) for row in rows) or None
-    known = {"status": status, "comparisons": rows, "interval_level": level}
-    return verdict.model_copy(update={**known, "samples_needed": needed})
+        needed = max(_samples_needed(scorer, row, len(samples)) for row in rows)
+        known["samples_needed"] = needed or None
+    return verdict.model_copy(update=known)
 
 
 def _status(met: Sequence[bool | None]) -> AccuracyStatus:
@@ -256,7 +257,7 @@ def _with_interval(
 def chance(scorer: Scorer, verdict: AccuracyVerdict) -> str:
     """What the interval of a ratio decides, as a sentence; may be empty.
 
-    Of the first metric that decided the verdict, or left it open.
+    It is about the first metric that decided the verdict or left it undecided.
     """
     rows = verdict.comparisons
     known = [(row, row.interval) for row in rows if row.interval]

@@ -8,15 +8,10 @@ from loadgen_study.benchmarks.record import (
     ReferenceDataset,
     ReferenceModel,
     Task,
-    datacenter,
     with_interactive,
 )
 from loadgen_study.scorers.exact_match import deepseek_r1
 
-MODEL = ReferenceModel(title="DeepSeek-R1", shape=(7168, 61, 129280))
-REASONING = ReferenceDataset(
-    name="deepseek_r1", title="GPQA, MMLU-Pro, MATH-500, AIME and LiveCodeBench"
-)
 TASK = Task(
     data=DataColumns(
         text=("question", "ground_truth"),
@@ -32,14 +27,15 @@ TASK = Task(
     scorer=deepseek_r1(),
     built_in={"max_new_tokens": 48},
 )
-SCORE = {"exact_match": 81.3582, "tokens_per_sample": 3886.2274, "gen_num": 4_388}
 RECORDS = with_interactive(
     "deepseek-r1",
-    suite=datacenter("deepseek-r1"),
+    folder="deepseek-r1",
     samples=4_388,
     task=TASK,
-    score=SCORE,
-    model=MODEL,
-    dataset=REASONING,
+    score={"exact_match": 81.3582, "tokens_per_sample": 3886.2274, "gen_num": 4_388},
+    model=ReferenceModel(title="DeepSeek-R1", shape=(7168, 61, 129280)),
+    dataset=ReferenceDataset(
+        name="deepseek_r1", title="GPQA, MMLU-Pro, MATH-500, AIME and LiveCodeBench"
+    ),
     compliance={"TEST06": {}},
 )

@@ -8,16 +8,11 @@ from loadgen_study.benchmarks.record import (
     ReferenceDataset,
     ReferenceModel,
     Task,
-    datacenter,
     with_interactive,
 )
 from loadgen_study.scorers.exact_match import gpt_oss
 from vllm_loadgen.sampling import Sampling
 
-MODEL = ReferenceModel(title="gpt-oss-120b", shape=(2880, 36, 201088))
-DATA = ReferenceDataset(
-    name="gpt_oss_120b", title="perf_eval_ref (accuracy: acc_eval_ref of AIME25, GPQA and code)"
-)
 TASK = Task(
     data=DataColumns(
         text=("question", "ground_truth"),
@@ -35,16 +30,17 @@ TASK = Task(
     scorer=gpt_oss(),
     built_in={"max_new_tokens": 24, "accuracy_max_new_tokens": None},
 )
-SCORE = {"exact_match": 83.13, "gen_num": 4_395}
 RECORDS = with_interactive(
     "gpt-oss-120b",
-    suite=datacenter("gpt-oss-120b"),
+    folder="gpt-oss-120b",
     samples=6_396,
     accuracy_samples=4_395,
     task=TASK,
-    score=SCORE,
-    model=MODEL,
-    dataset=DATA,
+    score={"exact_match": 83.13, "gen_num": 4_395},
+    model=ReferenceModel(title="gpt-oss-120b", shape=(2880, 36, 201088)),
+    dataset=ReferenceDataset(
+        name="gpt_oss_120b", title="perf_eval_ref (accuracy: acc_eval_ref of AIME25, GPQA and code)"
+    ),
     compliance={
         "TEST07": {"metric": "exact_match", "least": 60.698},
         # The reference's mean of 1278.20 tokens, 10 % less and more.

@@ -8,14 +8,11 @@ from loadgen_study.benchmarks.record import (
     ReferenceDataset,
     ReferenceModel,
     Task,
-    datacenter,
     with_interactive,
 )
 from loadgen_study.scorers.rouge import LENGTH, Rouge
 from loadgen_study.scorers.scorer import ANSWERS, STRICT, TOKENS, TOKENS_PER_SAMPLE, unjudged
 
-MODEL = ReferenceModel(title="Llama-2-70b-chat-hf", shape=(8192, 80, 32000))
-OPEN_ORCA = ReferenceDataset(name="open_orca", title="OpenOrca, GPT-4's answers")
 TASK = Task(
     data=DataColumns(
         text=("question", "output"),
@@ -34,20 +31,19 @@ TASK = Task(
     ),
     built_in={"max_new_tokens": 96},
 )
-SCORE = {
-    "rouge1": 44.4312,
-    "rouge2": 22.0352,
-    "rougeL": 28.6162,
-    "tokens_per_sample": 294.45,
-    "gen_num": 24_576,
-}
 RECORDS = with_interactive(
     "llama2-70b",
-    suite=datacenter("llama2-70b-99.9"),
+    folder="llama2-70b-99.9",
     samples=24_576,
     task=TASK,
-    score=SCORE,
-    model=MODEL,
-    dataset=OPEN_ORCA,
+    score={
+        "rouge1": 44.4312,
+        "rouge2": 22.0352,
+        "rougeL": 28.6162,
+        "tokens_per_sample": 294.45,
+        "gen_num": 24_576,
+    },
+    model=ReferenceModel(title="Llama-2-70b-chat-hf", shape=(8192, 80, 32000)),
+    dataset=ReferenceDataset(name="open_orca", title="OpenOrca, GPT-4's answers"),
     compliance={"TEST06": {}},
 )

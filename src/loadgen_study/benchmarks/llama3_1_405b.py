@@ -8,15 +8,10 @@ from loadgen_study.benchmarks.record import (
     ReferenceDataset,
     ReferenceModel,
     Task,
-    datacenter,
     with_interactive,
 )
 from loadgen_study.scorers.long_context import LongContext
 
-MODEL = ReferenceModel(title="Llama-3.1-405B-Instruct", shape=(16384, 126, 128256))
-LONG = ReferenceDataset(
-    name="llama3_1_405b", title="LongBench, LongDataCollections, RULER and GovReport"
-)
 TASK = Task(
     data=DataColumns(
         text=("input", "gt_output"),
@@ -32,19 +27,21 @@ TASK = Task(
     scorer=LongContext(),
     built_in={"max_new_tokens": 64},
 )
-SCORE = {
-    "rougeL": 21.6666,
-    "exact_match": 90.1335,
-    "tokens_per_sample": 684.68,
-    "gen_num": 8_313,
-}
 RECORDS = with_interactive(
     "llama3_1-405b",
-    suite=datacenter("llama3.1-405b", last_round="v6.0"),
+    folder="llama3.1-405b",
+    last_round="v6.0",
     samples=8_313,
     task=TASK,
-    score=SCORE,
-    model=MODEL,
-    dataset=LONG,
+    score={
+        "rougeL": 21.6666,
+        "exact_match": 90.1335,
+        "tokens_per_sample": 684.68,
+        "gen_num": 8_313,
+    },
+    model=ReferenceModel(title="Llama-3.1-405B-Instruct", shape=(16384, 126, 128256)),
+    dataset=ReferenceDataset(
+        name="llama3_1_405b", title="LongBench, LongDataCollections, RULER and GovReport"
+    ),
     compliance={"TEST06": {}},
 )

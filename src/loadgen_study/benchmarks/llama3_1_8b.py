@@ -12,7 +12,6 @@ from loadgen_study.benchmarks.record import (
     ReferenceModel,
     Suite,
     Task,
-    datacenter,
     with_interactive,
 )
 from loadgen_study.scorers.rouge import Rouge
@@ -20,12 +19,12 @@ from loadgen_study.scorers.rouge import Rouge
 LLAMA_3_1_8B = ReferenceModel(
     title="Llama-3.1-8B-Instruct",
     weights_sha256=frozenset(
-        (
+        {
             "2b1879f356aed350030bb40eb45ad362c89d9891096f79a3ab323d3ba5607668",
             "09d433f650646834a83c580877bd60c6d1f88f7755305c12576b5c7058f9af15",
             "fc1cdddd6bfa91128d6e94ee73d0ce62bfcdb7af29e978ddcab30c66ae9ea7fa",
             "92ecfe1a2414458b4821ac8c13cf8cb70aed66b5eea8dc5ad9eeb4ff309d6d7b",
-        )
+        }
     ),
     shape=(4096, 32, 128256),
 )
@@ -41,15 +40,6 @@ CNN_DAILYMAIL = ReferenceDataset(
     hub=("abisee/cnn_dailymail", "3.0.0", "validation"),
     sha256=frozenset({CNN_EVAL_SHA256}),  # cnn_eval.json
 )
-CNN_DAILYMAIL_5000 = replace(
-    CNN_DAILYMAIL,
-    sha256=frozenset({CNN_EVAL_5000_SHA256}),  # sample_cnn_eval_5000.json
-)
-EDGE = Suite(
-    folder="llama3.1-8b-edge",
-    system_type="edge",
-    required=frozenset({"SingleStream", "Offline"}),
-)
 SUMMARIES = Task(
     data=DataColumns(
         text=("article", "highlights"), official="'cnn_dailymail', MLCommons' cnn_eval.json"
@@ -61,29 +51,20 @@ SUMMARIES = Task(
     "only, without any other text.\n\nArticle:\n{input}\n\nSummary:",
     scorer=Rouge(),
 )
-DATACENTER_SCORE = {
-    "rouge1": 38.7792,
-    "rouge2": 15.9075,
-    "rougeL": 24.4957,
-    "rougeLsum": 35.793,
-    "gen_len": 8_167_644,
-    "gen_num": 13_368,
-}
-EDGE_SCORE = {
-    "rouge1": 39.06,
-    "rouge2": 16.1147,
-    "rougeL": 24.6375,
-    "rougeLsum": 36.124,
-    "gen_len": 3_051_113,
-    "gen_num": 5_000,
-}
 
 _datacenter, _interactive = with_interactive(
     "llama3_1-8b",
-    suite=datacenter("llama3.1-8b"),
+    folder="llama3.1-8b",
     samples=13_368,
     task=SUMMARIES,
-    score=DATACENTER_SCORE,
+    score={
+        "rouge1": 38.7792,
+        "rouge2": 15.9075,
+        "rougeL": 24.4957,
+        "rougeLsum": 35.793,
+        "gen_len": 8_167_644,
+        "gen_num": 13_368,
+    },
     model=LLAMA_3_1_8B,
     dataset=CNN_DAILYMAIL,
     compliance={"TEST06": {}},
@@ -93,12 +74,24 @@ RECORDS = (
     replace(_interactive, published={"Server": "interactive"}),
     Benchmark(
         name="llama3_1-8b-edge",
-        suite=EDGE,
+        suite=Suite(
+            folder="llama3.1-8b-edge",
+            system_type="edge",
+            required=frozenset({"SingleStream", "Offline"}),
+        ),
         scenarios={"SingleStream": "SingleStream", "Offline": "Offline"},
         samples=5_000,
         task=SUMMARIES,
-        score=EDGE_SCORE,
+        score={
+            "rouge1": 39.06,
+            "rouge2": 16.1147,
+            "rougeL": 24.6375,
+            "rougeLsum": 36.124,
+            "gen_len": 3_051_113,
+            "gen_num": 5_000,
+        },
         model=LLAMA_3_1_8B,
-        dataset=CNN_DAILYMAIL_5000,
+        # sample_cnn_eval_5000.json
+        dataset=replace(CNN_DAILYMAIL, sha256=frozenset({CNN_EVAL_5000_SHA256})),
     ),
 )

@@ -22,7 +22,7 @@ class DataColumns:
         system: the column of a system prompt, which stands before the text; empty: none.
         shown: an optional column with the text of a tokenized prompt, for a reader.
         extra: further columns that the scorer needs.
-        official: MLCommons' own data, in an error's cure.
+        official: MLCommons' own data, as an error message names it.
     """
 
     text: tuple[str, str]
@@ -61,7 +61,7 @@ class Task:
 
     Attributes:
         data: the columns of its files. embedded: its file of built-in data.
-        subject, verb: the object and the verb of a sentence on the task, for a reader.
+        subject, verb: the object and the verb of a sentence about the task.
         instruction: the prompt, with {input}.
         sampling: how the next token is chosen.
         min_new_tokens, max_new_tokens: the limits on an answer; accuracy_max_new_tokens: the upper
@@ -149,7 +149,7 @@ class Benchmark:
 
     Attributes:
         name: LoadGen's.
-        scenarios: LoadGen's scenarios that the rules allow, by what a submission calls them.
+        scenarios: LoadGen's scenarios that the rules allow, each with its name in a submission.
         samples: of the dataset, and LoadGen's performance sample count.
         score: the full-precision reference's figures on all samples, by metric: the checker's
             accuracy-target before its factor.
@@ -172,18 +172,20 @@ class Benchmark:
     published: Mapping[str, str] = field(default_factory=dict)
 
     def submitted_as(self, scenario: str) -> str:
-        """What a submission calls LoadGen's scenario; one that the rules do not allow stays."""
+        """A LoadGen scenario's name in a submission; its own if the rules do not allow it."""
         return self.scenarios.get(scenario, scenario)
 
 
-def datacenter(folder: str, last_round: str = CURRENT_ROUND) -> Suite:
-    """A suite of a datacenter: Offline, and Server or Interactive."""
+def with_interactive(
+    name: str, folder: str, last_round: str = CURRENT_ROUND, **facts: Any
+) -> tuple[Benchmark, Benchmark]:
+    """A datacenter's benchmark and its interactive variant, a Server test with tighter limits.
+
+    Args:
+        folder, last_round: of the suite that both belong to. facts: further fields of both.
+    """
     one_of = frozenset({"Server", "Interactive"})
-    return Suite(folder, "datacenter", frozenset({"Offline"}), one_of, last_round)
-
-
-def with_interactive(name: str, **facts: Any) -> tuple[Benchmark, Benchmark]:
-    """A benchmark and its interactive variant, which is a Server test with tighter limits."""
+    facts["suite"] = Suite(folder, "datacenter", frozenset({"Offline"}), one_of, last_round)
     scenarios = {"Offline": "Offline", "Server": "Server"}
     return (
         Benchmark(name=name, scenarios=scenarios, **facts),

@@ -83,8 +83,7 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         prompts = Prompts.of(columns[prompt][first])
         texts = _optional(columns, data.shown, total)[first]
     else:
-        texts = columns[prompt][first]
-        systems = _optional(columns, data.system, total)[first]
+        texts, systems = columns[prompt][first], _optional(columns, data.system, total)[first]
         prompts = tokenize(texts, params, tokenizer, clock, systems)
     _check_lengths(prompts, params)
     lengths = prompts.lengths
@@ -113,11 +112,7 @@ def _optional(columns: Columns, name: str, total: int) -> list[str]:
 
 
 def tokenize(
-    texts: list[str],
-    params: RunParams,
-    tokenizer: Any,
-    clock: FixedClock,
-    systems: Sequence[str] = (),
+    texts: list[str], params: RunParams, tokenizer: Any, clock: FixedClock, systems: Sequence[str]
 ) -> Prompts:
     """Each text in the instruction, as the model's chat turn if requested, as token ids.
 
@@ -147,7 +142,7 @@ def tokenize(
             shown.update()
             return found
 
-        return Prompts.of(map(ids, texts, systems or [""] * len(texts)))
+        return Prompts.of(map(ids, texts, systems))
 
 
 def _check_lengths(prompts: Prompts, params: RunParams) -> None:

@@ -13,7 +13,6 @@ from vllm_loadgen.traits import Scenario
 
 AUDIT_FOUND = "Found Audit Config file"
 PERFORMANCE_MODE = 2  # of audit.config
-PASSED, FAILED = "TEST PASS", "TEST FAIL"  # the last line of some tests' scripts
 LOG_SEED = 720381539243781796  # of every audit.config
 
 
@@ -25,7 +24,7 @@ class Audited:
         scenario: LoadGen's.
         eos_token_ids: all ids that end an answer (Llama 3.1 has three).
         samples: of the test's data.
-        score: figures by metric of one answer for each sample, by sample.
+        score: computes figures by metric from one answer for each sample, by sample.
     """
 
     scenario: Scenario
@@ -58,8 +57,8 @@ class ComplianceTest:
     def write_audit_config(self, folder: Path, samples: int) -> Path:
         """Write the audit.config into the test's folder; its path is for ``run_test``.
 
-        LoadGen also reads any audit.config of the working directory if it is given no other path,
-        and then turns every test into this one: never let it lie there.
+        Never write it into the working directory: LoadGen reads it there if it is given no other
+        path, and then turns every test into this one.
 
         Args:
             samples: of the test's data.
@@ -105,42 +104,3 @@ class ComplianceTest:
             raise BenchmarkError(f"{path} cannot be read ({error.strerror}). {cure}") from None
         if not found:
             raise BenchmarkError(f"{path} is of a run without audit.config. {cure}")
-
-
-def each_once(samples: int) -> dict[str, int]:
-    """Settings of a test that asks each sample once, and logs every answer."""
-    return {
-        "accuracy_log_sampling_target": samples,
-        "min_query_count": samples,
-        "performance_issue_unique": 1,
-    }
-
-
-def whole_test(
-    name: str,
-    settings: Callable[[int], Mapping[str, int]],
-    verdict_file: str,
-    judge: Callable[[Sequence[Answer], Path, Audited], Compliance],
-) -> ComplianceTest:
-    """A test whose log holds every answer; its script ends with ``PASSED`` or ``FAILED``."""
-    return ComplianceTest(name, settings, verdict_file, PASSED, judge, folder=name, logs_all=True)
-
-
-def verdict(passed: bool, samples: int, lines: Sequence[str], problem: str) -> Compliance:
-    """The verdict of a ``whole_test``, its last line added.
-
-    Args:
-        problem: why it fails, if it does.
-    """
-    return Compliance(
-        status="PASS" if passed else "FAIL",
-        samples=samples,
-        lines=(*lines, PASSED if passed else FAILED),
-        failures=() if passed else (problem,),
-    )
-
-
-def headed(title: str) -> list[str]:
-    """A title between two rules, as the official scripts print it."""
-    rule = "=" * 80
-    return [rule, title, rule]

@@ -293,9 +293,9 @@ def _early_stopping(case: Case) -> Iterator[Rule]:
 
 @judges("outcome")
 def _tail(case: Case) -> Iterator[Rule]:
-    """The checker looks at the 99th percentiles, whatever percentile LoadGen judged at.
+    """The checker looks at the 99th percentiles, at whatever percentile LoadGen judged.
 
-    LoadGen's of ``MOST_FOR_MAXIMUM`` queries or fewer is their maximum, and is called so.
+    LoadGen's p99 of ``MOST_FOR_MAXIMUM`` queries or fewer is their maximum, and is called so.
     """
     if not case.performance.scenario_traits.limited:
         return
@@ -332,7 +332,7 @@ def _accuracy(case: Case) -> Iterator[Rule]:
         note += f"; it scores 0 in {names}, which decides nothing"
     if needed := verdict.samples_needed:
         note += f"; {needed:,} samples like these would decide it"
-    # The checker knows the official limits alone, whatever the run was judged against.
+    # The checker knows only the official limits, even if the run was judged against others.
     complaints = tuple(
         Complaint(
             "accuracy_result_check",

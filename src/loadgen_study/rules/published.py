@@ -31,7 +31,7 @@ def results() -> pd.DataFrame:
 def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
     """Why a run cannot be compared with the published results; empty if it can.
 
-    Of a task that differs the titles of the rules, whose values the report lists elsewhere.
+    If task or engine differ, only the titles of the broken rules: the report has their values.
     """
     if params.scenario not in params.rules.published:
         return [f"no published result is known for {params.benchmark} in {params.scenario}"]

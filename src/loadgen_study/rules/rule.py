@@ -13,11 +13,10 @@ from loadgen_study.words import count
 from vllm_loadgen.harness import loadgen
 from vllm_loadgen.records.result import Result
 
-# What a rule is of: the task that is measured, how LoadGen asks, how the engine answers, what came
-# of it.
+# What a rule is about: the task, LoadGen's settings, the engine's settings, or the result.
 Part = Literal["task", "loadgen", "engine", "outcome"]
-# The ids of those that are looked up. A note on data or weights is a reservation: without the
-# identity of both nothing is called official.
+# Ids that are looked up. A note on data or weights is a reservation: a run is called official only
+# if both are identified.
 IDENTITY, WEIGHTS, PERCENTILE = "data-identity", "weights", "percentile"
 NOT_VERIFIED = "Result not verified by MLCommons Association"
 SEEDS = {
@@ -46,13 +45,12 @@ class Rule:
     """A line of the conformance table.
 
     Attributes:
-        id: which rule it is, whatever its title.
         met: None if that is not known.
         note: why, or what to do.
         complaints: the checker's words for it; none where the checker does not look, or has
             nothing to refuse.
         undecided: whether it was checked, and the data do not decide it.
-        part: what it is of; ``conformance.judge`` fills it in.
+        part: ``conformance.judge`` fills it in.
     """
 
     id: str
@@ -115,7 +113,7 @@ def judges(part: Part) -> Callable[[Judge], Judge]:
 def at_least(
     id: str, title: str, actual: float | None, least: float, *found: Complaint, unit: str = ""
 ) -> Rule:
-    """A rule that requires so much or more; unless it is met, ``found`` is complained of."""
+    """A rule that requires a least value; ``found`` are its complaints unless it is met."""
     met = None if actual is None else actual >= least
     required = f">= {least:g}{unit}"
     return Rule(id, title, required, shown(actual, unit), met, "", () if met else found)
@@ -124,13 +122,13 @@ def at_least(
 def equal(
     id: str, title: str, actual: object, required: object, *found: Complaint, note: str = ""
 ) -> Rule:
-    """A rule that requires one value; unless it is met, ``found`` is complained of."""
+    """A rule that requires one value; ``found`` are its complaints unless it is met."""
     met = None if actual is None else actual == required
     return Rule(id, title, shown(required), shown(actual), met, note, () if met else found)
 
 
 def shown(value: object, unit: str = "") -> str:
-    """A value as the table has it."""
+    """A value as text for the table."""
     if value is None:
         return "unknown"
     if isinstance(value, bool):
@@ -147,12 +145,12 @@ def table(rules: Sequence[Rule]) -> pd.DataFrame:
         rules = [*rules[:first], one, *(rule for rule in rules[first:] if rule not in seeds)]
     columns = {"title": "Rule", "required": "Required", "actual": "This run", "status": "Status",
                "note": "Note"}  # fmt: skip
-    frame = pd.DataFrame([[getattr(rule, name) for name in columns] for rule in rules])
-    return frame.set_axis(list(columns.values()), axis=1) if rules else pd.DataFrame()
+    named = columns.items()
+    return pd.DataFrame([{title: getattr(rule, name) for name, title in named} for rule in rules])
 
 
 def reservation(rules: Sequence[Rule]) -> str:
-    """What a run that breaks no rule still cannot claim of its data and its weights; or nothing."""
+    """What is not known of a run's data and weights, even if no rule is broken; or nothing."""
     return "; ".join(rule.note for rule in rules if rule.id in (IDENTITY, WEIGHTS) and rule.note)
 
 

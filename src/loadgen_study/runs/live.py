@@ -33,7 +33,7 @@ class LiveRun(Study):
     """
 
     sut: type[Session] = Session
-    _is_the_jobs: bool = field(default=False, init=False, repr=False)  # no variant
+    _is_the_jobs: bool = field(default=False, init=False, repr=False)  # False for a variant
     _session: Session | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -57,9 +57,8 @@ class LiveRun(Study):
         """The loaded engine; loaded at the first call, and again if it has ended."""
         if self._session is None or not self._session.alive:
             log = self.folder / "engine.log"
-            self._session = handover.open_session(
-                self.params.loaded, self.model_path, log, self.sut
-            )
+            loaded = self.params.loaded
+            self._session = handover.open_session(loaded, self.model_path, log, self.sut)
             self._session.engine.write(self.folder / "engine.json")
         return self._session
 
@@ -77,37 +76,35 @@ class LiveRun(Study):
         """
         if mode not in get_args(Mode):
             raise ParameterError("mode", mode, "is not known", f"give one of {get_args(Mode)}")
-        params = self.test_params(mode, changes)
-        folder = self.folder / (name or mode)
-        audited = None
-        if mode == "compliance":
-            audited = compliance.of_folder(params.rules, name or mode)
+        name = name or mode
+        params, folder = self.test_params(mode, changes), self.folder / name
+        audited = compliance.of_folder(params.rules, name) if mode == "compliance" else None
         # A damaged baseline is refused before the test.
         reference = scoring.reference(self) if mode == "accuracy" else None
         if self.folder.resolve() not in folder.resolve().parents:
             raise ParameterError("name", name, "leaves the run's folder", "give a plain name")
         with writing(self.folder):
             make_room(folder)
-            # Before the test, so that an interrupted one has them too.
+            # Written before the test, so that an interrupted one has them too.
             write_text(folder / "params.yaml", recorded(params).to_yaml())
             self.environment.write(folder / "environment.json")
             if (limits := self.read().machine) is not None:
                 limits.write(folder / "machine.json")
-            samples, left, done = self.samples_of(name or mode), None, 0
+            samples, left, done = self.samples_of(name), None, 0
             prompts = samples.prompts
             audit = audited.write_audit_config(folder, len(prompts)) if audited else None
-            if samples is not self.samples:
+            if name in self.others:
                 samples.facts.write(folder / "dataset.json")
             if mode == "accuracy" and (known := resume.answered_before(self, folder, params)):
                 left = resume.left_over(known, len(prompts))
                 done = len(prompts) - len(left)
-                print(f"{name or mode}: {done:,} of {len(prompts):,} samples were answered before")
+                print(f"{name}: {done:,} of {len(prompts):,} samples were answered before")
                 prompts = Prompts.of(prompts[number] for number in left)
             session = self.session()
             with shown_test(params, len(prompts), mode) as show:
                 session.run(params, prompts, mode, folder, audit, left, done, on_progress=show)
             test = Test.open(folder)
-            self.note(name or mode, test.summary())
+            self.note(name, test.summary())
             scoring.force(self, self.session, folder, reference)
         return test
 
@@ -151,15 +148,15 @@ class LiveRun(Study):
         folder = self.folder / name
         with writing(self.folder), TemporaryDirectory(".part", dir=self.folder) as part:
             unpack(packed, Path(part))
-            for path in Path(part).glob("engine.json"):
-                path.replace(self.folder / path.name)
+            if (engine := Path(part) / "engine.json").is_file():
+                engine.replace(self.folder / engine.name)
             with (self.folder / "engine.log").open("ab") as file:
                 file.write(log)
             if (made := Path(part) / name).is_dir():
                 make_room(folder)
                 made.rename(folder)  # whole or not at all
-            if self.read().finished(name):
-                self.note(name, self.read().test(name).summary())
+            if (found := self.read()).finished(name):
+                self.note(name, found.test(name).summary())
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a test another name.
@@ -168,9 +165,8 @@ class LiveRun(Study):
             ParameterError: if there is no such test.
         """
         if not self.read().has(name):
-            raise ParameterError(
-                "name", name, "is not a test of this run", "give one that is there"
-            )
+            problem = "is not a test of this run"
+            raise ParameterError("name", name, problem, "give one that is there")
         (self.folder / name).rename(self.folder / new_name)
         self.read().summary.renamed(name, new_name).write(self.folder / "summary.json")
 
@@ -185,7 +181,7 @@ class LiveRun(Study):
     make_baseline = scoring.make_baseline
 
     def kill(self) -> None:
-        """End the engine now, whatever it does; for another thread than the test's."""
+        """End the engine at once; for another thread than the test's."""
         if self._session is not None:
             self._session.kill()
 

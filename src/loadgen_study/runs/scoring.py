@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +12,7 @@ from loadgen_study.accuracy import baseline, fidelity, scores
 from loadgen_study.accuracy.clustered import repeats
 from loadgen_study.accuracy.log import ACCURACY_LOG, Answer, check_answers
 from loadgen_study.facts.results import TestSummary
-from loadgen_study.facts.scores import Accuracy, BaselineKey, Compliance, Forced, Score
+from loadgen_study.facts.scores import Accuracy, Baseline, BaselineKey, Compliance, Forced, Score
 from loadgen_study.facts.tables import write_frame
 from loadgen_study.results.folders import portable
 from loadgen_study.rules import compliance
@@ -24,6 +26,7 @@ from vllm_loadgen.errors import EngineError
 from vllm_loadgen.harness.session import Session
 from vllm_loadgen.redact import scrub
 
+PACKAGES = ("transformers", "torch", "tokenizers")  # of the reference engine
 # The reference engine's answers, and their SHA-256.
 Reference = tuple[baseline.Answers, str]
 
@@ -88,18 +91,40 @@ def score(run: Study) -> pd.DataFrame:
 
 
 def make_baseline(run: Study) -> Score:
-    """Let the reference engine answer this run's samples; the result is stored for all runs."""
-    data = run.samples_of("accuracy")
-    made, answers = baseline.make_baseline(
+    """Let the reference engine answer this run's samples; the result is stored for all runs.
+
+    Raises:
+        BenchmarkError: if transformers cannot load the model.
+    """
+    data, key, sampling = run.samples_of("accuracy"), baseline_key(run), run.params.sampling
+    scorer = run.params.rules.task.scorer
+    begin = datetime.now(UTC)
+    answers = baseline.generate(
         run.model_path,
         data.prompts,
-        data.targets,
-        run.decode,
-        run.params.rules.task,
-        baseline_key(run),
+        key.max_new_tokens,
+        key.min_new_tokens,
         run.model.eos_token_ids,
-        trust_remote_code=run.params.trust_remote_code,
-        sampling=run.params.sampling,
+        baseline.BATCH_SIZE,
+        run.params.trust_remote_code,
+        sampling,
+    )
+    seconds = (datetime.now(UTC) - begin).total_seconds()
+    scored = scores.score_tokens(answers.tokens, data.targets, run.decode, scorer)
+    made = Baseline(
+        key=key,
+        score=scorer.totals(scored),
+        samples={one.name: scored[one.name].round(6).tolist() for one in scorer.by_sample},
+        provenance={
+            "engine": "transformers",
+            "dtype": "float32",
+            "sampling": str(sampling),
+            **({} if sampling.greedy else {"sampling_seed": sampling.seed}),
+            "batch_size": baseline.BATCH_SIZE,
+            "made_at": begin.isoformat(timespec="seconds"),
+            "generation_s": round(seconds, 1),
+            "packages": {name: metadata.version(name) for name in (*PACKAGES, *scorer.packages)},
+        },
     )
     baseline.save_baseline(made, answers, baseline.EMBEDDED)
     return made.score
@@ -117,7 +142,7 @@ def force(
 ) -> None:
     """Score the reference's answers by the loaded engine; writes forced.json.
 
-    Whatever comes of it, the accuracy test is whole; an engine that dies is loaded again.
+    A failure is recorded, and the accuracy test counts; an engine that dies is loaded again.
 
     Args:
         session: gives the loaded engine. folder: of the accuracy test.

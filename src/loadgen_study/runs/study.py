@@ -1,4 +1,4 @@
-"""What a run is of: its parameters, model, data and machine, which all of its tests share."""
+"""The parameters, model, data and machine that all tests of a run share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -71,12 +71,11 @@ class Study:
         if weights:
             params = params.changed(dtype=dtype)
         tokenizer = models.prompt_tokenizer(path, params.load_format, params.trust_remote_code)
-        found = params.changed(dataset=find_file(params.dataset))
-        samples = data.load_samples(found, tokenizer)
         loaded = {
             name: data.load_samples(params.changed(dataset=find_file(name)), tokenizer)
-            for name in dict.fromkeys(params.datasets.values())
+            for name in dict.fromkeys([params.dataset, *params.datasets.values()])
         }
+        samples = loaded[params.dataset]
         others = {test: loaded[name] for test, name in params.datasets.items()}
         model = models.describe(
             params.model, path, dtype, params.model_revision, params.trust_remote_code
@@ -85,9 +84,8 @@ class Study:
         here = environment(params.devices)
         for refusal in refusals(params, here, model):
             raise refusal
-        data.check_ids(samples, model.vocab_size, params.dataset)
-        for name, other in loaded.items():
-            data.check_ids(other, model.vocab_size, name)
+        for name, found in loaded.items():
+            data.check_ids(found, model.vocab_size, name)
         facts = others.get("accuracy", samples).facts
         scorer = params.rules.task.scorer
         if text := scores.unscorable_text(scorer, facts.unscorable_references, facts.samples):
@@ -100,7 +98,7 @@ class Study:
                 if (folder / test / "result.json").is_file():
                     known = Dataset.read_if_there(folder / test / "dataset.json")
                     check_same_dataset(known or samples.facts, run.samples_of(test).facts)
-            run.write(None)
+            run.write()
         return run
 
     def variant(self, name: str, **changes: object) -> Self:
@@ -116,14 +114,12 @@ class Study:
             trusted = params.trust_remote_code
             model = models.describe(model.name, self.model_path, params.dtype, revision, trusted)
         requested = str(changes.get("dtype", self.requested_dtype))
-        variant = replace(
-            self, folder=folder, params=params, model=model, requested_dtype=requested
-        )
-        variant.write(limits)
-        return variant
+        made = replace(self, folder=folder, params=params, model=model, requested_dtype=requested)
+        made.write(limits)
+        return made
 
-    def write(self, limits: MachineLimits | None) -> None:
-        """Write down what the run is of, and the machine's limits if they were measured."""
+    def write(self, limits: MachineLimits | None = None) -> None:
+        """Write the run's facts, and the machine's limits if they were measured."""
         requested = recorded(self.params).changed(dtype=self.requested_dtype)
         write_text(self.folder / "params.yaml", requested.to_yaml())
         self.model.write(self.folder / "model.json")
@@ -137,7 +133,7 @@ class Study:
         return self.others.get(test, self.samples)
 
     def read(self) -> Run:
-        """The run as it lies there now."""
+        """The run as its folder is now."""
         return Run.open(self.folder)
 
     def _repr_html_(self) -> str:
@@ -156,8 +152,8 @@ class Study:
     def measure_limits(self) -> MachineLimits | None:
         """What the machine can do at most in this run's types; writes machine.json.
 
-        None where a server is asked: its machine is not this one. Measured once a run: a folder
-        holds one machine, and what was compared with stays.
+        None where a server is asked: its machine is not this one. Measured once a run, so that
+        what was compared with them stays valid.
 
         Raises:
             BenchmarkError: if it cannot be measured.
@@ -165,7 +161,7 @@ class Study:
         if not self.params.engine_traits.started_here:
             print("The machine's limits: not measured, since a server is asked")
             return None
-        # Which device will be known by the measurement.
+        # The measurement will tell which of the two it is.
         model = as_loaded(self.model, self.params.quantization)
         types = {multiplied_in(model, device) for device in ("cpu", "cuda")}
         wanted = types & set(machine.TYPES)
@@ -251,9 +247,9 @@ def named_model(params: RunParams) -> Path:
 def recorded(params: RunParams) -> RunParams:
     """The parameters as a run keeps them, so that it can be given away.
 
-    Without the place of the results: who repeats the run has another. A dataset or a model in the
-    project is named from there, one in the home by ~, and one elsewhere by its name alone, which
-    another try refuses, asking for its path. A cluster has no name.
+    The results folder and a cluster's address are left out. Paths of datasets and models are kept
+    from the project's folder or from ~; of one elsewhere only the name is kept, and who repeats the
+    run is asked for its path.
     """
     return params.changed(
         outputs=RunParams().outputs,
@@ -261,8 +257,8 @@ def recorded(params: RunParams) -> RunParams:
         workers="auto" if isinstance(params.workers, str) else params.workers,
         model=portable_path(params.model),
         **{
-            name: portable_path(getattr(params, name))
+            name: portable_path(value)
             for name in params.names("samples")
-            if isinstance(getattr(params, name), str)
+            if isinstance(value := getattr(params, name), str)
         },
     )

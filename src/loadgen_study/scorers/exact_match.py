@@ -7,7 +7,7 @@ never evaluated; code in it is never run.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -18,13 +18,11 @@ from loadgen_study.scorers.scorer import (
     TOKENS,
     TOKENS_PER_SAMPLE,
     UNDECIDED,
+    Judge,
     Metric,
     Scorer,
     unjudged,
 )
-
-# (answer, reference) -> 1 right, 0 wrong, NaN if text alone does not decide.
-Judge = Callable[[str, str], float]
 
 # Possessive (*+): no backtracking over thousands of blanks in an answer.
 _LAST_ANSWER = {
@@ -149,7 +147,7 @@ class ExactMatch(Scorer):
 
     def __init__(
         self,
-        judges: Mapping[str, Judge] = DEEPSEEK_R1,
+        judges: Mapping[str, Judge],
         repeats: Mapping[str, int] | None = None,
         tokens: Metric = TOKENS_PER_SAMPLE,
     ) -> None:
@@ -164,18 +162,19 @@ class ExactMatch(Scorer):
 
     def score(self, samples: pd.DataFrame) -> pd.DataFrame:
         subsets = samples["dataset"].map(self._subset)
-        texts = zip(samples["summary"], samples["reference"].astype(str), strict=True)
-        pairs = list(zip(subsets, texts, strict=True))
+        references = samples["reference"].astype(str)
+        rows = list(zip(subsets, samples["summary"], references, strict=True))
         scored = samples.assign(
-            exact_match=[self.judges[name](*pair) if name else math.nan for name, pair in pairs],
+            exact_match=[self.judges[name](*texts) if name else math.nan for name, *texts in rows],
             not_scored=subsets == "",
         )
         scored["undecided"] = scored["exact_match"].isna() & ~scored["not_scored"]
         for name, judge in self.judges.items():
             scored[f"exact_match_{name}"] = scored["exact_match"].where(subsets == name)
             if judge is formula:
-                found = [verified(*pair) if part == name else math.nan for part, pair in pairs]
-                scored[VERIFIED.name] = found
+                scored[VERIFIED.name] = [
+                    verified(*texts) if subset == name else math.nan for subset, *texts in rows
+                ]
         if self.repeats is not None:
             scored["weight"] = 1 / samples["dataset"].str.lower().map(self.repeats).fillna(1)
         return scored

@@ -5,7 +5,7 @@ Source: mlcommons/inference v6.1, language/llama3.1-405b/evaluate-accuracy.py.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from loadgen_study.scorers.scorer import (
     NOT_SCORED,
     TOKENS,
     TOKENS_PER_SAMPLE,
+    Judge,
     Metric,
     Scorer,
     unjudged,
@@ -43,19 +44,18 @@ class LongContext(Scorer):
 
     def score(self, samples: pd.DataFrame) -> pd.DataFrame:
         samples = with_sentences(samples)
-        rows = list(zip(samples["metric"], samples["summary"], samples["reference"], strict=True))
         scored = samples.assign(
-            exact_match=[_judged(_OFFICIAL, *row) for row in rows],
-            exact_match_sane=[_judged(_SANE, *row) for row in rows],
+            exact_match=_judged(_OFFICIAL, samples),
+            exact_match_sane=_judged(_SANE, samples),
             not_scored=~samples["metric"].isin(["rouge", *_OFFICIAL]),
         )
         return with_rouge(scored, [ROUGE_L], samples["metric"] == "rouge")
 
 
-def _judged(
-    judges: Mapping[str, Callable[[str, str], float]], metric: str, answer: str, label: str
-) -> float:
-    return judges[metric](answer, label) if metric in judges else math.nan
+def _judged(judges: Mapping[str, Judge], samples: pd.DataFrame) -> list[float]:
+    """The score of each sample; NaN where its metric has no judge."""
+    rows = zip(samples["metric"], samples["summary"], samples["reference"], strict=True)
+    return [judges[name](*texts) if name in judges else math.nan for name, *texts in rows]
 
 
 def needles(answer: str, label: str) -> float:

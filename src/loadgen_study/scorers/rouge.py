@@ -96,7 +96,7 @@ def rouge_metric(name: str) -> Metric:
 
 
 def rouge(
-    predictions: list[str], references: list[str], names: Sequence[str] = ROUGE_NAMES
+    predictions: list[str], references: list[str], names: Sequence[str]
 ) -> dict[str, list[float]]:
     """F1 (0 to 1) of each prediction, with the Porter stemmer and no aggregator.
 
@@ -124,13 +124,12 @@ def rouge(
 
         def _compute(self, predictions: list[str], references: list[str]) -> dict[str, list[float]]:
             scorer = RougeScorer(list(names), use_stemmer=True)
-            scores: dict[str, list[float]] = {name: [] for name in names}
+            scores = []
             with progress.bar(len(predictions), "ROUGE", unit="summary", delay=2.0) as shown:
                 for prediction, reference in zip(predictions, references, strict=True):
-                    for name, score in scorer.score(reference, prediction).items():
-                        scores[name].append(float(score.fmeasure))
+                    scores.append(scorer.score(reference, prediction))
                     shown.update()
-            return scores
+            return {name: [float(one[name].fmeasure) for one in scores] for name in names}
 
     with tempfile.TemporaryDirectory() as folder:
         # evaluate wants a folder even for a metric kept in memory; the home may be read-only.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+# (answer, reference) -> 1 right, 0 wrong, NaN if text alone does not decide.
+Judge = Callable[[str, str], float]
 # MLPerf's stricter level: a metric with a lower limit alone is held against both.
 STRICT = 0.999
 
@@ -145,7 +147,7 @@ class Scorer(ABC):
         return [metric for metric in self.metrics if metric.by_sample]
 
     def metric(self, name: str) -> Metric:
-        """A metric by its name; of an unknown one the title is the name."""
+        """A metric by its name; an unknown one gets its name as its title."""
         return next((m for m in self.metrics if m.name == name), Metric(name, name))
 
     def totals(self, samples: pd.DataFrame) -> dict[str, int | float]:

@@ -19,15 +19,13 @@ UNSCORED = "unscored.jsonl"  # in the folder of the accuracy test
 def unscored_text(score: Mapping[str, int | float]) -> str:
     """A sentence on how many answers a score leaves out; empty if none."""
     unscored, undecided = (int(score.get(one.name, 0)) for one in (NOT_SCORED, UNDECIDED))
-    if not (unscored or undecided):
-        return ""
-    parts = [
-        f"{unscored:,} are of code, which is never run here, or of a kind without a scorer "
-        f"(accuracy/{UNSCORED})",
-        f"{undecided:,} formulas are not decided by their text",
-    ]
-    kept = [part for part, count in zip(parts, (unscored, undecided), strict=True) if count]
-    return f"Of the answers {' and '.join(kept)}."
+    parts = []
+    if unscored:
+        kind = "of code, which is never run here, or of a kind without a scorer"
+        parts.append(f"{unscored:,} are {kind} (accuracy/{UNSCORED})")
+    if undecided:
+        parts.append(f"{undecided:,} formulas are not decided by their text")
+    return f"Of the answers {' and '.join(parts)}." if parts else ""
 
 
 def write_unscored(scorer: Scorer, samples: pd.DataFrame, path: Path) -> int:

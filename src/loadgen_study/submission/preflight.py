@@ -1,7 +1,7 @@
 """What MLCommons' submission checker would refuse in runs, before they are submitted.
 
-Rules and words are those of tools/submission/submission_checker (v6.1) in mlcommons/inference; a
-rule of a run is judged once, in ``loadgen_study.rules.conformance``, here by its logs as they lie.
+Rules and words are those of tools/submission/submission_checker (v6.1) in mlcommons/inference. The
+rules of a run are judged by ``loadgen_study.rules.conformance``, here from its logs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,9 +53,7 @@ def read_run(folder: Path) -> Run:
     if not ((folder / "model.json").is_file() and (folder / "dataset.json").is_file()):
         raise BenchmarkError(f"{folder} has no model.json or dataset.json. Run again.")
     audited = [test.folder for test in compliance.required(run.params.rules)]
-    for test in ("performance", "accuracy", *audited):
-        if not run.has(test):
-            continue
+    for test in filter(run.has, ("performance", "accuracy", *audited)):
         for key in ("benchmark", "scenario"):
             found, wanted = getattr(run.test(test).result, key), getattr(run.params, key)
             if found != wanted:

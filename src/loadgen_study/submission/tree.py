@@ -16,7 +16,7 @@ from loadgen_study.rules.conformance import is_official
 from loadgen_study.scorers.scorer import Scorer
 from loadgen_study.submission.preflight import LOGS, place, read_run, scenario
 from vllm_loadgen.errors import BenchmarkError, ParameterError
-from vllm_loadgen.files import write_json
+from vllm_loadgen.files import write_json, write_text
 from vllm_loadgen.harness.log import SUMMARY
 
 # submission_checker, constants.py: a longer accuracy log must be cut; truncate_accuracy_log.py
@@ -25,8 +25,8 @@ MAX_ACCURACY_LOG_BYTES = 10 * 1024
 KEPT_CHARS = 4096
 DIVISIONS, STATUSES = ("closed", "open"), ("available", "preview", "rdi")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# Fields of the systems file that no program can read off; a submitter gives them as ``system``.
-# The checker wants "N/A" rather than nothing.
+# Fields of the systems file that only a submitter knows, and gives as ``system``. The checker wants
+# "N/A" rather than nothing.
 UNKNOWN_FIELDS = (
     "host_storage_capacity", "host_storage_type", "host_processor_frequency",
     "host_processor_caches", "host_memory_configuration", "host_processor_interconnect",
@@ -52,7 +52,7 @@ def build_submission(
 ) -> Path:
     """Write ``out/DIVISION/SUBMITTER`` from runs, one a scenario; the runs are left as they are.
 
-    ``preflight`` tells what the checker will say; only what cannot be written is refused here.
+    ``preflight`` lists what the checker refuses; this refuses only what cannot be written.
 
     Args:
         status: "available", "preview" or "rdi".
@@ -88,16 +88,15 @@ def build_submission(
         if benchmark != suite:
             mapping[benchmark] = suite
         _write_scenario(run, root / "results" / system_name / benchmark / scenario(run))
-    _write_json(root / "systems" / f"{system_name}.json", description)
+    for name in ("systems", "documentation"):
+        (root / name).mkdir()
+    write_json(root / "systems" / f"{system_name}.json", description)
     if mapping:
-        _write_json(root / "model_mapping.json", mapping)
+        write_json(root / "model_mapping.json", mapping)
+    compiled = shutil.ignore_patterns("__pycache__")
     for package in PACKAGES:
-        shutil.copytree(
-            package, root / "src" / package.name, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    calibration = root / "documentation" / "calibration.md"
-    calibration.parent.mkdir()
-    calibration.write_text(_calibration(runs[0]), encoding="utf-8")
+        shutil.copytree(package, root / "src" / package.name, ignore=compiled)
+    write_text(root / "documentation" / "calibration.md", _calibration(runs[0]))
     return root
 
 
@@ -159,13 +158,13 @@ def _write_scenario(run: Run, folder: Path) -> None:
         shutil.copy(run.folder / run.performance_name / name, performance)
         shutil.copy(run.folder / "accuracy" / name, accuracy)
     shutil.copy(run.folder / run.performance_name / "user.conf", folder)
-    (folder / "README.md").write_text(_readme(run), encoding="utf-8")
-    _write_json(folder / "measurements.json", _measurements(run))
+    write_text(folder / "README.md", _readme(run))
+    write_json(folder / "measurements.json", _measurements(run))
     if run.accuracy is not None:  # it is: _check_tests
         log = (run.folder / "accuracy" / ACCURACY_LOG).read_bytes()
         text = accuracy_text(run.task.scorer, run.accuracy.score, hashlib.sha256(log).hexdigest())
         (accuracy / ACCURACY_LOG).write_bytes(truncated(log))
-        (accuracy / "accuracy.txt").write_text(text, encoding="utf-8")
+        write_text(accuracy / "accuracy.txt", text)
     for test in compliance.required(run.params.rules):
         made, target = run.folder / test.folder, folder / test.name / "accuracy"
         if (made / test.verdict_file).is_file():
@@ -173,8 +172,7 @@ def _write_scenario(run: Run, folder: Path) -> None:
             shutil.copy(made / test.verdict_file, target.parent)
             log = (made / ACCURACY_LOG).read_bytes()
             if test.logs_all:
-                text = f"hash={hashlib.sha256(log).hexdigest()}\n"
-                (target / "accuracy.txt").write_text(text, encoding="utf-8")
+                write_text(target / "accuracy.txt", f"hash={hashlib.sha256(log).hexdigest()}\n")
                 log = truncated(log)
             (target / ACCURACY_LOG).write_bytes(log)
 
@@ -245,14 +243,10 @@ def _describe_system(
     environment = runs[0].environment
     cpu, gpus, packages = environment.cpu, environment.gpus, environment.packages
     versions = ", ".join(f"{name} {version}" for name, version in packages.items())
-    types = {run.params.rules.suite.system_type for run in runs}
-    known = {
-        **names,
-        "system_type": ",".join(sorted(types)),
-        "framework": _framework(runs[0]),
-    }
+    types = sorted({run.params.rules.suite.system_type for run in runs})
+    known = {**names, "system_type": ",".join(types), "framework": _framework(runs[0])}
     machine = {
-        # Machines alike, as far as is known: the records are of the first.
+        # Only the first machine is recorded; the others are taken to be the same.
         "number_of_nodes": str(-(-runs[0].devices // max(1, len(gpus)))),
         "host_processor_model_name": cpu.model,
         "host_processors_per_node": "1",
@@ -284,8 +278,3 @@ def _framework(run: Run) -> str:
     titles = {**dict.fromkeys(traits.packages, traits.title), "torch": "PyTorch"}
     parts = [f"{title} {packages[name]}" for name, title in titles.items() if name in packages]
     return ", ".join(parts) or "N/A"
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, value)
