@@ -36,13 +36,16 @@ def summed(values: Sequence[float], clusters: Sequence[int] | None) -> np.ndarra
 
 
 def mean(
-    sums: Sequence[float], counts: Sequence[float], clusters: Sequence[int] | None = None
+    sums: Sequence[float],
+    counts: Sequence[float],
+    clusters: Sequence[int] | None = None,
+    probability: float = TWO_SIDED_95,
 ) -> Estimate:
     """Sum over count, with its interval between clusters; no interval below FEWEST of them.
 
     Args:
         sums, counts: by answer.
-        clusters: of ``repeats``, by answer.
+        clusters: of ``repeats``, by answer. probability: that the value is below ``high``.
 
     The ratio estimator: its variance is that of sum - ratio * count between clusters (Cochran,
     Sampling Techniques, 3rd edition, 2.11), Student's t with clusters - 1 degrees of freedom.
@@ -50,7 +53,7 @@ def mean(
     value, error, below = _ratio(sums, counts, clusters)
     if math.isnan(error):
         return Estimate(value=value)
-    half = student_t(TWO_SIDED_95, len(below) - 1) * error
+    half = student_t(probability, len(below) - 1) * error
     return Estimate(value=value, low=value - half, high=value + half)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from loadgen_study.accuracy.clustered import summed
+from loadgen_study.accuracy import clustered
 from loadgen_study.accuracy.log import check_answers, one_per_sample, read_accuracy_log
 from loadgen_study.benchmarks.record import Benchmark, Task
 from loadgen_study.facts.inputs import Dataset
@@ -19,8 +19,6 @@ from vllm_loadgen.errors import BenchmarkError
 
 Ids = Sequence[int] | np.ndarray
 Decode = Callable[[Sequence[Ids]], list[str]]
-
-BOOTSTRAPS = 2000
 
 
 def scorable_rows(samples: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -233,25 +231,23 @@ def _verdict(
 def _with_interval(
     row: Comparison, samples: pd.DataFrame, baseline: Baseline, level: float
 ) -> Comparison:
-    """A comparison with how far chance may move its ratio over so few samples.
+    """A comparison with the interval of its ratio, run and baseline paired by sample.
 
-    The interval of the ratio of the means, by the bootstrap over samples, run and baseline paired
-    by sample (Koehn, EMNLP 2004); none where a mean of the baseline may be 0. Samples of one
-    cluster are drawn together.
+    The ratio estimator of ``clustered.mean``: by Student's t it stays wide where samples are few,
+    of which a bootstrap knows only what it has seen. There is none for fewer than
+    ``clustered.FEWEST`` clusters, nor where the baseline's mean may be 0.
     """
     pairs = np.array([samples[row.metric], baseline.samples[row.metric]], float)
     pairs *= np.asarray(samples.get("weight", 1.0))
     known = ~np.isnan(pairs).any(axis=0)
     clusters = samples["cluster"][known] if "cluster" in samples else None
-    pairs = np.array([summed(scores[known], clusters) for scores in pairs])
-    count = pairs.shape[1]
-    drawn = np.random.default_rng(0).integers(count, size=(BOOTSTRAPS, count))
-    actual, reference = (scores[drawn].mean(axis=1) for scores in pairs)
-    if not reference.all():
+    actual, reference = pairs[:, known]
+    two_sided = (1 + level) / 2
+    of_baseline = clustered.mean(reference, np.ones(len(reference)), clusters, two_sided)
+    ratio = clustered.mean(actual, reference, clusters, two_sided)
+    if ratio.low is None or ratio.high is None or not (of_baseline.low or 0) > 0:
         return row
-    outside = (1 - level) / 2
-    low, high = np.quantile(actual / reference, [outside, 1 - outside])
-    return row.model_copy(update={"ratio_low": float(low), "ratio_high": float(high)})
+    return row.model_copy(update={"ratio_low": max(0.0, ratio.low), "ratio_high": ratio.high})
 
 
 def chance(scorer: Scorer, verdict: AccuracyVerdict) -> str:

@@ -146,7 +146,7 @@ def _prompt(case: Case) -> Iterator[Rule]:
     template = "chat template" if data.chat_template else "no chat template"
     actual = f"{'the reference' if reference else 'another'} instruction, {template}"
     if data.tokenized:
-        actual = "the file's tok_input"
+        actual = "the file's token ids"
     required, met = "the token ids of MLCommons' file", data.tokenized
     if case.params.rules.dataset.hub:
         required = "the reference instruction, no chat template"
