@@ -61,6 +61,18 @@ def test_each_test_has_its_own_data_and_cap(params, tmp_path, capsys):
         made(params.changed(accuracy_dataset=""))
 
 
+@pytest.mark.process
+def test_performance_data_need_no_references_where_others_are_scored(params, tmp_path):
+    rows = [{"article": f"The town voted {n} times."} for n in range(5)]
+    path = tmp_path / "performance.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    run = made(params)
+    assert (run.dataset.samples, run.dataset.unscorable_references) == (5, 0)
+    assert run.accuracy.score["gen_num"] == 3
+    with pytest.raises(ParameterError, match="highlights"):
+        LiveRun.start(params.changed(accuracy_dataset="", run_name="other"))
+
+
 def test_a_file_that_is_missing_is_refused_before_anything_is_made(params, tmp_path):
     with pytest.raises(ParameterError, match="there is no such file"):
         LiveRun.start(params.changed(accuracy_dataset=str(tmp_path / "nothing.jsonl")))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from loadgen_study.analysis.intervals import TWO_SIDED_95, student_t
 from loadgen_study.facts.scores import Estimate
@@ -22,7 +23,7 @@ def repeats(prompts: Sequence[Sequence[int]]) -> list[int] | None:
     return found if len(first) < len(found) else None
 
 
-def summed(values: Sequence[float], clusters: Sequence[int] | None) -> np.ndarray:
+def summed(values: ArrayLike, clusters: Sequence[int] | None) -> np.ndarray:
     """Sums by cluster, in the order of the clusters' numbers.
 
     Args:
@@ -36,8 +37,8 @@ def summed(values: Sequence[float], clusters: Sequence[int] | None) -> np.ndarra
 
 
 def mean(
-    sums: Sequence[float],
-    counts: Sequence[float],
+    sums: ArrayLike,
+    counts: ArrayLike,
     clusters: Sequence[int] | None = None,
     probability: float = TWO_SIDED_95,
 ) -> Estimate:
@@ -81,7 +82,7 @@ def share(
 
 
 def _ratio(
-    sums: Sequence[float], counts: Sequence[float], clusters: Sequence[int] | None
+    sums: ArrayLike, counts: ArrayLike, clusters: Sequence[int] | None
 ) -> tuple[float, float, np.ndarray]:
     """Sum over count, its standard error (both NaN if not known), and the counts by cluster."""
     above, below = summed(sums, clusters), summed(counts, clusters)

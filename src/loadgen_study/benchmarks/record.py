@@ -1,8 +1,8 @@
 """What a benchmark is: one frozen record of all that the project knows of its rules."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 from loadgen_study.scorers.scorer import Scorer
 from vllm_loadgen.sampling import GREEDY, Sampling
@@ -34,8 +34,13 @@ class DataColumns:
 
     def pair(self, names: Collection[str]) -> tuple[str, str]:
         """The columns of prompt and reference; empty names if a file lacks a needed column."""
-        known = (pair for pair in (*self.tokenized, self.text) if {*pair, *self.extra} <= {*names})
-        return next(known, ("", ""))
+        pairs, there = (*self.tokenized, self.text), {*names, ""}
+        return next((pair for pair in pairs if {*pair, *self.extra} <= there), ("", ""))
+
+    def of_prompts(self) -> Self:
+        """The columns of a file whose answers are not scored: it needs no references."""
+        tokenized = tuple((ids, "") for ids, _ in self.tokenized)
+        return replace(self, text=(self.text[0], ""), tokenized=tokenized, extra=())
 
     def is_tokenized(self, column: str) -> bool:
         """Whether a column holds token ids."""
@@ -43,8 +48,7 @@ class DataColumns:
 
     def needed(self, names: Collection[str]) -> tuple[str, ...]:
         """The columns that each row must fill; empty if the file lacks one."""
-        prompt, reference = self.pair(names)
-        return (prompt, reference, *self.extra) if prompt else ()
+        return tuple(filter(None, (*self.pair(names), *self.extra)))
 
     def used(self, names: Collection[str]) -> tuple[str, ...]:
         """The columns that are read; empty if the file lacks a needed one."""

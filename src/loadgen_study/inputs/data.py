@@ -8,7 +8,7 @@ from typing import Any
 
 from loadgen_study import progress
 from loadgen_study.benchmarks import HUB_DATASETS
-from loadgen_study.benchmarks.record import ReferenceDataset, Task
+from loadgen_study.benchmarks.record import DataColumns, ReferenceDataset, Task
 from loadgen_study.facts.inputs import TOKENIZED_BY_FILE, TOKENIZED_HERE, Dataset, TokenLengths
 from loadgen_study.inputs.chat import TEMPLATE_DATE, FixedClock, render_chat
 from loadgen_study.inputs.rows import (
@@ -43,8 +43,8 @@ class Samples:
 
     @property
     def references(self) -> list[str]:
-        """What each answer is scored against."""
-        return self.targets["reference"]
+        """What each answer is scored against; empty for prompts alone."""
+        return self.targets.get("reference", [""] * len(self))
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -60,15 +60,19 @@ def check_there(name: str, task: Task) -> None:
         data_file(name, task.data)
 
 
-def load_samples(params: RunParams, tokenizer: Any) -> Samples:
+def load_samples(params: RunParams, tokenizer: Any, scored: bool = True) -> Samples:
     """Load, cut to ``num_samples`` and tokenize the dataset of ``params``.
+
+    Args:
+        scored: False for prompts alone, whose answers no test scores.
 
     Raises:
         ParameterError: if the dataset cannot be read, lacks a column, or holds a prompt that
             leaves no room for an answer within ``max_model_len``.
     """
-    task, data = params.rules.task, params.rules.task.data
-    columns, source, checksum = _read(params.dataset, task)
+    task = params.rules.task
+    data = task.data if scored else task.data.of_prompts()
+    columns, source, checksum = _read(params.dataset, task, data)
     total = len(next(iter(columns.values())))
     if params.num_samples > total:
         problem = f"the dataset has {total}"
@@ -77,7 +81,7 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
     clock = FixedClock()
     prompt, reference = data.pair(columns)
     tokenized = data.is_tokenized(prompt)
-    targets = {"reference": columns[reference][first]}
+    targets: Columns = {"reference": columns[reference][first]} if reference else {}
     targets |= {name: columns[name][first] for name in data.extra}
     if tokenized:
         prompts = Prompts.of(columns[prompt][first])
@@ -101,7 +105,9 @@ def load_samples(params: RunParams, tokenizer: Any) -> Samples:
         input_tokens=TokenLengths(
             min=int(lengths.min()), mean=round(float(lengths.mean()), 1), max=int(lengths.max())
         ),
-        unscorable_references=sum(not task.scorer.scorable(one) for one in targets["reference"]),
+        unscorable_references=sum(
+            not task.scorer.scorable(one) for one in targets.get("reference", [])
+        ),
     )
     return Samples(prompts, targets, texts, facts)
 
@@ -159,15 +165,15 @@ def _check_lengths(prompts: Prompts, params: RunParams) -> None:
         raise ParameterError("dataset", params.dataset, problem, cure)
 
 
-def _read(name: str, task: Task) -> tuple[Columns, str, str]:
+def _read(name: str, task: Task, data: DataColumns) -> tuple[Columns, str, str]:
     """The used columns of a dataset, where they came from, and their checksum."""
     if name in HUB_DATASETS:
         return _read_hub(HUB_DATASETS[name], task)
     if name == EMBEDDED:
         path = resources.files("loadgen_study") / "embedded" / task.embedded
-        columns, checksum = read_rows(str(path), task.data)
+        columns, checksum = read_rows(str(path), data)
         return columns, "written for this project", checksum
-    columns, checksum = read_rows(name, task.data)
+    columns, checksum = read_rows(name, data)
     return columns, Path(name).name, checksum
 
 

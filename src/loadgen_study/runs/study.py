@@ -71,8 +71,11 @@ class Study:
         if weights:
             params = params.changed(dtype=dtype)
         tokenizer = models.prompt_tokenizer(path, params.load_format, params.trust_remote_code)
+        scored = {params.datasets.get("accuracy", params.dataset), *params.datasets.values()}
         loaded = {
-            name: data.load_samples(params.changed(dataset=find_file(name)), tokenizer)
+            name: data.load_samples(
+                params.changed(dataset=find_file(name)), tokenizer, scored=name in scored
+            )
             for name in dict.fromkeys([params.dataset, *params.datasets.values()])
         }
         samples = loaded[params.dataset]
