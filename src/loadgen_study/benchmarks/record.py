@@ -48,7 +48,8 @@ class DataColumns:
 
     def needed(self, names: Collection[str]) -> tuple[str, ...]:
         """The columns that each row must fill; empty if the file lacks one."""
-        return tuple(filter(None, (*self.pair(names), *self.extra)))
+        prompt, reference = self.pair(names)
+        return tuple(filter(None, (prompt, reference, *self.extra))) if prompt else ()
 
     def used(self, names: Collection[str]) -> tuple[str, ...]:
         """The columns that are read; empty if the file lacks a needed one."""
