@@ -64,7 +64,7 @@ MUTATIONS = (
              "enable_prefix_caching: bool = of_engine(False",
              "enable_prefix_caching: bool = of_engine(True", "tests/test_params.py tests/rules"),
     Mutation("of two cores one is reserved", f"{SUT}/engines/vllm.py",
-             "        reserved = 0\n", "        reserved = 1\n", "tests/engines"),
+             "        reserved = 0\n", "        reserved = 1\n", "tests/engines/test_cores.py"),
     Mutation("a pooled connection dies after 5 s", f"{SUT}/http/client.py",
              "KEEP_ALIVE_S = 3.0", "KEEP_ALIVE_S = 30.0", "tests/engines/test_openai.py"),
     Mutation("aiohttp has 100 connections", f"{SUT}/http/client.py",

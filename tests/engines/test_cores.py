@@ -1,6 +1,8 @@
 import pytest
 
 from vllm_loadgen.engines.cpu import cores_of_parts
+from vllm_loadgen.engines.vllm import cpu_variables
+from vllm_loadgen.params import TestParams
 
 
 def machine(root, cpus, nodes=1, threads=1):
@@ -36,3 +38,11 @@ def test_cores_are_shared_out(tmp_path, monkeypatch, cpus, nodes, threads, parts
 def test_only_cores_that_may_be_used(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {1, 3})
     assert cores_of_parts(2, machine(tmp_path, 4)) == "1|3"
+
+
+@pytest.mark.parametrize(
+    ("given", "cores", "reserved"), [(None, 2, "0"), (None, 8, None), (1, 2, "1"), (0, 8, "0")]
+)
+def test_few_cores_are_all_used(given, cores, reserved):
+    found = cpu_variables(TestParams(cpu_reserved_cores=given), cores)
+    assert found.get("VLLM_CPU_NUM_OF_RESERVED_CPU") == reserved
