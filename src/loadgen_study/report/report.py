@@ -103,7 +103,7 @@ class Report:
     def what_the_data_say(self) -> Section:
         """Findings, and what to do."""
         if not self.findings:
-            return Section("There is nothing to find yet: no test was made.")
+            return Section("No findings: no test has finished.")
         found = finding.table(self.findings)
         nothing = "No finding asks for a change: there is nothing to tune at this load."
         return Section(found, "" if found["To do"].any() else nothing)
