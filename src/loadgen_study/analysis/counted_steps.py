@@ -18,7 +18,8 @@ class CountedSteps:
     Attributes:
         steps: how many. tokens: mean of a step, prefill and decode. step_ms: mean time of a step,
             with the time to the next one, while a query was there.
-        least_s: less time than all of them need by the machine's limits. share: of the whole test.
+        least_s: lower bound of the time of all steps, by the machine's limits. share: of the whole
+            test.
     """
 
     steps: int

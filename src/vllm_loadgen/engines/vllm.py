@@ -64,8 +64,8 @@ def engine_args(params: TestParams, model_path: str) -> dict[str, JsonValue]:
         # (load_format dummy) has no tokenizer at all.
         "skip_tokenizer_init": params.load_format == "dummy",
     }
-    # A pipeline's later parts get their first input as they compile: uncompiled they have none.
     on_cpu = current_platform.is_cpu()
+    # A pipeline's later parts get their first input as they compile: uncompiled they have none.
     if on_cpu and params.pipeline_parallel_size == 1:
         args |= ON_CPU
     # After part of a prompt vLLM 0.32 sets a query's seeded generator back, which dies on a CPU.

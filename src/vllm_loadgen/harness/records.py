@@ -36,8 +36,10 @@ class Recorder:
         """Append a query; times are those of ``time.monotonic_ns``."""
         self.sample_index.append(sample_index)
         self.issued_ns.append(issued_ns)
-        for times in (self.given_ns, self.started_ns, self.first_token_ns, self.done_ns):
-            times.append(MISSING)
+        self.given_ns.append(MISSING)
+        self.started_ns.append(MISSING)
+        self.first_token_ns.append(MISSING)
+        self.done_ns.append(MISSING)
         self.input_tokens.append(input_tokens)
         self.output_tokens.append(0)
 

@@ -163,8 +163,7 @@ class Sut:
         responses = []
         for at, row in enumerate(rows):
             self.records.first_token_ns[row] = now_ns
-            token = lg.QuerySampleResponse(self._ids[row], address + at * size, size, 1)
-            responses.append(token)
+            responses.append(lg.QuerySampleResponse(self._ids[row], address + at * size, size, 1))
         lg.FirstTokenComplete(responses)
         self.first_count += len(rows)
 

@@ -158,7 +158,8 @@ class Worker:
         ):
             watch = Watch(sut, self._loop, self._thread, journal, self._pipe, limit_s)
             ended = watch.run(test)
-        issued_ns = np.array(sut.records.issued_ns)
+        # A slice is a copy: a test that was given up may still be issuing.
+        issued_ns = np.array(sut.records.issued_ns[:])
         due = loadgen.schedule_ns(params, seed, issued_ns)
         start_ns = schedule_start_ns(issued_ns, due)
         write_table(folder / "telemetry.parquet", telemetry.table(start_ns))
