@@ -11,6 +11,7 @@ from fake_server import FakeServer
 from helpers import PROMPTS, echo_params
 
 from vllm_loadgen.engines.base import Engine
+from vllm_loadgen.harness.messages import Stop
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.watch import Watch
 from vllm_loadgen.http.openai import OpenAIEngine
@@ -69,6 +70,48 @@ def test_an_engine_lives_as_long_as_it_makes_tokens(loop, lives_s, status, probl
     ended = watch.run(test)
     caller.close()
     assert (ended.status, ended.message) == (status, problem)
+
+
+class Steady(Endless):
+    """Answers one query after the other on the event loop, 1 ms each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(60.0)
+        self.loop, self.rows = loop, 0
+
+    def submit(self, row, prompt, sink, most_tokens=None) -> None:
+        self.rows += 1
+        self.loop.call_later(self.rows / 1000, self.answer, row, sink)
+
+    @staticmethod
+    def answer(row, sink) -> None:
+        sink.first(row, 1, None)
+        sink.done(row, [2])
+
+
+def test_a_test_that_is_given_up_records_what_its_journal_has(loop, monkeypatch) -> None:
+    monkeypatch.setattr("vllm_loadgen.harness.sut.lg.FirstTokenComplete", lambda _: None)
+    monkeypatch.setattr("vllm_loadgen.harness.sut.lg.QuerySamplesComplete", lambda _: None)
+    sut, noted, over = Sut(Steady(loop.loop), PROMPTS, loop.loop), [], threading.Event()
+
+    def note() -> None:
+        noted.append(sut.done_count)
+        time.sleep(0.1)
+
+    caller, pipe = Pipe()
+    journal = SimpleNamespace(note=note, note_now_and_then=lambda: None)
+    watch = Watch(sut, loop.loop, loop.thread, journal, pipe, STALL_S)
+
+    def test() -> None:
+        sut.issue([*range(2000)], [0] * 2000)
+        over.wait()
+
+    caller.send(Stop())
+    ended = watch.run(test)
+    over.set()
+    assert ended.status == "interrupted"
+    assert noted == [sut.done_count]
+    assert 0 < sut.done_count < 2000
 
 
 def test_a_streams_events_and_an_own_servers_counters_are_progress(monkeypatch) -> None:

@@ -63,6 +63,7 @@ class Sut:
         self._new_done: list[tuple[int, Sequence[int]]] = []
         self._new_refused: list[int] = []
         self._flush_due = False
+        self._closed = False
         self.answers: dict[int, Sequence[int]] | None = {} if keep_answers else None
         self.refused: dict[int, str] = {}
         self.failure: BaseException | None = None
@@ -136,6 +137,10 @@ class Sut:
     def failed(self, error: BaseException) -> None:
         self.failure = self.failure or error
 
+    def close(self) -> None:
+        """Record no more answers: the test was given up. Call it on the loop's thread."""
+        self._closed = True
+
     def _flush_soon(self) -> None:
         # One LoadGen call for all that the loop's current pass brings; it delays none of them.
         if not self._flush_due:
@@ -143,6 +148,8 @@ class Sut:
             self._loop.call_soon(self._tell_loadgen)
 
     def _tell_loadgen(self) -> None:
+        if self._closed:
+            return
         self._flush_due = False
         firsts, self._new_first = self._new_first, []
         dones, self._new_done = self._new_done, []

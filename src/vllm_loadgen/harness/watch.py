@@ -53,6 +53,8 @@ class Watch:
                 ended = self._until_its_end(thread)
             finally:
                 self.duration_s = time.monotonic() - begin
+        if thread.is_alive():
+            self._close_sut()
         with suppress(OSError):  # the next file reports a full disk
             self.journal.note()
         if self._error is not None:
@@ -82,6 +84,18 @@ class Watch:
                 return Ended("failed", problem)
             if self.pipe.poll() and isinstance(self.pipe.recv(), Stop):
                 return Ended("interrupted", "interrupted")
+
+    def _close_sut(self) -> None:
+        """End the records here, so that the journal has every answer that they have."""
+        closed = threading.Event()
+
+        def close() -> None:
+            self.sut.close()
+            closed.set()
+
+        with suppress(RuntimeError):  # the loop has ended
+            self.loop.call_soon_threadsafe(close)
+            closed.wait(TICK_S)
 
     def _problem(self, moved_at: float) -> str:
         """Why the test cannot go on; empty if it can."""
