@@ -168,8 +168,12 @@ def test_a_query_that_is_refused_is_passed_over_and_all_are_an_error():
     assert asked(EchoEngine(32, refuse_at=1), PROMPTS[:4]).tokens == 3 * 32
     with pytest.raises(EngineError, match="the warm-up had no answer: ValueError"):
         asked(EchoEngine(32, refuse_at=0), PROMPTS[:1])
-    with pytest.raises(EngineError, match="the warm-up had no answer: RuntimeError"):
-        asked(EchoEngine(32, fail_at=0), PROMPTS[:4])
+
+
+@pytest.mark.parametrize("fail_at", [0, 3])
+def test_an_engine_that_dies_is_no_refusal(fail_at):
+    with pytest.raises(EngineError, match="the engine died in the warm-up: RuntimeError"):
+        asked(EchoEngine(32, ttft_ms=1, slots=1, fail_at=fail_at), PROMPTS[:4])
 
 
 @pytest.mark.process

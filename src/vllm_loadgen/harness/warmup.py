@@ -167,12 +167,13 @@ class PendingRound:
         self._first_s: dict[int, float] = {}
         self._done_s: dict[int, float] = {}
         self._tokens: dict[int, int] = {}
+        self._failure: BaseException | None = None
 
     async def answered(self, engine: Engine) -> Round:
         """Ask all at once and wait for all answers.
 
         Raises:
-            EngineError: if the engine answers none.
+            EngineError: if the engine answers none, or dies.
         """
         loop = asyncio.get_running_loop()
         self._answers: list[asyncio.Future[None]] = [loop.create_future() for _ in self._prompts]
@@ -181,6 +182,8 @@ class PendingRound:
             engine.submit(row, prompt, self, self._cap)
         problems = await asyncio.gather(*self._answers, return_exceptions=True)
         duration_s = time.monotonic() - begin
+        if self._failure is not None:
+            raise EngineError(f"the engine died in the warm-up: {describe(self._failure)}")
         # A query that is refused now is refused in the test, and counted there.
         refusals = [problem for problem in problems if problem is not None]
         if len(refusals) == len(problems):
@@ -213,6 +216,7 @@ class PendingRound:
         self._answers[row].set_exception(error)
 
     def failed(self, error: BaseException) -> None:
+        self._failure = error
         for answer in self._answers:
             if not answer.done():
                 answer.set_exception(error)
