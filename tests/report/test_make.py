@@ -1,14 +1,16 @@
 """The notebooks, by papermill: on the echo engine in many ways, and once with the real one."""
 
+import gc
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import nbformat
 import pytest
-from helpers import ROOT, Leftovers, write_articles
+from helpers import ROOT, Leftovers, interrupt, when_answered, write_articles
 from papermill import PapermillExecutionError, execute_notebook
 
 from loadgen_study import Run, RunParams, cli
@@ -16,6 +18,7 @@ from loadgen_study.params import read_yaml
 from loadgen_study.report import make
 from loadgen_study.report.console import Console
 from loadgen_study.words import significant
+from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.records.engine import EngineFacts
 
 PAPERMILL = [str(Path(sys.executable).parent / "papermill")]
@@ -93,6 +96,28 @@ def test_a_report_is_made_again_from_what_it_recorded(tmp_path, executed, datase
     assert again.dataset == first.dataset
     order = [run.test("performance").records["sample_index"].tolist() for run in (first, again)]
     assert order[0] == order[1]  # the seeds are LoadGen's
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("cause", [BenchmarkError, KeyboardInterrupt])
+def test_a_job_that_stops_leaves_a_report_of_what_was_measured(tmp_path, dataset, capfd, cause):
+    fails = cause is BenchmarkError
+    options = {"slots": 1, "ttft_ms": 300, "fail_at": 3 if fails else -1}
+    given = {
+        **ECHO, "dataset": dataset, "outputs": str(tmp_path), "engine_options": options,
+        "warmup_queries": 0,
+    }  # fmt: skip
+    folder = tmp_path / "r"
+    if not fails:
+        when_answered(folder / "performance", 2, interrupt, threading.get_ident())
+    with pytest.raises(cause):
+        make.make_report(RunParams.from_dict(given), given, ["perf"])
+    gc.collect()  # asyncio logs what nobody waits for when it is collected
+    said = capfd.readouterr()
+    assert f"Report: {folder / 'report.html'}" in said.out
+    assert "Traceback" not in said.err
+    assert not Run.open(folder).test("performance").result.complete
+    assert "<h1" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.notebook

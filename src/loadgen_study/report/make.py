@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
@@ -47,7 +48,8 @@ def make_report(
 
     Raises:
         ParameterError: if there is no such model or dataset.
-        BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder.
+        BenchmarkError: if a notebook stops; it is kept, with its error, in the run's folder, and
+            so is a report of the tests that were begun. An interrupt leaves the same.
     """
     source = notebooks_folder()
     named_model(params)  # a wrong name is refused before a kernel starts, and leaves no folder
@@ -55,10 +57,18 @@ def make_report(
     given = {**given, "run_name": folder.name}
     console = Console([*notebooks, ANALYSIS])
     with Handover() as engine:
-        for name in notebooks:
-            if module := params.engine_traits.imports:
-                engine.prepare(folder / "engine.log", module)
-            execute(source / f"{name}.ipynb", folder / "notebooks", given, console)
+        try:
+            for name in notebooks:
+                if module := params.engine_traits.imports:
+                    engine.prepare(folder / "engine.log", module)
+                execute(source / f"{name}.ipynb", folder / "notebooks", given, console)
+        except (BenchmarkError, KeyboardInterrupt):
+            if any(folder.glob("*/result.json")):
+                engine.dismiss()
+                print("\nStopped: rendering what was measured (Ctrl-C leaves it out)", flush=True)
+                with suppress(BenchmarkError):
+                    print(f"Report: {render_report(folder, console)}")
+            raise
         engine.dismiss()
         return render_report(folder, console)
 
@@ -110,6 +120,10 @@ def execute(notebook: Path, folder: Path, values: Mapping[str, object], console:
             )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise BenchmarkError(scrub(f"{error.ename}: {error.evalue}")) from None
+    except KeyboardInterrupt:
+        # The cell's task ends with its kernel, when nobody waits for it: asyncio would log that.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     finally:
         if target.is_file():
             known = [folder.parent, *_paths(values)]
