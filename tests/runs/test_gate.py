@@ -113,6 +113,8 @@ def test_a_planted_slower_setting_is_found(tmp_path, capsys):
         given = params.known() | {"outputs": str(tmp_path / "out"), "run_name": "g"}
         files[-1].write_text(yaml.safe_dump(given), encoding="utf-8")
     command = ["gate", "--run", *map(str, files), "--metric", "tpot_p90"]
+    assert cli.main([*command, "--budget-s", "0.001"]) == 1
+    assert "--budget-s = '0.001': is too short: 3 pairs take at least" in capsys.readouterr().err
     assert cli.main(command) == 10
     out = capsys.readouterr().out
     assert "3 pairs in" in out

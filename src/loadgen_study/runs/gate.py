@@ -167,9 +167,10 @@ def measure_and_gate(
         given: the parameters of the base, and of the setting that is compared with it. Both are
             tested at the base's rate.
         margin, names: as for ``gate``.
-        budget_s: after the first look, no tests are begun that would end later.
+        budget_s: no tests are begun that would end later.
 
     Raises:
+        ParameterError: if the budget is too short for the fewest pairs, after the first test.
         BenchmarkError: as ``LiveRun.once`` and ``gate``; what was measured is kept.
     """
     begin, scored = time.monotonic(), not names or SCORE in names
@@ -185,8 +186,12 @@ def measure_and_gate(
             print(f"{count(look, 'pair')} would take more than {say_duration(budget_s)}")
             break
         for side, numbers in visits(made, look):
-            folders[side], rate = _visit(sides[side], numbers, scored)
+            folders[side], rate, each_s = _visit(sides[side], numbers, scored)
             sides[1] = sides[1].changed(target_qps=rate)
+            least_s = time.monotonic() - begin + (2 * LOOKS[0] - 1) * each_s
+            if (side, numbers[0]) == (0, 1) and each_s and least_s > budget_s:
+                problem = f"is too short: {LOOKS[0]} pairs take at least {say_duration(least_s)}"
+                raise ParameterError("--budget-s", f"{budget_s:g}", problem, "give more")
         base, new = (Run.open(folder) for folder in folders)
         found = gate(base, new, margin, names, confidence)
         took = say_duration(time.monotonic() - begin)
@@ -208,13 +213,16 @@ def visits(made: int, wanted: int) -> list[tuple[int, list[int]]]:
     ]
 
 
-def _visit(params: RunParams, numbers: Sequence[int], scored: bool) -> tuple[Path, float]:
-    """Run tests of one setting; returns the run's folder and the rate."""
+def _visit(params: RunParams, numbers: Sequence[int], scored: bool) -> tuple[Path, float, float]:
+    """Run tests of one setting; returns the run's folder, the rate, and the seconds of its first
+    test, 0 if that was finished before."""
     with LiveRun.start(params) as live:
         if scored and live.read().accuracy is None:
             live.once("accuracy", "accuracy")
             live.score()
-        rate = measure(live).params.rate
+        known = live.read().finished("performance")
+        first = measure(live)
+        rate = first.params.rate
         for number in numbers:
             live.once(repeat_name("performance", number), target_qps=rate)
-    return live.folder, rate
+    return live.folder, rate, 0.0 if known else first.result.duration_s
