@@ -13,7 +13,9 @@ from loadgen_study.report import parameters as report_parameters
 from loadgen_study.report.sections import comparison
 from loadgen_study.runs import compare
 from loadgen_study.runs.others.formats import WRITERS, is_other
+from loadgen_study.runs.others.loadgen_logs import scores
 from loadgen_study.runs.others.origin import Origin, differences
+from loadgen_study.submission.tree import accuracy_text
 from vllm_loadgen import ParameterError
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -321,6 +323,31 @@ def test_logs_of_an_accuracy_test_have_no_figures(tmp_path):
     accuracy = ROOT / "tests" / "golden" / "runs" / "default" / "accuracy"
     with pytest.raises(ParameterError, match="of no performance test"):
         compare.read_digest(str(logs(tmp_path / "sent", accuracy)))
+
+
+def test_scores_of_an_official_folder_stand_next_to_own_scores(tmp_path):
+    example = Run.open(ROOT / "outputs" / "example")
+    folder = tmp_path / "Server"
+    logs(folder / "performance" / "run_1")
+    (folder / "accuracy").mkdir()
+    text = accuracy_text(example.task.scorer, example.accuracy.score, "0" * 64)
+    (folder / "accuracy" / "accuracy.txt").write_text(text, encoding="utf-8")
+    own, other = compare.digest(example), compare.read_digest(str(folder))
+    row = compare.figures_table([own, other]).loc["rouge1 of accuracy.txt, as reported"]
+    assert row["example"] == row.iloc[1] == f"{example.accuracy.score['rouge1']:.3f}"
+    sent = compare.read_digest(str(folder / "performance" / "run_1"))
+    assert sent.reported == other.reported
+
+
+def test_scores_are_read_as_mlcommons_scripts_print_them():
+    text = (
+        "Results\n\n{'rouge1': np.float64(44.4), 'exact_match': 90.08, 'rougeL': '24.5'}\nhash=0f1"
+    )
+    assert scores(text) == {
+        "rouge1 of accuracy.txt": 44.4,
+        "exact_match of accuracy.txt": 90.08,
+        "rougeL of accuracy.txt": 24.5,
+    }
 
 
 def test_own_runs_are_not_taken_for_others(tmp_path):

@@ -113,6 +113,8 @@ def digest(run: Run) -> Digest:
     runs = list(run.repeats("performance").values())
     # Of dtype what "auto" meant on that machine.
     params = run.params.known() | ({"dtype": run.model.dtype} if run.model.dtype else {})
+    scorer, accuracy = run.task.scorer, run.accuracy
+    scores = loadgen_logs.scores(str(scorer.printed(accuracy.score))) if accuracy else {}
     return Digest(
         name=run.folder.name,
         params={k: _portable(value) for k, value in params.items()},
@@ -123,9 +125,9 @@ def digest(run: Run) -> Digest:
         quantiles={name: quantiles(test.latencies[name]) for name in LATENCIES},
         curve=points_of(run),
         origin=_origin(run, test),
-        reported=loadgen_logs.reported(test.result.loadgen_results.__pydantic_extra__),
+        reported=loadgen_logs.reported(test.result.loadgen_results.__pydantic_extra__) | scores,
         folder=run.folder,
-        **{run.task.scorer.main.name: run.score},
+        **{scorer.main.name: run.score},
     )
 
 

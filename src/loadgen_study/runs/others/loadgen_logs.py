@@ -2,7 +2,8 @@
 
 They hold no times of single queries: LoadGen's figures are shown as reported, and no percentile is
 computed. The files are mlperf_log_detail.txt and mlperf_log_summary.txt of LoadGen 5.1 to 6.0
-(loadgen/results.cc); without the detail log, the summary with its rounded figures.
+(loadgen/results.cc); without the detail log, the summary with its rounded figures. Scores are those
+of accuracy.txt: an accuracy log has token ids, and neither their tokenizer nor the references.
 """
 
 import re
@@ -53,6 +54,9 @@ LINES = {
     rf"{NUMBER} percentile time to output token \(ns\)": r"time_per_output_token_{}_percentile_ns",
     rf"{NUMBER} percentile latency \(ns\)": r"{}_percentile_latency_ns",
 }
+# The scores that MLCommons' scripts print as a dict, next to LoadGen's log of the accuracy test.
+ACCURACY = "accuracy/accuracy.txt"
+SCORE = re.compile(rf"'([a-z][\w-]*)': (?:np\.float64\()?'?{NUMBER}", re.IGNORECASE)
 # Twice the rounding error: two digits after the point, and six digits in all.
 SUMMARY_ROUNDS_BY, DETAIL_ROUNDS_BY = 0.01, 1e-5
 ESTIMATE = re.compile(rf"Early stopping {NUMBER}\w* percentile estimate: (\d+)", re.IGNORECASE)
@@ -99,7 +103,7 @@ def read(folder: Path, name: str) -> Compared:
         " ".join(place) or Path(name).name or folder.name,
         _origin(place, scenario, values),
         values,
-        reported(results) | estimates,
+        reported(results) | estimates | _scores(folder),
         verdict=verdict,
     )
 
@@ -116,6 +120,18 @@ def reported(results: Mapping[str, JsonValue]) -> dict[str, float]:
         for pattern, latency in PERCENTILES.items()
         if (match := re.fullmatch(pattern, key)) and (number := as_number(value)) is not None
     }
+
+
+def scores(text: str) -> dict[str, float]:
+    """The scores that a text of MLCommons' accuracy script states: "rouge1 of accuracy.txt"."""
+    return {f"{name} of accuracy.txt": float(value) for name, value in SCORE.findall(text)}
+
+
+def _scores(folder: Path) -> dict[str, float]:
+    """Those of the accuracy test next to this performance test; none if its file is not there."""
+    depth = {Path(RUN).name: 1, Path(RUN).parent.name: 0}.get(folder.name)
+    path = folder / ACCURACY if depth is None else folder.parents[depth] / ACCURACY
+    return scores(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else {}
 
 
 def _origin(place: tuple[str, ...], scenario: str, values: Mapping[str, float]) -> Origin:
