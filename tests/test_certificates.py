@@ -8,8 +8,8 @@ import pytest
 from fake_server import FakeServer
 from helpers import echo_params
 
-from vllm_loadgen.certificates import VARIABLES, reason
 from vllm_loadgen.errors import EngineError
+from vllm_loadgen.http.certificates import VARIABLES, reason
 from vllm_loadgen.http.openai import OpenAIEngine
 
 

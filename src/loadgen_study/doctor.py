@@ -20,9 +20,9 @@ from loadgen_study.inputs.environment import computes_in, environment
 from loadgen_study.params import RunParams
 from loadgen_study.results.folders import find_file, outputs_folder
 from loadgen_study.words import percent
-from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
 from vllm_loadgen.gpus import gpu_handles
+from vllm_loadgen.http.certificates import reason
 
 Status = Literal["ok", "look", "no"]
 GIB = 2**30

@@ -11,9 +11,9 @@ from helpers import echo_params
 
 from loadgen_study import LiveRun
 from vllm_loadgen import ParameterError
-from vllm_loadgen.harness import redfish
-from vllm_loadgen.harness.redfish import COLUMN, Controller, Redfish
 from vllm_loadgen.harness.telemetry import Telemetry
+from vllm_loadgen.http import redfish
+from vllm_loadgen.http.redfish import COLUMN, Controller, Redfish
 
 ACCOUNT = "Basic " + base64.b64encode(b"reader:a-long-password").decode()
 CHASSIS = "/redfish/v1/Chassis"

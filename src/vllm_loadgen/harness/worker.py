@@ -48,7 +48,6 @@ from vllm_loadgen.harness.messages import (
     Start,
     Stop,
 )
-from vllm_loadgen.harness.redfish import Controller, Redfish
 from vllm_loadgen.harness.sut import Sut
 from vllm_loadgen.harness.telemetry import INTERVAL_S, Telemetry, steps_table
 from vllm_loadgen.harness.warmup import (
@@ -63,6 +62,7 @@ from vllm_loadgen.harness.warmup import (
 )
 from vllm_loadgen.harness.watch import Watch
 from vllm_loadgen.http.metrics import ServerWatch
+from vllm_loadgen.http.redfish import Controller, Redfish
 from vllm_loadgen.records.columns import JOURNAL, schedule_start_ns
 from vllm_loadgen.records.engine import EngineFacts, TokenScores
 from vllm_loadgen.records.result import Result, WarmUp

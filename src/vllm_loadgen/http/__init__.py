@@ -1,1 +1,1 @@
-"""Engines over HTTP: a server that runs already, and one that a test starts."""
+"""Engines over HTTP, and what else is asked over it: counters, power."""

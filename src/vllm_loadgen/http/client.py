@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import aiohttp
 
-from vllm_loadgen.certificates import UNTRUSTED_CURE, trusted
 from vllm_loadgen.errors import EngineError
+from vllm_loadgen.http.certificates import UNTRUSTED_CURE, trusted
 from vllm_loadgen.http.routes import (
     LONGEST_LINE,
     Piece,

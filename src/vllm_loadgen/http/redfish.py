@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from vllm_loadgen.certificates import trusted
 from vllm_loadgen.errors import ParameterError
+from vllm_loadgen.http.certificates import trusted
 from vllm_loadgen.params import is_loopback
 
 COLUMN = "machine_power_w"
