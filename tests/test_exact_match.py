@@ -23,7 +23,7 @@ from loadgen_study.benchmarks.record import (
     Task,
 )
 from loadgen_study.facts.scores import Baseline
-from loadgen_study.report.display import called
+from loadgen_study.report.display import column_title
 from loadgen_study.report.report import Report
 from loadgen_study.report.sections import answers
 from loadgen_study.rules.conformance import rules_of
@@ -273,7 +273,7 @@ def test_it_is_scored_judged_reported_and_compared(params, monkeypatch):
     (beside,) = quality.compare_answers([("one", run), ("other", run)])
     shown = answers.table([beside])
     assert shown.loc["other", "exact match, %, points"].startswith("+0.00")
-    assert called("exact_match_sums") == "exact match of sums, %"
+    assert column_title("exact_match_sums") == "exact match of sums, %"
     everything = " ".join(
         str(part)
         for name in ("headline", "summary", "accuracy", "conformance")

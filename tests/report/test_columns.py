@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from helpers import SWEEP
 
-from loadgen_study.report.display import called, table
+from loadgen_study.report.display import column_title, table
 
 
 @pytest.mark.parametrize(
@@ -11,7 +11,7 @@ from loadgen_study.report.display import called, table
      ("tpot_p99_upper_ms", "TPOT p99 bound, ms"), ("Metric", "Metric"), (3, 3)],
 )  # fmt: skip
 def test_a_column_has_a_readers_name(name, said):
-    assert called(name) == said
+    assert column_title(name) == said
 
 
 def test_a_sweeps_table_has_names_units_and_digits_for_a_reader():

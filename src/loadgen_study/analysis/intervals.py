@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 # By simulated queues (tests/analysis/test_coverage.py): with fewer values, or fewer independent
 # ones, intervals cover less than 95 %.
 FEWEST_VALUES = 500
-VALUES_A_NEW_ONE = 250
+FEWEST_INDEPENDENT = 250
 # The values of tokens/s are windows of this many queries: by single ones, a queue that is still
 # filling would pass for a steady one.
 WINDOW_QUERIES = 8
@@ -28,8 +28,8 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
     size. Batches of 1, 2, 4, ... are tried, and the interval is the widest of theirs: the data
     choose the length (Law, Simulation Modeling and Analysis, 9.5.3, for batch means; choosing it by
     a low lag-1 correlation takes short lucky tests for independent ones). There is none for fewer
-    than ``FEWEST_VALUES``, nor where the mean of fewer than ``VALUES_A_NEW_ONE`` independent values
-    would vary as little. It is symmetric in the logarithm, since times and rates are skewed.
+    than ``FEWEST_VALUES``, nor where the mean of fewer than ``FEWEST_INDEPENDENT`` independent
+    values would vary as little. It is symmetric in the logarithm, since times and rates are skewed.
 
     Args:
         values: positive, in order of issue or of time; NaN is left out.
@@ -48,7 +48,7 @@ def mean_interval(values: ArrayLike) -> tuple[float, float]:
         of_mean = float(means.var(ddof=1)) / len(means)
         half = max(half, student_t(TWO_SIDED_95, len(means) - 1) * math.sqrt(of_mean))
         inflation = max(inflation, size * len(means) * of_mean / variance)
-    if len(known) < VALUES_A_NEW_ONE * inflation:
+    if len(known) < FEWEST_INDEPENDENT * inflation:
         return math.nan, math.nan
     return mean * math.exp(-half / mean), mean * math.exp(half / mean)
 

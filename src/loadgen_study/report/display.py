@@ -98,7 +98,7 @@ def table(frame: pd.DataFrame) -> HTML:
     for name, values in plain.items():
         cells = [_cell(value, name in SHARES) for value in values]
         align = "right" if _numeric(cells) else "left"
-        columns.append([_tag("th", str(called(name)), align)])
+        columns.append([_tag("th", str(column_title(name)), align)])
         columns[-1] += [_tag("td", cell, align) for cell in cells]
     head, *rows = ("<tr>" + "".join(row) + "</tr>" for row in zip(*columns, strict=True))
     body = "\n".join(rows)
@@ -134,7 +134,7 @@ def _cell(value: object, share: bool) -> str:
     return "" if value is None or value is pd.NA else str(value)
 
 
-def called(name: object) -> object:
+def column_title(name: object) -> object:
     """A column as a reader calls it, with its unit; any other name stays as it is."""
     text = str(name)
     if found := _PERCENTILE.fullmatch(text):

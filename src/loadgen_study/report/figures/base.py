@@ -83,7 +83,7 @@ def tooltip(**columns: str) -> list[alt.Tooltip]:
     return [alt.Tooltip(f"{name}:N", title=title) for name, title in columns.items()]
 
 
-def called(chart: alt.Chart, kind: str, colors: Mapping[str, str]) -> alt.Chart:
+def in_legend(chart: alt.Chart, kind: str, colors: Mapping[str, str]) -> alt.Chart:
     """A layer in its kind's colour, which the legend names; ``colors`` has all kinds in order."""
     scale = alt.Scale(domain=list(colors), range=list(colors.values()))
     return chart.transform_calculate(kind=f"'{kind}'").encode(

@@ -20,9 +20,9 @@ from loadgen_study.report.figures.base import (
     ROUND,
     WIDE,
     Figure,
-    called,
     disturbed,
     extremes,
+    in_legend,
     ruler,
     source,
     stretch_of_time,
@@ -132,7 +132,7 @@ def _panel(
     for (name, (said, color)), dash in zip(known.items(), DASHES, strict=False):
         line = base.mark_line(interpolate=shape, strokeDash=dash, clip=True, color=color)
         line = line.encode(x=across, y=alt.Y(f"{name}:Q", title=panel.unit))
-        curves.append(called(line, said, colors) if len(colors) > 1 else line)
+        curves.append(in_legend(line, said, colors) if len(colors) > 1 else line)
     hover = ruler(base, f"at_{next(iter(known))}", shown)
     return alt.layer(*curves, *shaded, hover).properties(title=panel.title)
 
@@ -172,7 +172,7 @@ def roofline(found: Roofline, tpot_ms: float) -> Figure:
     shown = tooltip(queries_at_once="batch, queries", memory_bandwidth="memory allows, tokens/s",
                     matrix_rate="matrix rate allows, tokens/s")  # fmt: skip
     lines = [
-        called(base.mark_line(strokeDash=dash, strokeWidth=2), name, colors).encode(
+        in_legend(base.mark_line(strokeDash=dash, strokeWidth=2), name, colors).encode(
             y=alt.Y(f"{name.replace(' ', '_')}:Q", scale=LOG, axis=ROUND), tooltip=shown
         )
         for name, dash in zip(colors, DASHES, strict=True)

@@ -26,9 +26,9 @@ from loadgen_study.report.figures.base import (
     WIDE,
     Figure,
     bins_of,
-    called,
     disturbed,
     histogram,
+    in_legend,
     lines_at,
     ruler,
     source,
@@ -270,7 +270,9 @@ def _latency(drawn: pd.DataFrame, across: str, shaded: list[alt.Chart]) -> alt.L
     up = alt.Y("latency_s:Q", title="latency, s")
     whole = base.mark_point(shape="circle", **marks).encode(y=up)
     first = base.mark_point(shape="triangle-up", **marks).encode(y="ttft_s:Q")
-    points = alt.layer(*shaded, called(whole, "latency", colors), called(first, "TTFT", colors))
+    points = alt.layer(
+        *shaded, in_legend(whole, "latency", colors), in_legend(first, "TTFT", colors)
+    )
     notes = ["A red edge: over a limit."] if (drawn["over"] != "no").any() else []
     notes += ["Grey: other programs used the machine."] if shaded else []
     title = alt.Title("Latency of each query", subtitle=notes or alt.Undefined)
@@ -313,7 +315,7 @@ def _timeline(drawn: pd.DataFrame, brush: alt.Parameter) -> alt.LayerChart:
         )
     )  # fmt: skip
     layers = [
-        called(base.mark_rule(strokeWidth=4), part, colors).encode(
+        in_legend(base.mark_rule(strokeWidth=4), part, colors).encode(
             x=alt.X(f"{left}:Q", title="time, s", scale=alt.Scale(zero=False)), x2=f"{right}:Q"
         )
         for part, (left, right) in parts.items()
@@ -329,7 +331,7 @@ def arrivals(test: Test) -> Figure:
     shown = tooltip(time_s="time, s", arrived="arrived", completed="completed",
                     in_flight="in the system", waiting="waiting of them")  # fmt: skip
     curves = [
-        called(base.mark_line(interpolate="step-after", strokeDash=dash), name, colors).encode(
+        in_legend(base.mark_line(interpolate="step-after", strokeDash=dash), name, colors).encode(
             x=alt.X("time_s:Q", title="time, s", scale=alt.Scale(nice=False)),
             y=alt.Y(f"{name}:Q", title="queries so far"),
         )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from loadgen_study.analysis.percentiles import PERCENTILES
 from loadgen_study.prose import render
-from loadgen_study.report.display import called as called_column
+from loadgen_study.report.display import column_title
 from loadgen_study.report.figures.base import (
     BLUE,
     GREEN,
@@ -23,7 +23,7 @@ from loadgen_study.report.figures.base import (
     SLIM,
     WIDE,
     Figure,
-    called,
+    in_legend,
     lines_at,
     source,
     tooltip,
@@ -124,7 +124,7 @@ def _curves(
         base = alt.Chart(source("sweep", points), width=NARROW, height=220).transform_filter(
             alt.datum.part == name
         )
-        base = called(base, name, colors).encode(
+        base = in_legend(base, name, colors).encode(
             x=alt.X(f"{across}:Q", title=axes[0], scale=INSET),
             y=alt.Y(f"{up}:Q", title=axes[1]),
             tooltip=tooltip(**{known: SHOWN[known] for known in points}),
@@ -144,10 +144,10 @@ def against_limits(table: pd.DataFrame) -> Figure:
     colors = {"limit": ORANGE, "decode": BLUE}
     base = alt.Chart(source("limits", points), width=WIDE, height=260).encode(
         x=alt.X("served_at_once:Q", title="served at once, queries", scale=LOG, axis=ROUND),
-        tooltip=tooltip(test="test", **{name: str(called_column(name)) for name in table}),
+        tooltip=tooltip(test="test", **{name: str(column_title(name)) for name in table}),
     )
-    limit = called(base.mark_line(strokeDash=[6, 3]), "limit", colors)
-    decode = called(base.mark_line(point=alt.OverlayMarkDef(size=60)), "decode", colors)
+    limit = in_legend(base.mark_line(strokeDash=[6, 3]), "limit", colors)
+    decode = in_legend(base.mark_line(point=alt.OverlayMarkDef(size=60)), "decode", colors)
     up = alt.Y("limit_tokens_per_s:Q", title="decode, tokens/s", scale=LOG, axis=ROUND)
     layers = [limit.encode(y=up), decode.encode(y="decode_tokens_per_s:Q")]
     chart = alt.layer(*layers).properties(title="Decode against the machine's limit")
