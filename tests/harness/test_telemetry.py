@@ -12,8 +12,9 @@ import pynvml
 import pytest
 
 from vllm_loadgen.engines import vllm_steps
-from vllm_loadgen.harness import local_servers, telemetry
+from vllm_loadgen.harness import telemetry
 from vllm_loadgen.harness.telemetry import Rapl, Telemetry, steps_table
+from vllm_loadgen.http import local_servers
 from vllm_loadgen.http.served import free_port
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pynvml
 
 from vllm_loadgen.gpus import gpu_handles
-from vllm_loadgen.harness.local_servers import listeners, on_this_machine
+from vllm_loadgen.http.local_servers import listeners, on_this_machine
 
 INTERVAL_S = 1.0
 POWERCAP = Path("/sys/class/powercap")
