@@ -29,6 +29,9 @@ def test_known_cases(new, outcome):
     assert found.change == pytest.approx(np.exp(np.log(new).mean() - np.log(BASE).mean()) - 1)
     times = decide([1 / one for one in BASE], [1 / one for one in new], higher_is_better=False)
     assert times.outcome == outcome
+    assert times.change == pytest.approx(1 / (1 + found.change) - 1)  # of the time itself
+    if len(new) > 1:
+        assert times.low <= times.change <= times.high
     assert (found.more_runs is not None) == (outcome == "cannot tell" and len(new) > 1)
 
 

@@ -37,8 +37,8 @@ def test_single_runs_cannot_tell(made):
     text, table = found(made("now", LATER, faster=1.25))
     assert "older" in text
     row = table.loc["output tokens/s"]
-    assert (row["better by"], row["decision"]) == ("+25.0 %", "cannot tell")
-    assert table.loc["TTFT p99, ms", "better by"] == "+25.0 %"
+    assert (row["change"], row["decision"]) == ("+25.0 %", "cannot tell")
+    assert table.loc["TTFT p99, ms", "change"] == "-20.0 %"
 
 
 def test_repeats_decide(made):
@@ -68,4 +68,4 @@ def test_an_accuracy_test_compares_the_batch_at_any_rate(made):
         write_test(folder / "accuracy", result, seed_records())
     _, table = found(folder)
     assert table.index.tolist() == ["batch throughput, tokens/s"]
-    assert table["better by"].tolist() == ["+0.0 %"]
+    assert table["change"].tolist() == ["+0.0 %"]

@@ -1,5 +1,7 @@
 """The gate between two runs: known decisions, exit statuses, refusals."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,6 +57,13 @@ def test_a_known_change_has_its_exit_status(made, capsys, changes, status, words
     assert cli.main(["gate", str(base), str(new)]) == status
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert last.startswith(words)
+
+
+def test_the_change_is_that_of_the_figure(made):
+    found = gate(Run.open(made("base")), Run.open(made("new", speed=0.5)), 0.03)
+    lines = dict(line.split(": ", 1) for line in found.lines()[:-1])
+    assert re.match(r"worse, \+\d+", lines["tpot_p90"])
+    assert re.match(r"worse, -\d+", lines["tokens_per_s"])
 
 
 def test_answers_and_speed_are_one_decision(made, capsys):

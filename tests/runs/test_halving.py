@@ -238,7 +238,7 @@ def test_answers_are_worse_beyond_their_interval_alone(score, agreement, words):
 
 def test_a_lower_price_is_better_and_shown_as_a_price():
     one, other = (Setting(Variant(title=title), ROOT, [0, 0], "") for title in ("a", "b"))
-    decisions = {"a": Decision("same", 0.0, 0.0, 0.0), "b": Decision("worse", -0.5, -0.6, -0.2)}
+    decisions = {"a": Decision("same", 0.0, 0.0, 0.0), "b": Decision("worse", 1.0, 0.25, 1.5)}
     found = Race(halving.OBJECTIVES["cost"], 0.03, [one, other],
                  {"a": [1.0, 1.0], "b": [2.0, 2.0]}, one, decisions)  # fmt: skip
     table = race_table(found)

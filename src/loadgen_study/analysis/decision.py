@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from loadgen_study.analysis.intervals import student_t
+from loadgen_study.words import change
 
 Outcome = Literal["better", "same", "worse", "cannot tell"]
 CONFIDENCE = 0.95  # of the interval; so either error has half of what is left
@@ -24,8 +25,8 @@ class Decision:
     """What repeated runs say.
 
     Attributes:
-        change: of the geometric means, as a share; above 0 is better. low, high: its interval;
-            NaN with a single run.
+        change: of the figure's geometric mean, as a share. low, high: its interval; NaN with a
+            single run.
         more_runs: of each, that would decide if the spread stays as it is; None: not known.
     """
 
@@ -34,6 +35,10 @@ class Decision:
     low: float = math.nan
     high: float = math.nan
     more_runs: int | None = None
+
+    def __str__(self) -> str:
+        value, low, high = map(change, (self.change, self.low, self.high))
+        return value if math.isnan(self.low) else f"{value} [{low}, {high}]"
 
 
 def confidence_of(looks: int, figures: int = 1) -> float:
@@ -69,9 +74,8 @@ def decide(
     sign = 1 if higher_is_better else -1
     logs = [sign * np.log(values) for values in (base, new)]
     difference = float(logs[1].mean() - logs[0].mean())
-    change = math.expm1(difference)
     if min(len(base), len(new)) < FEWEST_RUNS:
-        return Decision("cannot tell", change)
+        return Decision("cannot tell", math.expm1(sign * difference))
     low = high = difference
     if any(np.ptp(values) > TINY for values in logs):
         with warnings.catch_warnings():  # figures that are nearly the same lose precision
@@ -82,7 +86,7 @@ def decide(
     more = None
     if end == "cannot tell":
         more = _more_runs(logs, difference, math.log1p(-margin), confidence)
-    return Decision(end, change, math.expm1(low), math.expm1(high), more)
+    return Decision(end, *_shares(sign, difference, low, high), more)
 
 
 def against_best(
@@ -115,15 +119,21 @@ def against_best(
     for name in logs.keys() - found.keys():
         difference = float(logs[name].mean() - logs[best].mean())
         if not free:
-            found[name] = Decision("cannot tell", math.expm1(difference))
+            found[name] = Decision("cannot tell", math.expm1(sign * difference))
             continue
         error = math.sqrt(squares / free * (1 / len(logs[name]) + 1 / len(logs[best])))
         half = student_t((1 + confidence) / 2, free) * error
         low, high = difference - half, difference + half
         end: Outcome = "same" if low > math.log1p(-margin) else "cannot tell"
         end = "worse" if high < 0 else end
-        found[name] = Decision(end, math.expm1(difference), math.expm1(low), math.expm1(high))
+        found[name] = Decision(end, *_shares(sign, difference, low, high))
     return best, {name: found[name] for name in figures}
+
+
+def _shares(sign: int, difference: float, low: float, high: float) -> tuple[float, float, float]:
+    """The figure's own change with its interval, from logarithms above 0 where it is better."""
+    ends = sorted((sign * low, sign * high))
+    return math.expm1(sign * difference), math.expm1(ends[0]), math.expm1(ends[1])
 
 
 def judge(low: float, high: float, margin: float) -> Outcome:

@@ -61,7 +61,7 @@ def changes_table(history: History, changes: list[Change]) -> pd.DataFrame:
             "name": one.at.digest.name,
             "date": one.at.date,
             "decision": one.decision.outcome,
-            "better by": say_change(one.decision.change),
+            "change": say_change(one.decision.change),
             "95 % from": say_change(one.decision.low),
             "95 % to": say_change(one.decision.high),
         }

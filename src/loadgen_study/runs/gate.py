@@ -31,7 +31,7 @@ from loadgen_study.runs.compare import digest, obstacle
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.quality import compare_answers
 from loadgen_study.runs.repeats import measure, mixed_order
-from loadgen_study.words import change, count, percent, say_duration
+from loadgen_study.words import count, percent, say_duration
 from vllm_loadgen.errors import ParameterError
 
 # The exit status by the outcome, worst first: the worst of all metrics decides.
@@ -145,11 +145,10 @@ def _scores(base: Run, new: Run, margin: float) -> Decision | None:
 
 
 def _said(name: str, found: Decision) -> str:
-    said = f"{found.outcome}, {change(found.change)}"
+    said = f"{found.outcome}, {found}"
     if math.isnan(found.low):
         return f"{said}; {'too few samples' if name == SCORE else 'single runs: repeats 3'}"
-    more = f"; {found.more_runs} more runs of each would tell" if found.more_runs else ""
-    return f"{said} [{change(found.low)}, {change(found.high)}]{more}"
+    return said + (f"; {found.more_runs} more runs of each would tell" if found.more_runs else "")
 
 
 # Measured until it is known ---------------------------------------------------------------------

@@ -23,7 +23,7 @@ from loadgen_study.runs.gate import FIGURES
 from loadgen_study.runs.live import LiveRun
 from loadgen_study.runs.settings import BASE, Setting, settings_of
 from loadgen_study.runs.tuning import TUNED, keep_best, measure_all, variant_of
-from loadgen_study.words import change, count, percent
+from loadgen_study.words import count, percent
 from vllm_loadgen.engines.vllm import HARNESS, command_line, cpu_variables, given_options
 
 RUNGS = (1, 2, 4, 8)  # tests of each setting that stays, in total after each rung
@@ -82,7 +82,8 @@ class Race:
         """
         stay = self._not_worse()
         if keep_half:
-            ranked = sorted(self.decisions, key=lambda name: -self.decisions[name].change)
+            sign = -1 if self.objective.higher_is_better else 1
+            ranked = sorted(self.decisions, key=lambda name: sign * self.decisions[name].change)
             stay += ranked[: math.ceil(len(ranked) / 2)]
         return [one.variant for one in self.settings if one.title in stay and one.title != BASE]
 
@@ -216,17 +217,8 @@ def _row(found: Race, one: Setting) -> dict[str, object]:
         return row | {"outcome": "best"}
     same = f"same within {percent(found.margin)}"
     outcome = same if decision.outcome == "same" else decision.outcome
-    against = _said(decision, found.objective.higher_is_better)
+    against = str(decision)
     return row | {"against the best": against, "outcome": outcome}
-
-
-def _said(one: Decision, higher_is_better: bool) -> str:
-    """The change of the figure itself, which may be better if lower, with its interval."""
-    ends = [one.change, one.low, one.high]
-    if not higher_is_better:
-        ends = [1 / (1 + end) - 1 for end in (one.change, one.high, one.low)]
-    value, low, high = map(change, ends)
-    return value if math.isnan(one.low) else f"{value} [{low}, {high}]"
 
 
 def closing(run: Run, found: Race) -> str:

@@ -44,8 +44,7 @@ class Change:
     """A change of a metric's level.
 
     Attributes:
-        at: the first run of the new level. decision: the new level compared with the one before;
-            a change above 0 is better.
+        at: the first run of the new level. decision: the new level compared with the one before.
     """
 
     metric: str

@@ -85,7 +85,7 @@ def table(before: Tests, now: Tests) -> pd.DataFrame:
                 rows[title] = {
                     "before": significant(sum(base) / len(base)),
                     "now": significant(sum(new) / len(new)),
-                    "better by": change(found.change),
+                    "change": change(found.change),
                     "decision": _said(found),
                 }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("Compared with the run before")
