@@ -48,6 +48,19 @@ def test_queries_issued_after_the_schedule_was_made_are_left_out():
     assert frame["scheduled_ns"].tolist() == [0, 2000]
 
 
+def test_the_live_ttft_counts_from_send():
+    """At fixed concurrency all queries are issued at once, and most wait for their turn."""
+    recorder = Recorder()
+    assert recorder.recent_ms() == (None, None)
+    for row in range(3):
+        recorder.add(0, 0, 1)
+        recorder.given_ns[row] = row * 10**9
+    recorder.first_token_ns[1] = 10**9 + 5 * 10**6
+    recorder.done_ns[1] = 10**9 + 25 * 10**6
+    recorder.output_tokens[1] = 11
+    assert recorder.recent_ms() == (5.0, 2.0)
+
+
 def test_no_queries_at_all():
     assert records_frame(Recorder().table(None)).empty
 

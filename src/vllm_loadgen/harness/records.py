@@ -57,15 +57,15 @@ class Recorder:
         }
 
     def recent_ms(self, queries: int = 256) -> tuple[float | None, float | None]:
-        """Mean TTFT and TPOT, ms, of the last queries, from their issue, while a test runs."""
+        """Mean TTFT from send and TPOT, ms, of the last queries, while a test runs."""
         rows = len(self.output_tokens)  # the column that ``add`` appends to last
         last = slice(max(0, rows - queries), rows)
-        issued, first, done = (
-            np.array(column[last]) for column in (self.issued_ns, self.first_token_ns, self.done_ns)
+        given, first, done = (
+            np.array(column[last]) for column in (self.given_ns, self.first_token_ns, self.done_ns)
         )
         gaps = np.array(self.output_tokens[last]) - 1
         begun, ended = first != MISSING, (done != MISSING) & (gaps > 0)
-        ttft_ms = float((first - issued)[begun].mean() / 1e6) if begun.any() else None
+        ttft_ms = float((first - given)[begun].mean() / 1e6) if begun.any() else None
         each_ns = (done - first)[ended] / gaps[ended]
         return ttft_ms, float(each_ns.mean() / 1e6) if ended.any() else None
 
