@@ -59,8 +59,7 @@ class RunParams(TestParams):
     dataset: str = of_measured(EMBEDDED, "samples", "ignored", "shown")
     """embedded, cnn_dailymail, or a file's path"""
     accuracy_dataset: str = of_measured("", "samples", "ignored")
-    """data of the accuracy test, where the benchmark has other than of the performance test; empty:
-    the same"""
+    """data of the accuracy test; empty: those of the performance test"""
     compliance_dataset: str = of_measured("", "samples", "ignored")
     """data of compliance test TEST07; empty: those of the accuracy test"""
     num_samples: int = of_measured(0, "samples", "ignored", "shown", ge=0)
@@ -68,7 +67,7 @@ class RunParams(TestParams):
     accuracy_max_new_tokens: int | None = of_measured(None, "fixed", "answers", ge=2)
     """longest answer of an accuracy test, tokens; None: max_new_tokens"""
     dataset_sha256: str = of_measured("", "ignored", pattern=r"^([0-9a-f]{64})?$")
-    """SHA-256 of MLCommons' file by your own download, in addition to the known ones"""
+    """SHA-256 of MLCommons' file as you downloaded it; the known ones are accepted as well"""
     instruction: str = of_measured(SUMMARIES.instruction, "prompts", "fixed", "ignored")
     """prompt, with {input}"""
     chat_template: bool = of_measured(True, "prompts", "fixed", "ignored", "shown")
@@ -97,13 +96,13 @@ class RunParams(TestParams):
     """runs of the performance test, and of each test of a sweep or a tuning; 3 or more give an
     interval between runs"""
     workers: Annotated[int, Field(ge=1, le=1000)] | str | None = of_extra(None, "ignored")
-    """so many of these at once, each on GPUs of its own: a number, auto, or a Ray cluster's
+    """tests that run at once, each on GPUs of its own: a number, auto, or a Ray cluster's
     host:port; None: one after another"""
     compare_in_process: bool = of_extra(False, "ignored")
     """serve: make the performance test in process as well, side by side"""
 
     price_per_hour: float | None = of_costs(None, "ignored", gt=0)
-    """of all that serves, in your currency: gives the price of tokens"""
+    """price of the whole system per hour, in your currency"""
     outputs: str = of_costs("outputs", "ignored", "place")
     """folder of all runs"""
     # The last of all: a recorded file without it was cut short.

@@ -110,15 +110,15 @@ class TestParams(BaseModel):
     performance_samples: int | None = of_loadgen(
         None, "performance", "answers", key="performance_sample_count_override", gt=0
     )
-    """a performance test draws from the first N samples; None: the benchmark's"""
+    """a performance test draws from the first N samples; None: the benchmark's number"""
     target_latency_percentile: float | None = of_loadgen(
         0.9, "performance", "shown", ge=0.01, le=0.9999
     )
     """Server: share of queries that must keep the limits"""
     ttft_limit_ms: Milliseconds | None = of_loadgen(None, "performance", key="ttft_latency")
-    """Server: limit on first tokens, ms"""
+    """Server: limit on TTFT, ms; None: the benchmark's"""
     tpot_limit_ms: Milliseconds | None = of_loadgen(None, "performance", key="tpot_latency")
-    """Server: limit per output token, ms"""
+    """Server: limit on TPOT, ms; None: the benchmark's"""
     max_new_tokens: int = of_loadgen(128, "fixed", "answers", "shown", ge=2)
     """longest answer, tokens"""
     min_new_tokens: int = of_loadgen(1, "fixed", "answers", ge=1)
@@ -139,8 +139,8 @@ class TestParams(BaseModel):
     warmup_queries: int = of_loadgen(4, "performance", ge=0, le=100_000)
     """queries before the clock starts, at least"""
     warmup_max_s: float = of_loadgen(20.0, "performance", ge=0, le=86_400)
-    """time budget for more of them, s; ends when two rounds at the test's batch size agree; 0: no
-    more"""
+    """time budget of further rounds, s; they end when two at the test's batch size agree; 0: no
+    further ones"""
 
     engine: str = of_engine("vllm", "fixed")
     """vllm (in process), openai (a server that runs already), or echo (fake answers, to test the
@@ -148,14 +148,14 @@ class TestParams(BaseModel):
     base_url: list[str] = of_engine([], "client", "fixed", "shown")
     """openai: the server's URL, or a list of several that share the queries"""
     served_model: str = of_engine("", "client", "fixed", "shown")
-    """openai: what the server calls the model; empty: the only one it has"""
+    """openai: the server's name for the model; empty: its only one"""
     serve: bool = of_engine(False, "fixed")
     """vllm: start vllm serve with these options, and measure it over HTTP"""
     chat_template: bool = of_engine(True, "prompts", "fixed", "ignored")
     """whether the prompts are wrapped as a chat turn; a server that has /v1/chat/completions alone
     wraps them itself, and takes only prompts without"""
     trust_remote_code: bool = of_engine(False, "vllm", "fixed", "shown")
-    """run code that the checkpoint brings along: tokenizer, configuration, model"""
+    """run code from the checkpoint: tokenizer, configuration, model"""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = of_engine(
         "auto", "vllm", "server", "model", "tunable", "shown"
     )
@@ -168,7 +168,7 @@ class TestParams(BaseModel):
     pipeline_parallel_size: int = of_engine(1, *VLLM, "devices", gt=0)
     """groups of such GPUs in a row, each with a part of the layers"""
     data_parallel_size: int = of_engine(1, *VLLM, "devices", gt=0)
-    """replicas of all that, each on GPUs of its own, that share the queries"""
+    """replicas of the model, each on GPUs of its own, that share the queries"""
     executor: Literal["mp", "ray", "uni"] | None = of_engine(
         None, "server", "fixed", "tunable", "shown"
     )
@@ -185,7 +185,7 @@ class TestParams(BaseModel):
     max_num_batched_tokens: int | None = of_engine(None, *VLLM, gt=0)
     """most tokens that vLLM computes in one step"""
     enforce_eager: bool | None = of_engine(None, *VLLM)
-    """True leaves compilation out: starts faster, runs slower"""
+    """True skips compilation: starts faster, runs slower"""
     kv_cache_dtype: str = of_engine("auto", *VLLM)
     """type of the KV cache: auto, fp8, ..."""
     quantization: str | None = of_engine(None, *VLLM)
@@ -201,8 +201,8 @@ class TestParams(BaseModel):
     load_timeout_s: int = of_engine(7200, "ignored", gt=0)
     """timeout for loading the engine, s"""
     stall_timeout_s: int = of_engine(600, "ignored", gt=0)
-    """timeout for an engine that owes answers and makes no token of them, s; of one that reports
-    neither steps nor a stream, longer than its longest answer takes"""
+    """timeout for an engine that owes answers and makes no token, s; if it reports neither steps
+    nor a stream, give more than its longest answer takes"""
 
     @field_validator("base_url", mode="before")
     @classmethod
