@@ -4,6 +4,7 @@ import pytest
 from helpers import ROOT
 
 from loadgen_study import Run
+from loadgen_study.benchmarks import BENCHMARKS
 from loadgen_study.params import RunParams
 from loadgen_study.report import parameters as report_parameters
 from loadgen_study.report.parameters import (
@@ -149,3 +150,16 @@ def test_names_of_runs_stay_text():
 def test_a_list_of_runs_that_is_no_yaml_is_one_error(text):
     with pytest.raises(ParameterError, match="is no list of folders or notebooks"):
         _names(text)
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_all_notebooks_mean_the_same_by_a_benchmark(benchmark):
+    """A parameters cell that named what a benchmark sets would come over it."""
+    found = []
+    for name in ("setup", "accuracy", "perf"):
+        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+        (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+        given = given_values([cell.source], set(RunParams.model_fields))
+        found.append(RunParams.from_dict(given | {"benchmark": benchmark}))
+    names = RunParams.names("fixed")
+    assert len({tuple(str(getattr(one, name)) for name in names) for one in found}) == 1
