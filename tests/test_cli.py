@@ -58,7 +58,7 @@ def test_a_submission_of_half_a_run_is_refused(tmp_path, capsys):
     flags = ["--submitter", "me", "--system", "box", "--out", str(tmp_path / "tree")]
     assert cli.main(["submission", str(folder), *flags]) == 1
     captured = capsys.readouterr()
-    assert "The checker will say: llama3.1-8b/Server: missing_check" in captured.out
+    assert "Would be refused: llama3.1-8b/Server: missing_check" in captured.out
     assert "performance lacks mlperf_log_summary.txt. Run the test again." in captured.err
     assert not (tmp_path / "tree").exists()
 

@@ -66,7 +66,7 @@ def _export(run: str, form: str, out: Path | None) -> None:
 
 def _submission(runs: list[Path], out: Path, division: str, submitter: str, system: str) -> None:
     for refusal in preflight(runs, division):
-        print(f"The checker will say: {refusal}")
+        print(f"Would be refused: {refusal}")
     print(f"The submission: {build_submission(runs, out, division, submitter, system)}")
 
 

@@ -1,7 +1,8 @@
-"""What MLCommons' submission checker would refuse in runs, before they are submitted.
+"""What runs would be refused for, before they are submitted.
 
-Rules and words are those of tools/submission/submission_checker (v6.1) in mlcommons/inference. The
-rules of a run are judged by ``loadgen_study.rules.conformance``, here from its logs.
+Most of it MLCommons' checker finds, in these words (tools/submission/submission_checker, v6.1, in
+mlcommons/inference). It does not look at LoadGen's verdict, nor at the engine: the rules do. They
+are judged by ``loadgen_study.rules.conformance``, here from a run's logs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ LOGS = (SUMMARY, DETAIL)
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing that the checker refuses: where, its check's name, and its words."""
+    """One thing to refuse: where, the name of the check (or the rule), and its words."""
 
     path: str
     check: str
