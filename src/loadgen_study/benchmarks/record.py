@@ -161,7 +161,6 @@ class Benchmark:
         compliance: the required tests (submission_checker, models_TESTxx), each with its
             limits (compliance/TESTxx of mlcommons/inference).
         accuracy_samples: of the accuracy test, if it has its own data; None: ``samples``.
-        published: column of the published results by LoadGen's scenario; empty if none is known.
     """
 
     name: str
@@ -174,7 +173,6 @@ class Benchmark:
     dataset: ReferenceDataset
     compliance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     accuracy_samples: int | None = None
-    published: Mapping[str, str] = field(default_factory=dict)
 
     def submitted_as(self, scenario: str) -> str:
         """A LoadGen scenario's name in a submission; its own if the rules do not allow it."""

@@ -200,7 +200,10 @@ class Report:
         """The run compared with published results."""
         if (test := self._test) is None:
             return Section()
-        return Section(published_section.text(self.run, test, self.rules), published.results())
+        return Section(
+            published_section.text(self.run, test, self.rules),
+            published.results(self.run.params.rules),
+        )
 
     def conformance(self) -> Section:
         """Each official rule."""

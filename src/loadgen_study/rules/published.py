@@ -6,26 +6,38 @@ from importlib import resources
 
 import pandas as pd
 
+from loadgen_study.benchmarks.record import Benchmark
 from loadgen_study.params import RunParams
 from loadgen_study.rules.rule import Rule, departures
 
+COLUMNS = ("offline", "server", "interactive")
 
-def results() -> pd.DataFrame:
-    """Published Llama-3.1-8B results, tokens/s per accelerator that was used, best first.
+
+def results(benchmark: Benchmark) -> pd.DataFrame:
+    """A benchmark's published results, tokens/s per accelerator that was used, best first.
 
     Each system's tokens/s divided by its accelerators; a system of CPUs counts as one. Not all that
     was published: of v5.1 and v6.0 what was read in the ``mlperf_log_summary.txt`` of
     mlcommons/inference_results_v5.1 and v6.0, of v6.1 in the ``summary.json`` of
-    mlcommons/inference_results_v6.1, which tells engine and precision. A row that was read in a
+    mlcommons/inference_results_v6.1, which states engine and precision. A row that was read in a
     participant's copy of such a repository says so, and so does an engine that was inferred from
     what NVIDIA's partners usually run.
 
     Returns:
         accelerator, kind (GPU or CPU), devices, engine, precision (both NaN: not known), round,
-        source, offline, server, interactive (NaN: no result).
+        source, offline, server, interactive (NaN: no result; absent: none of any system).
     """
     with (resources.files("loadgen_study") / "embedded" / "published.csv").open() as file:
-        return pd.read_csv(file).sort_values("offline", ascending=False, ignore_index=True)
+        known = pd.read_csv(file)
+    own = known[known["benchmark"] == benchmark.suite.folder].drop(columns="benchmark")
+    rated = own.drop(columns=[name for name in COLUMNS if own[name].isna().all()])
+    if "offline" not in rated:
+        return rated
+    return rated.sort_values("offline", ascending=False, ignore_index=True)
+
+
+def _column(params: RunParams) -> str:
+    return params.rules.submitted_as(params.scenario).lower()
 
 
 def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
@@ -33,7 +45,7 @@ def obstacles(params: RunParams, rules: Sequence[Rule]) -> list[str]:
 
     If task or engine differ, only the titles of the broken rules: the report has their values.
     """
-    if params.scenario not in params.rules.published:
+    if _column(params) not in results(params.rules):
         return [f"no published result is known for {params.benchmark} in {params.scenario}"]
     if not params.engine_traits.started_here:
         return ["the server's accelerators are not known"]
@@ -64,10 +76,11 @@ def shares(params: RunParams, tokens_per_s: float, devices: int, kind: str = "GP
         tokens_per_s: of the whole system. devices: accelerators it used.
         kind: "GPU", or "CPU" for a system without accelerators, which counts as one.
     """
-    if (name := params.rules.published.get(params.scenario)) is None:
+    name, known = _column(params), results(params.rules)
+    if name not in known:
         return []
     own = tokens_per_s / max(1, devices)
-    known = results().dropna(subset=[name]).sort_values(name, ascending=False)
+    known = known.dropna(subset=[name]).sort_values(name, ascending=False)
     best = {
         "best published": known,
         "best with vLLM": known[known["engine"].str.startswith("vLLM", na=False)],
