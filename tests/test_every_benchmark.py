@@ -79,6 +79,9 @@ def test_it_goes_into_a_submission(live, tmp_path):
     judged = [one.name for one in scorer.by_sample if one.limits and one.name in score]
     assert all((f"'{name}'" in text) == (whole or name != "exact_match") for name in judged)
     refused = [one.message for one in preflight([live.folder], "closed")]
+    # The checker's own number of samples (OFFLINE_MIN_SPQ_SINCE_V4), whatever mlperf.conf says.
+    most = f"samples per query not met by user config, Expected={live.params.rules.samples}"
+    assert any(most in message for message in refused)
     assert any("was last in" in message for message in refused) == suite.retired
     for name in live.params.rules.compliance or ("TEST06",):
         assert (folder / "Offline" / name).is_dir()
