@@ -10,7 +10,6 @@ Run as ``python peers.py ours URL MODEL PROMPTS`` it is our own measurement in a
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -216,13 +215,17 @@ def prepare(name: str, envs: Path) -> bool:
     place = envs / name
     if name == "vllm" or (place / "bin" / name).exists():
         return True
-    python = shutil.which(f"python{INFERENCE_PERF_PYTHON}")
-    if name == "inference-perf" and python is None:
-        say(f"inference-perf is left out: there is no Python {INFERENCE_PERF_PYTHON}")
-        return False
     uv = str(Path(sys.executable).parent / "uv")
+    wanted = INFERENCE_PERF_PYTHON if name == "inference-perf" else sys.executable
+    # A name on the PATH may be a shim of pyenv's with nothing behind it.
+    find = [uv, "python", "find", "--no-python-downloads", wanted]
+    found = subprocess.run(find, capture_output=True, text=True, check=False)
+    if found.returncode:
+        say(f"{name} is left out: there is no Python {wanted}")
+        return False
     say(f"installing {name} into {place}")
-    subprocess.run([uv, "venv", "--quiet", "--python", python or sys.executable, place], check=True)
+    venv = [uv, "venv", "--quiet", "--clear", "--python", found.stdout.strip(), place]
+    subprocess.run(venv, check=True)
     command = [uv, "pip", "install", "--quiet", "--python", place / "bin" / "python", name]
     subprocess.run(command, check=True)
     return True
