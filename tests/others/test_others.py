@@ -19,7 +19,8 @@ from loadgen_study.submission.tree import accuracy_text
 from vllm_loadgen import ParameterError
 
 FIXTURES = Path(__file__).parent / "fixtures"
-SERVER = ROOT / "outputs" / "example" / "performance"
+GOLDEN = ROOT / "tests" / "golden" / "runs" / "default"  # never made again
+SERVER = GOLDEN / "performance"
 OFFLINE = ROOT / "tests" / "golden" / "runs" / "offline" / "performance"
 # Formats of a summary's lines, by the figures that they state.
 LINES = {
@@ -51,8 +52,8 @@ def test_loadgen_logs_are_read_to_the_digit(tmp_path):
         value = found.figures[name][0] * (1e6 if name.endswith("_ms") else 1)
         assert line.format(value) in summary, name
         assert found.figures[name][1:] == (None, None)
-    assert found.reported["TTFT p99, ms"] == 1384.972749
-    assert found.reported["TPOT p90, ms"] == 77.698543
+    assert found.reported["TTFT p99, ms"] == 1147.605868
+    assert found.reported["TPOT p90, ms"] == 46.743738
     assert (found.verdict, found.origin.load, found.origin.model) == ("VALID", "open loop", None)
     assert found.quantiles == {}
 
@@ -67,16 +68,14 @@ def edited(folder, name, old, new):
 def test_the_log_with_more_digits_counts(tmp_path):
     """LoadGen writes 24593.77 into the summary and 24593.8 into the detail log."""
     folder = logs(tmp_path / "sent")
-    edited(folder, "mlperf_log_summary.txt", ": 143.94", ": 24593.77")
-    edited(folder, "mlperf_log_detail.txt", '"value": 143.939', '"value": 24593.8')
+    edited(folder, "mlperf_log_summary.txt", ": 52.69", ": 24593.77")
+    edited(folder, "mlperf_log_detail.txt", '"value": 52.6877', '"value": 24593.8')
     assert compare.read_digest(str(folder)).figures["tokens_per_s"][0] == 24593.77
 
 
 def test_a_spoilt_number_of_a_summary_is_left_out(tmp_path):
     folder = logs(tmp_path / "sent", SERVER, "mlperf_log_summary.txt")
-    edited(
-        folder, "mlperf_log_summary.txt", "tokens per second: 143.94", "tokens per second: 1.4.3"
-    )
+    edited(folder, "mlperf_log_summary.txt", "tokens per second: 52.69", "tokens per second: 1.4.3")
     edited(folder, "mlperf_log_summary.txt", "99.90 percentile lat", "99.9.0 percentile lat")
     found = compare.read_digest(str(folder))
     assert found.figures["tokens_per_s"] == (None, None, None)
@@ -86,14 +85,14 @@ def test_a_spoilt_number_of_a_summary_is_left_out(tmp_path):
 
 def test_a_number_beyond_any_float_is_left_out(tmp_path):
     folder = logs(tmp_path / "sent")
-    edited(folder, "mlperf_log_detail.txt", '"value": 143.939', f'"value": 1{"0" * 400}')
-    edited(folder, "mlperf_log_summary.txt", "tokens per second: 143.94", "tokens per second: ?")
+    edited(folder, "mlperf_log_detail.txt", '"value": 52.6877', f'"value": 1{"0" * 400}')
+    edited(folder, "mlperf_log_summary.txt", "tokens per second: 52.69", "tokens per second: ?")
     assert compare.read_digest(str(folder)).figures["tokens_per_s"] == (None, None, None)
 
 
 def test_logs_of_two_tests_are_refused(tmp_path):
     folder = logs(tmp_path / "sent")
-    edited(folder, "mlperf_log_summary.txt", ": 143.94", ": 144.94")
+    edited(folder, "mlperf_log_summary.txt", ": 52.69", ": 53.69")
     with pytest.raises(ParameterError, match="of different tests"):
         compare.read_digest(str(folder))
 
@@ -263,11 +262,11 @@ def test_figures_are_compared_as_far_as_nothing_forbids_it():
 
 
 def test_an_own_run_stands_next_to_others():
-    own = compare.digest(Run.open(ROOT / "outputs" / "example"))
+    own = compare.digest(Run.open(GOLDEN))
     other = compare.read_digest(fixture("vllm_bench.json"))
     table = compare.figures_table([own, other])
     assert table.loc["Mean TPOT, ms", "vllm_bench"].endswith("(other model)")
-    assert table.loc["TTFT p99, ms, as reported", "example"] == "1,384.973"
+    assert table.loc["TTFT p99, ms, as reported", "default"] == "1,147.606"
     assert compare.changed_table([own, other]).empty
     assert compare.origins_table([own, own]).empty
     assert not any("reported" in row for row in compare.figures_table([own, own]).index)
@@ -320,13 +319,13 @@ def test_of_several_results_one_must_be_named():
 
 
 def test_logs_of_an_accuracy_test_have_no_figures(tmp_path):
-    accuracy = ROOT / "tests" / "golden" / "runs" / "default" / "accuracy"
+    accuracy = GOLDEN / "accuracy"
     with pytest.raises(ParameterError, match="of no performance test"):
         compare.read_digest(str(logs(tmp_path / "sent", accuracy)))
 
 
 def test_scores_of_an_official_folder_stand_next_to_own_scores(tmp_path):
-    example = Run.open(ROOT / "outputs" / "example")
+    example = Run.open(GOLDEN)
     folder = tmp_path / "Server"
     logs(folder / "performance" / "run_1")
     (folder / "accuracy").mkdir()
@@ -334,7 +333,7 @@ def test_scores_of_an_official_folder_stand_next_to_own_scores(tmp_path):
     (folder / "accuracy" / "accuracy.txt").write_text(text, encoding="utf-8")
     own, other = compare.digest(example), compare.read_digest(str(folder))
     row = compare.figures_table([own, other]).loc["rouge1 of accuracy.txt, as reported"]
-    assert row["example"] == row.iloc[1] == f"{example.accuracy.score['rouge1']:.3f}"
+    assert row["default"] == row.iloc[1] == f"{example.accuracy.score['rouge1']:.3f}"
     sent = compare.read_digest(str(folder / "performance" / "run_1"))
     assert sent.reported == other.reported
 
