@@ -11,8 +11,8 @@ OFFLINE = RESULT | {"scenario": "Offline"}
 
 
 def found(test, engine=None):
-    own = ("late-kernels", "cold-engine", "shifted-pace", "no-steady-state", "ramp-and-drain",
-           "changed-options")  # fmt: skip
+    own = ("clock-step", "late-kernels", "cold-engine", "shifted-pace", "no-steady-state",
+           "ramp-and-drain", "changed-options")  # fmt: skip
     findings = find(given_by(imitated_run(test, engine=engine)))
     return {finding.title: finding for finding in findings if finding.id in own}
 
@@ -34,6 +34,15 @@ def offline(queries=240, batch=4, seconds=lambda wave: 10.0, **result):
 
 def test_a_test_at_one_pace_finds_nothing():
     assert found(offline()) == {}
+
+
+def test_a_clock_that_was_set_is_a_doubt_and_one_that_was_slewed_is_none():
+    title = "System clock set during the test"
+    doubt = found(offline(clock_step_ms=-250.0))[title]
+    assert doubt.doubts
+    assert doubt.evidence.startswith("-250 ms")
+    # Of RESULT's minute, 500 ppm are 30 ms.
+    assert title not in found(offline(clock_step_ms=30.0))
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,16 @@ def test_a_test_that_is_given_up_records_what_its_journal_has(loop, monkeypatch)
     assert 0 < sut.done_count < 2000
 
 
+def test_a_clock_that_is_set_during_a_test_is_measured(loop, monkeypatch) -> None:
+    sut, now_s = Sut(Endless(60.0), PROMPTS, loop.loop), time.time
+    caller, pipe = Pipe()
+    journal = SimpleNamespace(note=lambda: None, note_now_and_then=lambda: None)
+    watch = Watch(sut, loop.loop, loop.thread, journal, pipe, STALL_S)
+    watch.run(lambda: monkeypatch.setattr("time.time", lambda: now_s() - 3600))
+    caller.close()
+    assert watch.clock_step_ms == pytest.approx(-3_600_000, abs=10_000)
+
+
 def test_a_streams_events_and_an_own_servers_counters_are_progress(monkeypatch) -> None:
     monkeypatch.setattr("vllm_loadgen.http.openai.vocab_size", lambda *_: 1000)
 

@@ -1,4 +1,4 @@
-"""Whether the engine was warm, kept its pace and its options, and a test reached its plateau."""
+"""Whether engine and clock were steady, options were kept, and a test reached its plateau."""
 
 import pandas as pd
 
@@ -10,6 +10,8 @@ from vllm_loadgen.records.engine import EngineFacts
 
 # Of an Offline test's time: more than tests of one setting differ by anyway.
 ENDS_SHARE = 0.05
+# The system clock may be slewed by 500 ppm (adjtimex), which moves no latency visibly.
+SLEWED_SHARE, STEP_MS = 0.001, 10.0
 WARM_UP = "Warm up for longer (warmup_queries, warmup_max_s)."
 
 
@@ -36,6 +38,18 @@ def _not_warm(test: Test) -> Found:
         f"tokens/s of {count(len(warmup.rounds), 'round')} by queries at once: {rounds}; "
         f"the expected batch is {warmup.batch}",
         f"Raise warmup_max_s above {test.params.warmup_max_s:g}.",
+    )
+
+
+@finding("clock-step", "problem", "System clock set during the test", needs=("test",), doubts=True)
+def _clock_step(test: Test) -> Found:
+    moved_ms = test.result.clock_step_ms or 0.0
+    if abs(moved_ms) <= max(STEP_MS, SLEWED_SHARE * 1e3 * test.result.duration_s):
+        return None
+    return (
+        f"{moved_ms:+,.0f} ms against the monotonic clock; LoadGen issues and times queries by the "
+        "system clock, so latencies near the change are wrong by as much",
+        "Run the test again.",
     )
 
 

@@ -25,7 +25,7 @@ class Watch:
         journal: takes the records now and then.
         pipe: progress goes out on it, and ``Stop`` comes in.
         stall_s: an engine that owes answers and makes no progress for so long is dead.
-        duration_s: of the test.
+        duration_s: of the test. clock_step_ms: see ``Result``.
     """
 
     sut: Sut
@@ -35,6 +35,7 @@ class Watch:
     pipe: Connection
     stall_s: float
     duration_s: float = 0.0
+    clock_step_ms: float = 0.0
     _error: BaseException | None = None
     _beat_at: float = 0.0
     _beat_due: bool = False
@@ -47,12 +48,13 @@ class Watch:
         """
         thread = threading.Thread(target=self._run_test, args=(test,), name="loadgen", daemon=True)
         with no_garbage_collection():
-            begin = time.monotonic()
+            begin, clock_s = time.monotonic(), time.time()
             thread.start()
             try:
                 ended = self._until_its_end(thread)
             finally:
                 self.duration_s = time.monotonic() - begin
+                self.clock_step_ms = 1e3 * (time.time() - clock_s - self.duration_s)
         if thread.is_alive():
             self._close_sut()
         with suppress(OSError):  # the next file reports a full disk

@@ -171,6 +171,7 @@ class Worker:
             self._warm_to = max(self._warm_to, begun.warmup.batch)
         measured = {
             "duration_s": round(watch.duration_s, 6),
+            "clock_step_ms": round(watch.clock_step_ms, 3),
             # LoadGen may be issuing still, if the test was given up: those that were written count.
             "queries": len(records),
             "late_compilations": late_compilations(self._log, log_begin),

@@ -136,6 +136,8 @@ class Result(LoadgenLog):
 
     Attributes:
         started_at: ISO 8601, UTC. duration_s: of the test. queries: that were issued.
+        clock_step_ms: how far the system clock (LoadGen's: libstdc++'s high_resolution_clock) moved
+            against the monotonic clock (the harness's) during the test; None if not measured.
         warmup_queries, warmup_s: before the clock started, in all rounds of ``warmup``.
         late_compilations: lines of the engine's log on kernels compiled and pools grown during
             the test.
@@ -152,6 +154,7 @@ class Result(LoadgenLog):
     benchmark: str = "llama3_1-8b"
     started_at: str = ""
     duration_s: float = 0.0
+    clock_step_ms: float | None = None
     queries: int = 0
     warmup_queries: int = 0
     warmup_s: float = 0.0
