@@ -1,8 +1,9 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
-from helpers import PROMPTS, echo_params
+from helpers import PROMPTS, agrees_once, echo_params
 
 from loadgen_study.analysis.metrics import latencies, metrics
 from loadgen_study.analysis.percentiles import percentile
@@ -115,10 +116,12 @@ def test_a_key_that_did_not_take_is_an_error(tmp_path, monkeypatch):
 
 
 def test_server_figures_agree_with_loadgens(echo, tmp_path):
+    agrees_once(partial(server_figures, echo), tmp_path)
+
+
+def server_figures(echo, folder):
     # 64 queries in 3 s: one more or fewer in a rate would be 50 ms.
-    result, records = run(
-        echo, echo_params(target_qps=20.0, min_query_count=50), tmp_path / "server"
-    )
+    result, records = run(echo, echo_params(target_qps=20.0, min_query_count=50), folder)
     frame = latencies(records)
     log, own = result.loadgen_results, metrics(frame, "Server")
     assert result.status == "complete"
@@ -148,9 +151,13 @@ def test_server_schedule_is_loadgens(echo, tmp_path):
 
 
 def test_offline_figures_agree_with_loadgens(echo, tmp_path):
+    agrees_once(partial(offline_figures, echo), tmp_path)
+
+
+def offline_figures(echo, folder):
     # Two at once make it last over a second: LoadGen's end is later than ours by what it does then.
     params = echo_params(scenario="Offline", target_qps=200.0, concurrency=2)
-    result, records = run(echo, params, tmp_path / "offline")
+    result, records = run(echo, params, folder)
     log, own = result.loadgen_results, metrics(latencies(records), "Offline")
     assert (records["scheduled_ns"] == 0).all()
     assert len(records) % len(PROMPTS) == 0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from loadgen_study import LiveRun, Run
 from loadgen_study.rules.verdict import effective_verdict
 from vllm_loadgen import BenchmarkError, EngineError
 from vllm_loadgen.harness.engine_process import STOP_S
+from vllm_loadgen.harness.watch import TICK_S
 from vllm_loadgen.records.columns import JOURNAL
 
 pytestmark = pytest.mark.process
@@ -73,11 +75,18 @@ def test_a_worker_that_is_killed_loses_seconds(params, leftovers, number):
     check_again(run)
 
 
-def test_a_worker_that_is_stopped_is_seen(params, leftovers, monkeypatch):
+def impatient(monkeypatch, act: Callable[..., object], *args: object) -> None:
+    """Do something that stops the worker, and be patient with it no longer: its start may last."""
     monkeypatch.setattr("vllm_loadgen.harness.session.GRACE_S", 1.0)
+    time.sleep(2 * TICK_S)  # the limit of the next message
+    act(*args)
+
+
+def test_a_worker_that_is_stopped_is_seen(params, leftovers, monkeypatch):
     with LiveRun.start(params.changed(stall_timeout_s=2)) as run:
         pid = run.session().pid
-        when_answered(run.folder / "performance", 20, os.kill, pid, signal.SIGSTOP)
+        when_answered(run.folder / "performance", 20, impatient, monkeypatch, os.kill, pid,
+                      signal.SIGSTOP)  # fmt: skip
         with pytest.raises(EngineError, match="process stood still for 2 s and was ended"):
             run.perform("performance")
         leftovers.check(pid)
@@ -133,11 +142,10 @@ def test_an_interrupt_of_the_writing_leaves_nothing(params, leftovers, monkeypat
 
 
 def test_a_writing_that_stands_still_is_seen(params, leftovers, monkeypatch):
-    monkeypatch.setattr("vllm_loadgen.harness.session.GRACE_S", 1.0)
     with LiveRun.start(params.changed(min_duration_ms=4000, stall_timeout_s=2)) as run:
         pid = run.session().pid
         folder = run.folder / "performance"
-        when_answered(folder, 20, stuck_in_writing, folder)
+        when_answered(folder, 20, impatient, monkeypatch, stuck_in_writing, folder)
         with pytest.raises(EngineError, match="process stood still for 2 s"):
             run.perform("performance")
         leftovers.check(pid)
