@@ -13,7 +13,7 @@ from loadgen_study.report import parameters as report_parameters
 from loadgen_study.report.sections import comparison
 from loadgen_study.runs import compare
 from loadgen_study.runs.others.formats import WRITERS, is_other
-from loadgen_study.runs.others.loadgen_logs import scores
+from loadgen_study.runs.others.loadgen_logs import SCORE, scores
 from loadgen_study.runs.others.origin import Origin, differences
 from loadgen_study.submission.tree import accuracy_text
 from vllm_loadgen import ParameterError
@@ -342,7 +342,7 @@ def test_scores_are_read_as_mlcommons_scripts_print_them():
     text = (
         "Results\n\n{'rouge1': np.float64(44.4), 'exact_match': 90.08, 'rougeL': '24.5'}\nhash=0f1"
     )
-    assert scores(text) == {
+    assert scores(dict(SCORE.findall(text))) == {
         "rouge1 of accuracy.txt": 44.4,
         "exact_match of accuracy.txt": 90.08,
         "rougeL of accuracy.txt": 24.5,

@@ -114,7 +114,7 @@ def digest(run: Run) -> Digest:
     # Of dtype what "auto" meant on that machine.
     params = run.params.known() | ({"dtype": run.model.dtype} if run.model.dtype else {})
     scorer, accuracy = run.task.scorer, run.accuracy
-    scores = loadgen_logs.scores(str(scorer.printed(accuracy.score))) if accuracy else {}
+    scores = loadgen_logs.scores(scorer.printed(accuracy.score)) if accuracy else {}
     return Digest(
         name=run.folder.name,
         params={k: _portable(value) for k, value in params.items()},

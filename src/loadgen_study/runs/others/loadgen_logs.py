@@ -122,16 +122,17 @@ def reported(results: Mapping[str, JsonValue]) -> dict[str, float]:
     }
 
 
-def scores(text: str) -> dict[str, float]:
-    """The scores that a text of MLCommons' accuracy script states: "rouge1 of accuracy.txt"."""
-    return {f"{name} of accuracy.txt": float(value) for name, value in SCORE.findall(text)}
+def scores(printed: Mapping[str, str | float]) -> dict[str, float]:
+    """Scores by their titles, "rouge1 of accuracy.txt", of what MLCommons' script prints."""
+    return {f"{name} of accuracy.txt": float(value) for name, value in printed.items()}
 
 
 def _scores(folder: Path) -> dict[str, float]:
     """Those of the accuracy test next to this performance test; none if its file is not there."""
     depth = {Path(RUN).name: 1, Path(RUN).parent.name: 0}.get(folder.name)
     path = folder / ACCURACY if depth is None else folder.parents[depth] / ACCURACY
-    return scores(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else {}
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return scores(dict(SCORE.findall(text)))
 
 
 def _origin(place: tuple[str, ...], scenario: str, values: Mapping[str, float]) -> Origin:
