@@ -38,8 +38,8 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 # The lock without PyTorch, which goes its own way.
 OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
 
-.PHONY: help setup install-torch install-others ray report test test-engine test-runs test-process \
-	test-plain test-notebook test-fast test-fast-1 test-fast-2 coverage bench bench-gpu \
+.PHONY: help setup install-torch install-others ray report test test-engine test-runs test-workers \
+	test-process test-plain test-notebook test-quiet-1 test-quiet-2 test-fast test-fast-1 test-fast-2 coverage bench bench-gpu \
 	bench-load bench-client bench-peers bench-official submission lab lint lock compat \
 	compat-install licences clean
 .DEFAULT_GOAL := help
@@ -84,20 +84,25 @@ $(RAY_STAMP): $(STAMP) .requirements/ray.txt
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
 	@$(BIN)/vllm-loadgen report --params $(PARAMS)
 
-# Most tests of processes and notebooks wait, so three groups share two cores. One vLLM at a time.
+# Most tests of processes and notebooks wait, so four groups share two cores. One vLLM at a time.
 AT_ONCE := $(MAKE) --no-print-directory --keep-going --output-sync=target
 PYTEST := $(BIN)/python -m pytest -q -m
 OWN_GROUP := engine or notebook or browser or quiet
+WORKERS := tests/runs/test_side_by_side.py
+QUIET_1 := $(wildcard tests/runs/test_[b-h]*.py)
 test: setup ray  ## Pass the tests
-	@echo "Five groups of tests, three at a time, then one alone: each prints when it has ended"
-	@$(AT_ONCE) --jobs=3 test-engine test-runs test-plain test-process test-notebook; \
-		others=$$?; $(PYTEST) quiet && exit $$others
+	@echo "Six groups of tests, four at a time, then two that need a quiet machine: each prints at its end"
+	@$(AT_ONCE) --jobs=4 test-engine test-runs test-plain test-notebook test-process test-workers; \
+		others=$$?; $(AT_ONCE) --jobs=2 test-quiet-1 test-quiet-2 && exit $$others
 
 test-engine:
 	@$(PYTEST) engine
 
 test-runs:
-	@$(PYTEST) "process and not ($(OWN_GROUP))" tests/runs
+	@$(PYTEST) "process and not ($(OWN_GROUP))" tests/runs --ignore=$(WORKERS)
+
+test-workers:
+	@$(PYTEST) process $(WORKERS)
 
 test-process:
 	@$(PYTEST) "process and not ($(OWN_GROUP))" --ignore=tests/runs
@@ -107,6 +112,13 @@ test-plain:
 
 test-notebook:
 	@$(PYTEST) "(notebook or browser) and not engine"
+
+# Their engines sleep more than they compute.
+test-quiet-1:
+	@$(PYTEST) quiet $(QUIET_1)
+
+test-quiet-2:
+	@$(PYTEST) quiet tests $(addprefix --ignore=,$(QUIET_1))
 
 FAST_1 := $(addprefix tests/,report submission rules scorers others facts findings results harness)
 FAST := $(PYTEST) "not (process or slow or $(OWN_GROUP))"
