@@ -29,6 +29,8 @@ class Mutation(NamedTuple):
 
 
 MUTATIONS = (
+    Mutation("LoadGen's clock is the system's", f"{SUT}/harness/watch.py",
+             "time.time() - clock_s - self.duration_s", "0.0", "tests/harness/test_watch.py"),
     Mutation("mlperf.conf is read once a process", f"{SUT}/harness/loadgen.py",
              'FromConfig("", params.benchmark, params.scenario, 0)',
              'FromConfig("", params.benchmark, params.scenario, 1)',
