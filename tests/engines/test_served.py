@@ -55,8 +55,8 @@ def test_the_real_server_beside_the_engine_in_process(tmp_path, small_model):
     params = RunParams(
         model=str(small_model),
         num_samples=4, max_new_tokens=12, min_duration_ms=1000, min_query_count=4, target_qps=1.0,
-        warmup_queries=2, serve=True, compare_in_process=True, enable_prefix_caching=True,
-        outputs=str(tmp_path), run_name="r",
+        warmup_queries=2, warmup_max_s=1.0, serve=True, compare_in_process=True,
+        enable_prefix_caching=True, outputs=str(tmp_path), run_name="r",
     )  # fmt: skip
     left = Leftovers()
     with LiveRun.start(params) as run:

@@ -21,7 +21,7 @@ from vllm_loadgen.records.result import Result
 pytestmark = [pytest.mark.engine, pytest.mark.own_worker]
 PARAMS = RunParams(
     num_samples=4, max_new_tokens=12, min_duration_ms=1000, min_query_count=4, target_qps=2.0,
-    target_latency_ms=1500.0, warmup_queries=2,
+    target_latency_ms=1500.0, warmup_queries=2, warmup_max_s=1.0,
 )  # fmt: skip
 
 

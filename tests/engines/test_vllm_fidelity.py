@@ -51,7 +51,7 @@ def test_a_broken_engine_is_told_from_a_whole_one_by_four_answers(tmp_path, shor
         with LiveRun.start(PARAMS.changed(**own)) as live:
             short_baseline(live)
             live.perform("accuracy")
-        live.score()
+            live.score()
         runs[name] = live.read()
     whole, broken = (runs[name].accuracy.fidelity for name in ("whole", "broken"))
     assert whole.problem == broken.problem == ""

@@ -187,7 +187,7 @@ def test_the_main_job_with_a_real_model(tmp_path, capsys):
     leftovers = Leftovers()
     values = {
         "num_samples": 4, "max_new_tokens": 8, "min_duration_ms": 1000, "min_query_count": 4,
-        "target_qps": 1, "outputs": tmp_path, "run_name": "main",
+        "target_qps": 1, "warmup_max_s": 1, "outputs": tmp_path, "run_name": "main",
     }  # fmt: skip
     flags = [part for name, value in values.items() for part in ("-p", name, str(value))]
     assert cli.main(["report", f"--params={ROOT / 'params' / 'cpu.yaml'}", *flags]) == 0
