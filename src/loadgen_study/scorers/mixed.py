@@ -20,7 +20,7 @@ from loadgen_study.scorers.scorer import (
 )
 
 ROUGE_NAMES = ("rouge1", "rouge2", "rougeL")
-TEXTS, SUMS, CODE = "OpenOrca", "GSM8K", "MBXP"
+TEXTS, SUMS = "OpenOrca", "GSM8K"
 # The checker's limits are 90 % of 144.84 and 110 % of 145.9; here both are shares of 144.84.
 LENGTH = replace(TOKENS_PER_SAMPLE, upper=1.1 * 145.9 / 144.84, wanted="90 to 110 %")
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
