@@ -25,8 +25,8 @@ def test_the_embedded_model():
 @pytest.mark.parametrize(
     ("own", "flags", "run_in"),
     [
-        ("bfloat16", {"avx2", "avx512bw"}, "bfloat16"),
-        ("bfloat16", {"avx2"}, "float32"),
+        ("bfloat16", {"avx2", "avx512bw", "avx512_bf16"}, "bfloat16"),
+        ("bfloat16", {"avx2", "avx512bw"}, "float32"),
         ("float16", {"avx512bw", "avx512_bf16"}, "float32"),
         ("float32", {"avx2"}, "float32"),
     ],
