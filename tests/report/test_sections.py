@@ -11,6 +11,7 @@ import pytest
 from helpers import RESULT, ROOT, make_records, seed_records, write_facts, write_test
 
 from loadgen_study import Run, RunParams
+from loadgen_study.findings.finding import Finding
 from loadgen_study.report.display import Section
 from loadgen_study.report.display import table as shown
 from loadgen_study.report.report import PICTURE, Report
@@ -102,6 +103,17 @@ def test_an_unfinished_test_has_a_report_that_says_so(tmp_path, status):
     sections = make_all(Report(Run.open(folder)))
     assert f": test {status}" in sections["headline"].parts[0]
     assert "Test not finished" in sections["what_the_data_say"].parts[0]["Finding"].tolist()
+
+
+def test_nothing_to_tune_is_said_of_a_performance_test_alone(run):
+    nothing = "No finding asks for a change: there is nothing to tune at this load."
+    for measured in (True, False):
+        report = Report(run)
+        vars(report)["findings"] = [Finding("good", "No measurable loss", "by 64 answers", "")]
+        _, *after = report.what_the_data_say().parts
+        assert after == [nothing] * measured
+        shutil.rmtree(run.folder / "performance", ignore_errors=True)
+        run = Run.open(run.folder)
 
 
 def test_no_table_shows_a_column_as_python_calls_it():

@@ -106,7 +106,7 @@ class Report:
             return Section("No findings: no test has finished.")
         found = finding.table(self.findings)
         nothing = "No finding asks for a change: there is nothing to tune at this load."
-        return Section(found, "" if found["To do"].any() else nothing)
+        return Section(found, nothing if self._test and not found["To do"].any() else "")
 
     def further_questions(self) -> Section:
         """What else to ask, each with its command."""
