@@ -19,7 +19,8 @@ pytestmark = pytest.mark.process
 
 VARIABLES = {
     "OMP_NUM_THREADS": "1", "LD_PRELOAD": "libjemalloc.so.2", "VLLM_CPU_OMP_THREADS_BIND": "0",
-    "VLLM_ATTENTION_BACKEND": "TORCH_SDPA", "LC_ALL": "C",
+    "VLLM_ATTENTION_BACKEND": "TORCH_SDPA", "LC_ALL": "C", "NVIDIA_TF32_OVERRIDE": "0",
+    "TORCHDYNAMO_DISABLE": "1", "FLASHINFER_DISABLE_JIT": "1", "CUDNN_LOGLEVEL_DBG": "0",
 }  # fmt: skip
 
 

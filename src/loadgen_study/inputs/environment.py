@@ -35,12 +35,14 @@ PACKAGES = (
     *dict.fromkeys(name for one in BENCHMARKS.values() for name in one.task.scorer.packages),
     "numpy", "pandas", "papermill", "vllm-loadgen",
 )  # fmt: skip
-# Environment variables that change speed or answers: threads, libraries, compilers, encodings, and
-# vLLM's own. Of CUDA's not CUDA_VISIBLE_DEVICES: the GPUs are known by name.
+# Environment variables that change speed or answers: threads, libraries, kernels, compilers,
+# encodings, and vLLM's own. Of CUDA's not CUDA_VISIBLE_DEVICES: the GPUs are known by name.
 VARIABLES = re.compile(
-    r"(OMP|KMP|GOMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL|VLLM|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|NCCL|CUBLAS"
-    r"|MALLOC|TCMALLOC|LC)_\w+|ATEN_CPU_CAPABILITY|CUDA_(LAUNCH|MODULE|DEVICE)_\w+"
-    r"|LD_PRELOAD|LD_LIBRARY_PATH|GLIBC_TUNABLES|LANG|LANGUAGE|PYTHONUTF8|PYTHONIOENCODING"
+    r"(OMP|KMP|GOMP|MKL|OPENBLAS|BLIS|ONEDNN|DNNL|VLLM|TORCH|TORCHDYNAMO|TORCHINDUCTOR|PYTORCH|TRITON"
+    r"|CUBLAS|CUBLASLT|CUDNN|FLASHINFER|FLASH_ATTENTION|DG|NCCL|NVSHMEM|GLOO|UCX"
+    r"|MALLOC|TCMALLOC|MIMALLOC|LC)_\w+|ATEN_CPU_CAPABILITY|CUDA_(LAUNCH|MODULE|DEVICE)_\w+"
+    r"|NVIDIA_TF32_OVERRIDE|LD_PRELOAD|LD_AUDIT|LD_LIBRARY_PATH|GLIBC_TUNABLES"
+    r"|LANG|LANGUAGE|PYTHONUTF8|PYTHONIOENCODING"
 )
 # Not of them: this program's own, what a parameter sets in any case, and where things are kept.
 PASSED_OVER = re.compile(
