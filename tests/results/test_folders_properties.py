@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import shlex
 from html.entities import codepoint2name
 from itertools import product
@@ -44,6 +45,10 @@ def in_download(text):
     return html.escape(quote(json.dumps({"text/html": html.escape(text)}), safe=PLAIN))
 
 
+def backslashes(text):
+    return re.sub(r"([^\w/.~-])", r"\\\1", text)
+
+
 ENCODINGS = {
     "plain": str,
     "percent": lambda text: quote(text),
@@ -62,6 +67,7 @@ ENCODINGS = {
     "HTML in JSON": lambda text: json.dumps(html.escape(text)),
     "JSON in HTML": lambda text: html.escape(json.dumps(text)),
     "shell": shlex.quote,
+    "shell, backslashes": backslashes,
     "shell in JSON in HTML": lambda text: html.escape(json.dumps(shlex.quote(text))),
     "shell in HTML in JSON": lambda text: json.dumps(html.escape(shlex.quote(text))),
     "Python": repr,

@@ -16,12 +16,14 @@ ROOT_MARK = "pyproject.toml"
 # The cure of a recorded name that is not found.
 NAME_ALONE = "a run records the name alone of what lies outside of project and home: give its path"
 # A path in a text, in any encoding: slashes, and what a name consists of. Blanks, quotes and
-# brackets belong to a name where they are percent-encoded, or where quotes or a line hold the path.
+# brackets belong to a name where they are percent-encoded, or escaped as a shell needs it, or where
+# quotes or a line hold the path.
 _SLASH = spelled("/")
 _IN_NAME = (
     r"(?:[\w.+@-]|%(?![0-9A-Fa-f]{2})"
     r"|%(?:25)*(?!25|2[27Ff]|60|0[9ADad]|3[CcEe]|5[Cc])[0-9A-Fa-f]{2}"
     r"|\\+u(?!00[0-7])[0-9A-Fa-f]{4}"
+    r"|(?:\\|%(?:25)*5[Cc])+(?:[ ()\[\]&]|%(?:25)*(?:2[0689]|5[BbDd]))"
     r"|&(?!quot|apos|[lg]t;|nbsp|#0*(?:34|39|47|60|62);|#[xX]0*(?:2[27Ff]|3[CcEe]);)#?\w+;)"
 )
 # Neither a closing tag nor a part of a URL, a relative path or a fraction. A letter before it may
