@@ -38,17 +38,17 @@ def significant(value: float, digits: int = 3) -> str:
 
 def fixed(value: float, digits: int = 1) -> str:
     """A number with so many digits after the point: 4.8, 1,310.0."""
-    return f"{value:,.{digits}f}"
+    return f"{value:z,.{digits}f}"
 
 
 def percent(share: float, digits: int = 0) -> str:
     """A share as percent, with the space that SI requires: "28 %", "99.6 %"."""
-    return f"{share * 100:.{digits}f} %"
+    return f"{share * 100:z.{digits}f} %"
 
 
 def change(share: float) -> str:
     """A relative change as percent: "+5.1 %"."""
-    return f"{share * 100:+.1f} %"
+    return f"{share * 100:+z.1f} %"
 
 
 def visible(text: str) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from loadgen_study.words import per_s, say_duration, say_ms
+from loadgen_study.words import change, fixed, per_s, percent, say_duration, say_ms
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,8 @@ def test_plans_are_said_with_fewer(seconds, said):
 )  # fmt: skip
 def test_a_rate_is_said_with_its_unit(rate, digits, said):
     assert per_s(rate, digits) == said
+
+
+def test_a_number_that_rounds_to_zero_has_no_minus() -> None:
+    assert (fixed(-0.00001, 4), percent(-0.001), change(-1e-5)) == ("0.0000", "0 %", "+0.0 %")
+    assert (fixed(-1234.5), percent(-0.01), change(-0.02)) == ("-1,234.5", "-1 %", "-2.0 %")

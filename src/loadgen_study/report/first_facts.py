@@ -179,9 +179,9 @@ def _answers(run: Run) -> list[Fact]:
     ratios, gate = _gate(run, run.accuracy.verdict)
     if not fidelity or not fidelity.forced_tokens or not (change := fidelity.logprob_difference):
         return [_fact(f"{title} vs. reference", ratios, gate, kind=kind)]
-    span = "" if change.low is None else f" [{change.low:+.4f}, {change.high:+.4f}]"
+    span = "" if change.low is None else f" [{change.low:+z.4f}, {change.high:+z.4f}]"
     of = f"{fidelity.forced_answers:,} of {count(fidelity.answers, 'answer')}"
-    notes, value = (f"per token{span}; {of}", f"{title} {ratios}, {gate}"), f"{change.value:+.4f}"
+    notes, value = (f"per token{span}; {of}", f"{title} {ratios}, {gate}"), f"{change.value:+z.4f}"
     return [_fact("Quality vs. float32", f"{value} nats", *notes, kind=kind)]
 
 

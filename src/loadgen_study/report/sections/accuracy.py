@@ -120,7 +120,7 @@ def examples(run: Run) -> Markup | None:
 def shown(estimate: Estimate, digits: int, scale: float = 1, sign: str = "") -> str:
     """A figure with its interval in brackets."""
     low, high = estimate.low, estimate.high
-    value = f"{estimate.value * scale:{sign}.{digits}f}"
+    value = f"{estimate.value * scale:{sign}z.{digits}f}"
     if low is None or high is None:
         return value
-    return f"{value} [{low * scale:{sign}.{digits}f}, {high * scale:{sign}.{digits}f}]"
+    return f"{value} [{low * scale:{sign}z.{digits}f}, {high * scale:{sign}z.{digits}f}]"
