@@ -188,7 +188,9 @@ def test_telemetry_and_steps_are_kept(params):
         test = run.perform("performance")
     assert {"time_s", "cpu_share", "own_cpu_share", "own_memory_gib"} <= set(test.telemetry)
     assert test.telemetry["own_memory_gib"].min() > 0
-    assert test.telemetry["time_s"].between(0, 20).all()
+    # Since the start; LoadGen may take longer than a sample to make its queries.
+    assert test.telemetry["time_s"].is_monotonic_increasing
+    assert test.telemetry["time_s"].abs().max() < 60
     assert test.steps.empty  # the echo engine has no steps
 
 
