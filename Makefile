@@ -84,15 +84,15 @@ $(RAY_STAMP): $(STAMP) .requirements/ray.txt
 report: setup  ## Run the main job (PARAMS=params/cpu.yaml) and render its report
 	@$(BIN)/vllm-loadgen report --params $(PARAMS)
 
-# Most tests of processes and notebooks wait, so four groups share two cores. One vLLM at a time.
+# Most tests of processes and notebooks wait, so three groups share two cores. One vLLM at a time.
 AT_ONCE := $(MAKE) --no-print-directory --keep-going --output-sync=target
 PYTEST := $(BIN)/python -m pytest -q -m
 OWN_GROUP := engine or notebook or browser or quiet
 WORKERS := tests/runs/test_side_by_side.py
 QUIET_1 := $(wildcard tests/runs/test_[b-h]*.py)
 test: setup ray  ## Pass the tests
-	@echo "Six groups of tests, four at a time, then two that need a quiet machine: each prints at its end"
-	@$(AT_ONCE) --jobs=4 test-engine test-runs test-plain test-notebook test-process test-workers; \
+	@echo "Six groups of tests, three at a time, then two that need a quiet machine: each prints at its end"
+	@$(AT_ONCE) --jobs=3 test-engine test-runs test-plain test-notebook test-process test-workers; \
 		others=$$?; $(AT_ONCE) --jobs=2 test-quiet-1 test-quiet-2 && exit $$others
 
 test-engine:
