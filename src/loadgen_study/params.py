@@ -309,7 +309,7 @@ class RunParams(TestParams):
         """
         values = read_yaml(path)
         if cls.names()[-1] not in values:
-            raise BenchmarkError(f"{path} was cut short. Run again.")
+            raise BenchmarkError(f"{path} was cut short. Run again in a new folder.")
         return cls.from_dict(values)
 
     def known(self) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def test_the_writer_never_writes_what_json_has_not(tmp_path, value):
 def test_damaged_facts_are_one_line(tmp_path, text, words):
     path = tmp_path / "result.json"
     path.write_text(text)
-    with pytest.raises(BenchmarkError, match=r"result\.json cannot be read: .*Run again") as caught:
+    message = r"result\.json cannot be read: .*Run again in a new folder"
+    with pytest.raises(BenchmarkError, match=message) as caught:
         Result.read(path)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

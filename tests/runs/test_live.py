@@ -215,7 +215,7 @@ def test_a_kv_cache_larger_than_the_memory_is_refused_before_anything_is_loaded(
 def test_a_folder_that_holds_no_run(tmp_path):
     with pytest.raises(ParameterError, match=r"run = .*holds no params.yaml"):
         Run.open(tmp_path)
-    with pytest.raises(BenchmarkError, match="Run again"):
+    with pytest.raises(BenchmarkError, match="Run again in a new folder"):
         Result.read(tmp_path / "missing.json")
 
 

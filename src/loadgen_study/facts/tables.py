@@ -36,7 +36,7 @@ def read_frame(path: Path, **options: str) -> pd.DataFrame:
         return pd.read_parquet(path, **options)
     except Exception as error:  # of many types: the file may hold anything, pandas' notes too
         problem = " ".join(str(error).split())[:200] or type(error).__name__
-    raise BenchmarkError(f"{path} cannot be read: {problem}. Run again.")
+    raise BenchmarkError(f"{path} cannot be read: {problem}. Run again in a new folder.")
 
 
 def read_records(path: Path) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def read_records(path: Path) -> pd.DataFrame:
     if "given_ns" not in frame:  # up to version 0.2.0
         frame["given_ns"] = pd.array([None] * len(frame), "Int64")
     if fault := _fault(frame):
-        raise BenchmarkError(f"{path} cannot be read: {fault}. Run again.")
+        raise BenchmarkError(f"{path} cannot be read: {fault}. Run again in a new folder.")
     return _with_numpy_types(frame)
 
 

@@ -107,7 +107,7 @@ class Test:
         if self.result.queries not in (0, len(records)):
             raise BenchmarkError(
                 f"{self.folder}/records.parquet has {len(records)} of {self.result.queries} "
-                "queries. Run again."
+                "queries. Run again in a new folder."
             )
         return records
 

@@ -52,7 +52,8 @@ def read_run(folder: Path) -> Run:
     """
     run = Run.open(folder)
     if not ((folder / "model.json").is_file() and (folder / "dataset.json").is_file()):
-        raise BenchmarkError(f"{folder} has no model.json or dataset.json. Run again.")
+        problem = f"{folder} lacks model.json or dataset.json"
+        raise BenchmarkError(f"{problem}. Run again in a new folder.")
     audited = [test.folder for test in compliance.required(run.params.rules)]
     for test in filter(run.has, ("performance", "accuracy", *audited)):
         for key in ("benchmark", "scenario"):

@@ -67,7 +67,7 @@ def read_log(folder: Path) -> LoadgenLog:
         problem = describe(error)
     except (ValueError, RecursionError) as error:
         problem = str(error)
-    raise BenchmarkError(f"{path} is not a whole LoadGen log: {problem}. Run again.")
+    raise BenchmarkError(f"{path} is not a whole log: {problem}. Run again in a new folder.")
 
 
 def _entries(path: Path) -> Iterator[Entry]:

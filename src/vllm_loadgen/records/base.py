@@ -49,7 +49,7 @@ class Facts(Part):
             problem = error.strerror or type(error).__name__
         except ValidationError as error:
             problem = describe(error)
-        raise BenchmarkError(f"{path} cannot be read: {problem}. Run again.")
+        raise BenchmarkError(f"{path} cannot be read: {problem}. Run again in a new folder.")
 
     @classmethod
     def read_if_there(cls, path: Path) -> Self | None:
