@@ -347,6 +347,7 @@ def test_scores_are_read_as_mlcommons_scripts_print_them():
         "exact_match of accuracy.txt": 90.08,
         "rougeL of accuracy.txt": 24.5,
     }
+    assert scores({"rouge1": "nan", "gen_len": 9}) == {"gen_len of accuracy.txt": 9}
 
 
 def test_own_runs_are_not_taken_for_others(tmp_path):

@@ -6,6 +6,7 @@ computed. The files are mlperf_log_detail.txt and mlperf_log_summary.txt of Load
 of accuracy.txt: an accuracy log has token ids, and neither their tokenizer nor the references.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,8 +124,9 @@ def reported(results: Mapping[str, JsonValue]) -> dict[str, float]:
 
 
 def scores(printed: Mapping[str, str | float]) -> dict[str, float]:
-    """Scores by their titles, "rouge1 of accuracy.txt", of what MLCommons' script prints."""
-    return {f"{name} of accuracy.txt": float(value) for name, value in printed.items()}
+    """The finite scores that MLCommons' script prints, by titles: "rouge1 of accuracy.txt"."""
+    values = {f"{name} of accuracy.txt": float(value) for name, value in printed.items()}
+    return {title: value for title, value in values.items() if math.isfinite(value)}
 
 
 def _scores(folder: Path) -> dict[str, float]:
