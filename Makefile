@@ -39,8 +39,8 @@ FIRST = sed -n '/^$(1)==/,/[^\\]$$/{s/^$(1)==/$(1)===/;p}' $(LOCK) | \
 OTHERS = sed '/^torch==/,/[^\\]$$/d' $(LOCK)
 
 .PHONY: help setup install-torch install-others ray report test test-engine test-runs test-workers \
-	test-process test-plain test-notebook test-quiet-1 test-quiet-2 test-fast test-fast-1 test-fast-2 coverage bench bench-gpu \
-	bench-load bench-client bench-peers bench-official submission lab lint lock compat \
+	test-process test-plain test-notebook test-quiet-1 test-quiet-2 test-fast test-fast-1 \
+	test-fast-2 coverage bench bench-gpu bench-load bench-client bench-peers bench-official submission lab lint lock compat \
 	compat-install licences clean
 .DEFAULT_GOAL := help
 
@@ -113,7 +113,7 @@ test-plain:
 test-notebook:
 	@$(PYTEST) "(notebook or browser) and not engine"
 
-# Their engines sleep more than they compute.
+# Two halves that take about as long; their engines sleep more than they compute.
 test-quiet-1:
 	@$(PYTEST) quiet $(QUIET_1)
 

@@ -48,7 +48,8 @@ def _clock_step(test: Test) -> Found:
         return None
     return (
         f"{moved_ms:+,.0f} ms against the monotonic clock; LoadGen issues and times queries by the "
-        "system clock, so latencies near the change are wrong by as much",
+        "system clock: its latencies of those in flight are wrong, and later ones came early or "
+        "late by as much",
         "Run the test again.",
     )
 
